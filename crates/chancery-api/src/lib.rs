@@ -1,0 +1,1 @@
+//! Wire types: the HTTP API in JSON and the frames between front and signer.

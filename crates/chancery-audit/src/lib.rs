@@ -1,0 +1,1 @@
+//! The audit stream: records, write-ahead log, recovery and verification.

@@ -1,0 +1,1 @@
+//! The client: handles, a capability-style signer and its three outcomes.

@@ -1,0 +1,280 @@
+//! Authority: tenants, principals, keys, revocations; and every decision about them.
+//!
+//! The state changes by [`Row`]s alone. A command is *decided* into the rows it would write; the shell
+//! makes them durable; then they are [applied](Authority::apply). Nothing here is undone or repaired:
+//! what is not durable was never applied.
+//!
+//! **Invariant:** revocations only grow, minimum epochs only rise, and a tenant's epoch rises with every
+//! change of its authority.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+
+use crate::epoch::Epoch;
+use crate::handle::LinkId;
+use crate::id::{KeyId, PrincipalId, TenantId};
+use crate::key::Key;
+use crate::name::Name;
+use crate::posture::Posture;
+use crate::principal::Principal;
+use crate::sequencer::Mark;
+
+mod decide;
+mod permit;
+
+pub use decide::{Decided, Effect, Fresh, Refusal};
+pub use permit::{Permit, Use};
+
+/// A tenant's own settings.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct TenantRow {
+    /// What names it.
+    #[n(0)]
+    pub id: TenantId,
+    /// What people call it.
+    #[n(1)]
+    pub name: Name,
+    /// How often its authority has changed.
+    #[n(2)]
+    pub epoch: Epoch,
+    /// Handles issued before this epoch are void.
+    #[n(3)]
+    pub min_issue_epoch: Epoch,
+}
+
+/// A revoked link.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct RevocationRow {
+    /// In which tenant.
+    #[n(0)]
+    pub tenant: TenantId,
+    /// The link.
+    #[n(1)]
+    pub link: LinkId,
+    /// The epoch by which it was revoked.
+    #[n(2)]
+    pub epoch: Epoch,
+}
+
+/// One unit of authority state, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Row {
+    /// A tenant.
+    #[n(1)]
+    Tenant(#[n(0)] TenantRow),
+    /// A principal.
+    #[n(2)]
+    Principal(#[n(0)] Principal),
+    /// A key with its versions.
+    #[n(3)]
+    Key(#[n(0)] Key),
+    /// A revoked link.
+    #[n(4)]
+    Revocation(#[n(0)] RevocationRow),
+    /// The posture.
+    #[n(5)]
+    Posture(#[n(0)] Posture),
+}
+
+impl Row {
+    /// Whose row it is.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        match self {
+            Self::Tenant(tenant) => tenant.id,
+            Self::Principal(principal) => principal.tenant,
+            Self::Key(key) => key.tenant,
+            Self::Revocation(revocation) => revocation.tenant,
+            Self::Posture(_) => TenantId::SYSTEM,
+        }
+    }
+
+    /// Its name in the store: tenant, kind, id. Ids of version 7 keep new rows together.
+    #[must_use]
+    pub fn name(&self) -> Vec<u8> {
+        let (kind, id): (u8, &[u8]) = match self {
+            Self::Tenant(_) => (1, &[]),
+            Self::Principal(principal) => (2, principal.id.as_bytes()),
+            Self::Key(key) => (3, key.id.as_bytes()),
+            Self::Revocation(revocation) => (4, &revocation.link.0),
+            Self::Posture(_) => (5, &[]),
+        };
+        [self.tenant().as_bytes(), [kind].as_slice(), id].concat()
+    }
+}
+
+/// A row cannot be applied to the state there is: what was stored contradicts itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stored row contradicts the state before it")]
+pub struct Contradiction;
+
+#[derive(Clone, Debug)]
+struct Tenant {
+    row: TenantRow,
+    mark: Mark,
+    principals: BTreeMap<PrincipalId, Principal>,
+    keys: BTreeMap<KeyId, Arc<Key>>,
+    names: BTreeMap<Name, KeyId>,
+    revoked: BTreeSet<LinkId>,
+}
+
+/// The whole of it.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    posture: Posture,
+    tenants: BTreeMap<TenantId, Tenant>,
+    homes: BTreeMap<PrincipalId, TenantId>,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self { posture: Posture::SOLO, tenants: BTreeMap::new(), homes: BTreeMap::new() }
+    }
+}
+
+impl Authority {
+    /// Applies a row. Tenants come before what belongs to them.
+    ///
+    /// # Errors
+    ///
+    /// [`Contradiction`] if it belongs to no tenant, takes another key's name, or goes back in epochs.
+    pub fn apply(&mut self, row: Row) -> Result<(), Contradiction> {
+        match row {
+            Row::Posture(posture) => self.posture = posture,
+            Row::Tenant(row) => self.apply_tenant(row)?,
+            Row::Principal(principal) => {
+                self.homes.insert(principal.id, principal.tenant);
+                let tenant = self.tenant_mut(principal.tenant)?;
+                tenant.principals.insert(principal.id, principal);
+            }
+            Row::Key(key) => self.tenant_mut(key.tenant)?.apply_key(key)?,
+            Row::Revocation(row) => {
+                self.tenant_mut(row.tenant)?.revoked.insert(row.link);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_tenant(&mut self, row: TenantRow) -> Result<(), Contradiction> {
+        let Some(tenant) = self.tenants.get_mut(&row.id) else {
+            self.tenants.insert(row.id, Tenant::new(row));
+            return Ok(());
+        };
+        if row.epoch < tenant.row.epoch || row.min_issue_epoch < tenant.row.min_issue_epoch {
+            return Err(Contradiction);
+        }
+        tenant.row = row;
+        Ok(())
+    }
+
+    /// Moves a tenant's mark: what was decided before is decided again before it may leave.
+    pub fn move_mark(&mut self, tenant: TenantId) -> Mark {
+        let Some(tenant) = self.tenants.get_mut(&tenant) else { return Mark::default() };
+        tenant.mark = tenant.mark.next();
+        tenant.mark
+    }
+
+    /// The principal of that id.
+    #[must_use]
+    pub fn principal(&self, id: PrincipalId) -> Option<&Principal> {
+        self.tenants.get(self.homes.get(&id)?)?.principals.get(&id)
+    }
+
+    /// The key of that name in a tenant.
+    #[must_use]
+    pub fn key_named(&self, tenant: TenantId, name: &Name) -> Option<&Arc<Key>> {
+        let tenant = self.tenants.get(&tenant)?;
+        tenant.keys.get(tenant.names.get(name)?)
+    }
+
+    /// The key of that id in a tenant.
+    #[must_use]
+    pub fn key(&self, tenant: TenantId, id: KeyId) -> Option<&Arc<Key>> {
+        self.tenants.get(&tenant)?.keys.get(&id)
+    }
+
+    /// Keys of a tenant in the order of their names, those after `after`.
+    pub fn keys_after<'a>(
+        &'a self,
+        tenant: TenantId,
+        after: Option<&Name>,
+    ) -> impl Iterator<Item = &'a Arc<Key>> + use<'a> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, |name| Excluded(name.clone()));
+        let tenant = self.tenants.get(&tenant);
+        let names = tenant.into_iter().flat_map(move |t| t.names.range((from.clone(), Unbounded)));
+        names.filter_map(move |(_, id)| tenant.and_then(|tenant| tenant.keys.get(id)))
+    }
+
+    /// A tenant's settings.
+    #[must_use]
+    pub fn tenant(&self, id: TenantId) -> Option<&TenantRow> {
+        self.tenants.get(&id).map(|tenant| &tenant.row)
+    }
+
+    /// A tenant's mark.
+    #[must_use]
+    pub fn mark(&self, id: TenantId) -> Mark {
+        self.tenants.get(&id).map(|tenant| tenant.mark).unwrap_or_default()
+    }
+
+    /// Every tenant's id.
+    pub fn tenants(&self) -> impl Iterator<Item = TenantId> {
+        self.tenants.keys().copied()
+    }
+
+    /// The posture.
+    #[must_use]
+    pub fn posture(&self) -> &Posture {
+        &self.posture
+    }
+
+    /// How many keys there are in all.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.tenants.values().map(|tenant| tenant.keys.len()).sum()
+    }
+
+    fn tenant_mut(&mut self, id: TenantId) -> Result<&mut Tenant, Contradiction> {
+        self.tenants.get_mut(&id).ok_or(Contradiction)
+    }
+}
+
+impl Tenant {
+    fn new(row: TenantRow) -> Self {
+        Self {
+            row,
+            mark: Mark::default(),
+            principals: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            names: BTreeMap::new(),
+            revoked: BTreeSet::new(),
+        }
+    }
+
+    fn apply_key(&mut self, key: Key) -> Result<(), Contradiction> {
+        let known = self.names.get(&key.name);
+        if known.is_some_and(|id| *id != key.id) {
+            return Err(Contradiction);
+        }
+        if let Some(before) = self.keys.get(&key.id) {
+            let is_same = before.purpose == key.purpose && before.suite == key.suite && before.name == key.name;
+            let goes_on = key.authority_epoch >= before.authority_epoch
+                && key.min_issue_epoch >= before.min_issue_epoch
+                && key.versions.len() >= before.versions.len();
+            if !is_same || !goes_on {
+                return Err(Contradiction);
+            }
+        }
+        self.names.insert(key.name.clone(), key.id);
+        self.keys.insert(key.id, Arc::new(key));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,354 @@
+//! What a command would change, and what it is answered.
+
+use super::{Authority, RevocationRow, Row, Tenant, TenantRow};
+use crate::clock::{Reading, millis};
+use crate::command::{Answer, Command, LIST_PAGE, NewHandle, NewKey};
+use crate::epoch::Epoch;
+use crate::handle::{Caveat, LinkId, Operations, Root};
+use crate::id::{HandleId, KeyId, PrincipalId};
+use crate::key::{Key, KeyVersion, Provenance, VersionError};
+use crate::limits::{CAVEATS_MAX, DESTRUCTION_DELAY, HANDLE_TTL_MAX, KEYS_MAX, REVOCATIONS_MAX};
+use crate::name::Name;
+use crate::posture::RawSigning;
+use crate::principal::{Principal, Role};
+use crate::purpose::Format;
+use crate::reason::Reason;
+use crate::state::{KeyEvent, KeyState};
+
+/// A command is refused: the code, and what its principal is told besides.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Refusal {
+    /// The code.
+    pub reason: Reason,
+    /// What was wrong and what to do, without secrets.
+    pub detail: String,
+}
+
+impl Refusal {
+    fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+impl From<VersionError> for Refusal {
+    fn from(error: VersionError) -> Self {
+        Self::new(Reason::IllegalTransition, error.to_string())
+    }
+}
+
+/// Fresh values that the shell hands in: the core draws no randomness and makes no keys.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    /// For a new key.
+    pub key: KeyId,
+    /// For a new handle.
+    pub handle: HandleId,
+    /// For a new principal.
+    pub principal: PrincipalId,
+    /// The public half of new material, as SubjectPublicKeyInfo in DER; empty where there is none.
+    pub public: Vec<u8>,
+}
+
+/// When a change takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// At its commit, as a barrier: it only takes authority away.
+    Reduction,
+    /// When its record is durable.
+    Recorded,
+    /// Never: it changes nothing.
+    None,
+}
+
+/// A decided command.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// What is written, all in one transaction.
+    pub rows: Vec<Row>,
+    /// When that takes effect.
+    pub effect: Effect,
+    /// What the principal is answered, once the record is durable.
+    pub answer: Answer,
+    /// The key that the record names.
+    pub key: Option<(KeyId, u32)>,
+    /// For a new handle: what to mint, and how to narrow it.
+    pub handle: Option<(Root, Vec<Caveat>)>,
+}
+
+impl Decided {
+    fn read(answer: Answer) -> Self {
+        Self { rows: Vec::new(), effect: Effect::None, answer, key: None, handle: None }
+    }
+}
+
+impl Authority {
+    /// Whether a principal's role includes the command at all. Asked before anything costly is done for it.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] if not.
+    pub fn admit(&self, principal: &Principal, command: &Command) -> Result<(), Refusal> {
+        if principal.role.may(command.right()) {
+            return Ok(());
+        }
+        let role = principal.role.name();
+        Err(Refusal::new(Reason::Forbidden, format!("the role `{role}` does not include this")))
+    }
+
+    /// Checks what a new key is to be, before its material is made.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] if the name is taken, or purpose, algorithm and posture do not go together.
+    pub fn check_new_key(&self, principal: &Principal, new: &NewKey) -> Result<(), Refusal> {
+        let tenant = self.home(principal)?;
+        if tenant.names.contains_key(&new.name) {
+            return Err(Refusal::new(Reason::NameTaken, format!("there is a key `{}` already", new.name)));
+        }
+        if tenant.keys.len() >= KEYS_MAX {
+            return Err(Refusal::new(Reason::QuotaExhausted, "the tenant has as many keys as it may"));
+        }
+        let admitted = new.purpose.admits(new.suite);
+        admitted.map_err(|error| Refusal::new(Reason::PurposeRefused, error.to_string()))?;
+        if new.purpose.format() == Format::Raw && self.posture.raw == RawSigning::Refused {
+            let detail = "posture does not name `sign.raw`; take `sign.bound`, which binds the message by its digest";
+            return Err(Refusal::new(Reason::PurposeRefused, detail));
+        }
+        Ok(())
+    }
+
+    /// Decides a command.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`]; then nothing changes.
+    pub fn decide(
+        &self,
+        principal: &Principal,
+        command: &Command,
+        fresh: Fresh,
+        now: Reading,
+    ) -> Result<Decided, Refusal> {
+        self.admit(principal, command)?;
+        let tenant = self.home(principal)?;
+        match command {
+            Command::CreateKey(new) => {
+                self.check_new_key(principal, new)?;
+                Ok(tenant.create_key(new, Provenance::Generated, fresh, now))
+            }
+            Command::ImportKey { new, .. } => {
+                self.check_new_key(principal, new)?;
+                Ok(tenant.create_key(new, Provenance::Imported, fresh, now))
+            }
+            Command::ChangeVersion { key, version, event } => tenant.change(key, *version, *event),
+            Command::ScheduleDestruction { key, version } => {
+                let due = now.served.plus_ms(millis(DESTRUCTION_DELAY));
+                tenant.edit(key, *version, Effect::Reduction, |key| key.schedule_destruction(*version, due))
+            }
+            Command::CancelDestruction { key, version } => {
+                tenant.edit(key, *version, Effect::Recorded, |key| key.cancel_destruction(*version))
+            }
+            Command::IssueHandle(new) => tenant.issue(principal, new, fresh.handle, now),
+            Command::RevokeHandle { link } => Ok(tenant.revoke(*link)),
+            Command::RevokeIssued { key } => tenant.revoke_issued(key),
+            Command::CreatePrincipal { name, role, public } => {
+                tenant.create_principal(name, *role, *public, fresh.principal)
+            }
+            Command::ListKeys { after } => Ok(self.list(tenant, after.as_ref())),
+            Command::ShowKey { key } => Ok(Decided::read(Answer::Key(tenant.named(key)?.clone()))),
+            // The shell answers these from what it alone knows; the decision is only that they may be asked.
+            Command::BeginImport
+            | Command::ReadStatus
+            | Command::ReadOperation { .. }
+            | Command::QueryAudit(_) => Ok(Decided::read(Answer::Done)),
+        }
+    }
+
+    fn home(&self, principal: &Principal) -> Result<&Tenant, Refusal> {
+        let tenant = self.tenants.get(&principal.tenant);
+        tenant.ok_or_else(|| Refusal::new(Reason::Forbidden, "the principal's tenant is gone"))
+    }
+
+    fn list(&self, tenant: &Tenant, after: Option<&Name>) -> Decided {
+        let mut keys = self.keys_after(tenant.row.id, after);
+        let page: Vec<Key> = keys.by_ref().take(LIST_PAGE).map(|key| Key::clone(key)).collect();
+        let more = keys.next().is_some();
+        Decided::read(Answer::Keys { keys: page, more })
+    }
+}
+
+impl Tenant {
+    /// The tenant's row under its next epoch.
+    fn advanced(&self) -> TenantRow {
+        TenantRow { epoch: self.row.epoch.next(), ..self.row.clone() }
+    }
+
+    fn named(&self, name: &Name) -> Result<&Key, Refusal> {
+        let key = self.names.get(name).and_then(|id| self.keys.get(id));
+        key.map(|key| &**key)
+            .ok_or_else(|| Refusal::new(Reason::Forbidden, format!("no key `{name}` that you may see")))
+    }
+
+    fn create_key(&self, new: &NewKey, provenance: Provenance, fresh: Fresh, now: Reading) -> Decided {
+        let row = self.advanced();
+        let version = KeyVersion {
+            number: 1,
+            state: KeyState::Active,
+            created_ms: now.unix_ms,
+            provenance,
+            public: fresh.public,
+            destruction: None,
+        };
+        let key = Key {
+            id: fresh.key,
+            tenant: self.row.id,
+            name: new.name.clone(),
+            scope: new.scope.clone(),
+            purpose: new.purpose.clone(),
+            suite: new.suite,
+            scheduled: 1,
+            authority_epoch: row.epoch,
+            min_issue_epoch: Epoch::default(),
+            versions: vec![version],
+        };
+        Self::changed(row, key, 1, Effect::Recorded)
+    }
+
+    fn changed(row: TenantRow, key: Key, version: u32, effect: Effect) -> Decided {
+        Decided {
+            key: Some((key.id, version)),
+            rows: vec![Row::Tenant(row), Row::Key(key.clone())],
+            effect,
+            answer: Answer::Key(key),
+            handle: None,
+        }
+    }
+
+    fn change(&self, name: &Name, version: Option<u32>, event: KeyEvent) -> Result<Decided, Refusal> {
+        if event == KeyEvent::Destroy {
+            let detail = "a version is destroyed when its scheduled time has come; schedule it";
+            return Err(Refusal::new(Reason::IllegalTransition, detail));
+        }
+        let number = version.unwrap_or(self.named(name)?.scheduled);
+        let effect = if event.is_reduction() { Effect::Reduction } else { Effect::Recorded };
+        self.edit(name, number, effect, |key| key.apply(number, event))
+    }
+
+    fn edit(
+        &self,
+        name: &Name,
+        version: u32,
+        effect: Effect,
+        edit: impl FnOnce(&mut Key) -> Result<(), VersionError>,
+    ) -> Result<Decided, Refusal> {
+        let row = self.advanced();
+        let mut key = self.named(name)?.clone();
+        edit(&mut key)?;
+        key.authority_epoch = row.epoch;
+        Ok(Self::changed(row, key, version, effect))
+    }
+
+    fn issue(
+        &self,
+        issuer: &Principal,
+        new: &NewHandle,
+        id: HandleId,
+        now: Reading,
+    ) -> Result<Decided, Refusal> {
+        let key = self.named(&new.key)?;
+        let caveats = caveats(new)?;
+        check_operations(new.operations, key)?;
+        if new.ttl_ms == 0 || new.ttl_ms > millis(HANDLE_TTL_MAX) {
+            return Err(Refusal::new(Reason::Malformed, "a handle lives from 1 ms to 24 hours"));
+        }
+        let root = Root {
+            id,
+            tenant: self.row.id,
+            key: key.id,
+            purpose: key.purpose.clone(),
+            issuer: issuer.id,
+            subject: new.subject.unwrap_or(issuer.id),
+            issue_epoch: self.row.epoch,
+            issued_ms: now.unix_ms,
+            expires_ms: now.unix_ms.saturating_add(new.ttl_ms),
+            operations: new.operations,
+        };
+        Ok(Decided {
+            rows: Vec::new(),
+            effect: Effect::None,
+            answer: Answer::Done,
+            key: Some((key.id, key.scheduled)),
+            handle: Some((root, caveats)),
+        })
+    }
+
+    fn revoke(&self, link: LinkId) -> Decided {
+        let mut row = self.advanced();
+        let mut rows = Vec::new();
+        if self.revoked.len() >= REVOCATIONS_MAX {
+            // The set is full: everything issued so far is void, and the list need not grow.
+            row.min_issue_epoch = row.epoch;
+        } else {
+            rows.push(Row::Revocation(RevocationRow { tenant: self.row.id, link, epoch: row.epoch }));
+        }
+        rows.insert(0, Row::Tenant(row));
+        Decided { rows, effect: Effect::Reduction, answer: Answer::Done, key: None, handle: None }
+    }
+
+    fn revoke_issued(&self, name: &Name) -> Result<Decided, Refusal> {
+        let scheduled = self.named(name)?.scheduled;
+        let epoch = self.advanced().epoch;
+        self.edit(name, scheduled, Effect::Reduction, |key| {
+            key.min_issue_epoch = epoch;
+            Ok(())
+        })
+    }
+
+    fn create_principal(
+        &self,
+        name: &Name,
+        role: Role,
+        public: [u8; 32],
+        id: PrincipalId,
+    ) -> Result<Decided, Refusal> {
+        if self.principals.values().any(|other| other.name == *name || other.public == public) {
+            let detail = "there is a principal of that name or key already";
+            return Err(Refusal::new(Reason::NameTaken, detail));
+        }
+        let principal = Principal { id, tenant: self.row.id, name: name.clone(), role, public };
+        Ok(Decided {
+            rows: vec![Row::Tenant(self.advanced()), Row::Principal(principal)],
+            effect: Effect::Recorded,
+            answer: Answer::Principal(id),
+            key: None,
+            handle: None,
+        })
+    }
+}
+
+fn check_operations(operations: Operations, key: &Key) -> Result<(), Refusal> {
+    if operations.is_empty() {
+        return Err(Refusal::new(Reason::Malformed, "a handle permits at least one operation"));
+    }
+    match operations.iter().find(|operation| !operation.suits(key.purpose.usage())) {
+        None => Ok(()),
+        Some(operation) => {
+            let detail = format!("a key of purpose `{}` does not `{}`", key.purpose, operation.name());
+            Err(Refusal::new(Reason::PurposeRefused, detail))
+        }
+    }
+}
+
+fn caveats(new: &NewHandle) -> Result<Vec<Caveat>, Refusal> {
+    let mut caveats: Vec<_> = new.pins.iter().cloned().map(Caveat::Pin).collect();
+    if !new.holder.is_empty() {
+        let holder = new.holder.as_slice().try_into();
+        let holder = holder.map_err(|_| Refusal::new(Reason::Malformed, "a holder is an Ed25519 key"))?;
+        caveats.push(Caveat::Holder(holder));
+    }
+    if caveats.len() > CAVEATS_MAX {
+        return Err(Refusal::new(Reason::TooLarge, format!("a handle has at most {CAVEATS_MAX} caveats")));
+    }
+    Ok(caveats)
+}

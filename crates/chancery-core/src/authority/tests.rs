@@ -1,0 +1,272 @@
+//! Decisions on uses and commands, one case a line.
+
+use super::*;
+use crate::clock::{Quality, Reading, Served};
+use crate::command::{Answer, Command, NewHandle, NewKey};
+use crate::context::{Context, Pair};
+use crate::handle::tests::Mixer;
+use crate::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations};
+use crate::id::HandleId;
+use crate::name::Scope;
+use crate::principal::Role;
+use crate::reason::Reason;
+use crate::state::{KeyEvent, KeyState};
+use crate::suite::Suite;
+
+const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+const NOW: u64 = 1_000_000;
+
+fn now() -> Reading {
+    Reading { unix_ms: NOW, quality: Quality::Plausible, served: Served::default() }
+}
+
+fn principal(role: Role) -> Principal {
+    Principal {
+        id: PrincipalId::from_bytes([role as u8 + 1; 16]),
+        tenant: TENANT,
+        name: role.name().parse().unwrap(),
+        role,
+        public: [role as u8; 32],
+    }
+}
+
+fn fresh() -> Fresh {
+    Fresh {
+        key: KeyId::from_bytes([7; 16]),
+        handle: HandleId::from_bytes([9; 16]),
+        principal: PrincipalId::from_bytes([8; 16]),
+        public: vec![1],
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn new_key(text: &str) -> NewKey {
+    NewKey {
+        name: name(text),
+        purpose: "sign.bound:invoice".parse().unwrap(),
+        suite: Suite::Ed25519,
+        scope: Scope { environment: name("e"), region: name("r"), service: name("s") },
+    }
+}
+
+fn genesis() -> Authority {
+    let mut authority = Authority::default();
+    let epoch = Epoch::default();
+    let row = TenantRow { id: TENANT, name: name("default"), epoch, min_issue_epoch: epoch };
+    authority.apply(Row::Tenant(row)).unwrap();
+    for role in Role::ALL {
+        authority.apply(Row::Principal(principal(role))).unwrap();
+    }
+    authority
+}
+
+/// Decides as `role` and applies what was decided.
+fn command(authority: &mut Authority, role: Role, command: &Command) -> Result<Answer, Reason> {
+    let decided = authority.decide(&principal(role), command, fresh(), now());
+    let decided = decided.map_err(|refusal| refusal.reason)?;
+    for row in decided.rows {
+        authority.apply(row).unwrap();
+    }
+    if decided.effect == Effect::Reduction {
+        authority.move_mark(TENANT);
+    }
+    Ok(decided.answer)
+}
+
+fn operator(authority: &mut Authority, asked: &Command) -> Result<Answer, Reason> {
+    command(authority, Role::Operator, asked)
+}
+
+fn with_key() -> Authority {
+    let mut authority = genesis();
+    operator(&mut authority, &Command::CreateKey(new_key("k"))).unwrap();
+    authority
+}
+
+fn issue(authority: &Authority, caveats: &[Caveat]) -> Handle {
+    let new = NewHandle {
+        key: name("k"),
+        operations: Operations::of(&[Operation::Sign, Operation::Verify]),
+        ttl_ms: 60_000,
+        pins: Vec::new(),
+        holder: Vec::new(),
+        subject: None,
+    };
+    let asked = Command::IssueHandle(new);
+    let decided = authority.decide(&principal(Role::Developer), &asked, fresh(), now()).unwrap();
+    let (root, _) = decided.handle.unwrap();
+    let bytes = handle::mint(HandleKeyId(1), &root, &Mixer).unwrap();
+    Handle::open(&handle::narrow(&bytes, caveats, &Mixer).unwrap(), &Mixer).unwrap()
+}
+
+fn permit(authority: &Authority, handle: &Handle, operation: Operation) -> Result<u32, Reason> {
+    let context = Context::default();
+    let asked = Use { handle, operation, context: &context, version: None, proven: &[], now: now() };
+    authority.permit(&asked).map(|permit| permit.version())
+}
+
+fn event(event: KeyEvent) -> Command {
+    Command::ChangeVersion { key: name("k"), version: None, event }
+}
+
+#[test]
+fn a_handle_does_what_it_permits_and_nothing_else() {
+    let authority = with_key();
+    let handle = issue(&authority, &[]);
+    assert_eq!(permit(&authority, &handle, Operation::Sign), Ok(1));
+    assert_eq!(permit(&authority, &handle, Operation::Decrypt), Err(Reason::NotAuthorized));
+}
+
+#[test]
+fn each_state_admits_what_the_standard_says() {
+    for (events, sign, verify) in [
+        (vec![], Ok(1), Ok(1)),
+        (vec![KeyEvent::Suspend], Err(Reason::KeyUnusable), Err(Reason::KeyUnusable)),
+        (vec![KeyEvent::Suspend, KeyEvent::Resume], Ok(1), Ok(1)),
+        (vec![KeyEvent::Deactivate], Err(Reason::KeyUnusable), Ok(1)),
+        (vec![KeyEvent::ReportCompromise], Err(Reason::KeyUnusable), Err(Reason::KeyUnusable)),
+    ] {
+        let mut authority = with_key();
+        let handle = issue(&authority, &[]);
+        for asked in &events {
+            operator(&mut authority, &event(*asked)).unwrap();
+        }
+        assert_eq!(permit(&authority, &handle, Operation::Sign), sign, "{events:?}");
+        assert_eq!(permit(&authority, &handle, Operation::Verify), verify, "{events:?}");
+    }
+}
+
+#[test]
+fn a_revoked_link_takes_everything_narrowed_from_it_along() {
+    let mut authority = with_key();
+    let parent = issue(&authority, &[]);
+    let child = issue(&authority, &[Caveat::Expires(NOW + 1)]);
+    let link = *child.links().last().unwrap();
+    operator(&mut authority, &Command::RevokeHandle { link }).unwrap();
+    assert_eq!(permit(&authority, &child, Operation::Sign), Err(Reason::HandleExpired));
+    assert_eq!(permit(&authority, &parent, Operation::Sign), Ok(1));
+    operator(&mut authority, &Command::RevokeHandle { link: parent.links()[0] }).unwrap();
+    assert_eq!(permit(&authority, &parent, Operation::Sign), Err(Reason::HandleExpired));
+}
+
+#[test]
+fn handles_issued_before_a_revocation_are_void_and_later_ones_are_not() {
+    let mut authority = with_key();
+    let before = issue(&authority, &[]);
+    operator(&mut authority, &Command::RevokeIssued { key: name("k") }).unwrap();
+    assert_eq!(permit(&authority, &before, Operation::Sign), Err(Reason::HandleExpired));
+    assert_eq!(permit(&authority, &issue(&authority, &[]), Operation::Sign), Ok(1));
+}
+
+#[test]
+fn an_expired_handle_is_refused_at_the_very_millisecond() {
+    let authority = with_key();
+    let at = |expires| permit(&authority, &issue(&authority, &[Caveat::Expires(expires)]), Operation::Sign);
+    assert_eq!(at(NOW + 1), Ok(1));
+    assert_eq!(at(NOW), Err(Reason::HandleExpired));
+}
+
+#[test]
+fn a_holder_must_prove_possession() {
+    let authority = with_key();
+    let handle = issue(&authority, &[Caveat::Holder([3; 32])]);
+    assert_eq!(permit(&authority, &handle, Operation::Sign), Err(Reason::ProofInvalid));
+    let context = Context::default();
+    let asked = Use {
+        handle: &handle,
+        operation: Operation::Sign,
+        context: &context,
+        version: None,
+        proven: &[[3; 32]],
+        now: now(),
+    };
+    assert!(authority.permit(&asked).is_ok());
+}
+
+#[test]
+fn a_pinned_context_must_be_shown() {
+    let authority = with_key();
+    let handle = issue(&authority, &[Caveat::Pin(Pair::parse("a=1").unwrap())]);
+    assert_eq!(permit(&authority, &handle, Operation::Sign), Err(Reason::NotAuthorized));
+}
+
+#[test]
+fn roles_do_what_their_table_says() {
+    let asked = [
+        Command::CreateKey(new_key("other")),
+        event(KeyEvent::Suspend),
+        event(KeyEvent::Resume),
+        Command::ScheduleDestruction { key: name("k"), version: 1 },
+        Command::CancelDestruction { key: name("k"), version: 1 },
+        Command::ShowKey { key: name("k") },
+        Command::QueryAudit(crate::command::AuditQuery::default()),
+    ];
+    let row = |role: Role| {
+        let may = asked.iter().map(|asked| {
+            let decided = with_key().admit(&principal(role), asked);
+            if decided.is_ok() { "yes" } else { "no" }
+        });
+        format!("{}: {}", role.name(), may.collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(
+        Role::ALL.map(row).join("\n"),
+        "operator: yes yes yes yes yes yes yes\n\
+         developer: yes yes no no no yes no\n\
+         auditor: no no no no no yes yes"
+    );
+}
+
+#[test]
+fn a_name_is_taken_for_ever() {
+    let mut authority = with_key();
+    let again = operator(&mut authority, &Command::CreateKey(new_key("k")));
+    assert_eq!(again, Err(Reason::NameTaken));
+}
+
+#[test]
+fn a_suspended_version_scheduled_for_destruction_is_not_resumed() {
+    let mut authority = with_key();
+    operator(&mut authority, &Command::ScheduleDestruction { key: name("k"), version: 1 }).unwrap();
+    let resumed = operator(&mut authority, &event(KeyEvent::Resume));
+    assert_eq!(resumed, Err(Reason::IllegalTransition));
+    let Ok(Answer::Key(key)) =
+        operator(&mut authority, &Command::CancelDestruction { key: name("k"), version: 1 })
+    else {
+        panic!("cancelling answers with the key");
+    };
+    assert_eq!(key.versions[0].state, KeyState::Deactivated);
+}
+
+#[test]
+fn every_change_raises_the_epoch() {
+    let mut authority = with_key();
+    let before = authority.tenant(TENANT).unwrap().epoch;
+    operator(&mut authority, &event(KeyEvent::Suspend)).unwrap();
+    assert_eq!(authority.tenant(TENANT).unwrap().epoch, before.next());
+}
+
+#[test]
+fn a_row_that_goes_back_is_a_contradiction() {
+    let mut authority = with_key();
+    let old = authority.tenant(TENANT).unwrap().clone();
+    operator(&mut authority, &event(KeyEvent::Suspend)).unwrap();
+    assert_eq!(authority.apply(Row::Tenant(old)), Err(Contradiction));
+}
+
+#[test]
+fn a_handle_asks_no_more_than_its_key_does() {
+    let authority = with_key();
+    let new = NewHandle {
+        key: name("k"),
+        operations: Operations::of(&[Operation::Decrypt]),
+        ttl_ms: 1,
+        pins: Vec::new(),
+        holder: Vec::new(),
+        subject: None,
+    };
+    let decided = authority.decide(&principal(Role::Operator), &Command::IssueHandle(new), fresh(), now());
+    assert_eq!(decided.unwrap_err().reason, Reason::PurposeRefused);
+}

@@ -1,0 +1,186 @@
+//! Time, when no clock is believed.
+//!
+//! The persisted high-water mark advances by at most the time elapsed since boot plus the drift bound. A
+//! larger jump, or a wall clock behind the mark, is *suspect*: nothing is persisted, time goes on from
+//! the mark by the boot clock so that handles still expire, and formats that carry time are refused. In
+//! a new boot the elapsed time is unknown: a wall clock ahead of the mark by at most
+//! [`OFFLINE_MAX`] is taken.
+//!
+//! **Invariant:** [`Reading::unix_ms`] never goes back, whatever the wall clock does.
+
+use minicbor::{Decode, Encode};
+
+use crate::limits::{CLOCK_DRIFT_MAX, OFFLINE_MAX};
+
+/// Time for which the service has run, in milliseconds over all its starts. Destruction waits count this alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Served(#[n(0)] u64);
+
+impl Served {
+    /// Takes milliseconds.
+    #[must_use]
+    pub const fn from_ms(ms: u64) -> Self {
+        Self(ms)
+    }
+
+    /// The milliseconds.
+    #[must_use]
+    pub const fn as_ms(self) -> u64 {
+        self.0
+    }
+
+    /// This much later.
+    #[must_use]
+    pub const fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+}
+
+/// How good a reading is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Quality {
+    /// The wall clock agrees with the boot clock and the mark.
+    #[n(0)]
+    Plausible,
+    /// It does not; the reading goes by the boot clock.
+    #[n(1)]
+    Suspect,
+}
+
+/// The time, as far as it can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+    /// How good that is.
+    pub quality: Quality,
+    /// Time served so far.
+    pub served: Served,
+}
+
+/// What a machine's clocks say at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The wall clock, in milliseconds since 1970.
+    pub wall_ms: u64,
+    /// The monotonic clock, suspension included, in milliseconds since this boot.
+    pub boot_ms: u64,
+}
+
+/// The high-water mark and what it was anchored to.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    mark_ms: u64,
+    anchor_boot_ms: u64,
+    start_boot_ms: u64,
+    served_before: Served,
+    quality: Quality,
+}
+
+impl Clock {
+    /// Starts from what was persisted: the mark, if there is one, and the time served.
+    #[must_use]
+    pub fn start(mark_ms: Option<u64>, served: Served, now: Sample) -> Self {
+        let plausible = mark_ms.is_none_or(|mark| {
+            now.wall_ms >= mark && now.wall_ms - mark <= millis(OFFLINE_MAX)
+        });
+        let (mark, quality) = match mark_ms {
+            Some(mark) if !plausible => (mark, Quality::Suspect),
+            _ => (now.wall_ms, Quality::Plausible),
+        };
+        Self {
+            mark_ms: mark,
+            anchor_boot_ms: now.boot_ms,
+            start_boot_ms: now.boot_ms,
+            served_before: served,
+            quality,
+        }
+    }
+
+    /// Reads the time.
+    pub fn read(&mut self, now: Sample) -> Reading {
+        let elapsed = now.boot_ms.saturating_sub(self.anchor_boot_ms);
+        let expected = self.mark_ms.saturating_add(elapsed);
+        let is_near = now.wall_ms.abs_diff(expected) <= millis(CLOCK_DRIFT_MAX);
+        let unix_ms = if is_near && self.quality == Quality::Plausible {
+            now.wall_ms.max(self.mark_ms)
+        } else {
+            self.quality = Quality::Suspect;
+            expected
+        };
+        self.mark_ms = unix_ms;
+        self.anchor_boot_ms = now.boot_ms.max(self.anchor_boot_ms);
+        let ran = now.boot_ms.saturating_sub(self.start_boot_ms);
+        Reading { unix_ms, quality: self.quality, served: self.served_before.plus_ms(ran) }
+    }
+
+    /// An operator, or signed time, says that the wall clock is right.
+    pub fn resume(&mut self, now: Sample) {
+        self.mark_ms = self.mark_ms.max(now.wall_ms);
+        self.anchor_boot_ms = now.boot_ms;
+        self.quality = Quality::Plausible;
+    }
+
+    /// What may be persisted as the mark: nothing while the clock is suspect.
+    #[must_use]
+    pub fn persistable(&self) -> Option<u64> {
+        (self.quality == Quality::Plausible).then_some(self.mark_ms)
+    }
+}
+
+/// A bound in milliseconds. Our bounds are days at most, far inside 64 bits.
+#[must_use]
+pub fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400_000;
+
+    fn at(wall_ms: u64, boot_ms: u64) -> Sample {
+        Sample { wall_ms, boot_ms }
+    }
+
+    #[test]
+    fn a_jump_ahead_is_suspect_and_time_goes_on_by_the_boot_clock() {
+        let mut clock = Clock::start(None, Served::default(), at(1_000_000, 0));
+        let reading = clock.read(at(1_000_000 + 10 * DAY, 500));
+        assert_eq!((reading.unix_ms, reading.quality), (1_000_500, Quality::Suspect));
+        assert_eq!(clock.persistable(), None);
+        assert_eq!(clock.read(at(1_000_000 + 10 * DAY, 2_000)).unix_ms, 1_002_000);
+    }
+
+    #[test]
+    fn a_jump_back_never_takes_time_back() {
+        let mut clock = Clock::start(None, Served::default(), at(1_000_000, 0));
+        assert_eq!(clock.read(at(999_000, 10)).unix_ms, 1_000_000);
+        assert_eq!(clock.read(at(0, 20)).unix_ms, 1_000_010);
+    }
+
+    #[test]
+    fn a_restart_takes_a_wall_clock_up_to_the_offline_bound() {
+        let bound = millis(OFFLINE_MAX);
+        let start = |wall| Clock::start(Some(1_000), Served::default(), at(wall, 5)).read(at(wall, 5)).quality;
+        assert_eq!(start(1_000 + bound), Quality::Plausible);
+        assert_eq!(start(1_001 + bound), Quality::Suspect);
+        assert_eq!(start(999), Quality::Suspect);
+    }
+
+    #[test]
+    fn time_served_counts_running_alone() {
+        let mut clock = Clock::start(Some(0), Served::from_ms(100), at(DAY, 50));
+        assert_eq!(clock.read(at(DAY + 7, 57)).served, Served::from_ms(107));
+    }
+
+    #[test]
+    fn an_operator_resumes_a_suspect_clock() {
+        let mut clock = Clock::start(Some(1_000), Served::default(), at(1_000 + 30 * DAY, 0));
+        clock.resume(at(1_000 + 30 * DAY, 1));
+        assert_eq!(clock.read(at(1_000 + 30 * DAY, 1)).quality, Quality::Plausible);
+    }
+}

@@ -1,0 +1,422 @@
+//! Commands: what principals ask for under their own signature, and what they are answered.
+//!
+//! A command has one canonical encoding, and the principal signs that: the signature base follows RFC
+//! 9421, section 2.5, over the method, the canonical path, the idempotency key and the digest of the
+//! encoded command, and says when it was made and when it runs out. The signer rebuilds the base from
+//! the command itself, so whatever a front claims about the request changes nothing.
+
+use std::fmt::Write as _;
+
+use minicbor::{Decode, Encode};
+
+use crate::context::Pair;
+use crate::handle::{LinkId, Operations};
+use crate::id::{OperationId, PrincipalId};
+use crate::key::Key;
+use crate::name::{Name, Scope};
+use crate::principal::{Right, Role};
+use crate::purpose::Purpose;
+use crate::state::KeyEvent;
+use crate::suite::Suite;
+
+/// What a new key is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct NewKey {
+    /// Its name.
+    #[n(0)]
+    pub name: Name,
+    /// What it is for.
+    #[n(1)]
+    pub purpose: Purpose,
+    /// Its algorithm.
+    #[n(2)]
+    pub suite: Suite,
+    /// Environment, region and service.
+    #[n(3)]
+    pub scope: Scope,
+}
+
+/// What a new handle is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct NewHandle {
+    /// The key.
+    #[n(0)]
+    pub key: Name,
+    /// What may be done.
+    #[n(1)]
+    pub operations: Operations,
+    /// How long it lives, in milliseconds.
+    #[n(2)]
+    pub ttl_ms: u64,
+    /// What the context must contain.
+    #[n(3)]
+    pub pins: Vec<Pair>,
+    /// The Ed25519 key whose possession its user must prove, or empty.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub holder: Vec<u8>,
+    /// To whom; the issuer itself if not said.
+    #[n(5)]
+    pub subject: Option<PrincipalId>,
+}
+
+/// What a principal asks for. Numbers under 32 change authority, numbers from 32 read.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Command {
+    /// Make a key and its first version.
+    #[n(1)]
+    CreateKey(#[n(0)] NewKey),
+    /// Bring a key in, wrapped to the one-time key of that id.
+    #[n(2)]
+    ImportKey {
+        /// What it is to be.
+        #[n(0)]
+        new: NewKey,
+        /// The one-time key, as `begin-import` named it.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        one_time: [u8; 16],
+        /// The PKCS#8 bytes, sealed to it.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        sealed: Vec<u8>,
+    },
+    /// Move a version along the state table; the scheduled one if none is named.
+    #[n(3)]
+    ChangeVersion {
+        /// The key.
+        #[n(0)]
+        key: Name,
+        /// The version.
+        #[n(1)]
+        version: Option<u32>,
+        /// What happens to it.
+        #[n(2)]
+        event: KeyEvent,
+    },
+    /// Schedule a version's destruction.
+    #[n(4)]
+    ScheduleDestruction {
+        /// The key.
+        #[n(0)]
+        key: Name,
+        /// The version.
+        #[n(1)]
+        version: u32,
+    },
+    /// Take a scheduled destruction back.
+    #[n(5)]
+    CancelDestruction {
+        /// The key.
+        #[n(0)]
+        key: Name,
+        /// The version.
+        #[n(1)]
+        version: u32,
+    },
+    /// Issue a handle.
+    #[n(6)]
+    IssueHandle(#[n(0)] NewHandle),
+    /// Revoke one link of a handle, and all that was narrowed from it.
+    #[n(7)]
+    RevokeHandle {
+        /// The link.
+        #[n(0)]
+        link: LinkId,
+    },
+    /// Revoke every handle of a key that was issued before now.
+    #[n(8)]
+    RevokeIssued {
+        /// The key.
+        #[n(0)]
+        key: Name,
+    },
+    /// Make a principal.
+    #[n(9)]
+    CreatePrincipal {
+        /// Its name.
+        #[n(0)]
+        name: Name,
+        /// Its role.
+        #[n(1)]
+        role: Role,
+        /// Its Ed25519 public key.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        public: [u8; 32],
+    },
+    /// Ask for a one-time key to wrap an import to.
+    #[n(10)]
+    BeginImport,
+    /// Read the keys, in the order of their names.
+    #[n(32)]
+    ListKeys {
+        /// Those after this name.
+        #[n(0)]
+        after: Option<Name>,
+    },
+    /// Read one key.
+    #[n(33)]
+    ShowKey {
+        /// The key.
+        #[n(0)]
+        key: Name,
+    },
+    /// Read how the service stands.
+    #[n(34)]
+    ReadStatus,
+    /// Read one operation of one's own.
+    #[n(35)]
+    ReadOperation {
+        /// The operation.
+        #[n(0)]
+        id: OperationId,
+    },
+    /// Read audit records.
+    #[n(36)]
+    QueryAudit(#[n(0)] AuditQuery),
+}
+
+/// Which audit records to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct AuditQuery {
+    /// Of this key.
+    #[n(0)]
+    pub key: Option<Name>,
+    /// By this principal.
+    #[n(1)]
+    pub actor: Option<PrincipalId>,
+    /// With this outcome: `committed` or `refused`.
+    #[n(2)]
+    pub outcome: Option<u8>,
+    /// Of this operation.
+    #[n(3)]
+    pub operation: Option<OperationId>,
+    /// Not before this time, in milliseconds since 1970.
+    #[n(4)]
+    pub since_ms: Option<u64>,
+    /// At most so many, the newest.
+    #[n(5)]
+    pub limit: u32,
+}
+
+/// The most keys that one page of a list holds.
+pub const LIST_PAGE: usize = 200;
+
+/// The most audit records that one answer holds.
+pub const QUERY_RECORDS_MAX: u32 = 1_000;
+
+impl Command {
+    /// The right that a role needs for it.
+    #[must_use]
+    pub fn right(&self) -> Right {
+        match self {
+            Self::CreateKey(_) | Self::ImportKey { .. } | Self::BeginImport => Right::CreateKey,
+            Self::ChangeVersion { event, .. } if event.is_reduction() => Right::ReduceKey,
+            Self::ChangeVersion { .. } | Self::CancelDestruction { .. } => Right::RestoreKey,
+            Self::ScheduleDestruction { .. } => Right::DestroyKey,
+            Self::IssueHandle(_) => Right::IssueHandle,
+            Self::RevokeHandle { .. } | Self::RevokeIssued { .. } => Right::RevokeHandle,
+            Self::CreatePrincipal { .. } => Right::CreatePrincipal,
+            Self::ListKeys { .. } | Self::ShowKey { .. } | Self::ReadStatus | Self::ReadOperation { .. } => {
+                Right::Read
+            }
+            Self::QueryAudit(_) => Right::ReadAudit,
+        }
+    }
+
+    /// Whether it leaves everything as it is.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        matches!(self.right(), Right::Read | Right::ReadAudit)
+    }
+
+    /// Its number in audit records: the one of its encoding.
+    #[must_use]
+    pub fn number(&self) -> u8 {
+        match self {
+            Self::CreateKey(_) => 1,
+            Self::ImportKey { .. } => 2,
+            Self::ChangeVersion { .. } => 3,
+            Self::ScheduleDestruction { .. } => 4,
+            Self::CancelDestruction { .. } => 5,
+            Self::IssueHandle(_) => 6,
+            Self::RevokeHandle { .. } => 7,
+            Self::RevokeIssued { .. } => 8,
+            Self::CreatePrincipal { .. } => 9,
+            Self::BeginImport => 10,
+            Self::ListKeys { .. } => 32,
+            Self::ShowKey { .. } => 33,
+            Self::ReadStatus => 34,
+            Self::ReadOperation { .. } => 35,
+            Self::QueryAudit(_) => 36,
+        }
+    }
+
+    /// The method and the canonical path of its route.
+    #[must_use]
+    pub fn route(&self) -> (&'static str, String) {
+        match self {
+            Self::CreateKey(_) => ("POST", "/v1/keys".into()),
+            Self::ImportKey { .. } => ("POST", "/v1/keys/import".into()),
+            Self::BeginImport => ("POST", "/v1/imports".into()),
+            Self::ChangeVersion { key, event, .. } => {
+                ("POST", format!("/v1/keys/{key}/{}", event_name(*event)))
+            }
+            Self::ScheduleDestruction { key, .. } => ("POST", format!("/v1/keys/{key}/destroy")),
+            Self::CancelDestruction { key, .. } => ("POST", format!("/v1/keys/{key}/cancel-destroy")),
+            Self::IssueHandle(_) => ("POST", "/v1/handles".into()),
+            Self::RevokeHandle { .. } => ("POST", "/v1/handles/revoke".into()),
+            Self::RevokeIssued { key } => ("POST", format!("/v1/keys/{key}/revoke-handles")),
+            Self::CreatePrincipal { .. } => ("POST", "/v1/principals".into()),
+            Self::ListKeys { .. } => ("GET", "/v1/keys".into()),
+            Self::ShowKey { key } => ("GET", format!("/v1/keys/{key}")),
+            Self::ReadStatus => ("GET", "/v1/status".into()),
+            Self::ReadOperation { id } => ("GET", format!("/v1/operations/{id}")),
+            Self::QueryAudit(_) => ("POST", "/v1/audit/query".into()),
+        }
+    }
+}
+
+/// The last part of the path by which an event is asked for.
+#[must_use]
+pub fn event_name(event: KeyEvent) -> &'static str {
+    match event {
+        KeyEvent::Activate => "activate",
+        KeyEvent::Suspend => "suspend",
+        KeyEvent::Resume => "resume",
+        KeyEvent::Deactivate => "deactivate",
+        KeyEvent::ReportCompromise => "compromise",
+        KeyEvent::Destroy => "destroy-now",
+    }
+}
+
+/// What a command's signature says besides the command.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct SignatureParameters {
+    /// Who signs.
+    #[n(0)]
+    pub principal: PrincipalId,
+    /// The operation id.
+    #[n(1)]
+    pub operation: OperationId,
+    /// When it was made, in seconds since 1970.
+    #[n(2)]
+    pub created_s: u64,
+    /// When it runs out, in seconds since 1970.
+    #[n(3)]
+    pub expires_s: u64,
+}
+
+impl SignatureParameters {
+    /// The value of `@signature-params`, which is also that of the `Signature-Input` field.
+    #[must_use]
+    pub fn to_field(&self) -> String {
+        format!(
+            "(\"@method\" \"@path\" \"idempotency-key\" \"chancery-command-digest\");created={};expires={};keyid=\"{}\";alg=\"ed25519\";tag=\"chancery\"",
+            self.created_s, self.expires_s, self.principal
+        )
+    }
+
+    /// The signature base of `command`, whose canonical encoding has the digest `digest_base64`.
+    #[must_use]
+    pub fn base(&self, command: &Command, digest_base64: &str) -> String {
+        let (method, path) = command.route();
+        let mut base = String::new();
+        // Writing to a `String` cannot fail.
+        let _ = write!(
+            base,
+            "\"@method\": {method}\n\"@path\": {path}\n\"idempotency-key\": {}\n\"chancery-command-digest\": sha-256=:{digest_base64}:\n\"@signature-params\": {}",
+            self.operation,
+            self.to_field()
+        );
+        base
+    }
+}
+
+/// What a command was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Answer {
+    /// It was done; there is nothing to say about it.
+    #[n(0)]
+    Done,
+    /// The key as it is now.
+    #[n(1)]
+    Key(#[n(0)] Key),
+    /// The handle.
+    #[n(2)]
+    Handle(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// The principal's id.
+    #[n(3)]
+    Principal(#[n(0)] PrincipalId),
+    /// Keys, and whether there are more.
+    #[n(4)]
+    Keys {
+        /// This page.
+        #[n(0)]
+        keys: Vec<Key>,
+        /// Whether another page follows.
+        #[n(1)]
+        more: bool,
+    },
+    /// A one-time key to wrap an import to.
+    #[n(5)]
+    OneTimeKey {
+        /// Its name.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        id: [u8; 16],
+        /// Its public half (X25519).
+        #[cbor(n(1), with = "minicbor::bytes")]
+        public: Vec<u8>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cbor;
+
+    fn suspend() -> Command {
+        Command::ChangeVersion {
+            key: "invoices".parse().unwrap(),
+            version: Some(1),
+            event: KeyEvent::Suspend,
+        }
+    }
+
+    #[test]
+    fn the_signature_base_binds_route_id_digest_and_life() {
+        let parameters = SignatureParameters {
+            principal: PrincipalId::from_bytes([0x11; 16]),
+            operation: OperationId::from_bytes([0x22; 16]),
+            created_s: 100,
+            expires_s: 160,
+        };
+        assert_eq!(
+            parameters.base(&suspend(), "ZGlnZXN0"),
+            "\"@method\": POST\n\
+             \"@path\": /v1/keys/invoices/suspend\n\
+             \"idempotency-key\": 22222222-2222-2222-2222-222222222222\n\
+             \"chancery-command-digest\": sha-256=:ZGlnZXN0:\n\
+             \"@signature-params\": (\"@method\" \"@path\" \"idempotency-key\" \"chancery-command-digest\")\
+             ;created=100;expires=160;keyid=\"11111111-1111-1111-1111-111111111111\";alg=\"ed25519\";tag=\"chancery\""
+        );
+    }
+
+    #[test]
+    fn a_command_has_one_encoding() {
+        let bytes = cbor::encode(&suspend());
+        assert_eq!(cbor::decode(&bytes, "command"), Ok(suspend()));
+        assert!(cbor::decode::<Command>(&[bytes, vec![0]].concat(), "command").is_err());
+    }
+
+    #[test]
+    fn its_number_is_that_of_its_encoding() {
+        for command in [suspend(), Command::BeginImport, Command::ReadStatus] {
+            let mut decoder_input = cbor::encode(&command);
+            let number = decoder_input.split_off(1);
+            let encoded = if number[0] == 0x18 { number[1] } else { number[0] };
+            assert_eq!(encoded, command.number());
+        }
+    }
+}

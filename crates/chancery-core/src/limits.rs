@@ -1,0 +1,93 @@
+//! Every bound the service holds to, in one place, each with its unit and its reason.
+//!
+//! Bounds that depend on each other are checked when the crate is compiled.
+
+use std::time::Duration;
+
+/// The longest message that is signed, verified, MACed or encrypted in one request: 64 KiB.
+///
+/// Callers with more send the digest where the format allows it, or encrypt with a data key.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// The most items one batch may carry: 256. With the largest records a whole batch still fits in one frame of the log.
+pub const BATCH_ITEMS_MAX: usize = 256;
+
+/// The largest body of one frame between front and signer: 1 MiB, which bounds what a lane buffers.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+
+/// The largest HTTP request body: 1.5 MiB, since base64 needs 4 bytes for 3.
+pub const REQUEST_BYTES_MAX: usize = FRAME_BYTES_MAX / 2 * 3;
+
+/// The deepest nesting of a JSON request: 8; our deepest document needs 4.
+pub const JSON_DEPTH_MAX: usize = 8;
+
+/// The most operations that may be outstanding on one lane: 4 096; beyond, the front answers 429.
+pub const LANE_OPERATIONS_MAX: usize = 4_096;
+
+/// The most records in one audit frame: 8 192, so that a receipt's path has at most 13 hashes.
+pub const FRAME_RECORDS_MAX: usize = 8_192;
+
+/// The largest audit frame: 4 MiB, the most that one `pwrite` hands to the disk.
+pub const FRAME_AUDIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The longest name of a key, tenant, environment, region or service, in bytes: 64.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// The longest domain of a purpose, in bytes: 128, enough for every registered media type in use.
+pub const DOMAIN_BYTES_MAX: usize = 128;
+
+/// The most pairs in a context: 16.
+pub const CONTEXT_PAIRS_MAX: usize = 16;
+
+/// The longest name in a context, in bytes: 32.
+pub const CONTEXT_NAME_BYTES_MAX: usize = 32;
+
+/// The longest value in a context, in bytes: 128.
+pub const CONTEXT_VALUE_BYTES_MAX: usize = 128;
+
+/// The most caveats a handle may carry: 16, which bounds the cost of checking one to 17 MACs.
+pub const CAVEATS_MAX: usize = 16;
+
+/// The longest handle, in bytes: 4 KiB. Sixteen caveats at their longest take under 3 KiB.
+pub const HANDLE_BYTES_MAX: usize = 4 * 1024;
+
+/// The longest life of a handle: 24 hours. A handle is narrow and short; a key is for long.
+pub const HANDLE_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long an operation's answer is remembered by its id: 24 hours.
+pub const OPERATION_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How far ahead of ours a caller's clock may be: 60 seconds.
+pub const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(60);
+
+/// The longest validity of a principal's signature over a command: 5 minutes.
+pub const COMMAND_VALIDITY_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// The longest validity of a holder's proof: 60 seconds, which bounds the replay cache.
+pub const PROOF_VALIDITY_MAX: Duration = Duration::from_secs(60);
+
+/// The most live idempotency entries in memory: 1 000 000, about 120 MB. A full index refuses new ids and evicts none.
+pub const IDEMPOTENCY_ENTRIES_MAX: usize = 1_000_000;
+
+/// The most proof nonces remembered at once: 262 144; a full cache refuses proofs and forgets none early.
+pub const PROOF_NONCES_MAX: usize = 262_144;
+
+/// The most revoked handles remembered one by one in a tenant: 65 536; beyond, `min_issue_epoch` is raised.
+pub const REVOCATIONS_MAX: usize = 65_536;
+
+/// The most keys one tenant may have: 1 000 000.
+pub const KEYS_MAX: usize = 1_000_000;
+
+/// The most versions of one key: 256.
+pub const VERSIONS_MAX: usize = 256;
+
+/// How long a version waits from scheduling to destruction: 30 days.
+pub const DESTRUCTION_DELAY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How far ahead of the mark a wall clock may be after a restart: 7 days.
+pub const OFFLINE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+// A message at its longest, with its handle, fits in one frame.
+const _: () = assert!(MESSAGE_BYTES_MAX + HANDLE_BYTES_MAX + 4_096 <= FRAME_BYTES_MAX);
+// Every caveat at its longest, and the root, fit in a handle.
+const _: () = assert!(CAVEATS_MAX * (CONTEXT_NAME_BYTES_MAX + CONTEXT_VALUE_BYTES_MAX + 8) + 512 <= HANDLE_BYTES_MAX);

@@ -1,0 +1,101 @@
+//! Principals and the three built-in roles.
+//!
+//! A principal here is a local one: it has a signing key, and what changes authority carries its
+//! signature. [`Role::may`] is the whole of who may give which command; who uses keys holds a handle
+//! instead, so that using and administering stay apart.
+
+use minicbor::{Decode, Encode};
+
+use crate::id::{PrincipalId, TenantId};
+use crate::name::Name;
+
+/// What a principal is there to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Role {
+    /// Runs the service and administers keys.
+    #[n(0)]
+    Operator,
+    /// Makes keys and issues handles for a service.
+    #[n(1)]
+    Developer,
+    /// Reads.
+    #[n(2)]
+    Auditor,
+}
+
+/// What a command asks for, as far as roles go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Right {
+    /// Make or import a key.
+    CreateKey,
+    /// Take a version's authority away: suspend, deactivate, report compromise.
+    ReduceKey,
+    /// Give it back: resume, activate, cancel a destruction.
+    RestoreKey,
+    /// Schedule a destruction.
+    DestroyKey,
+    /// Issue a handle.
+    IssueHandle,
+    /// Revoke handles.
+    RevokeHandle,
+    /// Read metadata.
+    Read,
+    /// Read the audit.
+    ReadAudit,
+    /// Make principals.
+    CreatePrincipal,
+}
+
+impl Role {
+    /// Every role, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Operator, Self::Developer, Self::Auditor];
+
+    /// Whether the role includes the right. The whole table.
+    #[must_use]
+    pub fn may(self, right: Right) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Developer => matches!(
+                right,
+                Right::CreateKey
+                    | Right::IssueHandle
+                    | Right::ReduceKey
+                    | Right::RevokeHandle
+                    | Right::Read
+            ),
+            Self::Auditor => matches!(right, Right::Read | Right::ReadAudit),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Developer => "developer",
+            Self::Auditor => "auditor",
+        }
+    }
+}
+
+/// Someone who signs commands.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Principal {
+    /// What names it.
+    #[n(0)]
+    pub id: PrincipalId,
+    /// Where it acts.
+    #[n(1)]
+    pub tenant: TenantId,
+    /// What people call it.
+    #[n(2)]
+    pub name: Name,
+    /// What it is there to do.
+    #[n(3)]
+    pub role: Role,
+    /// Its Ed25519 public key (RFC 8032, 5.1.5).
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub public: [u8; 32],
+}

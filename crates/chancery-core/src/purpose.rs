@@ -1,0 +1,234 @@
+//! Purposes: what one key is for, `usage.format:domain`.
+//!
+//! A key has one purpose for life. The usage says what the key does, the format says how the bytes that
+//! it protects are built, and the domain keeps apart what two services protect with keys of one format.
+//! A purpose may end in `;context=audited`: then a context that the format cannot bind in its bytes is
+//! kept in the audit record; without it such a context is refused.
+
+use std::fmt;
+use std::str::FromStr;
+
+use minicbor::{Decode, Encode};
+
+use crate::limits::DOMAIN_BYTES_MAX;
+use crate::suite::Suite;
+
+/// What a key does (NIST SP 800-57 Part 1, section 5.1.1). In the order of their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Usage {
+    /// Sign and verify.
+    Sign,
+    /// Encrypt and decrypt.
+    Encrypt,
+    /// MAC and verify a MAC.
+    Mac,
+    /// Derive keys.
+    Derive,
+    /// Wrap and unwrap data keys.
+    Wrap,
+}
+
+/// How the bytes that a key protects are built. In the order of their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Format {
+    /// Our frame of label, suite, key, version, posture epoch, purpose, context and digest.
+    Bound,
+    /// A compact JWS whose header is built here (RFC 7515).
+    Jws,
+    /// The pre-authentication encoding of DSSE.
+    Dsse,
+    /// Bytes as they come; only where posture names it.
+    Raw,
+    /// The committing envelope over AES-256-GCM.
+    Aead,
+    /// HKDF with the purpose and the context in its info (RFC 5869).
+    Hkdf,
+}
+
+/// Usages with the formats each may have, and their spellings: the whole table.
+const FORMATS: [(Usage, Format, &str); 8] = [
+    (Usage::Sign, Format::Bound, "sign.bound"),
+    (Usage::Sign, Format::Jws, "sign.jws"),
+    (Usage::Sign, Format::Dsse, "sign.dsse"),
+    (Usage::Sign, Format::Raw, "sign.raw"),
+    (Usage::Encrypt, Format::Aead, "encrypt.aead"),
+    (Usage::Mac, Format::Bound, "mac.bound"),
+    (Usage::Derive, Format::Hkdf, "derive.hkdf"),
+    (Usage::Wrap, Format::Aead, "wrap.aead"),
+];
+
+/// The suffix by which a purpose keeps in the audit what its format cannot bind.
+const CONTEXT_AUDITED: &str = ";context=audited";
+
+/// What happens to a context that the format cannot bind in its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unbound {
+    /// It is refused.
+    Refused,
+    /// It is kept in the audit record.
+    Audited,
+}
+
+/// What one key is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Purpose {
+    usage: Usage,
+    format: Format,
+    domain: String,
+    unbound: Unbound,
+}
+
+/// The text is not a purpose, or does not go with the algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PurposeError {
+    /// The domain is empty, too long, or has a character that domains do not have.
+    #[error("a purpose ends in `:` and a domain of 1 to 128 letters, digits, `.`, `_`, `+`, `/` or `-`")]
+    BadDomain,
+    /// The algorithm does not do what the purpose asks.
+    #[error("an `{suite}` key cannot serve a purpose of `{usage}`")]
+    SuiteMismatch {
+        /// The algorithm.
+        suite: Suite,
+        /// What the purpose asks of it.
+        usage: &'static str,
+    },
+    /// No such usage and format.
+    #[error("a purpose begins with one of sign.bound, sign.jws, sign.dsse, sign.raw, encrypt.aead, mac.bound, derive.hkdf, wrap.aead")]
+    UnknownFormat,
+}
+
+impl Purpose {
+    /// What the key does.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// How the bytes that it protects are built.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// What keeps it apart from other keys of the same format.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// What happens to a context that the format cannot bind.
+    #[must_use]
+    pub fn unbound(&self) -> Unbound {
+        self.unbound
+    }
+
+    /// Whether `suite` can serve this purpose.
+    ///
+    /// # Errors
+    ///
+    /// [`PurposeError::SuiteMismatch`] if it cannot.
+    pub fn admits(&self, suite: Suite) -> Result<(), PurposeError> {
+        let row = suite.properties();
+        let format_has_it = self.format != Format::Jws || row.jose.is_some();
+        if row.usage.contains(&self.usage) && format_has_it {
+            Ok(())
+        } else {
+            Err(PurposeError::SuiteMismatch { suite, usage: self.prefix() })
+        }
+    }
+
+    fn prefix(&self) -> &'static str {
+        let row = FORMATS.iter().find(|(usage, format, _)| (*usage, *format) == (self.usage, self.format));
+        row.map_or("", |(_, _, text)| text)
+    }
+}
+
+impl FromStr for Purpose {
+    type Err = PurposeError;
+
+    fn from_str(text: &str) -> Result<Self, PurposeError> {
+        let (text, unbound) = match text.strip_suffix(CONTEXT_AUDITED) {
+            Some(rest) => (rest, Unbound::Audited),
+            None => (text, Unbound::Refused),
+        };
+        let (prefix, domain) = text.split_once(':').ok_or(PurposeError::BadDomain)?;
+        let row = FORMATS.iter().find(|(_, _, spelling)| *spelling == prefix);
+        let &(usage, format, _) = row.ok_or(PurposeError::UnknownFormat)?;
+        let is_inner = |c: u8| c.is_ascii_alphanumeric() || b"._+/-".contains(&c);
+        if domain.is_empty() || domain.len() > DOMAIN_BYTES_MAX || !domain.bytes().all(is_inner) {
+            return Err(PurposeError::BadDomain);
+        }
+        Ok(Self { usage, format, domain: domain.into(), unbound })
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suffix = if self.unbound == Unbound::Audited { CONTEXT_AUDITED } else { "" };
+        write!(f, "{}:{}{suffix}", self.prefix(), self.domain)
+    }
+}
+
+impl<C> Encode<C> for Purpose {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        encoder: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        encoder.str(&self.to_string())?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Purpose {
+    fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        decoder.str()?.parse().map_err(|_| minicbor::decode::Error::message("not a purpose"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purpose_has_one_spelling() {
+        for text in ["sign.jws:at+jwt", "encrypt.aead:card-number", "sign.dsse:application/x;context=audited"] {
+            assert_eq!(text.parse::<Purpose>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_purpose_is_refused() {
+        for text in [
+            "",
+            "sign",
+            "sign.bound",
+            "sign.bound:",
+            "Sign.bound:x",
+            "sign.bound: x",
+            "sign.aead:x",
+            "encrypt.bound:x",
+            "sign.bound:x;context=audited;context=audited",
+            "sign.bound:x;context=bound",
+            "sign.bound:é",
+        ] {
+            assert!(text.parse::<Purpose>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_longest_domain_is_taken_and_one_longer_is_not() {
+        let of = |n: usize| format!("sign.bound:{}", "d".repeat(n)).parse::<Purpose>();
+        assert!(of(DOMAIN_BYTES_MAX).is_ok());
+        assert_eq!(of(DOMAIN_BYTES_MAX + 1), Err(PurposeError::BadDomain));
+    }
+
+    #[test]
+    fn an_algorithm_serves_its_own_usage_alone() {
+        let sign: Purpose = "sign.bound:x".parse().unwrap();
+        assert_eq!(sign.admits(Suite::Ed25519), Ok(()));
+        assert!(sign.admits(Suite::Aes256Gcm).is_err());
+        let wrap: Purpose = "wrap.aead:x".parse().unwrap();
+        assert_eq!(wrap.admits(Suite::Aes256Gcm), Ok(()));
+        assert!(wrap.admits(Suite::HmacSha256).is_err());
+    }
+}

@@ -1,0 +1,10 @@
+//! Suites, sealing, formats and the software key backend, over aws-lc.
+//!
+//! One provider makes, checks and encrypts everything; this crate fixes the parameters, binds each use to its
+//! purpose and context, and hides the provider from the rest. It reads no clock and no disk, and keeps no
+//! state: time, salts and stored bytes are handed in. Which key may do what is decided in `chancery-core`.
+
+mod der;
+pub mod key;
+pub mod labels;
+pub mod primitive;

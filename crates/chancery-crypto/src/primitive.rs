@@ -1,0 +1,188 @@
+//! The primitives under keys, envelopes and files: HKDF, AES-256-GCM, SHA-256, comparison and randomness.
+//!
+//! Each is a thin, fallible face on the provider with the parameters that Chancery uses fixed: HKDF
+//! (RFC 5869), AES-256-GCM with a nonce of 96 bits and a tag of 128 (NIST SP 800-38D), SHA-256 (FIPS 180-4).
+//!
+//! Nothing here separates purposes: that is for the callers, whose infos begin with a label of
+//! [`crate::labels`] and whose nonces never repeat under one key.
+
+use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::{constant_time, digest, hkdf, rand};
+
+/// The length of an AES-256 key, in bytes (FIPS 197).
+pub const AES_256_KEY_BYTES: usize = 32;
+/// The nonce of AES-256-GCM, in bytes (NIST SP 800-38D, 5.2.1.1: 96 bits are recommended).
+pub const GCM_NONCE_BYTES: usize = 12;
+/// The tag of AES-256-GCM, in bytes (NIST SP 800-38D, 5.2.1.2).
+pub const GCM_TAG_BYTES: usize = 16;
+
+/// The provider refused: a length that the primitive does not have, or a fault of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cryptographic provider refused the operation")]
+pub struct PrimitiveError;
+
+/// The ciphertext, its associated data or its nonce is not what was sealed, or the key is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ciphertext does not authenticate")]
+pub struct NotAuthentic;
+
+/// What HKDF takes. The parts of `info` are concatenated as they are.
+#[derive(Clone, Copy)]
+pub struct Hkdf<'a> {
+    /// Input keying material.
+    pub ikm: &'a [u8],
+    /// The salt; empty means none (RFC 5869, 2.2).
+    pub salt: &'a [u8],
+    /// The info, in parts.
+    pub info: &'a [&'a [u8]],
+}
+
+/// The length of what HKDF gives.
+struct OutputLength(usize);
+
+impl hkdf::KeyType for OutputLength {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+impl Hkdf<'_> {
+    /// `HKDF-SHA-256[salt, info](ikm, out.len())` (RFC 5869, 2.2 and 2.3).
+    ///
+    /// # Errors
+    ///
+    /// [`PrimitiveError`] if `out` is longer than 8 160 bytes (255 blocks).
+    pub fn sha256(&self, out: &mut [u8]) -> Result<(), PrimitiveError> {
+        self.fill(hkdf::HKDF_SHA256, out)
+    }
+
+    /// `HKDF-SHA-512[salt, info](ikm, out.len())` (RFC 5869, 2.2 and 2.3).
+    ///
+    /// # Errors
+    ///
+    /// [`PrimitiveError`] if `out` is longer than 16 320 bytes (255 blocks).
+    pub fn sha512(&self, out: &mut [u8]) -> Result<(), PrimitiveError> {
+        self.fill(hkdf::HKDF_SHA512, out)
+    }
+
+    fn fill(&self, algorithm: hkdf::Algorithm, out: &mut [u8]) -> Result<(), PrimitiveError> {
+        let prk = hkdf::Salt::new(algorithm, self.salt).extract(self.ikm);
+        let okm = prk.expand(self.info, OutputLength(out.len())).map_err(|_| PrimitiveError)?;
+        okm.fill(out).map_err(|_| PrimitiveError)
+    }
+}
+
+/// AES-256-GCM under one key.
+pub struct Gcm(LessSafeKey);
+
+impl std::fmt::Debug for Gcm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Gcm(redacted)")
+    }
+}
+
+impl Gcm {
+    /// Schedules a key.
+    ///
+    /// # Errors
+    ///
+    /// [`PrimitiveError`] if the provider cannot.
+    pub fn new(key: &[u8; AES_256_KEY_BYTES]) -> Result<Self, PrimitiveError> {
+        let key = UnboundKey::new(&aead::AES_256_GCM, key).map_err(|_| PrimitiveError)?;
+        Ok(Self(LessSafeKey::new(key)))
+    }
+
+    /// Encrypts `in_out` in place and returns its tag (NIST SP 800-38D, 7.1).
+    ///
+    /// # Security
+    ///
+    /// A nonce is used once under one key.
+    ///
+    /// # Errors
+    ///
+    /// [`PrimitiveError`] if the provider cannot.
+    pub fn seal(
+        &self,
+        nonce: [u8; GCM_NONCE_BYTES],
+        associated_data: &[u8],
+        in_out: &mut [u8],
+    ) -> Result<[u8; GCM_TAG_BYTES], PrimitiveError> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(associated_data), in_out);
+        tag.map_err(|_| PrimitiveError)?.as_ref().try_into().map_err(|_| PrimitiveError)
+    }
+
+    /// Decrypts ciphertext ‖ tag in place and returns the plaintext (NIST SP 800-38D, 7.2).
+    ///
+    /// # Errors
+    ///
+    /// [`NotAuthentic`] if anything differs from what was sealed; `in_out` then holds nothing of use.
+    pub fn open<'b>(
+        &self,
+        nonce: [u8; GCM_NONCE_BYTES],
+        associated_data: &[u8],
+        in_out: &'b mut [u8],
+    ) -> Result<&'b mut [u8], NotAuthentic> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.0.open_in_place(nonce, Aad::from(associated_data), in_out).map_err(|_| NotAuthentic)
+    }
+}
+
+/// `SHA-256(parts)`, the parts concatenated as they are (FIPS 180-4).
+#[must_use]
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    let mut hash = [0; 32];
+    // SHA-256 has 32 bytes, so that the lengths agree.
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
+/// Whether two byte strings are equal, in a time that depends on their lengths alone.
+#[must_use]
+pub fn equal(a: &[u8], b: &[u8]) -> bool {
+    constant_time::verify_slices_are_equal(a, b).is_ok()
+}
+
+/// Fills `out` from the provider's generator.
+///
+/// # Errors
+///
+/// [`PrimitiveError`] if the generator fails.
+pub fn random(out: &mut [u8]) -> Result<(), PrimitiveError> {
+    rand::fill(out).map_err(|_| PrimitiveError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sha256_of_parts_is_that_of_their_concatenation() {
+        // FIPS 180-4, example `abc`.
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let hex: String = sha256(&[b"a", b"", b"bc"]).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected);
+    }
+
+    #[test]
+    fn an_output_longer_than_255_blocks_is_refused() {
+        let input = Hkdf { ikm: &[1; 32], salt: &[], info: &[b"info"] };
+        assert!(input.sha256(&mut [0; 255 * 32]).is_ok());
+        assert_eq!(input.sha256(&mut [0; 255 * 32 + 1]), Err(PrimitiveError));
+        assert_eq!(input.sha512(&mut [0; 255 * 64 + 1]), Err(PrimitiveError));
+    }
+
+    #[test]
+    fn what_was_sealed_opens_and_nothing_else_does() {
+        let gcm = Gcm::new(&[7; 32]).unwrap();
+        let mut sealed = b"plaintext".to_vec();
+        let tag = gcm.seal([1; 12], b"header", &mut sealed).unwrap();
+        sealed.extend(tag);
+        assert_eq!(gcm.open([1; 12], b"header", &mut sealed.clone()), Ok(&mut b"plaintext".to_vec()[..]));
+        assert!(gcm.open([2; 12], b"header", &mut sealed.clone()).is_err());
+        assert!(gcm.open([1; 12], b"other", &mut sealed.clone()).is_err());
+        assert!(gcm.open([1; 12], b"header", &mut [0; 15]).is_err());
+    }
+}

@@ -1,0 +1,27 @@
+//! The pure Merkle log: hashes, trees and proofs.
+//!
+//! The tree is that of RFC 6962, section 2.1, over SHA-256; proofs are made and
+//! verified after RFC 9162, sections 2.1.3 and 2.1.4, which describe the same tree
+//! with an exact verification procedure. It is narrowed in two places: a tree has
+//! at most [`TREE_SIZE_MAX`] leaves, and nothing is proved from an empty tree.
+//!
+//! Invariant: a root is computed by two separate paths, [`Frontier`] (one leaf at
+//! a time) and [`root_of`] (the recursive definition over all leaves), which agree
+//! for every sequence of leaves.
+//!
+//! The crate reads no clock, file or network and holds no key. Leaves come in as
+//! hashes; what a leaf contains, and how a tree head is signed, is decided elsewhere.
+
+mod frontier;
+mod hash;
+mod proof;
+mod tree;
+
+pub use frontier::{Frontier, FrontierError};
+pub use hash::{EMPTY_ROOT, HASH_BYTES, Hash, leaf_hash, node_hash};
+pub use proof::{
+    ConsistencyError, InclusionError, Leaf, PROOF_HASHES_MAX, ProveConsistencyError,
+    ProveInclusionError, TreeHead, consistency_proof, inclusion_proof, verify_consistency,
+    verify_inclusion,
+};
+pub use tree::{TREE_SIZE_MAX, root_of};

@@ -1,0 +1,1 @@
+//! The front: TLS, HTTP, JSON and limits; it decides nothing.

@@ -1,0 +1,1 @@
+//! The signer: the shell that drives the core with a real clock, disk and keys.
