@@ -69,7 +69,7 @@ fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
 }
 
-/// `subjectPublicKey` of a SubjectPublicKeyInfo (RFC 5280, 4.1).
+/// `subjectPublicKey` of a `SubjectPublicKeyInfo` (RFC 5280, 4.1).
 pub(crate) fn subject_public_key(spki: &[u8]) -> Option<&[u8]> {
     let mut info = Reader(spki).inner(SEQUENCE)?;
     info.element(SEQUENCE)?;
@@ -85,7 +85,7 @@ pub(crate) struct RsaPublic<'d> {
 }
 
 impl<'d> RsaPublic<'d> {
-    /// Takes an RSAPublicKey apart.
+    /// Takes an `RSAPublicKey` apart.
     pub(crate) fn parse(key: &'d [u8]) -> Option<Self> {
         let mut outer = Reader(key);
         let mut fields = outer.inner(SEQUENCE)?;

@@ -43,7 +43,7 @@ pub struct PrivateKey {
 enum Material {
     Derive(DeriveKey),
     Envelope(EnvelopeKey),
-    Mac(MacKey),
+    Mac(Box<MacKey>),
     Sign { pair: Pair, public: PublicKey },
 }
 
@@ -169,7 +169,7 @@ impl PrivateKey {
         let material = match algorithm {
             Algorithm::Derive => Material::Derive(DeriveKey(boxed(suite, secret)?)),
             Algorithm::Envelope => Material::Envelope(EnvelopeKey(boxed(suite, secret)?)),
-            Algorithm::Mac(algorithm) => Material::Mac(MacKey::new(algorithm, secret)),
+            Algorithm::Mac(algorithm) => Material::Mac(Box::new(MacKey::new(suite, algorithm, secret))),
             Algorithm::Ecdsa(_) | Algorithm::Ed25519 | Algorithm::MlDsa(_) | Algorithm::Rsa(..) => {
                 let pair = Pair::from_secret(algorithm, secret).ok_or(KeyError::Rejected { suite })?;
                 return Self::with_pair(suite, pair);

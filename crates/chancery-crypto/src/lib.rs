@@ -5,6 +5,12 @@
 //! state: time, salts and stored bytes are handed in. Which key may do what is decided in `chancery-core`.
 
 mod der;
+pub mod formats;
+mod json;
 pub mod key;
 pub mod labels;
+pub mod lthash;
+pub mod mac;
 pub mod primitive;
+pub mod seal;
+pub mod section;

@@ -7,6 +7,8 @@
 //! [`crate::labels`] and whose nonces never repeat under one key.
 
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::cipher::{self, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::{constant_time, digest, hkdf, rand};
 
 /// The length of an AES-256 key, in bytes (FIPS 197).
@@ -132,11 +134,30 @@ impl Gcm {
 #[must_use]
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    parts.iter().for_each(|part| context.update(part));
+    for part in parts {
+        context.update(part);
+    }
     let mut hash = [0; 32];
     // SHA-256 has 32 bytes, so that the lengths agree.
     hash.copy_from_slice(context.finish().as_ref());
     hash
+}
+
+/// `AES-256-CTR[key](0^n)` from counter block 0 (NIST SP 800-38A, 6.5): overwrites `out` with keystream.
+///
+/// # Security
+///
+/// For keys that serve this one purpose and are used once.
+///
+/// # Errors
+///
+/// [`PrimitiveError`] if the provider cannot.
+pub fn keystream(key: &[u8; AES_256_KEY_BYTES], out: &mut [u8]) -> Result<(), PrimitiveError> {
+    let key = UnboundCipherKey::new(&cipher::AES_256, key).map_err(|_| PrimitiveError)?;
+    let key = EncryptingKey::ctr(key).map_err(|_| PrimitiveError)?;
+    out.fill(0);
+    let counter = EncryptionContext::Iv128(FixedLength::from([0; 16]));
+    key.less_safe_encrypt(out, counter).map(|_| ()).map_err(|_| PrimitiveError)
 }
 
 /// Whether two byte strings are equal, in a time that depends on their lengths alone.
@@ -157,6 +178,15 @@ pub fn random(out: &mut [u8]) -> Result<(), PrimitiveError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_keystream_is_that_of_the_standard() {
+        // NIST CAVP, AES-256, zero plaintext block under the zero key.
+        let mut out = [9; 16];
+        keystream(&[0; 32], &mut out).unwrap();
+        let hex: String = out.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "dc95c078a2408989ad48a21492842087");
+    }
 
     #[test]
     fn sha256_of_parts_is_that_of_their_concatenation() {

@@ -22,8 +22,10 @@ use crate::region::{ArenaError, ArenaKind, Region};
 
 /// The default arena: 4 MiB.
 ///
-/// Half of [`MEMLOCK_BYTES_USUAL`]; the other half is left to libraries that lock
-/// memory of their own. It holds some 8 000 parsed Ed25519 keys.
+/// Half of the usual limit on locked memory, 8 MiB; the other half is left to libraries
+/// that lock memory of their own. With the hooks installed it holds the 270 KB of the
+/// crypto library's random generator and some 20 000 parsed Ed25519 keys (192 bytes
+/// each) or 450 of RSA-3072 (8 448 bytes each).
 pub const ARENA_BYTES: usize = 4 << 20;
 
 /// The limit on locked memory that Linux gives a process unless told otherwise: 8 MiB

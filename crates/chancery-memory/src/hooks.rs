@@ -67,6 +67,9 @@ pub struct AlreadyInstalled;
 /// library, and check after that use that [`allocations`] counts some in the arena: in
 /// a build where the library is linked in another way the hooks have no effect.
 ///
+/// A child made by `fork` does not have the arena's contents, and must not use the
+/// library before `exec`.
+///
 /// # Errors
 ///
 /// [`AlreadyInstalled`] on a second call.

@@ -23,6 +23,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
 use rustix::fs::{OFlags, ftruncate};
+use rustix::io::Errno;
 use rustix::mm::{
     Advice, MapFlags, MlockFlags, MprotectFlags, ProtFlags, madvise, mlock_with, mmap,
     mmap_anonymous, mprotect, munmap,
@@ -72,7 +73,7 @@ pub enum ArenaError {
     LockRefused {
         /// The bytes to be locked.
         wanted: usize,
-        /// The limit in force, in bytes.
+        /// The limit in force, in bytes; the largest number if there is none.
         limit: u64,
         /// What the kernel said.
         source: io::Error,
@@ -145,7 +146,7 @@ impl Region {
             mmap_anonymous(ptr::null_mut(), whole, ProtFlags::empty(), MapFlags::PRIVATE)
         };
         let base = NonNull::new(base.map_err(cannot_map)?);
-        let base = base.ok_or_else(|| cannot_map(rustix::io::Errno::NOMEM))?;
+        let base = base.ok_or_else(|| cannot_map(Errno::NOMEM))?;
         Ok(Self { base, capacity, guard })
     }
 
@@ -212,18 +213,25 @@ fn memfd_secret() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-fn cannot_map(error: rustix::io::Errno) -> ArenaError {
+fn cannot_map(error: Errno) -> ArenaError {
     ArenaError::Map { source: error.into() }
 }
 
-fn lock_refused(wanted: usize, error: rustix::io::Errno) -> ArenaError {
-    let limit = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
-    ArenaError::LockRefused { wanted, limit, source: error.into() }
+/// What a refusal to lock or to map lockable memory means: mostly, that the limit is low.
+fn lock_refused(wanted: usize, error: Errno) -> ArenaError {
+    match error {
+        Errno::AGAIN | Errno::NOMEM | Errno::PERM => {
+            let limit = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
+            ArenaError::LockRefused { wanted, limit, source: error.into() }
+        }
+        _ => cannot_map(error),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::FileExt;
 
     use super::*;
 
@@ -296,6 +304,17 @@ mod tests {
             let resident = entry.lines().find(|line| line.starts_with("Rss:")).unwrap();
             let kib = format!(" {} kB", CAPACITY / 1024);
             assert!(resident.ends_with(&kib), "{kind:?}: {resident}");
+        }
+    }
+
+    /// Shows what sets the kinds apart: the kernel reads locked memory for another process.
+    #[test]
+    fn the_kernel_itself_cannot_read_secret_memory() {
+        let memory = fs::File::open("/proc/self/mem").unwrap();
+        for (kind, region) in regions() {
+            let start = region.start().as_ptr().addr() as u64;
+            let read = memory.read_exact_at(&mut [0; 64], start);
+            assert_eq!(read.is_ok(), kind == ArenaKind::Locked, "{kind:?}: {read:?}");
         }
     }
 

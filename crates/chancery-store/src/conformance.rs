@@ -149,6 +149,7 @@ fn pages_neither_skip_nor_repeat(harness: &Harness<'_>) -> Outcome {
     };
     assert_eq!(names(&after(b"\x00", b"b")?), [b"b"]);
     assert_eq!(names(&after(b"b", b"a")?), [] as [&[u8]; 0]);
+    assert_eq!(names(&after(b"b", b"b")?), [] as [&[u8]; 0]);
     assert_eq!(names(&after(b"a\x01", b"a")?), [&b"a\xff"[..], b"a\xff\xff"]);
     assert_eq!(names(&after(b"a", b"a\x00")?), [&b"a\x00"[..], b"a\x00\xff"]);
     Ok(())
@@ -262,12 +263,11 @@ fn everything_survives_reopening(harness: &Harness<'_>) -> Outcome {
 fn every_bound_is_held(harness: &Harness<'_>) -> Outcome {
     let store = (harness.fresh)();
     let a = name("a")?;
-    let refused = |transaction: Transaction, expected: TransactionInvalid| match store
-        .commit(transaction)
-    {
-        Err(CommitError::Invalid(found)) => assert_eq!(found, expected),
-        other => assert_eq!(format!("{other:?}"), format!("{expected:?}")),
-    };
+    let refused =
+        |transaction: Transaction, expected: TransactionInvalid| match store.commit(transaction) {
+            Err(CommitError::Invalid(found)) => assert_eq!(found, expected),
+            other => assert_eq!(format!("{other:?}"), format!("{expected:?}")),
+        };
     let compared = Transaction::new().expect_absent(a.clone());
     refused(Transaction::new(), TransactionInvalid::NoWrites);
     refused(compared, TransactionInvalid::NoWrites);
@@ -302,7 +302,9 @@ fn racing_writers_lose_no_update(harness: &Harness<'_>) -> Outcome {
     store.commit(put(&counter, "0"))?;
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
-            .map(|_| scope.spawn(|| (0..UPDATES).try_for_each(|_| count_up(store.as_ref(), &counter))))
+            .map(|_| {
+                scope.spawn(|| (0..UPDATES).try_for_each(|_| count_up(store.as_ref(), &counter)))
+            })
             .collect();
         writers.into_iter().try_for_each(|writer| {
             writer.join().unwrap_or_else(|_| Err("a writer panicked".into()))

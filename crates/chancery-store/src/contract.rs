@@ -90,8 +90,8 @@ pub enum StoreError {
         /// What was found.
         source: Source,
     },
-    /// The store cannot be reached, or has failed and must be opened again. The world is at
-    /// fault; asking again is safe.
+    /// The store cannot be reached, has failed and must be opened again, or has all the watches
+    /// it admits. The world is at fault; asking again is safe.
     #[error("the store is unavailable")]
     Unavailable {
         /// What failed.
@@ -205,5 +205,58 @@ impl Page {
 
     pub(crate) fn into_rows(self) -> Vec<Row> {
         self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Model;
+
+    fn name(text: &str) -> RowName {
+        RowName::new(text).unwrap()
+    }
+
+    fn put(text: &str, value: &str) -> Transaction {
+        Transaction::new().put(name(text), value.into())
+    }
+
+    /// What `read_back` says of a put of rows `a` and `b`, tried at revision one, after `later`.
+    fn after(later: &[Transaction]) -> ReadBack {
+        let store = Model::new();
+        store.commit(put("a", "old").put(name("b"), b"old".to_vec())).unwrap();
+        for transaction in later {
+            store.commit(transaction.clone()).unwrap();
+        }
+        read_back(&store, &ours(), Revision::new(1)).unwrap()
+    }
+
+    fn ours() -> Transaction {
+        put("a", "ours").put(name("b"), b"ours".to_vec()).delete(name("c"))
+    }
+
+    #[test]
+    fn reading_back_finds_what_happened_whoever_wrote_since() {
+        let second = ReadBack::Applied(Revision::new(2));
+        assert_eq!(after(&[ours()]), second);
+        assert_eq!(after(&[ours(), put("x", "theirs")]), second);
+        assert_eq!(after(&[ours(), put("a", "theirs")]), second);
+        assert_eq!(after(&[put("x", "theirs"), ours()]), ReadBack::Applied(Revision::new(3)));
+    }
+
+    #[test]
+    fn reading_back_finds_what_did_not_happen() {
+        assert_eq!(after(&[]), ReadBack::NotApplied);
+        assert_eq!(after(&[put("x", "theirs")]), ReadBack::NotApplied);
+        assert_eq!(after(&[put("a", "theirs")]), ReadBack::NotApplied);
+    }
+
+    #[test]
+    fn reading_back_does_not_guess() {
+        let both = put("a", "theirs").put(name("b"), b"theirs".to_vec());
+        assert_eq!(after(std::slice::from_ref(&both)), ReadBack::Unclear);
+        assert_eq!(after(&[ours(), both]), ReadBack::Unclear);
+        let gone = Transaction::new().delete(name("a")).delete(name("b"));
+        assert_eq!(after(&[gone]), ReadBack::Unclear);
     }
 }

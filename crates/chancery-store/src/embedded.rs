@@ -19,6 +19,10 @@
 //! on a file altered from outside that it has not verified. A panic inside redb is caught and
 //! reported as corruption all the same.
 //!
+//! The checksums are not cryptographic and the header's choice between its two commits is not
+//! covered by them: whoever alters the file on purpose can show an older state, which the signer
+//! finds out, not this driver.
+//!
 //! Watches live in memory: nothing committed before the file was opened can be watched. A reader
 //! beside the writer is deliberately refused; tools ask the signer, or wait until it has stopped.
 
@@ -64,7 +68,8 @@ const META_REVISION: &str = "revision";
 /// What the file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// Makes the file, which must not exist, and opens it for reading and writing.
+    /// Makes the file, which must not exist, and opens it for reading and writing. Its directory
+    /// is locked (`flock`) meanwhile, so nobody else may hold that lock.
     Create,
     /// Opens the file, which must exist, for reading alone. Many readers may do so at a time,
     /// beside no writer.
@@ -120,7 +125,7 @@ pub enum OpenError {
 pub enum Integrity {
     /// Every page was as it should be.
     Sound,
-    /// The free space was accounted wrongly, and is now repaired; no row was affected.
+    /// redb's own accounting was wrong, and is now repaired. A damaged row is an error instead.
     Repaired,
 }
 
@@ -135,6 +140,8 @@ pub struct Embedded {
 }
 
 enum Backend {
+    /// Where the handle is being dropped.
+    Closed,
     ReadOnly(ReadOnlyDatabase),
     ReadWrite(Database),
 }
@@ -243,11 +250,7 @@ impl Embedded {
     }
 
     fn alive(&self) -> Result<(), StoreError> {
-        if self.failed.load(Ordering::Acquire) {
-            Err(unavailable(Refusal::Ended))
-        } else {
-            Ok(())
-        }
+        if self.failed.load(Ordering::Acquire) { Err(unavailable(Refusal::Ended)) } else { Ok(()) }
     }
 
     /// Ends the handle because of `error`, and hands the error back.
@@ -271,6 +274,14 @@ impl Embedded {
         guarded(|| write.commit().map_err(commit_fault)).map_err(|error| self.end(error))?;
         self.feed.publish(revision, changes);
         Ok(revision)
+    }
+}
+
+impl Drop for Embedded {
+    /// After a panic, closing redb may panic too; its file and lock go all the same.
+    fn drop(&mut self) {
+        let backend = std::mem::replace(&mut self.backend, Backend::Closed);
+        let _closed = catch_unwind(AssertUnwindSafe(|| drop(backend)));
     }
 }
 
@@ -366,10 +377,7 @@ fn stage(
     Ok((revision, changes))
 }
 
-fn compare(
-    rows: &Table<'_, &[u8], &[u8]>,
-    transaction: &Transaction,
-) -> Result<(), CommitError> {
+fn compare(rows: &Table<'_, &[u8], &[u8]>, transaction: &Transaction) -> Result<(), CommitError> {
     for compare in transaction.compares() {
         let name = compare.name.as_bytes();
         let stored = rows.get(name).map_err(|error| failed(fault(error)))?;
@@ -419,10 +427,7 @@ fn range_start<'a>(prefix: &'a [u8], after: Option<&'a RowName>) -> Bound<&'a [u
     }
 }
 
-fn meta_value(
-    meta: &impl ReadableTable<&'static str, u64>,
-    name: &str,
-) -> Result<u64, StoreError> {
+fn meta_value(meta: &impl ReadableTable<&'static str, u64>, name: &str) -> Result<u64, StoreError> {
     match meta.get(name).map_err(fault)? {
         Some(value) => Ok(value.value()),
         None => Err(corrupt(Refusal::Undecodable)),
@@ -454,6 +459,7 @@ fn backend(file: File) -> Result<FileBackend, OpenError> {
 impl Backend {
     fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
         match self {
+            Self::Closed => return Err(unavailable(Refusal::Ended)),
             Self::ReadOnly(database) => database.begin_read(),
             Self::ReadWrite(database) => database.begin_read(),
         }
@@ -464,6 +470,7 @@ impl Backend {
 impl std::fmt::Debug for Backend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Closed => "Closed",
             Self::ReadOnly(_) => "ReadOnly",
             Self::ReadWrite(_) => "ReadWrite",
         })

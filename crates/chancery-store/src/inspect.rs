@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(report.revision, store.revision().unwrap());
         let mut out = Vec::new();
         assert_eq!(dump(&store, &mut out).unwrap(), 1025);
-        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), count);
+        assert_eq!(String::from_utf8(out).unwrap().lines().count(), count);
     }
 
     /// A store that answers with whatever it was given.

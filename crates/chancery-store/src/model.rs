@@ -134,7 +134,9 @@ impl Store for Model {
             .rows
             .iter()
             .filter(|(name, _)| name.as_bytes().starts_with(prefix))
-            .filter(|(name, _)| self.has(Flaw::IgnoresAfter) || after.is_none_or(|after| *name > after))
+            .filter(|(name, _)| {
+                self.has(Flaw::IgnoresAfter) || after.is_none_or(|after| *name > after)
+            })
             .map(|(name, (revision, value))| Row {
                 name: name.clone(),
                 value: value.clone(),

@@ -215,9 +215,10 @@ impl Transaction {
 
     fn bytes(&self) -> usize {
         let compared = self.compares.iter().map(|compare| compare.name.as_bytes().len());
-        let written = self.writes.iter().map(|write| {
-            write.name().as_bytes().len() + write.value().map_or(0, <[u8]>::len)
-        });
+        let written = self
+            .writes
+            .iter()
+            .map(|write| write.name().as_bytes().len() + write.value().map_or(0, <[u8]>::len));
         compared.chain(written).sum()
     }
 

@@ -14,7 +14,7 @@ use super::pkcs8;
 use crate::der::{OCTET_STRING, Reader};
 use crate::primitive::PrimitiveError;
 
-/// An ECPrivateKey around a scalar: before and after it (RFC 5915, 3; the parameters name the curve).
+/// An `ECPrivateKey` around a scalar: before and after it (RFC 5915, 3; the parameters name the curve).
 struct Sec1 {
     prefix: &'static [u8],
     scalar_bytes: usize,
@@ -99,7 +99,7 @@ impl Pair {
         }
     }
 
-    /// The DER encoding of the public half's SubjectPublicKeyInfo.
+    /// The DER encoding of the public half's `SubjectPublicKeyInfo`.
     pub(super) fn spki(&self) -> Option<Vec<u8>> {
         let der: PublicKeyX509Der<'_> = match self {
             Self::Ecdsa(pair) => pair.public_key().as_der(),
@@ -130,7 +130,7 @@ impl Pair {
     }
 }
 
-/// The provider finds the public point itself when an ECPrivateKey has none.
+/// The provider finds the public point itself when an `ECPrivateKey` has none.
 fn ecdsa_from_scalar(algorithm: &'static EcdsaSigningAlgorithm, scalar: &[u8]) -> Option<EcdsaKeyPair> {
     let form = if *algorithm == ECDSA_P256_SHA256_FIXED_SIGNING { SEC1_P256 } else { SEC1_P384 };
     if scalar.len() != form.scalar_bytes {

@@ -10,7 +10,7 @@ use super::algorithm::{modulus_bits, verification};
 use crate::der::{self, RsaPublic};
 use crate::primitive::sha256;
 
-/// The longest SubjectPublicKeyInfo, in bytes: 4 KiB. That of ML-DSA-87, the longest, has 2 614.
+/// The longest `SubjectPublicKeyInfo`, in bytes: 4 KiB. That of ML-DSA-87, the longest, has 2 614.
 pub const PUBLIC_KEY_BYTES_MAX: usize = 4 * 1024;
 
 /// The smallest public exponent of RSA (FIPS 186-5, A.1.1: 2^16 < e).
@@ -73,12 +73,12 @@ pub struct BadSignature;
 #[derive(Clone)]
 pub struct PublicKey {
     suite: Suite,
-    /// Invariant: `parsed.as_ref()` is the SubjectPublicKeyInfo in the one DER encoding that it has.
+    /// Invariant: `parsed.as_ref()` is the `SubjectPublicKeyInfo` in the one DER encoding that it has.
     parsed: ParsedPublicKey,
 }
 
 impl PublicKey {
-    /// Takes the DER encoding of a SubjectPublicKeyInfo (RFC 5280, 4.1).
+    /// Takes the DER encoding of a `SubjectPublicKeyInfo` (RFC 5280, 4.1).
     ///
     /// The key is decoded, encoded again and compared: compressed points, other spellings of the algorithm,
     /// raw keys and trailing bytes are refused.
@@ -107,13 +107,13 @@ impl PublicKey {
         self.suite
     }
 
-    /// The DER encoding of its SubjectPublicKeyInfo.
+    /// The DER encoding of its `SubjectPublicKeyInfo`.
     #[must_use]
     pub fn spki(&self) -> &[u8] {
         self.parsed.as_ref()
     }
 
-    /// `SHA-256(SubjectPublicKeyInfo)`: names the key whatever its suite.
+    /// `SHA-256(`SubjectPublicKeyInfo`)`: names the key whatever its suite.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
         sha256(&[self.spki()])

@@ -6,6 +6,7 @@ use aws_lc_rs::hmac;
 use chancery_core::cbor;
 use chancery_core::context::Context;
 use chancery_core::purpose::Purpose;
+use chancery_core::suite::Suite;
 use minicbor::Encode;
 use zeroize::Zeroizing;
 
@@ -23,14 +24,21 @@ pub struct BadTag;
 
 /// A key that authenticates messages with HMAC (RFC 2104).
 pub struct MacKey {
+    suite: Suite,
     key: hmac::Key,
     secret: Zeroizing<Box<[u8]>>,
 }
 
 impl MacKey {
     /// Invariant: `secret` is as long as the algorithm's tag; the caller has checked it.
-    pub(super) fn new(algorithm: hmac::Algorithm, secret: &[u8]) -> Self {
-        Self { key: hmac::Key::new(algorithm, secret), secret: Zeroizing::new(secret.into()) }
+    pub(super) fn new(suite: Suite, algorithm: hmac::Algorithm, secret: &[u8]) -> Self {
+        Self { suite, key: hmac::Key::new(algorithm, secret), secret: Zeroizing::new(secret.into()) }
+    }
+
+    /// The suite, one of the three of HMAC.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        self.suite
     }
 
     pub(super) fn expose_secret(&self) -> &[u8] {
@@ -45,7 +53,9 @@ impl MacKey {
     #[must_use]
     pub fn mac(&self, parts: &[&[u8]]) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.key);
-        parts.iter().for_each(|part| context.update(part));
+        for part in parts {
+            context.update(part);
+        }
         context.sign().as_ref().to_vec()
     }
 

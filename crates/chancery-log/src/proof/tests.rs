@@ -227,6 +227,17 @@ fn a_tree_beyond_the_limit_is_refused() {
 }
 
 #[test]
+fn a_leaf_just_beyond_the_tree_is_refused_for_its_place() {
+    for size in 0..EXHAUSTIVE {
+        let leaf = Leaf { index: size, hash: leaf_hash(b"any") };
+        assert_eq!(
+            verify_inclusion(&leaf, &head(&leaves(size)), &[]),
+            Err(InclusionError::IndexBeyondSize { index: size, size })
+        );
+    }
+}
+
+#[test]
 fn nothing_is_proved_about_a_leaf_that_is_not_there() {
     assert_eq!(
         inclusion_proof(&leaves(3), 3).unwrap_err(),

@@ -119,8 +119,10 @@ fn owners_alone(stat: &Stat) -> Result<(), &'static str> {
 pub(super) struct Draft {
     /// Locked until the draft is dropped.
     dir: OwnedFd,
+    /// What the file is to be called.
     name: OsString,
-    draft_name: OsString,
+    /// Its name until then.
+    unfinished: OsString,
 }
 
 impl Draft {
@@ -136,7 +138,7 @@ impl Draft {
             Err(error) => return Err(unavailable(error)),
         }
         match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => Ok(Self { dir, name: name.into(), draft_name: draft_name(name) }),
+            Err(Errno::NOENT) => Ok(Self { dir, name: name.into(), unfinished: unfinished(name) }),
             Ok(_) => Err(OpenError::Exists),
             Err(error) => Err(unavailable(error)),
         }
@@ -144,13 +146,13 @@ impl Draft {
 
     /// Makes the empty draft, in place of one that a crash left.
     pub(super) fn file(&self) -> Result<File, OpenError> {
-        match rustix::fs::unlinkat(&self.dir, &self.draft_name, AtFlags::empty()) {
+        match rustix::fs::unlinkat(&self.dir, &self.unfinished, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(unavailable(error)),
         }
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.dir, &self.draft_name, flags, FILE_MODE)
+        let file = rustix::fs::openat(&self.dir, &self.unfinished, flags, FILE_MODE)
             .map_err(unavailable)?;
         rustix::fs::fchmod(&file, FILE_MODE).map_err(unavailable)?;
         Ok(File::from(file))
@@ -158,8 +160,8 @@ impl Draft {
 
     /// Gives the draft, whose content is durable, its final name, durably.
     pub(super) fn publish(self) -> Result<(), OpenError> {
-        let Self { dir, name, draft_name } = &self;
-        match rustix::fs::renameat_with(dir, draft_name, dir, name, RenameFlags::NOREPLACE) {
+        let Self { dir, name, unfinished } = &self;
+        match rustix::fs::renameat_with(dir, unfinished, dir, name, RenameFlags::NOREPLACE) {
             Ok(()) => rustix::fs::fsync(dir).map_err(unavailable),
             Err(Errno::EXIST) => Err(OpenError::Exists),
             Err(error) => Err(unavailable(error)),
@@ -167,7 +169,7 @@ impl Draft {
     }
 }
 
-fn draft_name(name: &OsStr) -> OsString {
+fn unfinished(name: &OsStr) -> OsString {
     let mut draft = name.to_os_string();
     draft.push(".new");
     draft

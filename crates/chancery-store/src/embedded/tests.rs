@@ -22,8 +22,8 @@ impl Dir {
     fn new() -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir()
-            .join(format!("chancery-store-{}-{number}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("chancery-store-{}-{number}", std::process::id()));
         super::private_dir(&path).unwrap();
         Self(path)
     }

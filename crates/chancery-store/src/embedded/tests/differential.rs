@@ -81,13 +81,11 @@ fn transaction(
     let mut transaction = Transaction::new();
     for (name, guess) in compares {
         let found = model.get(&name).unwrap().map(|row| row.revision);
-        let newest = model.revision().unwrap().get();
+        let newest = usize::try_from(model.revision().unwrap().get()).unwrap();
         let expected = match guess {
             Guess::Absent => Expected::Absent,
             Guess::Found => found.map_or(Expected::Absent, Expected::At),
-            Guess::Some(index) => {
-                Expected::At(Revision::new(index.index(newest as usize + 2) as u64))
-            }
+            Guess::Some(index) => Expected::At(Revision::new(index.index(newest + 2) as u64)),
         };
         transaction = transaction.expect(name, expected);
     }

@@ -1,14 +1,16 @@
 //! The file itself: permissions, names, locks and damage.
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+
+use redb::{ReadableDatabase, ReadableTable};
 
 use super::{Dir, name, open, put};
 use crate::contract::{Store, StoreError};
 use crate::embedded::{Embedded, META, META_FORMAT, OpenError, OpenMode, PrivateDirError, ROWS};
-use crate::{Transaction, private_dir};
+use crate::{Row, RowName, Transaction, private_dir};
 
 fn refusal(path: &Path, mode: OpenMode) -> OpenError {
     Embedded::open(path, mode).unwrap_err()
@@ -187,6 +189,36 @@ fn creating_in_a_directory_at_work_is_refused() {
     open(&dir.file(), OpenMode::Create);
 }
 
+/// The bytes of format 1. A change here is a new format, and needs a migration.
+#[test]
+fn the_tables_of_format_one_are_as_documented() {
+    let dir = Dir::new();
+    let store = open(&dir.file(), OpenMode::Create);
+    store.commit(put("a", "first")).unwrap();
+    store.commit(put("b", "second")).unwrap();
+    drop(store);
+    let database = redb::Database::open(dir.file()).unwrap();
+    let read = database.begin_read().unwrap();
+    let meta = read.open_table(META).unwrap();
+    let entries = meta.iter().unwrap().map(|entry| {
+        let (name, value) = entry.unwrap();
+        (name.value().to_owned(), value.value())
+    });
+    assert_eq!(entries.collect::<Vec<_>>(), [("format".into(), 1), ("revision".into(), 2)]);
+    let rows = read.open_table(ROWS).unwrap();
+    let entries = rows.iter().unwrap().map(|entry| {
+        let (name, value) = entry.unwrap();
+        (name.value().to_vec(), value.value().to_vec())
+    });
+    assert_eq!(
+        entries.collect::<Vec<_>>(),
+        [
+            (b"a".to_vec(), b"\0\0\0\0\0\0\0\x01first".to_vec()),
+            (b"b".to_vec(), b"\0\0\0\0\0\0\0\x02second".to_vec()),
+        ]
+    );
+}
+
 #[test]
 fn another_format_is_refused_by_its_number() {
     let dir = Dir::new();
@@ -221,7 +253,8 @@ fn a_row_that_does_not_decode_is_corrupt() {
 #[test]
 fn what_is_no_store_is_corrupt() {
     let dir = Dir::new();
-    let random: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let random: Vec<u8> =
+        (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let contents: [&[u8]; 5] = [b"", b"x", b"redb\x1a\x0a\xa9\x0d\x0a", &[0; 8192], &random];
     for content in contents {
         fs::write(dir.file(), content).unwrap();
@@ -234,38 +267,47 @@ fn what_is_no_store_is_corrupt() {
     }
 }
 
-/// Where a store lies damaged, it is refused or gives exactly what was committed.
-#[test]
-fn damage_is_found_or_does_not_matter() {
-    let dir = Dir::new();
+/// Writes a store of forty rows, and gives its rows and the bytes of its file.
+fn forty_rows(dir: &Dir) -> (Vec<Row>, Vec<u8>) {
     let store = open(&dir.file(), OpenMode::Create);
     for number in 0..40_u32 {
-        let name = crate::RowName::new(number.to_be_bytes()).unwrap();
+        let name = RowName::new(number.to_be_bytes()).unwrap();
         store.commit(Transaction::new().put(name, vec![0x5a; 200])).unwrap();
     }
     let rows = store.range(b"", None, 100).unwrap();
     drop(store);
-    let whole = fs::read(dir.file()).unwrap();
+    (rows, fs::read(dir.file()).unwrap())
+}
+
+/// Where a store lies damaged, it is refused or gives exactly what was committed.
+#[test]
+fn damage_is_found_or_does_not_matter() {
+    let dir = Dir::new();
+    let (rows, whole) = forty_rows(&dir);
     let mut refused = 0;
     // Every byte of the header, and a sample of the pages.
-    let places = (0..320).chain((320..whole.len()).step_by(whole.len() / 300 + 1));
-    for place in places {
-        fs::write(dir.file(), &whole).unwrap();
-        let flipped = [whole[place] ^ 0x41];
-        File::options().write(true).open(dir.file()).unwrap().write_all_at(&flipped, place as u64).unwrap();
+    for place in (0..320).chain((320..whole.len()).step_by(whole.len() / 300 + 1)) {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0x41;
+        fs::write(dir.file(), &damaged).unwrap();
         match Embedded::open(&dir.file(), OpenMode::ReadWrite) {
             Ok(store) => assert_eq!(store.range(b"", None, 100).unwrap(), rows, "byte {place}"),
             Err(OpenError::Corrupt { .. }) => refused += 1,
             Err(other) => panic!("byte {place}: {other:?}"),
         }
-        fs::write(dir.file(), &whole).unwrap();
-        File::options().write(true).open(dir.file()).unwrap().write_all_at(&flipped, place as u64).unwrap();
         // A reader does not verify, but it neither panics nor hangs.
+        fs::write(dir.file(), &damaged).unwrap();
         if let Ok(store) = Embedded::open(&dir.file(), OpenMode::ReadOnly) {
-            let _ = store.range(b"", None, 100);
+            let _rows = store.range(b"", None, 100);
         }
     }
     assert!(refused > 20, "only {refused} damaged files were refused");
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_corrupt() {
+    let dir = Dir::new();
+    let (_, whole) = forty_rows(&dir);
     for length in [1, 64, 319, 320, 4096, whole.len() / 2, whole.len() - 1] {
         fs::write(dir.file(), &whole[..length]).unwrap();
         let cut = refusal(&dir.file(), OpenMode::ReadOnly);

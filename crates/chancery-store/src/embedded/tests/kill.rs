@@ -40,9 +40,10 @@ fn a_killed_process_loses_nothing_acknowledged() {
 
 /// The number in two rows, and in one of seven rows in turn.
 fn count_to(count: u64) -> Transaction {
-    put("count", &count.to_string())
-        .put(name("twin"), count.to_string().into_bytes())
-        .put(name(&format!("turn {}", count % 7)), vec![b'.'; usize::try_from(count % 5000).unwrap()])
+    put("count", &count.to_string()).put(name("twin"), count.to_string().into_bytes()).put(
+        name(&format!("turn {}", count % 7)),
+        vec![b'.'; usize::try_from(count % 5000).unwrap()],
+    )
 }
 
 fn assert_counted(store: &dyn Store, count: u64) {
