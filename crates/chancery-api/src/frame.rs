@@ -179,7 +179,9 @@ impl Decoder {
     /// [`FrameError`]; the stream is of no more use.
     pub fn next_frame(&mut self) -> Result<Option<(Header, &[u8])>, FrameError> {
         let rest = self.buffer.get(self.consumed..).unwrap_or_default();
-        let Some((header, body)) = rest.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+        let Some((header, body)) = rest.split_first_chunk::<HEADER_BYTES>() else {
+            return Ok(None);
+        };
         let header = Header::parse(header)?;
         let length = usize::try_from(header.length).unwrap_or(usize::MAX);
         let Some(body) = body.get(..length) else { return Ok(None) };

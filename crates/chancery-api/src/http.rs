@@ -12,8 +12,10 @@
 //! What is *not* here: sockets, and any decision about authority. A refusal here says that something is
 //! not of the form that a route takes, and no more.
 
-use crate::http::problem::{Code, FrontCode};
 use chancery_core::reason::Reason;
+
+use crate::http::fields::Object;
+use crate::http::problem::{Code, FrontCode};
 
 pub mod commands;
 pub mod fields;
@@ -65,7 +67,9 @@ pub enum HttpError {
     #[error("this path is not served with this method")]
     MethodNotAllowed,
     /// The body is not the JSON that the route takes.
-    #[error("the body is not the JSON object that this route takes; reading stopped at line {line}, column {column}")]
+    #[error(
+        "the body is not the JSON object that this route takes; reading stopped at line {line}, column {column}"
+    )]
     NotTheObject {
         /// The line, from 1.
         line: usize,
@@ -110,7 +114,8 @@ impl HttpError {
 pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
     scan::scan(body)?;
     // The parser's own words may repeat what was sent; its position does not.
-    serde_json::from_slice(body)
+    serde_json::from_slice::<Object<T>>(body)
+        .map(|object| object.0)
         .map_err(|error| HttpError::NotTheObject { line: error.line(), column: error.column() })
 }
 
@@ -120,6 +125,3 @@ pub fn render<T: serde::Serialize>(object: &T) -> Vec<u8> {
     // Our objects have text keys alone, so that this cannot fail.
     serde_json::to_vec(object).unwrap_or_default()
 }
-
-#[cfg(test)]
-mod tests;

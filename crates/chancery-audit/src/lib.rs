@@ -1,1 +1,21 @@
-//! The audit stream: records, write-ahead log, recovery and verification.
+//! The audit stream: records, the write-ahead log they stand in, recovery, and verification from files alone.
+//!
+//! A record is eight groups, each committed with a salt of its own ([`record`]); the leaf is the root of the
+//! commitments and tells a mirror nothing. Records stand in frames ([`frame`]), frames in preallocated
+//! segments ([`segment`]), each frame chained to the one before it; one frame is written and synced at a
+//! time ([`wal`]). After a crash [`recovery`] finds the end, and anybody who has the files can check all of
+//! it with [`verify`].
+//!
+//! **Invariant:** bytes that were acknowledged are never written again.
+
+pub mod codec;
+pub mod disk;
+pub mod frame;
+pub mod origin;
+pub mod receipt;
+pub mod record;
+pub mod recovery;
+pub mod sealer;
+pub mod segment;
+pub mod verify;
+pub mod wal;

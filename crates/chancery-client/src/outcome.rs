@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use chancery_api::http::problem::Code;
 use chancery_core::id::OperationId;
 use chancery_core::reason::Reason;
 
@@ -22,10 +23,10 @@ pub enum Outcome<T> {
 
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{detail} (`{reason}`)")]
+#[error("{detail} (`{code}`)")]
 pub struct Refusal {
-    /// The stable reason code.
-    pub reason: Reason,
+    /// The stable code.
+    pub code: Code,
     /// What was wrong and what to do, for people.
     pub detail: String,
 }
@@ -33,7 +34,13 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with its explanation.
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
-        Self { reason, detail: detail.to_string() }
+        Self { code: Code::Reason(reason), detail: detail.to_string() }
+    }
+
+    /// Whether the service looked at a signature, MAC or ciphertext and found that it does not hold.
+    #[must_use]
+    pub fn is_failed_verification(&self) -> bool {
+        self.code == Code::Reason(Reason::VerificationFailed)
     }
 }
 

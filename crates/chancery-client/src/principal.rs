@@ -42,8 +42,8 @@ pub struct CommandSignature {
     pub parameters: SignatureParameters,
     /// The Ed25519 signature.
     pub signature: [u8; 64],
-    /// The SHA-256 of the command's canonical encoding, in base64.
-    pub digest_base64: String,
+    /// The SHA-256 of the command's canonical encoding.
+    pub digest: [u8; 32],
 }
 
 impl Principal {
@@ -75,11 +75,10 @@ impl Principal {
             created_s: occasion.now_s,
             expires_s: occasion.now_s.saturating_add(VALIDITY_S),
         };
-        let digest_base64 = STANDARD.encode(sha256(&[&cbor::encode(command)]));
-        let signature = self.key.sign(parameters.base(command, &digest_base64).as_bytes())?;
-        let fault = SignError::Fault;
-        let signature = signature.as_slice().try_into().map_err(|_| fault)?;
-        Ok(CommandSignature { parameters, signature, digest_base64 })
+        let digest = sha256(&[&cbor::encode(command)]);
+        let base = parameters.base(command, &STANDARD.encode(digest));
+        let signature = self.key.sign(base.as_bytes())?.as_slice().try_into().map_err(|_| SignError::Fault)?;
+        Ok(CommandSignature { parameters, signature, digest })
     }
 }
 

@@ -51,6 +51,8 @@ labels! {
     HANDLE_ROOT = "handle-root/v1";
     /// What a caller derives from a key with the format `hkdf`.
     HKDF_DERIVE = "hkdf-derive/v1";
+    /// What names a log by the key that signs its frame heads.
+    LOG_ID = "log-id/v1";
     /// The expansion of one row before it enters the digest of all rows.
     LTHASH_ROW = "lthash-row/v1";
     /// The head of one audit frame, signed for receipts.

@@ -5,6 +5,7 @@
 //! state: time, salts and stored bytes are handed in. Which key may do what is decided in `chancery-core`.
 
 mod der;
+pub mod envelope;
 pub mod formats;
 mod json;
 pub mod key;

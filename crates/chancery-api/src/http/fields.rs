@@ -1,10 +1,12 @@
 //! How single values are spelt in JSON: bytes, tokens, ids, contexts.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chancery_core::context::{Context, Pair};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -122,6 +124,44 @@ impl<'de> Deserialize<'de> for ContextObject {
     }
 }
 
+/// A value that is written as an object. Serde would take a struct's fields from a list as well.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
+/// A field that is an object, for `#[serde(deserialize_with = "object")]`.
+pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|object| object.0)
+}
+
+/// A field that is a list of objects.
+pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let objects = Vec::<Object<T>>::deserialize(deserializer)?;
+    Ok(objects.into_iter().map(|object| object.0).collect())
+}
+
 /// Values that have one spelling as text, for `#[serde(with = "text")]`.
 pub(crate) mod text {
     use super::{Deserialize, Deserializer, Serializer, fmt};
@@ -175,8 +215,12 @@ pub(crate) mod text {
         pub(crate) fn deserialize<'de, T: FromStr, D: Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Option<T>, D::Error> {
-            let Some(text) = Option::<Cow<'de, str>>::deserialize(deserializer)? else { return Ok(None) };
-            let value = text.parse().map_err(|_| D::Error::custom("not of the form that this field has"))?;
+            let Some(text) = Option::<Cow<'de, str>>::deserialize(deserializer)? else {
+                return Ok(None);
+            };
+            let value = text
+                .parse()
+                .map_err(|_| D::Error::custom("not of the form that this field has"))?;
             Ok(Some(value))
         }
     }
@@ -184,18 +228,27 @@ pub(crate) mod text {
 
 /// Closed lists of words, for `#[serde(with = "…")]`.
 macro_rules! spelt {
-    ($module:ident, $type:ty, $name:path, $of:path) => {
+    ($module:ident: $type:ident, $name:ident, $of:ident) => {
         pub(crate) mod $module {
+            use super::{$name, $of, $type};
             use serde::de::Error as _;
-            use serde::{Deserialize as _, Deserializer, Serializer};
+            use serde::{Deserialize, Deserializer, Serializer};
 
-            #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference to the field")]
-            pub(crate) fn serialize<S: Serializer>(value: &$type, serializer: S) -> Result<S::Ok, S::Error> {
+            #[expect(
+                clippy::trivially_copy_pass_by_ref,
+                reason = "serde calls it with a reference to the field"
+            )]
+            pub(crate) fn serialize<S: Serializer>(
+                value: &$type,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str($name(*value))
             }
 
-            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<$type, D::Error> {
+                let text: std::borrow::Cow<'de, str> = Deserialize::deserialize(deserializer)?;
                 $of(&text).ok_or_else(|| D::Error::custom("no such word"))
             }
         }

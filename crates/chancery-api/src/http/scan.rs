@@ -74,7 +74,9 @@ impl Scanner {
                 Ok(())
             }
             b',' => self.count(),
-            b'n' => Err(HttpError::Malformed("a field without a value is left out; `null` is refused")),
+            b'n' => {
+                Err(HttpError::Malformed("a field without a value is left out; `null` is refused"))
+            }
             _ => Ok(()),
         }
     }
@@ -82,7 +84,9 @@ impl Scanner {
     fn count(&mut self) -> Result<(), HttpError> {
         self.tokens += 1;
         if self.tokens > JSON_TOKENS_MAX {
-            return Err(HttpError::TooLarge("a request has at most 32768 brackets, commas and texts"));
+            return Err(HttpError::TooLarge(
+                "a request has at most 32768 brackets, commas and texts",
+            ));
         }
         Ok(())
     }
@@ -105,7 +109,10 @@ mod tests {
     fn the_most_tokens_are_taken_and_one_more_is_not() {
         let commas = |count: usize| ",".repeat(count);
         assert_eq!(scan(commas(JSON_TOKENS_MAX).as_bytes()), Ok(()));
-        assert!(matches!(scan(commas(JSON_TOKENS_MAX + 1).as_bytes()), Err(HttpError::TooLarge(_))));
+        assert!(matches!(
+            scan(commas(JSON_TOKENS_MAX + 1).as_bytes()),
+            Err(HttpError::TooLarge(_))
+        ));
     }
 
     #[test]

@@ -49,7 +49,9 @@ pub fn signature_fields(
 /// # Errors
 ///
 /// [`HttpError`] if one is not exactly as [`signature_fields`] writes it.
-pub fn parse_signature(fields: SignatureFields<'_>) -> Result<(SignatureParameters, [u8; 64]), HttpError> {
+pub fn parse_signature(
+    fields: SignatureFields<'_>,
+) -> Result<(SignatureParameters, [u8; 64]), HttpError> {
     let operation = parse_idempotency_key(fields.idempotency_key)?;
     parse_digest(fields.command_digest).ok_or(HttpError::SignatureMalformed(COMMAND_DIGEST))?;
     let parameters = parse_parameters(fields.signature_input, operation)
@@ -98,7 +100,9 @@ mod tests {
         }
     }
 
-    fn parse(fields: &[(&'static str, String); 4]) -> Result<(SignatureParameters, [u8; 64]), HttpError> {
+    fn parse(
+        fields: &[(&'static str, String); 4],
+    ) -> Result<(SignatureParameters, [u8; 64]), HttpError> {
         parse_signature(SignatureFields {
             idempotency_key: &fields[0].1,
             command_digest: &fields[1].1,

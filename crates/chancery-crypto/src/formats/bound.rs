@@ -160,7 +160,7 @@ pub(super) fn verify(output: &[u8], expected: &Verifying<'_>) -> Result<Verified
 mod tests {
     use super::super::testing::{Case, PURPOSES};
     use super::*;
-    use crate::key::{BadSignature, PrivateKey};
+    use crate::key::BadSignature;
     use crate::primitive::sha256;
 
     const BAD: Result<Verified, VerifyError> = Err(VerifyError::Signature(BadSignature));
@@ -300,17 +300,6 @@ mod tests {
             let output = case.with_purpose(purpose).sign_any().unwrap();
             assert!(case.verify_detached(&output, case.payload_of(purpose)).is_err(), "{purpose}");
         }
-    }
-
-    #[test]
-    fn a_raw_signature_over_a_frame_is_the_reason_why_raw_needs_posture() {
-        // The frame separates formats only as long as no key signs caller-chosen bytes: a `raw` key is
-        // another key, whose signatures do not verify under this one's public half.
-        let case = invoice(Suite::Ed25519);
-        let signing = Signing { payload: Payload::Message(b"message"), ..case.signing() };
-        let frame = super::super::to_be_signed(&signing).unwrap();
-        let raw = PrivateKey::generate(Suite::Ed25519).unwrap().sign(frame.bytes()).unwrap();
-        assert_eq!(case.verify_detached(&frame.assemble(&raw), b"message"), BAD);
     }
 
     #[test]

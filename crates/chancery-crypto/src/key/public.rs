@@ -65,11 +65,10 @@ pub struct BadSignature;
 /// # Security
 ///
 /// Ed25519 signatures are verified without cofactor, `[S]B = R + [k]A` (RFC 8032, 5.1.7, the stricter of the
-/// two equations there). `S` must be below the group order, and `R` is compared as bytes, so that an `R` in
-/// another encoding than the canonical one is refused. Public keys of small order and non-canonical
-/// encodings of `A` are not refused: a key enters through its registration, and is not chosen by whoever
-/// makes a signature. Verifiers with the cofactor accept some signatures that this one refuses, for keys with
-/// a component of small order, which an honest signer does not make.
+/// two equations there). `S` must be below the group order; `R` is compared as bytes; an encoding of `R` or
+/// `A` that is not canonical is refused. Public keys of small order are not refused: a key enters through its
+/// registration, and is not chosen by whoever makes a signature. Verifiers with the cofactor accept some
+/// signatures that this one refuses, under keys with a component of small order, which no honest signer has.
 #[derive(Clone)]
 pub struct PublicKey {
     suite: Suite,

@@ -1,0 +1,656 @@
+//! Commands: one JSON request each way, and the same [`Command`] on both sides.
+//!
+//! The principal signs the canonical encoding of the command, so that [`request_of`] and
+//! [`command_from_request`] are inverses; pins are a list, since their order is in what is signed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey};
+use chancery_core::context::Pair;
+use chancery_core::handle::{LinkId, Operation, Operations};
+use chancery_core::id::{HandleId, IdError, OperationId, PrincipalId};
+use chancery_core::name::{Name, Scope};
+use chancery_core::principal::Role;
+use chancery_core::purpose::Purpose;
+use chancery_core::state::KeyEvent;
+use chancery_core::suite::Suite;
+use serde::{Deserialize, Serialize};
+
+use crate::http::fields::{Base64, object, spelt, text};
+use crate::http::routes::{CommandKind, Found, Target};
+use crate::http::{HttpError, parse, render};
+
+/// The query of a list: `after=NAME`.
+const AFTER: &str = "after=";
+
+/// The numbers of outcomes in an [`AuditQuery`]: those of the variants of
+/// [`crate::message::UseResult`].
+const OUTCOMES: [(QueriedOutcome, u8); 2] =
+    [(QueriedOutcome::Committed, 0), (QueriedOutcome::Refused, 1)];
+
+spelt!(role: Role, role_name, role_of);
+
+fn role_name(role: Role) -> &'static str {
+    role.name()
+}
+
+fn role_of(name: &str) -> Option<Role> {
+    Role::ALL.into_iter().find(|role| role.name() == name)
+}
+
+/// Names sixteen bytes as a UUID's text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct IdText(pub [u8; 16]);
+
+impl fmt::Display for IdText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        HandleId::from_bytes(self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for IdText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for IdText {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        Ok(Self(*text.parse::<HandleId>()?.as_bytes()))
+    }
+}
+
+/// A [`Scope`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScopeObject {
+    /// Such as `production`.
+    #[serde(with = "text")]
+    pub environment: Name,
+    /// Such as `eu-west`.
+    #[serde(with = "text")]
+    pub region: Name,
+    /// Such as `billing`.
+    #[serde(with = "text")]
+    pub service: Name,
+}
+
+impl From<ScopeObject> for Scope {
+    fn from(object: ScopeObject) -> Self {
+        Self { environment: object.environment, region: object.region, service: object.service }
+    }
+}
+
+impl From<&Scope> for ScopeObject {
+    fn from(scope: &Scope) -> Self {
+        let Scope { environment, region, service } = scope.clone();
+        Self { environment, region, service }
+    }
+}
+
+/// The body that makes a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateKeyBody {
+    /// Its name.
+    #[serde(with = "text")]
+    pub name: Name,
+    /// What it is for.
+    #[serde(with = "text")]
+    pub purpose: Purpose,
+    /// Its algorithm.
+    #[serde(with = "text")]
+    pub algorithm: Suite,
+    /// Environment, region and service.
+    #[serde(deserialize_with = "object")]
+    pub scope: ScopeObject,
+}
+
+/// The body that brings a key in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportKeyBody {
+    /// What it is to be.
+    #[serde(deserialize_with = "object")]
+    pub key: CreateKeyBody,
+    /// The one-time key that it is sealed to.
+    #[serde(with = "text")]
+    pub one_time_key: IdText,
+    /// The PKCS#8 bytes, sealed.
+    pub sealed: Base64,
+}
+
+/// The body that moves a version along the state table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeVersionBody {
+    /// The version; the scheduled one if none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+}
+
+/// The body that schedules a version's destruction, or takes it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VersionBody {
+    /// The version.
+    pub version: u32,
+}
+
+/// The body that issues a handle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssueHandleBody {
+    /// The key.
+    #[serde(with = "text")]
+    pub key: Name,
+    /// What may be done, each once.
+    pub operations: Vec<String>,
+    /// How long it lives, in milliseconds.
+    pub ttl_ms: u64,
+    /// What the context must contain, each as `name=value`. The order is signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<String>,
+    /// The Ed25519 key whose possession its user must prove.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Base64>,
+    /// To whom; the issuer itself if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub subject: Option<PrincipalId>,
+}
+
+/// The body that revokes a handle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeHandleBody {
+    /// The link.
+    #[serde(with = "text")]
+    pub link: IdText,
+}
+
+/// The body that makes a principal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePrincipalBody {
+    /// Its name.
+    #[serde(with = "text")]
+    pub name: Name,
+    /// Its role.
+    #[serde(with = "role")]
+    pub role: Role,
+    /// Its Ed25519 public key.
+    pub public_key: Base64,
+}
+
+/// The body of a command that says nothing: `{}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmptyBody {}
+
+/// An outcome that audit records are asked for by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueriedOutcome {
+    /// It was done.
+    Committed,
+    /// Nothing was done.
+    Refused,
+}
+
+impl QueriedOutcome {
+    fn number(self) -> u8 {
+        OUTCOMES.iter().find(|row| row.0 == self).map_or(0, |row| row.1)
+    }
+
+    fn from_number(number: u8) -> Option<Self> {
+        OUTCOMES.iter().find(|row| row.1 == number).map(|row| row.0)
+    }
+}
+
+/// The body that asks for audit records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditQueryBody {
+    /// Of this key.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub key: Option<Name>,
+    /// By this principal.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub actor: Option<PrincipalId>,
+    /// With this outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<QueriedOutcome>,
+    /// Of this operation.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub operation_id: Option<OperationId>,
+    /// Not before this time, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<u64>,
+    /// At most so many, the newest.
+    pub limit: u32,
+}
+
+/// A command as a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandHttp {
+    /// The method.
+    pub method: &'static str,
+    /// The path, and the query if there is one.
+    pub target: String,
+    /// The JSON body; `None` of a `GET`.
+    pub body: Option<Vec<u8>>,
+}
+
+/// The request of a command.
+///
+/// # Errors
+///
+/// [`HttpError::Malformed`] if the command says what JSON has no word for.
+pub fn request_of(command: &Command) -> Result<CommandHttp, HttpError> {
+    let (method, path) = command.route();
+    let target = match command {
+        Command::ListKeys { after: Some(name) } => format!("{path}?{AFTER}{name}"),
+        _ => path,
+    };
+    Ok(CommandHttp { method, target, body: body_of(command)? })
+}
+
+fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
+    let body = match command {
+        Command::CreateKey(new) => render(&create_key_body(new)),
+        Command::ImportKey { new, one_time, sealed } => render(&ImportKeyBody {
+            key: create_key_body(new),
+            one_time_key: IdText(*one_time),
+            sealed: Base64(sealed.clone()),
+        }),
+        Command::ChangeVersion { version, .. } => render(&ChangeVersionBody { version: *version }),
+        Command::ScheduleDestruction { version, .. }
+        | Command::CancelDestruction { version, .. } => render(&VersionBody { version: *version }),
+        Command::IssueHandle(new) => render(&issue_handle_body(new)),
+        Command::RevokeHandle { link } => render(&RevokeHandleBody { link: IdText(link.0) }),
+        Command::RevokeIssued { .. } | Command::BeginImport => render(&EmptyBody {}),
+        Command::CreatePrincipal { name, role, public } => render(&CreatePrincipalBody {
+            name: name.clone(),
+            role: *role,
+            public_key: Base64(public.to_vec()),
+        }),
+        Command::QueryAudit(query) => render(&audit_query_body(query)?),
+        Command::ListKeys { .. }
+        | Command::ShowKey { .. }
+        | Command::ReadStatus
+        | Command::ReadOperation { .. } => return Ok(None),
+    };
+    Ok(Some(body))
+}
+
+fn create_key_body(new: &NewKey) -> CreateKeyBody {
+    CreateKeyBody {
+        name: new.name.clone(),
+        purpose: new.purpose.clone(),
+        algorithm: new.suite,
+        scope: ScopeObject::from(&new.scope),
+    }
+}
+
+fn issue_handle_body(new: &NewHandle) -> IssueHandleBody {
+    let pin = |pair: &Pair| format!("{}={}", pair.name(), pair.value());
+    IssueHandleBody {
+        key: new.key.clone(),
+        operations: new.operations.iter().map(|operation| operation.name().into()).collect(),
+        ttl_ms: new.ttl_ms,
+        pins: new.pins.iter().map(pin).collect(),
+        holder: Base64::unless_empty(&new.holder),
+        subject: new.subject,
+    }
+}
+
+fn audit_query_body(query: &AuditQuery) -> Result<AuditQueryBody, HttpError> {
+    let unknown = HttpError::Malformed("records have the outcomes 0, committed, and 1, refused");
+    let outcome = query.outcome.map(|number| QueriedOutcome::from_number(number).ok_or(unknown));
+    Ok(AuditQueryBody {
+        key: query.key.clone(),
+        actor: query.actor,
+        outcome: outcome.transpose()?,
+        operation_id: query.operation,
+        since_ms: query.since_ms,
+        limit: query.limit,
+    })
+}
+
+/// A request that may be a command's.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandParts<'r> {
+    /// The route that was found.
+    pub found: Found<'r>,
+    /// The query, without its question mark.
+    pub query: Option<&'r str>,
+    /// The body.
+    pub body: &'r [u8],
+}
+
+/// The command of a request.
+///
+/// # Errors
+///
+/// [`HttpError`] if the route is no command's, or query or body are not of the form that it takes.
+pub fn command_from_request(parts: CommandParts<'_>) -> Result<Command, HttpError> {
+    let Target::Command(kind) = parts.found.route.target else {
+        return Err(HttpError::UnknownRoute);
+    };
+    if parts.query.is_some() && !parts.found.route.has_query() {
+        return Err(HttpError::Malformed("this route takes no query"));
+    }
+    if parts.found.route.method == "GET" {
+        return read_from(kind, parts);
+    }
+    change_from(kind, parts)
+}
+
+fn read_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, HttpError> {
+    if !parts.body.is_empty() {
+        return Err(HttpError::Malformed("this route takes no body"));
+    }
+    Ok(match kind {
+        CommandKind::ListKeys => Command::ListKeys { after: parts.query.map(after).transpose()? },
+        CommandKind::ShowKey => Command::ShowKey { key: key_in(parts.found)? },
+        CommandKind::ReadStatus => Command::ReadStatus,
+        CommandKind::ReadOperation => Command::ReadOperation { id: operation_in(parts.found)? },
+        _ => return Err(HttpError::UnknownRoute),
+    })
+}
+
+fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, HttpError> {
+    let CommandParts { found, body, .. } = parts;
+    Ok(match kind {
+        CommandKind::CreateKey => Command::CreateKey(new_key(parse(body)?)),
+        CommandKind::ImportKey => import_key(parse(body)?),
+        CommandKind::ChangeVersion(event) => change_version(found, event, &parse(body)?)?,
+        CommandKind::ScheduleDestruction => {
+            let VersionBody { version } = parse(body)?;
+            Command::ScheduleDestruction { key: key_in(found)?, version }
+        }
+        CommandKind::CancelDestruction => {
+            let VersionBody { version } = parse(body)?;
+            Command::CancelDestruction { key: key_in(found)?, version }
+        }
+        CommandKind::IssueHandle => Command::IssueHandle(new_handle(parse(body)?)?),
+        CommandKind::RevokeHandle => {
+            let RevokeHandleBody { link } = parse(body)?;
+            Command::RevokeHandle { link: LinkId(link.0) }
+        }
+        CommandKind::RevokeIssued => {
+            let EmptyBody {} = parse(body)?;
+            Command::RevokeIssued { key: key_in(found)? }
+        }
+        CommandKind::CreatePrincipal => create_principal(parse(body)?)?,
+        CommandKind::BeginImport => {
+            let EmptyBody {} = parse(body)?;
+            Command::BeginImport
+        }
+        CommandKind::QueryAudit => Command::QueryAudit(audit_query(parse(body)?)),
+        _ => return Err(HttpError::UnknownRoute),
+    })
+}
+
+fn key_in(found: Found<'_>) -> Result<Name, HttpError> {
+    let error = HttpError::Malformed(
+        "the path names a key by 1 to 64 lower-case letters, digits, `-`, `_` or `.`",
+    );
+    found.variable.parse().map_err(|_| error)
+}
+
+fn operation_in(found: Found<'_>) -> Result<OperationId, HttpError> {
+    let error =
+        HttpError::Malformed("the path names an operation by a UUID in lower case with hyphens");
+    found.variable.parse().map_err(|_| error)
+}
+
+fn after(query: &str) -> Result<Name, HttpError> {
+    let error = HttpError::Malformed("the query of a list is `after=` and a key's name");
+    query.strip_prefix(AFTER).and_then(|name| name.parse().ok()).ok_or(error)
+}
+
+fn new_key(body: CreateKeyBody) -> NewKey {
+    NewKey {
+        name: body.name,
+        purpose: body.purpose,
+        suite: body.algorithm,
+        scope: body.scope.into(),
+    }
+}
+
+fn import_key(body: ImportKeyBody) -> Command {
+    Command::ImportKey {
+        new: new_key(body.key),
+        one_time: body.one_time_key.0,
+        sealed: body.sealed.0,
+    }
+}
+
+fn change_version(
+    found: Found<'_>,
+    event: KeyEvent,
+    body: &ChangeVersionBody,
+) -> Result<Command, HttpError> {
+    Ok(Command::ChangeVersion { key: key_in(found)?, version: body.version, event })
+}
+
+fn new_handle(body: IssueHandleBody) -> Result<NewHandle, HttpError> {
+    let no_pin = HttpError::Malformed("a pin is `name=value`, as a context has it");
+    let pins = body.pins.iter().map(|pin| Pair::parse(pin).map_err(|_| no_pin));
+    Ok(NewHandle {
+        key: body.key,
+        operations: operations(&body.operations)?,
+        ttl_ms: body.ttl_ms,
+        pins: pins.collect::<Result<_, _>>()?,
+        holder: body.holder.map(holder).transpose()?.unwrap_or_default(),
+        subject: body.subject,
+    })
+}
+
+fn holder(key: Base64) -> Result<Vec<u8>, HttpError> {
+    if key.0.len() == 32 {
+        Ok(key.0)
+    } else {
+        Err(HttpError::Malformed("`holder` is an Ed25519 key of 32 bytes"))
+    }
+}
+
+fn operations(names: &[String]) -> Result<Operations, HttpError> {
+    let unknown = HttpError::Malformed("`operations` names an operation that there is not");
+    let operations = names.iter().map(|name| Operation::from_name(name).ok_or(unknown));
+    let operations = operations.collect::<Result<Vec<_>, _>>()?;
+    let set = Operations::of(&operations);
+    if set.iter().count() != operations.len() {
+        return Err(HttpError::Malformed("`operations` names each operation once"));
+    }
+    Ok(set)
+}
+
+fn create_principal(body: CreatePrincipalBody) -> Result<Command, HttpError> {
+    let error = HttpError::Malformed("`public_key` is an Ed25519 key of 32 bytes");
+    let public = body.public_key.0.try_into().map_err(|_| error)?;
+    Ok(Command::CreatePrincipal { name: body.name, role: body.role, public })
+}
+
+fn audit_query(body: AuditQueryBody) -> AuditQuery {
+    AuditQuery {
+        key: body.key,
+        actor: body.actor,
+        outcome: body.outcome.map(QueriedOutcome::number),
+        operation: body.operation_id,
+        since_ms: body.since_ms,
+        limit: body.limit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::routes::{ROUTES, RequestLine, find};
+
+    fn part(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn new_key() -> NewKey {
+        NewKey {
+            name: part("invoices"),
+            purpose: "sign.bound:invoice;context=audited".parse().unwrap(),
+            suite: Suite::Ed25519,
+            scope: Scope {
+                environment: part("production"),
+                region: part("local"),
+                service: part("billing"),
+            },
+        }
+    }
+
+    fn handle(pins: &[&str]) -> Command {
+        Command::IssueHandle(NewHandle {
+            key: part("invoices"),
+            operations: Operations::of(&[Operation::Sign, Operation::Verify]),
+            ttl_ms: 60_000,
+            pins: pins.iter().map(|pin| Pair::parse(pin).unwrap()).collect(),
+            holder: vec![3; if pins.is_empty() { 0 } else { 32 }],
+            subject: (!pins.is_empty()).then(|| PrincipalId::from_bytes([5; 16])),
+        })
+    }
+
+    fn query() -> AuditQuery {
+        AuditQuery {
+            key: Some(part("invoices")),
+            actor: Some(PrincipalId::from_bytes([1; 16])),
+            outcome: Some(1),
+            operation: Some(OperationId::from_bytes([2; 16])),
+            since_ms: Some(3),
+            limit: 4,
+        }
+    }
+
+    fn every_command() -> Vec<Command> {
+        let key = || part("invoices");
+        let mut commands = vec![
+            Command::CreateKey(new_key()),
+            Command::ImportKey { new: new_key(), one_time: [9; 16], sealed: vec![1, 2] },
+            Command::ScheduleDestruction { key: key(), version: 1 },
+            Command::CancelDestruction { key: key(), version: 2 },
+            handle(&[]),
+            handle(&["b=2", "a=1=1", "b="]),
+            Command::RevokeHandle { link: LinkId([7; 16]) },
+            Command::RevokeIssued { key: key() },
+            Command::BeginImport,
+            Command::ListKeys { after: None },
+            Command::ListKeys { after: Some(key()) },
+            Command::ShowKey { key: part("import") },
+            Command::ReadStatus,
+            Command::ReadOperation { id: OperationId::from_bytes([8; 16]) },
+            Command::QueryAudit(AuditQuery::default()),
+            Command::QueryAudit(query()),
+        ];
+        for event in KeyEvent::ALL {
+            commands.push(Command::ChangeVersion { key: key(), version: Some(1), event });
+            commands.push(Command::ChangeVersion { key: key(), version: None, event });
+        }
+        commands.extend(Role::ALL.map(|role| Command::CreatePrincipal {
+            name: key(),
+            role,
+            public: [6; 32],
+        }));
+        commands
+    }
+
+    fn split(request: &CommandHttp) -> CommandParts<'_> {
+        let (path, query) = match request.target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (request.target.as_str(), None),
+        };
+        let found = find(RequestLine { method: request.method, path }).unwrap();
+        CommandParts { found, query, body: request.body.as_deref().unwrap_or_default() }
+    }
+
+    #[test]
+    fn every_command_comes_back_from_its_request() {
+        for command in every_command() {
+            let request = request_of(&command).unwrap();
+            assert_eq!(command_from_request(split(&request)), Ok(command));
+        }
+    }
+
+    #[test]
+    fn every_command_route_is_one_of_some_command() {
+        let requests: Vec<_> =
+            every_command().iter().map(|command| request_of(command).unwrap()).collect();
+        let found: Vec<_> = requests.iter().map(|request| split(request).found.route).collect();
+        for route in ROUTES.iter().filter(|route| matches!(route.target, Target::Command(_))) {
+            assert!(found.contains(&route), "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn a_field_more_a_field_less_and_a_repeated_field_are_refused() {
+        for command in every_command() {
+            let request = request_of(&command).unwrap();
+            let Some(body) = &request.body else { continue };
+            let text = std::str::from_utf8(body).unwrap();
+            let more = text.replacen('{', "{\"zz\":1,", 1).replace(",}", "}");
+            let twice = text.replacen('{', &format!("{{{},", &text[1..text.len() - 1]), 1);
+            for other in [more, twice, format!("{text}{text}"), format!("[{text}]"), String::new()]
+            {
+                let parts = CommandParts { body: other.as_bytes(), ..split(&request) };
+                assert!(command_from_request(parts).is_err(), "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_object_written_as_a_list_is_refused() {
+        let request = request_of(&Command::CreateKey(new_key())).unwrap();
+        let with = |scope: &str| {
+            let rest = r#""name":"a","purpose":"sign.bound:a","algorithm":"ed25519""#;
+            let body = format!("{{{rest},\"scope\":{scope}}}");
+            command_from_request(CommandParts { body: body.as_bytes(), ..split(&request) })
+        };
+        assert!(with(r#"{"environment":"a","region":"b","service":"c"}"#).is_ok());
+        assert!(with(r#"["a","b","c"]"#).is_err());
+    }
+
+    #[test]
+    fn queries_and_bodies_where_a_route_has_none_are_refused() {
+        let request = |command| request_of(&command).unwrap();
+        let list = request(Command::ListKeys { after: None });
+        for query in ["", "after", "after=", "after=A", "after=a&after=b", "before=a", "after=%61"]
+        {
+            let parts = CommandParts { query: Some(query), ..split(&list) };
+            assert!(command_from_request(parts).is_err(), "{query}");
+        }
+        assert!(command_from_request(CommandParts { body: b"{}", ..split(&list) }).is_err());
+        let status = request(Command::ReadStatus);
+        assert!(
+            command_from_request(CommandParts { query: Some("after=a"), ..split(&status) })
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn an_operation_named_twice_or_unknown_is_refused() {
+        let names = |names: &[&str]| {
+            operations(&names.iter().map(|name| (*name).into()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            names(&["verify", "sign"]),
+            Ok(Operations::of(&[Operation::Sign, Operation::Verify]))
+        );
+        assert!(names(&["sign", "sign"]).is_err());
+        assert!(names(&["Sign"]).is_err());
+    }
+
+    #[test]
+    fn an_outcome_that_json_has_no_word_for_is_no_request() {
+        let query = Command::QueryAudit(AuditQuery { outcome: Some(2), ..AuditQuery::default() });
+        assert!(matches!(request_of(&query), Err(HttpError::Malformed(_))));
+    }
+}

@@ -1,0 +1,510 @@
+//! What commands are answered, in JSON.
+
+use chancery_core::command::Answer;
+use chancery_core::epoch::Epoch;
+use chancery_core::id::{KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::key::{Key, KeyVersion, Provenance};
+use chancery_core::name::Name;
+use chancery_core::purpose::Purpose;
+use chancery_core::state::KeyState;
+use chancery_core::suite::Suite;
+use serde::{Deserialize, Serialize};
+
+use crate::http::commands::{IdText, ScopeObject};
+use crate::http::fields::{Base64, Token, spelt, text};
+use crate::http::problem::{Code, Outcome, Problem};
+use crate::message::{CommandReply, OperationView, RecordView, Status};
+use crate::token;
+
+/// The names of states.
+const STATES: [(KeyState, &str); 6] = [
+    (KeyState::PreActivation, "pre-activation"),
+    (KeyState::Active, "active"),
+    (KeyState::Suspended, "suspended"),
+    (KeyState::Deactivated, "deactivated"),
+    (KeyState::Compromised, "compromised"),
+    (KeyState::Destroyed, "destroyed"),
+];
+
+/// The names of where material came from.
+const PROVENANCES: [(Provenance, &str); 2] =
+    [(Provenance::Generated, "generated"), (Provenance::Imported, "imported")];
+
+/// The name of a state in JSON.
+#[must_use]
+pub fn state_name(state: KeyState) -> &'static str {
+    STATES.iter().find(|row| row.0 == state).map_or("", |row| row.1)
+}
+
+fn state_of(name: &str) -> Option<KeyState> {
+    STATES.iter().find(|row| row.1 == name).map(|row| row.0)
+}
+
+fn provenance_name(provenance: Provenance) -> &'static str {
+    PROVENANCES.iter().find(|row| row.0 == provenance).map_or("", |row| row.1)
+}
+
+fn provenance_of(name: &str) -> Option<Provenance> {
+    PROVENANCES.iter().find(|row| row.1 == name).map(|row| row.0)
+}
+
+spelt!(state: KeyState, state_name, state_of);
+spelt!(provenance: Provenance, provenance_name, provenance_of);
+
+/// What a command that was done is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandAnswer {
+    /// `committed`.
+    pub outcome: Outcome,
+    /// The record's position in the log; absent of a read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_index: Option<u64>,
+    /// What there is to say.
+    pub answer: AnswerObject,
+}
+
+/// What there is to say: one field, named for what it holds, or the word `done`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum AnswerObject {
+    /// Nothing.
+    Done,
+    /// A handle.
+    Handle(Token),
+    /// A key as it is now.
+    Key(KeyObject),
+    /// A page of keys.
+    Keys(KeysObject),
+    /// A one-time key to wrap an import to.
+    OneTimeKey(OneTimeKeyObject),
+    /// An operation.
+    Operation(OperationObject),
+    /// A principal's id.
+    Principal(#[serde(with = "text")] PrincipalId),
+    /// Audit records, the oldest first.
+    Records(Vec<RecordObject>),
+    /// How the service stands.
+    Status(StatusObject),
+}
+
+/// An [`Epoch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochObject {
+    /// Raised by a restore alone.
+    pub generation: u32,
+    /// Raised by one with each authority change.
+    pub number: u64,
+}
+
+/// A key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyObject {
+    /// What names it everywhere but on the command line.
+    #[serde(with = "text")]
+    pub id: KeyId,
+    /// Whose it is.
+    #[serde(with = "text")]
+    pub tenant: TenantId,
+    /// Its name.
+    #[serde(with = "text")]
+    pub name: Name,
+    /// Environment, region and service.
+    pub scope: ScopeObject,
+    /// What it is for.
+    #[serde(with = "text")]
+    pub purpose: Purpose,
+    /// Its algorithm.
+    #[serde(with = "text")]
+    pub algorithm: Suite,
+    /// Which version protects.
+    pub scheduled_version: u32,
+    /// When its authority last changed.
+    pub authority_epoch: EpochObject,
+    /// Handles issued before this epoch are void.
+    pub min_issue_epoch: EpochObject,
+    /// Its versions, in the order of their numbers.
+    pub versions: Vec<VersionObject>,
+}
+
+/// A key version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VersionObject {
+    /// Its number, from 1.
+    pub version: u32,
+    /// Its state.
+    #[serde(with = "state")]
+    pub state: KeyState,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// Where its material came from.
+    #[serde(with = "provenance")]
+    pub provenance: Provenance,
+    /// The public half as SubjectPublicKeyInfo in DER; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<Base64>,
+    /// When its material is destroyed, in milliseconds for which the service has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destruction_served_ms: Option<u64>,
+}
+
+/// A page of keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysObject {
+    /// The keys, in the order of their names.
+    pub keys: Vec<KeyObject>,
+    /// Whether another page follows.
+    pub more: bool,
+}
+
+/// A one-time key to wrap an import to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OneTimeKeyObject {
+    /// Its name.
+    #[serde(with = "text")]
+    pub id: IdText,
+    /// Its public half (X25519).
+    pub public_key: Base64,
+}
+
+/// What became of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperationObject {
+    /// The operation.
+    #[serde(with = "text")]
+    pub id: OperationId,
+    /// `committed`, `in-flight` or `unknown-id`.
+    pub state: String,
+    /// The record's position in the log, once committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_index: Option<u64>,
+}
+
+/// An audit record as its tenant's auditor reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordObject {
+    /// Its position in the log.
+    pub log_index: u64,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// What was asked.
+    pub operation: String,
+    /// `committed` or `refused`.
+    pub outcome: String,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
+    /// The key's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// The key version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// The number of this use of the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_index: Option<u64>,
+    /// Who.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub actor: Option<PrincipalId>,
+    /// The leaf hash.
+    pub leaf: Base64,
+}
+
+/// How the service stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusObject {
+    /// The mode that every answer is given in.
+    pub mode: String,
+    /// The posture's name.
+    pub posture: String,
+    /// The log's origin.
+    pub origin: String,
+    /// Records in the log.
+    pub log_size: u64,
+    /// The log's root hash.
+    pub log_root: Base64,
+    /// Frames in the log.
+    pub frames: u64,
+    /// How often the log was continued after a torn end.
+    pub incarnation: u32,
+    /// Keys in the caller's tenant.
+    pub keys: u64,
+    /// The tenant's epoch.
+    pub epoch: EpochObject,
+    /// `plausible` or `suspect`.
+    pub clock: String,
+    /// Where key bytes are kept in memory.
+    pub arena: String,
+    /// What asks for an operator's attention.
+    pub advice: Vec<String>,
+}
+
+impl CommandAnswer {
+    /// The answer of a reply.
+    ///
+    /// # Errors
+    ///
+    /// The [`Problem`] of a reply that refuses.
+    pub fn of(reply: CommandReply) -> Result<Self, Problem> {
+        let (log_index, answer) = match reply {
+            CommandReply::Committed { answer, index } => (index, AnswerObject::from(answer)),
+            CommandReply::Refused { reason, detail } => {
+                return Err(Problem::refused(Code::Reason(reason)).because(detail));
+            }
+            CommandReply::Status(status) => (None, AnswerObject::Status(status.into())),
+            CommandReply::Operation(view) => (None, AnswerObject::Operation(view.into())),
+            CommandReply::Records(records) => {
+                (None, AnswerObject::Records(records.into_iter().map(RecordObject::from).collect()))
+            }
+        };
+        Ok(Self { outcome: Outcome::Committed, log_index, answer })
+    }
+}
+
+impl From<Answer> for AnswerObject {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Done => Self::Done,
+            Answer::Key(key) => Self::Key(KeyObject::from(&key)),
+            Answer::Handle(bytes) => Self::Handle(Token(token::encode(&bytes))),
+            Answer::Principal(id) => Self::Principal(id),
+            Answer::Keys { keys, more } => {
+                Self::Keys(KeysObject { keys: keys.iter().map(KeyObject::from).collect(), more })
+            }
+            Answer::OneTimeKey { id, public } => {
+                Self::OneTimeKey(OneTimeKeyObject { id: IdText(id), public_key: Base64(public) })
+            }
+        }
+    }
+}
+
+impl From<Epoch> for EpochObject {
+    fn from(epoch: Epoch) -> Self {
+        Self { generation: epoch.generation, number: epoch.number }
+    }
+}
+
+impl From<&Key> for KeyObject {
+    fn from(key: &Key) -> Self {
+        Self {
+            id: key.id,
+            tenant: key.tenant,
+            name: key.name.clone(),
+            scope: ScopeObject::from(&key.scope),
+            purpose: key.purpose.clone(),
+            algorithm: key.suite,
+            scheduled_version: key.scheduled,
+            authority_epoch: key.authority_epoch.into(),
+            min_issue_epoch: key.min_issue_epoch.into(),
+            versions: key.versions.iter().map(VersionObject::from).collect(),
+        }
+    }
+}
+
+impl From<&KeyVersion> for VersionObject {
+    fn from(version: &KeyVersion) -> Self {
+        Self {
+            version: version.number,
+            state: version.state,
+            created_ms: version.created_ms,
+            provenance: version.provenance,
+            public_key: Base64::unless_empty(&version.public),
+            destruction_served_ms: version.destruction.map(chancery_core::clock::Served::as_ms),
+        }
+    }
+}
+
+impl From<OperationView> for OperationObject {
+    fn from(view: OperationView) -> Self {
+        Self { id: view.id, state: view.state, log_index: view.index }
+    }
+}
+
+impl From<RecordView> for RecordObject {
+    fn from(view: RecordView) -> Self {
+        Self {
+            log_index: view.index,
+            time_ms: view.unix_ms,
+            operation: view.operation,
+            outcome: view.outcome,
+            code: view.reason,
+            key: view.key,
+            version: (view.version != 0).then_some(view.version),
+            use_index: view.use_index,
+            actor: view.actor,
+            leaf: Base64(view.leaf),
+        }
+    }
+}
+
+impl From<Status> for StatusObject {
+    fn from(status: Status) -> Self {
+        Self {
+            mode: status.mode,
+            posture: status.posture,
+            origin: status.origin,
+            log_size: status.log_size,
+            log_root: Base64(status.log_root),
+            frames: status.frames,
+            incarnation: status.incarnation,
+            keys: status.keys,
+            epoch: EpochObject { generation: status.generation, number: status.epoch },
+            clock: status.clock,
+            arena: status.arena,
+            advice: status.advice,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chancery_core::clock::Served;
+    use chancery_core::name::Scope;
+    use chancery_core::reason::Reason;
+
+    fn version(number: u32, state: KeyState) -> KeyVersion {
+        KeyVersion {
+            number,
+            state,
+            created_ms: 5,
+            provenance: Provenance::Imported,
+            public: if number == 1 { Vec::new() } else { vec![1, 2, 3] },
+            destruction: (number == 2).then(|| Served::from_ms(9)),
+        }
+    }
+
+    fn key() -> Key {
+        let part = |text: &str| text.parse::<Name>().unwrap();
+        Key {
+            id: KeyId::from_bytes([7; 16]),
+            tenant: TenantId::from_bytes([1; 16]),
+            name: part("invoices"),
+            scope: Scope {
+                environment: part("production"),
+                region: part("local"),
+                service: part("billing"),
+            },
+            purpose: "sign.bound:invoice".parse().unwrap(),
+            suite: Suite::Ed25519,
+            scheduled: 1,
+            authority_epoch: Epoch { generation: 1, number: 2 },
+            min_issue_epoch: Epoch::default(),
+            versions: (1..)
+                .zip(KeyState::ALL)
+                .map(|(number, state)| version(number, state))
+                .collect(),
+        }
+    }
+
+    fn status() -> Status {
+        Status {
+            mode: "normal".into(),
+            posture: "solo".into(),
+            origin: "example.org/log".into(),
+            log_size: 1,
+            log_root: vec![2; 32],
+            frames: 3,
+            incarnation: 4,
+            keys: 5,
+            generation: 6,
+            epoch: 7,
+            clock: "plausible".into(),
+            arena: "secret".into(),
+            advice: vec!["move the recovery key".into()],
+        }
+    }
+
+    fn record(key: &str, version: u32) -> RecordView {
+        RecordView {
+            index: 1,
+            unix_ms: 2,
+            operation: "sign".into(),
+            outcome: "committed".into(),
+            reason: String::new(),
+            key: key.into(),
+            version,
+            use_index: Some(0),
+            actor: None,
+            leaf: vec![4; 32],
+        }
+    }
+
+    fn committed(answer: Answer) -> CommandReply {
+        CommandReply::Committed { answer, index: Some(7) }
+    }
+
+    fn every_reply() -> Vec<CommandReply> {
+        let view = OperationView {
+            id: OperationId::from_bytes([3; 16]),
+            state: "in-flight".into(),
+            index: None,
+        };
+        vec![
+            committed(Answer::Done),
+            committed(Answer::Key(key())),
+            committed(Answer::Handle(vec![1, 2])),
+            committed(Answer::Principal(PrincipalId::from_bytes([2; 16]))),
+            CommandReply::Committed {
+                answer: Answer::Keys { keys: vec![key()], more: true },
+                index: None,
+            },
+            committed(Answer::OneTimeKey { id: [1; 16], public: vec![5; 32] }),
+            CommandReply::Status(status()),
+            CommandReply::Operation(view),
+            CommandReply::Records(vec![record("", 0), record("invoices", 1)]),
+        ]
+    }
+
+    #[test]
+    fn every_answer_reads_as_it_was_written() {
+        for reply in every_reply() {
+            let answer = CommandAnswer::of(reply).unwrap();
+            let text = serde_json::to_vec(&answer).unwrap();
+            assert_eq!(serde_json::from_slice::<CommandAnswer>(&text).unwrap(), answer);
+        }
+    }
+
+    #[test]
+    fn answers_are_spelt_so() {
+        let spelt = |reply| serde_json::to_string(&CommandAnswer::of(reply).unwrap()).unwrap();
+        assert_eq!(
+            spelt(committed(Answer::Done)),
+            r#"{"outcome":"committed","log_index":7,"answer":"done"}"#
+        );
+        let handle = CommandReply::Committed { answer: Answer::Handle(vec![0]), index: None };
+        assert_eq!(
+            spelt(handle),
+            r#"{"outcome":"committed","answer":{"handle":"chancery-handle-1.AA"}}"#
+        );
+        let key = spelt(committed(Answer::Key(key())));
+        for state in
+            ["pre-activation", "active", "suspended", "deactivated", "compromised", "destroyed"]
+        {
+            assert!(key.contains(&format!("\"state\":\"{state}\"")), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_a_problem_with_its_code_and_detail() {
+        let reply =
+            CommandReply::Refused { reason: Reason::NameTaken, detail: "another name".into() };
+        let problem = CommandAnswer::of(reply).unwrap_err();
+        assert_eq!((problem.status, problem.code.as_str()), (409, "name-taken"));
+        assert_eq!(problem.detail.as_deref(), Some("another name"));
+    }
+
+    #[test]
+    fn a_handle_does_not_show_itself() {
+        let answer = CommandAnswer::of(committed(Answer::Handle(vec![0x41; 9]))).unwrap();
+        assert!(!format!("{answer:?}").contains("QUFB"));
+    }
+}

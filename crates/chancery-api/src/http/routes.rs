@@ -1,0 +1,308 @@
+//! The table of routes: what is served, with which method, and what it asks of its caller.
+//!
+//! A path has one spelling. It is compared byte for byte, and whatever could be another spelling of
+//! something, such as an escape, a dot segment, an empty segment or an upper-case letter, is malformed
+//! before it is looked up.
+
+use chancery_core::handle::Operation;
+use chancery_core::state::KeyEvent;
+
+use crate::http::HttpError;
+
+/// What a request has to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Authentication {
+    /// A handle, in `Authorization`.
+    Handle,
+    /// Nothing.
+    None,
+    /// A principal's signature.
+    Signature,
+}
+
+/// What a route asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Uses of a key, several at once.
+    Batch(Operation),
+    /// A command.
+    Command(CommandKind),
+    /// Whether the front is alive.
+    Health,
+    /// Counters, as Prometheus reads them.
+    Metrics,
+    /// The description of this API.
+    OpenApi,
+    /// Whether the signer can serve.
+    Ready,
+    /// One use of a key.
+    Use(Operation),
+}
+
+/// A command, without what it says. In the order of [`chancery_core::command::Command`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommandKind {
+    /// Make a key.
+    CreateKey,
+    /// Bring a key in.
+    ImportKey,
+    /// Move a version along the state table.
+    ChangeVersion(KeyEvent),
+    /// Schedule a version's destruction.
+    ScheduleDestruction,
+    /// Take a scheduled destruction back.
+    CancelDestruction,
+    /// Issue a handle.
+    IssueHandle,
+    /// Revoke a handle.
+    RevokeHandle,
+    /// Revoke every handle of a key.
+    RevokeIssued,
+    /// Make a principal.
+    CreatePrincipal,
+    /// Ask for a one-time key.
+    BeginImport,
+    /// Read the keys.
+    ListKeys,
+    /// Read one key.
+    ShowKey,
+    /// Read how the service stands.
+    ReadStatus,
+    /// Read one operation.
+    ReadOperation,
+    /// Read audit records.
+    QueryAudit,
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// The path; a segment in braces stands for a name or an id.
+    pub path: &'static str,
+    /// What it asks for.
+    pub target: Target,
+}
+
+impl Route {
+    /// What a request has to show.
+    #[must_use]
+    pub const fn authentication(&self) -> Authentication {
+        match self.target {
+            Target::Use(_) | Target::Batch(_) => Authentication::Handle,
+            Target::Command(_) => Authentication::Signature,
+            Target::Health | Target::Metrics | Target::OpenApi | Target::Ready => {
+                Authentication::None
+            }
+        }
+    }
+
+    /// Whether a query may follow its path.
+    #[must_use]
+    pub const fn has_query(&self) -> bool {
+        matches!(self.target, Target::Command(CommandKind::ListKeys))
+    }
+
+    /// The value of its one variable segment in `path`, or `""` if it has none; `None` if it is another path.
+    fn matches<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let mut variable = "";
+        let mut segments = path.split('/');
+        for expected in self.path.split('/') {
+            let segment = segments.next()?;
+            if expected.starts_with('{') {
+                variable = segment;
+            } else if expected != segment {
+                return None;
+            }
+        }
+        segments.next().is_none().then_some(variable)
+    }
+}
+
+const fn get(path: &'static str, target: Target) -> Route {
+    Route { method: "GET", path, target }
+}
+
+const fn post(path: &'static str, target: Target) -> Route {
+    Route { method: "POST", path, target }
+}
+
+const fn event(path: &'static str, event: KeyEvent) -> Route {
+    post(path, Target::Command(CommandKind::ChangeVersion(event)))
+}
+
+const fn command(path: &'static str, kind: CommandKind) -> Route {
+    post(path, Target::Command(kind))
+}
+
+const fn read(path: &'static str, kind: CommandKind) -> Route {
+    get(path, Target::Command(kind))
+}
+
+/// Everything that is served.
+pub const ROUTES: [Route; 41] = [
+    post("/v1/sign", Target::Use(Operation::Sign)),
+    post("/v1/sign/batch", Target::Batch(Operation::Sign)),
+    post("/v1/verify", Target::Use(Operation::Verify)),
+    post("/v1/verify/batch", Target::Batch(Operation::Verify)),
+    post("/v1/mac", Target::Use(Operation::Mac)),
+    post("/v1/mac/batch", Target::Batch(Operation::Mac)),
+    post("/v1/verify-mac", Target::Use(Operation::VerifyMac)),
+    post("/v1/verify-mac/batch", Target::Batch(Operation::VerifyMac)),
+    post("/v1/encrypt", Target::Use(Operation::Encrypt)),
+    post("/v1/encrypt/batch", Target::Batch(Operation::Encrypt)),
+    post("/v1/decrypt", Target::Use(Operation::Decrypt)),
+    post("/v1/decrypt/batch", Target::Batch(Operation::Decrypt)),
+    post("/v1/derive", Target::Use(Operation::Derive)),
+    post("/v1/generate-data-key", Target::Use(Operation::GenerateDataKey)),
+    post("/v1/unwrap", Target::Use(Operation::Unwrap)),
+    post("/v1/rewrap", Target::Use(Operation::Rewrap)),
+    post("/v1/random", Target::Use(Operation::Random)),
+    command("/v1/keys", CommandKind::CreateKey),
+    read("/v1/keys", CommandKind::ListKeys),
+    command("/v1/keys/import", CommandKind::ImportKey),
+    read("/v1/keys/{name}", CommandKind::ShowKey),
+    event("/v1/keys/{name}/activate", KeyEvent::Activate),
+    event("/v1/keys/{name}/suspend", KeyEvent::Suspend),
+    event("/v1/keys/{name}/resume", KeyEvent::Resume),
+    event("/v1/keys/{name}/deactivate", KeyEvent::Deactivate),
+    event("/v1/keys/{name}/compromise", KeyEvent::ReportCompromise),
+    event("/v1/keys/{name}/destroy-now", KeyEvent::Destroy),
+    command("/v1/keys/{name}/destroy", CommandKind::ScheduleDestruction),
+    command("/v1/keys/{name}/cancel-destroy", CommandKind::CancelDestruction),
+    command("/v1/keys/{name}/revoke-handles", CommandKind::RevokeIssued),
+    command("/v1/imports", CommandKind::BeginImport),
+    command("/v1/handles", CommandKind::IssueHandle),
+    command("/v1/handles/revoke", CommandKind::RevokeHandle),
+    command("/v1/principals", CommandKind::CreatePrincipal),
+    read("/v1/status", CommandKind::ReadStatus),
+    read("/v1/operations/{id}", CommandKind::ReadOperation),
+    command("/v1/audit/query", CommandKind::QueryAudit),
+    get("/healthz", Target::Health),
+    get("/readyz", Target::Ready),
+    get("/metrics", Target::Metrics),
+    get("/openapi.json", Target::OpenApi),
+];
+
+/// A route, and the value of its variable segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found<'p> {
+    /// The row.
+    pub route: &'static Route,
+    /// What stands in the path where the row has a variable; `""` if it has none.
+    pub variable: &'p str,
+}
+
+/// A request line as it came, without its query.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLine<'p> {
+    /// The method.
+    pub method: &'p str,
+    /// The path.
+    pub path: &'p str,
+}
+
+/// Finds the row of a request.
+///
+/// # Errors
+///
+/// [`HttpError::Malformed`] if the path is spelt as no path of ours is, [`HttpError::UnknownRoute`] if no
+/// row has it, [`HttpError::MethodNotAllowed`] if rows have it with other methods alone.
+pub fn find(line: RequestLine<'_>) -> Result<Found<'_>, HttpError> {
+    check_spelling(line.path)?;
+    let mut error = HttpError::UnknownRoute;
+    for route in &ROUTES {
+        let Some(variable) = route.matches(line.path) else { continue };
+        if route.method == line.method {
+            return Ok(Found { route, variable });
+        }
+        error = HttpError::MethodNotAllowed;
+    }
+    Err(error)
+}
+
+/// Refuses every spelling that no path of ours has.
+fn check_spelling(path: &str) -> Result<(), HttpError> {
+    let is_ours =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/-_.".contains(&byte);
+    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..");
+    let segments = path.strip_prefix('/').ok_or(MISSPELT)?;
+    if path.bytes().all(is_ours) && segments.split('/').all(is_segment) {
+        Ok(())
+    } else {
+        Err(MISSPELT)
+    }
+}
+
+const MISSPELT: HttpError = HttpError::Malformed(
+    "a path here has lower-case letters, digits, `-`, `_` and `.`, and neither escapes nor empty or dot segments",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_found_and_under_no_other_method() {
+        for route in &ROUTES {
+            let path = route.path.replace("{name}", "invoices").replace("{id}", "a-b");
+            let found = find(RequestLine { method: route.method, path: &path }).unwrap();
+            assert_eq!(found.route, route);
+            assert_eq!(found.variable.is_empty(), !route.path.contains('{'));
+            for method in ["HEAD", "OPTIONS", "PUT", "DELETE", "get", ""] {
+                assert_eq!(
+                    find(RequestLine { method, path: &path }),
+                    Err(HttpError::MethodNotAllowed)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_operation_has_its_route() {
+        for operation in Operation::ALL {
+            let path = format!("/v1/{}", operation.name());
+            let found = find(RequestLine { method: "POST", path: &path }).unwrap();
+            assert_eq!(found.route.target, Target::Use(operation));
+        }
+    }
+
+    #[test]
+    fn no_two_rows_serve_one_request() {
+        for (position, one) in ROUTES.iter().enumerate() {
+            for other in &ROUTES[position + 1..] {
+                assert!(
+                    one.method != other.method || one.matches(other.path).is_none(),
+                    "{}",
+                    other.path
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_malformed() {
+        for path in [
+            "",
+            "v1/keys",
+            "/v1/keys/",
+            "//v1/keys",
+            "/v1//keys",
+            "/v1/./keys",
+            "/v1/../v1/keys",
+            "/V1/keys",
+            "/v1/keys/%61",
+            "/v1/keys;a",
+            "/v1\\keys",
+            "/v1/keys/é",
+            "/v1/keys/a b",
+            "/v1/keys?x",
+            "*",
+            "/",
+        ] {
+            let found = find(RequestLine { method: "GET", path });
+            assert!(matches!(found, Err(HttpError::Malformed(_))), "{path}");
+        }
+    }
+}

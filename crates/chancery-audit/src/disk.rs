@@ -1,0 +1,279 @@
+//! What the write-ahead log asks of a disk: a directory of files that are written by position.
+//!
+//! Everything the log does to the disk goes through [`Disk`], so that fault injection sees all of it. There
+//! are no memory-mapped writes and no other way in.
+//!
+//! [`DirectoryDisk`] is the real one. It opens its directory once, names files relative to it, makes them
+//! 0600 whatever the umask, and reads past the page cache where the file system allows it: after a failed
+//! write-back the cache may show bytes that the disk does not have.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+/// Direct reads start, end and land at multiples of this.
+const DIRECT_ALIGNMENT: usize = 4096;
+
+/// Preallocation writes zeros in pieces of this many bytes.
+const ZEROS: usize = 1024 * 1024;
+
+/// A directory of files.
+pub trait Disk: Send + Sync {
+    /// Every file's name, sorted.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Makes a file of `length` zero bytes, allocated and synced. An older one of that name is replaced.
+    ///
+    /// # Errors
+    ///
+    /// The system's; the file may or may not be there.
+    fn create_zeroed(&self, name: &str, length: u64) -> io::Result<()>;
+
+    /// Writes a small file whole, and syncs it and the directory. An older one of that name is replaced at once.
+    ///
+    /// # Errors
+    ///
+    /// The system's; then the old or the new one is there.
+    fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Reads a whole file, past the page cache where that can be done.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn read_whole(&self, name: &str) -> io::Result<Vec<u8>>;
+
+    /// Gives a file another name, replacing what had it. Durable only after [`Disk::sync_directory`].
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Makes names durable.
+    ///
+    /// # Errors
+    ///
+    /// The system's; nothing is known about the names then.
+    fn sync_directory(&self) -> io::Result<()>;
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Writes all of `bytes` at `offset`, in one call.
+    ///
+    /// # Errors
+    ///
+    /// The system's, and a short write.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Reads `length` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// The system's, and an early end.
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    ///
+    /// The system's; nothing is known about the bytes then, and it is never asked again.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Cuts the file, and syncs that.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+
+    /// Whether the file is still the one of that name: linked once, same device, same inode.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn is_linked(&self) -> io::Result<bool>;
+}
+
+/// A real directory.
+#[derive(Debug)]
+pub struct DirectoryDisk {
+    directory: File,
+}
+
+impl DirectoryDisk {
+    /// Opens the directory.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let directory = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Self { directory: File::from(directory) })
+    }
+
+    fn open_at(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = rustix::fs::openat(&self.directory, name, flags, mode)?;
+        Ok(File::from(file))
+    }
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        let file = self.open_at(name, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)?;
+        // The umask may have taken bits that the owner needs; it never adds any.
+        rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR)?;
+        Ok(file)
+    }
+
+    fn read_direct(&self, name: &str) -> io::Result<Vec<u8>> {
+        let file = self.open_at(name, OFlags::RDONLY | OFlags::DIRECT)?;
+        let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        let room = length.next_multiple_of(DIRECT_ALIGNMENT) + DIRECT_ALIGNMENT;
+        let mut buffer = vec![0_u8; room + DIRECT_ALIGNMENT];
+        let start = buffer.as_ptr().align_offset(DIRECT_ALIGNMENT);
+        let aligned = buffer.get_mut(start..start + room).ok_or(io::ErrorKind::Other)?;
+        let mut filled = 0;
+        while filled < length {
+            let place = aligned.get_mut(filled..).ok_or(io::ErrorKind::Other)?;
+            match file.read_at(place, u64::try_from(filled).map_err(io::Error::other)?)? {
+                0 => break,
+                // A direct read that stops off the grid has met the end of the file.
+                read if read % DIRECT_ALIGNMENT != 0 => {
+                    filled += read;
+                    break;
+                }
+                read => filled += read,
+            }
+        }
+        let whole = aligned.get(..length.min(filled)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(whole.to_vec())
+    }
+}
+
+impl Disk for DirectoryDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().map_err(io::Error::other)?;
+            if name != "." && name != ".." {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn create_zeroed(&self, name: &str, length: u64) -> io::Result<()> {
+        let file = self.create(name)?;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length)?;
+        // Written once, so that a later sync has no extents to convert.
+        let zeros = vec![0_u8; ZEROS];
+        let mut offset = 0;
+        while offset < length {
+            let piece = usize::try_from(length - offset).unwrap_or(ZEROS).min(ZEROS);
+            file.write_all_at(zeros.get(..piece).unwrap_or_default(), offset)?;
+            offset += u64::try_from(piece).map_err(io::Error::other)?;
+        }
+        file.sync_all()
+    }
+
+    fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let temporary = format!("{name}.new");
+        let file = self.create(&temporary)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()?;
+        self.rename(&temporary, name)?;
+        self.sync_directory()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.open_at(name, OFlags::RDWR)?;
+        let directory = self.directory.try_clone()?;
+        Ok(Box::new(RealFile { file, directory, name: name.to_owned() }))
+    }
+
+    fn read_whole(&self, name: &str) -> io::Result<Vec<u8>> {
+        match self.read_direct(name) {
+            // Not every file system has direct reads.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+                let file = self.open_at(name, OFlags::RDONLY)?;
+                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+                let mut bytes = Vec::new();
+                io::Read::read_to_end(&mut &file, &mut bytes)?;
+                Ok(bytes)
+            }
+            read => read,
+        }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.directory, from, &self.directory, to)?)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.directory.sync_all()
+    }
+}
+
+/// A file in a real directory.
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    directory: File,
+    name: String,
+}
+
+impl DiskFile for RealFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        loop {
+            match self.file.write_at(bytes, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(written) if written < bytes.len() => return Err(io::ErrorKind::WriteZero.into()),
+                result => return result.map(|_| ()),
+            }
+        }
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)?;
+        self.file.sync_all()
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        let open = rustix::fs::fstat(&self.file)?;
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        let named = match rustix::fs::statat(&self.directory, self.name.as_str(), flags) {
+            Err(rustix::io::Errno::NOENT) => return Ok(false),
+            named => named?,
+        };
+        Ok(open.st_nlink == 1 && (open.st_dev, open.st_ino) == (named.st_dev, named.st_ino))
+    }
+}

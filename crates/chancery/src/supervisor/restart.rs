@@ -1,0 +1,145 @@
+//! When a child that died is started again.
+//!
+//! | death | next start |
+//! |---|---|
+//! | exit 74: a write or a sync failed | after 1, 5 and 25 s; the third within ten minutes is the last |
+//! | exit 78: the configuration is wrong | never |
+//! | any other exit, or a signal | after 100 ms, doubling to 5 s; from the start again after 10 s of running |
+//!
+//! The codes are those of `sysexits.h`: `EX_IOERR` and `EX_CONFIG`.
+
+use std::time::{Duration, Instant};
+
+/// The exit code of a signer whose write or sync failed.
+pub(crate) const EXIT_STORAGE_FAILED: i32 = 74;
+
+/// The exit code of a child that cannot run as it was told to.
+pub(crate) const EXIT_MISCONFIGURED: i32 = 78;
+
+/// The delays after the first, the second and the third failure of storage.
+const STORAGE_DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
+
+/// How long a failure of storage counts: 10 minutes.
+const STORAGE_WINDOW: Duration = Duration::from_secs(10 * 60);
+
+/// The first delay after any other death: 100 ms, shorter than a caller's patience.
+const DELAY_MIN: Duration = Duration::from_millis(100);
+
+/// The longest delay after any other death: 5 s.
+const DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// After running for so long, a child counts as well: 10 s.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Death {
+    /// By itself, with this code.
+    Exit(i32),
+    /// By a signal.
+    Signal,
+}
+
+/// What to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing: its configuration is wrong.
+    Misconfigured,
+    /// Start it after this delay.
+    Start(Duration),
+    /// Nothing: its disk fails again and again.
+    StorageKeepsFailing,
+}
+
+/// The history that decides.
+#[derive(Debug, Default)]
+pub(super) struct Restarts {
+    started: Option<Instant>,
+    delay: Option<Duration>,
+    storage_failures: Vec<Instant>,
+}
+
+impl Restarts {
+    /// Notes a start.
+    pub(super) fn started(&mut self, now: Instant) {
+        self.started = Some(now);
+    }
+
+    /// What to do after a death.
+    pub(super) fn after(&mut self, death: Death, now: Instant) -> Next {
+        match death {
+            Death::Exit(EXIT_MISCONFIGURED) => Next::Misconfigured,
+            Death::Exit(EXIT_STORAGE_FAILED) => self.after_storage_failure(now),
+            Death::Exit(_) | Death::Signal => Next::Start(self.next_delay(now)),
+        }
+    }
+
+    fn after_storage_failure(&mut self, now: Instant) -> Next {
+        self.storage_failures.retain(|at| now.saturating_duration_since(*at) < STORAGE_WINDOW);
+        self.storage_failures.push(now);
+        let delay = STORAGE_DELAYS.get(self.storage_failures.len() - 1);
+        delay.map_or(Next::StorageKeepsFailing, |delay| Next::Start(*delay))
+    }
+
+    fn next_delay(&mut self, now: Instant) -> Duration {
+        let ran = self.started.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let delay = match self.delay {
+            Some(last) if ran < STEADY => (last * 2).min(DELAY_MAX),
+            _ => DELAY_MIN,
+        };
+        self.delay = Some(delay);
+        delay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn delays_double_to_their_most_and_begin_again_after_a_steady_run() {
+        let start = Instant::now();
+        let mut restarts = Restarts::default();
+        restarts.started(start);
+        let mut delays = Vec::new();
+        for _ in 0..8 {
+            delays.push(restarts.after(Death::Signal, start));
+        }
+        let expected = [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000];
+        assert_eq!(delays, expected.map(|ms| Next::Start(Duration::from_millis(ms))));
+        restarts.started(start);
+        assert_eq!(restarts.after(Death::Exit(1), start + STEADY), Next::Start(DELAY_MIN));
+    }
+
+    #[test]
+    fn storage_gets_three_more_tries_in_ten_minutes() {
+        let start = Instant::now();
+        let mut restarts = Restarts::default();
+        let failed = Death::Exit(EXIT_STORAGE_FAILED);
+        assert_eq!(restarts.after(failed, start), Next::Start(seconds(1)));
+        assert_eq!(restarts.after(failed, start + seconds(2)), Next::Start(seconds(5)));
+        assert_eq!(restarts.after(failed, start + seconds(9)), Next::Start(seconds(25)));
+        assert_eq!(restarts.after(failed, start + seconds(40)), Next::StorageKeepsFailing);
+    }
+
+    #[test]
+    fn a_failure_of_storage_is_forgotten_after_ten_minutes() {
+        let start = Instant::now();
+        let mut restarts = Restarts::default();
+        let failed = Death::Exit(EXIT_STORAGE_FAILED);
+        for n in 0..3 {
+            assert!(matches!(restarts.after(failed, start + seconds(n)), Next::Start(_)));
+        }
+        assert_eq!(restarts.after(failed, start + STORAGE_WINDOW + seconds(2)), Next::Start(seconds(1)));
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_not_tried_again() {
+        let next = Restarts::default().after(Death::Exit(EXIT_MISCONFIGURED), Instant::now());
+        assert_eq!(next, Next::Misconfigured);
+    }
+}
