@@ -51,7 +51,8 @@ impl Origin {
     ///
     /// [`OriginError`] if the key is not an Ed25519 key.
     pub fn of_signer(key: &PrivateKey) -> Result<Self, OriginError> {
-        let spki = key.public().filter(|public| public.suite() == Suite::Ed25519).ok_or(OriginError)?;
+        let spki =
+            key.public().filter(|public| public.suite() == Suite::Ed25519).ok_or(OriginError)?;
         let raw = spki.spki().strip_prefix(&ED25519_SPKI_PREFIX).ok_or(OriginError)?;
         Ok(Self::of(raw.try_into().map_err(|_| OriginError)?))
     }
@@ -62,7 +63,8 @@ impl Origin {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let bits = self.log_id.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
         let bits: Vec<u8> = bits.take(26 * 5).collect();
-        let value = |five: &[u8]| five.iter().fold(0_usize, |number, bit| number << 1 | usize::from(*bit));
+        let value =
+            |five: &[u8]| five.iter().fold(0_usize, |number, bit| number << 1 | usize::from(*bit));
         let letters = bits.chunks(5).filter_map(|five| ALPHABET.get(value(five)).copied());
         format!("chancery.log/{}", letters.map(char::from).collect::<String>())
     }
@@ -108,7 +110,8 @@ pub fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
     let pairs = text.as_bytes().as_chunks::<2>().0;
-    let bytes = pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    let bytes =
+        pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
 }
 

@@ -114,8 +114,15 @@ impl SegmentHeader {
         let peaks = (0..peaks).map(|_| reader.array().map(Hash::from));
         let frontier = Frontier::from_parts(size, peaks.collect::<Result<_, _>>()?);
         let frontier = frontier.map_err(|_| LayoutError)?;
-        let header =
-            Self { log_id, number, bytes: whole, incarnation, first_frame, previous_hash, frontier };
+        let header = Self {
+            log_id,
+            number,
+            bytes: whole,
+            incarnation,
+            first_frame,
+            previous_hash,
+            frontier,
+        };
         // Every bit counts, the zeros and the checksum included.
         if header.to_bytes() == block { Ok(header) } else { Err(LayoutError) }
     }

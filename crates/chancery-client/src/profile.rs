@@ -101,7 +101,7 @@ struct Text {
     tenant: String,
     principal: String,
     role: String,
-    signing_key: Zeroizing<String>,
+    signing_key: String,
     ca: String,
 }
 
@@ -132,6 +132,7 @@ impl Profile {
     /// A description that repeats nothing of the text but the names of fields.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text: Text = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+        let key = Zeroizing::new(text.signing_key);
         let is_https = text.endpoint.starts_with("https://") && !text.endpoint.ends_with('/');
         if !is_https {
             return Err("`endpoint` begins with `https://` and has no path".into());
@@ -141,7 +142,7 @@ impl Profile {
             tenant: text.tenant.parse().map_err(|error| format!("`tenant`: {error}"))?,
             principal: text.principal.parse().map_err(|error| format!("`principal`: {error}"))?,
             role: role(&text.role).ok_or("`role` is `operator`, `developer` or `auditor`")?,
-            signing_key: seed(&text.signing_key).ok_or("`signing_key` is 32 bytes in base64")?,
+            signing_key: seed(&key).ok_or("`signing_key` is 32 bytes in base64")?,
             ca: text.ca,
         })
     }

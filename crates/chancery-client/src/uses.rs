@@ -3,6 +3,7 @@
 use chancery_api::http::fields::{Base64, ContextObject};
 use chancery_api::http::uses::{BatchBody, UseBody, Uses, authorization_field, proof_field};
 use chancery_api::http::{AUTHORIZATION, HANDLE_PROOF, HttpError};
+pub use chancery_api::message::Receipt;
 use chancery_api::message::{HolderProof, UseRequest};
 use chancery_core::context::Context;
 use chancery_core::handle::Operation;
@@ -35,9 +36,6 @@ pub struct Manner<'a> {
     /// The keys of the handle's holders.
     pub holders: &'a [HolderKey],
 }
-
-/// Whether an answer is to bring a receipt.
-pub use chancery_api::message::Receipt;
 
 /// What a use gave.
 #[derive(Clone, PartialEq, Eq)]

@@ -262,7 +262,9 @@ impl Tenant {
             return Err(Contradiction);
         }
         if let Some(before) = self.keys.get(&key.id) {
-            let is_same = before.purpose == key.purpose && before.suite == key.suite && before.name == key.name;
+            let is_same = before.purpose == key.purpose
+                && before.suite == key.suite
+                && before.name == key.name;
             let goes_on = key.authority_epoch >= before.authority_epoch
                 && key.min_issue_epoch >= before.min_issue_epoch
                 && key.versions.len() >= before.versions.len();

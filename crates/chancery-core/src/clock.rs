@@ -83,9 +83,8 @@ impl Clock {
     /// Starts from what was persisted: the mark, if there is one, and the time served.
     #[must_use]
     pub fn start(mark_ms: Option<u64>, served: Served, now: Sample) -> Self {
-        let plausible = mark_ms.is_none_or(|mark| {
-            now.wall_ms >= mark && now.wall_ms - mark <= millis(OFFLINE_MAX)
-        });
+        let plausible = mark_ms
+            .is_none_or(|mark| now.wall_ms >= mark && now.wall_ms - mark <= millis(OFFLINE_MAX));
         let (mark, quality) = match mark_ms {
             Some(mark) if !plausible => (mark, Quality::Suspect),
             _ => (now.wall_ms, Quality::Plausible),
@@ -165,7 +164,9 @@ mod tests {
     #[test]
     fn a_restart_takes_a_wall_clock_up_to_the_offline_bound() {
         let bound = millis(OFFLINE_MAX);
-        let start = |wall| Clock::start(Some(1_000), Served::default(), at(wall, 5)).read(at(wall, 5)).quality;
+        let start = |wall| {
+            Clock::start(Some(1_000), Served::default(), at(wall, 5)).read(at(wall, 5)).quality
+        };
         assert_eq!(start(1_000 + bound), Quality::Plausible);
         assert_eq!(start(1_001 + bound), Quality::Suspect);
         assert_eq!(start(999), Quality::Suspect);

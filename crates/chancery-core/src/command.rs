@@ -217,9 +217,10 @@ impl Command {
             Self::IssueHandle(_) => Right::IssueHandle,
             Self::RevokeHandle { .. } | Self::RevokeIssued { .. } => Right::RevokeHandle,
             Self::CreatePrincipal { .. } => Right::CreatePrincipal,
-            Self::ListKeys { .. } | Self::ShowKey { .. } | Self::ReadStatus | Self::ReadOperation { .. } => {
-                Right::Read
-            }
+            Self::ListKeys { .. }
+            | Self::ShowKey { .. }
+            | Self::ReadStatus
+            | Self::ReadOperation { .. } => Right::Read,
             Self::QueryAudit(_) => Right::ReadAudit,
         }
     }
@@ -263,7 +264,9 @@ impl Command {
                 ("POST", format!("/v1/keys/{key}/{}", event_name(*event)))
             }
             Self::ScheduleDestruction { key, .. } => ("POST", format!("/v1/keys/{key}/destroy")),
-            Self::CancelDestruction { key, .. } => ("POST", format!("/v1/keys/{key}/cancel-destroy")),
+            Self::CancelDestruction { key, .. } => {
+                ("POST", format!("/v1/keys/{key}/cancel-destroy"))
+            }
             Self::IssueHandle(_) => ("POST", "/v1/handles".into()),
             Self::RevokeHandle { .. } => ("POST", "/v1/handles/revoke".into()),
             Self::RevokeIssued { key } => ("POST", format!("/v1/keys/{key}/revoke-handles")),

@@ -83,7 +83,10 @@ impl<C> Encode<C> for Pair {
 }
 
 impl<'b, C> Decode<'b, C> for Pair {
-    fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+    fn decode(
+        decoder: &mut minicbor::Decoder<'b>,
+        _: &mut C,
+    ) -> Result<Self, minicbor::decode::Error> {
         if decoder.array()? != Some(2) {
             return Err(minicbor::decode::Error::message("a pair has two parts"));
         }

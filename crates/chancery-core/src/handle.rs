@@ -160,7 +160,10 @@ impl Operation {
     /// Whether it applies protection, and so takes the scheduled version.
     #[must_use]
     pub fn protects(self) -> bool {
-        matches!(self, Self::Sign | Self::Mac | Self::Encrypt | Self::Derive | Self::GenerateDataKey)
+        matches!(
+            self,
+            Self::Sign | Self::Mac | Self::Encrypt | Self::Derive | Self::GenerateDataKey
+        )
     }
 }
 
@@ -181,9 +184,9 @@ impl Operations {
     /// All that a key of `usage` can do without giving key bytes out, and those alone.
     #[must_use]
     pub fn usual(usage: Usage) -> Self {
-        let all = Operation::ALL.into_iter().filter(|operation| {
-            operation.suits(usage) && *operation != Operation::Random
-        });
+        let all = Operation::ALL
+            .into_iter()
+            .filter(|operation| operation.suits(usage) && *operation != Operation::Random);
         Self::of(&all.collect::<Vec<_>>())
     }
 
@@ -235,7 +238,10 @@ impl<C> Encode<C> for Operations {
 }
 
 impl<'b, C> Decode<'b, C> for Operations {
-    fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+    fn decode(
+        decoder: &mut minicbor::Decoder<'b>,
+        _: &mut C,
+    ) -> Result<Self, minicbor::decode::Error> {
         match decoder.u16()? {
             bits if bits & !Self::KNOWN == 0 => Ok(Self(bits)),
             _ => Err(minicbor::decode::Error::message("unknown operation")),
@@ -601,8 +607,13 @@ pub(crate) mod tests {
         let narrowed = narrow(&minted(), &[one, two], &Mixer).unwrap();
         let chain = parse(&narrowed).unwrap();
         for caveats in [vec![chain.caveats[0]], vec![chain.caveats[1], chain.caveats[0]], vec![]] {
-            let forged =
-                cbor::encode(&Chain { format: FORMAT, key: chain.key, root: chain.root, caveats, tag: chain.tag });
+            let forged = cbor::encode(&Chain {
+                format: FORMAT,
+                key: chain.key,
+                root: chain.root,
+                caveats,
+                tag: chain.tag,
+            });
             assert_eq!(Handle::open(&forged, &Mixer).unwrap_err(), OpenError::BrokenChain);
         }
     }

@@ -22,8 +22,8 @@ pub type RequestDigest = [u8; 32];
 /// Where a completed operation's answer stands in the audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The frame.
-    pub frame: u64,
+    /// Where the frame stands, as the audit counts.
+    pub address: u64,
     /// The item in the frame.
     pub item: u32,
 }
@@ -173,7 +173,7 @@ fn is_stale(id_ms: u64, now_ms: u64) -> bool {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { frame: 3, item: 1 };
+    const PLACE: Place = Place { address: 3, item: 1 };
 
     fn at(id_ms: u64, now_ms: u64) -> Dated {
         Dated { id_ms, now_ms }
@@ -199,7 +199,10 @@ mod tests {
         index.complete(&[1; 32], PLACE);
         let last = 10 + retention;
         assert_eq!(index.reserve([1; 32], [1; 32], at(10, last)), Ok(Reservation::Done(PLACE)));
-        assert_eq!(index.reserve([1; 32], [1; 32], at(10, last + 1)), Err(Reason::OperationIdStale));
+        assert_eq!(
+            index.reserve([1; 32], [1; 32], at(10, last + 1)),
+            Err(Reason::OperationIdStale)
+        );
         index.reserve([2; 32], [1; 32], at(last, last + 1)).unwrap();
         assert_eq!(index.len(), 1);
     }
@@ -209,7 +212,10 @@ mod tests {
         let drift = millis(CLOCK_DRIFT_MAX);
         let mut index = Index::default();
         assert_eq!(index.reserve([1; 32], [1; 32], at(10 + drift, 10)), Ok(Reservation::New));
-        assert_eq!(index.reserve([2; 32], [1; 32], at(11 + drift, 10)), Err(Reason::OperationIdStale));
+        assert_eq!(
+            index.reserve([2; 32], [1; 32], at(11 + drift, 10)),
+            Err(Reason::OperationIdStale)
+        );
     }
 
     #[test]

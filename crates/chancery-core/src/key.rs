@@ -104,7 +104,9 @@ pub struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
     /// A destruction stands scheduled.
-    #[error("version {0} is scheduled for destruction; `chancery key cancel-destroy` takes that back")]
+    #[error(
+        "version {0} is scheduled for destruction; `chancery key cancel-destroy` takes that back"
+    )]
     DestructionScheduled(u32),
     /// No destruction stands scheduled.
     #[error("version {0} is not scheduled for destruction")]
@@ -204,7 +206,11 @@ pub(crate) mod tests {
             id: KeyId::from_bytes([7; 16]),
             tenant: TenantId::from_bytes([1; 16]),
             name: part(name),
-            scope: Scope { environment: part("production"), region: part("local"), service: part("default") },
+            scope: Scope {
+                environment: part("production"),
+                region: part("local"),
+                service: part("default"),
+            },
             purpose: "sign.bound:invoice".parse().unwrap(),
             suite: Suite::Ed25519,
             scheduled: 1,

@@ -28,4 +28,3 @@ pub mod sequencer;
 pub mod state;
 pub mod step;
 pub mod suite;
-

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// The longest message that is signed, verified, MACed or encrypted in one request: 64 KiB.
+/// The longest message that is signed, verified, authenticated or encrypted in one request: 64 KiB.
 ///
 /// Callers with more send the digest where the format allows it, or encrypt with a data key.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -52,19 +52,19 @@ pub const CAVEATS_MAX: usize = 16;
 pub const HANDLE_BYTES_MAX: usize = 4 * 1024;
 
 /// The longest life of a handle: 24 hours. A handle is narrow and short; a key is for long.
-pub const HANDLE_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub const HANDLE_TTL_MAX: Duration = Duration::from_hours(24);
 
 /// How long an operation's answer is remembered by its id: 24 hours.
-pub const OPERATION_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+pub const OPERATION_RETENTION: Duration = Duration::from_hours(24);
 
 /// How far ahead of ours a caller's clock may be: 60 seconds.
-pub const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(60);
+pub const CLOCK_DRIFT_MAX: Duration = Duration::from_mins(1);
 
 /// The longest validity of a principal's signature over a command: 5 minutes.
-pub const COMMAND_VALIDITY_MAX: Duration = Duration::from_secs(5 * 60);
+pub const COMMAND_VALIDITY_MAX: Duration = Duration::from_mins(5);
 
 /// The longest validity of a holder's proof: 60 seconds, which bounds the replay cache.
-pub const PROOF_VALIDITY_MAX: Duration = Duration::from_secs(60);
+pub const PROOF_VALIDITY_MAX: Duration = Duration::from_mins(1);
 
 /// The most live idempotency entries in memory: 1 000 000, about 120 MB. A full index refuses new ids and evicts none.
 pub const IDEMPOTENCY_ENTRIES_MAX: usize = 1_000_000;
@@ -82,12 +82,14 @@ pub const KEYS_MAX: usize = 1_000_000;
 pub const VERSIONS_MAX: usize = 256;
 
 /// How long a version waits from scheduling to destruction: 30 days.
-pub const DESTRUCTION_DELAY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const DESTRUCTION_DELAY: Duration = Duration::from_hours(30 * 24);
 
 /// How far ahead of the mark a wall clock may be after a restart: 7 days.
-pub const OFFLINE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const OFFLINE_MAX: Duration = Duration::from_hours(7 * 24);
 
 // A message at its longest, with its handle, fits in one frame.
 const _: () = assert!(MESSAGE_BYTES_MAX + HANDLE_BYTES_MAX + 4_096 <= FRAME_BYTES_MAX);
 // Every caveat at its longest, and the root, fit in a handle.
-const _: () = assert!(CAVEATS_MAX * (CONTEXT_NAME_BYTES_MAX + CONTEXT_VALUE_BYTES_MAX + 8) + 512 <= HANDLE_BYTES_MAX);
+const _: () = assert!(
+    CAVEATS_MAX * (CONTEXT_NAME_BYTES_MAX + CONTEXT_VALUE_BYTES_MAX + 8) + 512 <= HANDLE_BYTES_MAX
+);

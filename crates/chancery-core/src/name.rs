@@ -12,7 +12,9 @@ use crate::limits::NAME_BYTES_MAX;
 
 /// The text is not a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to 64 lower-case letters, digits, `-`, `_` or `.`, and begins with a letter or digit")]
+#[error(
+    "a name has 1 to 64 lower-case letters, digits, `-`, `_` or `.`, and begins with a letter or digit"
+)]
 pub struct NameError;
 
 /// The name of a key, tenant, environment, region or service.
@@ -65,7 +67,10 @@ impl<C> Encode<C> for Name {
 }
 
 impl<'b, C> Decode<'b, C> for Name {
-    fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+    fn decode(
+        decoder: &mut minicbor::Decoder<'b>,
+        _: &mut C,
+    ) -> Result<Self, minicbor::decode::Error> {
         decoder.str()?.parse().map_err(|_| minicbor::decode::Error::message("not a name"))
     }
 }
@@ -97,7 +102,8 @@ mod tests {
 
     #[test]
     fn other_spellings_are_refused() {
-        for text in ["", "A", " a", "a ", "-a", ".", "..", "a/b", "a%2e", "é", "a\0", "a\n", "_a"] {
+        for text in ["", "A", " a", "a ", "-a", ".", "..", "a/b", "a%2e", "é", "a\0", "a\n", "_a"]
+        {
             assert_eq!(text.parse::<Name>(), Err(NameError), "{text:?}");
         }
     }

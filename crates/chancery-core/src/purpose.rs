@@ -82,7 +82,9 @@ pub struct Purpose {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PurposeError {
     /// The domain is empty, too long, or has a character that domains do not have.
-    #[error("a purpose ends in `:` and a domain of 1 to 128 letters, digits, `.`, `_`, `+`, `/` or `-`")]
+    #[error(
+        "a purpose ends in `:` and a domain of 1 to 128 letters, digits, `.`, `_`, `+`, `/` or `-`"
+    )]
     BadDomain,
     /// The algorithm does not do what the purpose asks.
     #[error("an `{suite}` key cannot serve a purpose of `{usage}`")]
@@ -93,7 +95,9 @@ pub enum PurposeError {
         usage: &'static str,
     },
     /// No such usage and format.
-    #[error("a purpose begins with one of sign.bound, sign.jws, sign.dsse, sign.raw, encrypt.aead, mac.bound, derive.hkdf, wrap.aead")]
+    #[error(
+        "a purpose begins with one of sign.bound, sign.jws, sign.dsse, sign.raw, encrypt.aead, mac.bound, derive.hkdf, wrap.aead"
+    )]
     UnknownFormat,
 }
 
@@ -138,7 +142,9 @@ impl Purpose {
     }
 
     fn prefix(&self) -> &'static str {
-        let row = FORMATS.iter().find(|(usage, format, _)| (*usage, *format) == (self.usage, self.format));
+        let row = FORMATS
+            .iter()
+            .find(|(usage, format, _)| (*usage, *format) == (self.usage, self.format));
         row.map_or("", |(_, _, text)| text)
     }
 }
@@ -180,7 +186,10 @@ impl<C> Encode<C> for Purpose {
 }
 
 impl<'b, C> Decode<'b, C> for Purpose {
-    fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+    fn decode(
+        decoder: &mut minicbor::Decoder<'b>,
+        _: &mut C,
+    ) -> Result<Self, minicbor::decode::Error> {
         decoder.str()?.parse().map_err(|_| minicbor::decode::Error::message("not a purpose"))
     }
 }
@@ -191,7 +200,11 @@ mod tests {
 
     #[test]
     fn a_purpose_has_one_spelling() {
-        for text in ["sign.jws:at+jwt", "encrypt.aead:card-number", "sign.dsse:application/x;context=audited"] {
+        for text in [
+            "sign.jws:at+jwt",
+            "encrypt.aead:card-number",
+            "sign.dsse:application/x;context=audited",
+        ] {
             assert_eq!(text.parse::<Purpose>().unwrap().to_string(), text);
         }
     }

@@ -129,7 +129,10 @@ impl<C> minicbor::Encode<C> for Reason {
 }
 
 impl<'b, C> minicbor::Decode<'b, C> for Reason {
-    fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+    fn decode(
+        decoder: &mut minicbor::Decoder<'b>,
+        _: &mut C,
+    ) -> Result<Self, minicbor::decode::Error> {
         Self::from_number(decoder.u16()?).ok_or(minicbor::decode::Error::message("unknown reason"))
     }
 }

@@ -192,8 +192,11 @@ impl Sequencer {
         if self.open() == 0 {
             return None;
         }
-        let batch =
-            Batch { frame: self.next_frame, first: LogIndex(self.batch_start), end: self.next_index };
+        let batch = Batch {
+            frame: self.next_frame,
+            first: LogIndex(self.batch_start),
+            end: self.next_index,
+        };
         self.next_frame += 1;
         self.batch_start = self.next_index;
         Some(batch)

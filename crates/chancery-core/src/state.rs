@@ -139,8 +139,8 @@ mod tests {
     #[test]
     fn transition_table() {
         let row = |state: KeyState| {
-            let nexts =
-                KeyEvent::ALL.map(|event| state.after(event).map_or("-".into(), |next| format!("{next:?}")));
+            let nexts = KeyEvent::ALL
+                .map(|event| state.after(event).map_or("-".into(), |next| format!("{next:?}")));
             format!("{state:?}: {}", nexts.join(" "))
         };
         assert_eq!(
@@ -160,7 +160,14 @@ Destroyed: - - - - - -"
         let may = KeyState::ALL.map(|state| (state.protects(), state.processes()));
         assert_eq!(
             may,
-            [(false, false), (true, true), (false, false), (false, true), (false, false), (false, false)]
+            [
+                (false, false),
+                (true, true),
+                (false, false),
+                (false, true),
+                (false, false),
+                (false, false)
+            ]
         );
     }
 }

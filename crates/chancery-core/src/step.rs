@@ -110,11 +110,14 @@ impl Core {
     }
 }
 
+/// A holder and the nonce of its proof.
+type Seen = ([u8; 32], [u8; 16]);
+
 /// Proofs seen within their validity; each counts once.
 #[derive(Debug, Default)]
 struct Proofs {
-    seen: BTreeSet<([u8; 32], [u8; 16])>,
-    by_time: BTreeMap<u64, Vec<([u8; 32], [u8; 16])>>,
+    seen: BTreeSet<Seen>,
+    by_time: BTreeMap<u64, Vec<Seen>>,
 }
 
 impl Proofs {
@@ -170,9 +173,15 @@ mod tests {
         let validity = millis(PROOF_VALIDITY_MAX);
         let mut proofs = Proofs::default();
         proofs.take(&[proof(1, 100_000)], 100_000).unwrap();
-        assert_eq!(proofs.take(&[proof(1, 100_000)], 100_000 + validity), Err(Reason::ProofInvalid));
+        assert_eq!(
+            proofs.take(&[proof(1, 100_000)], 100_000 + validity),
+            Err(Reason::ProofInvalid)
+        );
         assert_eq!(proofs.seen.len(), 1);
-        assert_eq!(proofs.take(&[proof(1, 100_000)], 100_001 + validity), Err(Reason::ProofInvalid));
+        assert_eq!(
+            proofs.take(&[proof(1, 100_000)], 100_001 + validity),
+            Err(Reason::ProofInvalid)
+        );
         assert_eq!(proofs.seen.len(), 0);
     }
 }

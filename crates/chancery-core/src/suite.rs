@@ -182,8 +182,12 @@ impl<C> minicbor::Encode<C> for Suite {
 }
 
 impl<'b, C> minicbor::Decode<'b, C> for Suite {
-    fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
-        Self::from_number(decoder.u16()?).map_err(|_| minicbor::decode::Error::message("unknown suite"))
+    fn decode(
+        decoder: &mut minicbor::Decoder<'b>,
+        _: &mut C,
+    ) -> Result<Self, minicbor::decode::Error> {
+        Self::from_number(decoder.u16()?)
+            .map_err(|_| minicbor::decode::Error::message("unknown suite"))
     }
 }
 

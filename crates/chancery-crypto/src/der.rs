@@ -64,7 +64,9 @@ fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     match bytes {
         [short @ ..=0x7f, rest @ ..] => Some((usize::from(*short), rest)),
         [0x81, one @ 0x80..=0xff, rest @ ..] => Some((usize::from(*one), rest)),
-        [0x82, high @ 1..=0xff, low, rest @ ..] => Some((usize::from(u16::from_be_bytes([*high, *low])), rest)),
+        [0x82, high @ 1..=0xff, low, rest @ ..] => {
+            Some((usize::from(u16::from_be_bytes([*high, *low])), rest))
+        }
         _ => None,
     }
 }
@@ -102,7 +104,8 @@ impl<'d> RsaPublic<'d> {
     /// The exponent as a number, if it has at most 64 bits.
     pub(crate) fn exponent_number(self) -> Option<u64> {
         let is_short = self.exponent.len() <= 8;
-        is_short.then(|| self.exponent.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+        is_short
+            .then(|| self.exponent.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 }
 
@@ -115,7 +118,9 @@ mod tests {
         assert_eq!(length(&[0x7f, 1]), Some((0x7f, &[1][..])));
         assert_eq!(length(&[0x81, 0x80]), Some((0x80, &[][..])));
         assert_eq!(length(&[0x82, 0x01, 0x00]), Some((0x100, &[][..])));
-        for longer in [&[0x81, 0x7f][..], &[0x82, 0, 0xff], &[0x80], &[0x83, 1, 0, 0], &[0x82, 1], &[]] {
+        for longer in
+            [&[0x81, 0x7f][..], &[0x82, 0, 0xff], &[0x80], &[0x83, 1, 0, 0], &[0x82, 1], &[]]
+        {
             assert_eq!(length(longer), None, "{longer:x?}");
         }
     }

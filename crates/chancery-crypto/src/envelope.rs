@@ -45,7 +45,8 @@ use crate::formats::KeyVersion;
 use crate::key::EnvelopeKey;
 use crate::labels;
 use crate::primitive::{
-    AES_256_KEY_BYTES, GCM_NONCE_BYTES, GCM_TAG_BYTES, Gcm, Hkdf, NotAuthentic, PrimitiveError, equal,
+    AES_256_KEY_BYTES, GCM_NONCE_BYTES, GCM_TAG_BYTES, Gcm, Hkdf, NotAuthentic, PrimitiveError,
+    equal,
 };
 
 /// The salt, in bytes: as long as the key.
@@ -103,7 +104,9 @@ pub enum EncryptError {
     #[error(transparent)]
     Provider(#[from] PrimitiveError),
     /// The plaintext is longer than one request may carry.
-    #[error("the plaintext has {found} bytes, and at most {MESSAGE_BYTES_MAX} are encrypted; use `generate-data-key` and encrypt with that")]
+    #[error(
+        "the plaintext has {found} bytes, and at most {MESSAGE_BYTES_MAX} are encrypted; use `generate-data-key` and encrypt with that"
+    )]
     TooLong {
         /// How many bytes it has.
         found: usize,
@@ -236,7 +239,8 @@ impl Header {
         let (posture_epoch, rest) = rest.split_first_chunk()?;
         let (salt, rest) = rest.split_first_chunk()?;
         let (commitment, ciphertext) = rest.split_first_chunk()?;
-        let key = KeyVersion { key: KeyId::from_bytes(*key), version: u32::from_be_bytes(*version) };
+        let key =
+            KeyVersion { key: KeyId::from_bytes(*key), version: u32::from_be_bytes(*version) };
         let origin = Origin { key, posture_epoch: u64::from_be_bytes(*posture_epoch) };
         let header = Self { origin, salt: *salt, commitment: *commitment };
         (u16::from_be_bytes(*suite) == Suite::Aes256Gcm.number()).then_some((header, ciphertext))
@@ -272,7 +276,8 @@ impl Keys {
     ) -> Result<Self, PrimitiveError> {
         let bound = cbor::encode(&Info { purpose, context });
         let mut okm = Zeroizing::new([0; COMMITMENT_BYTES + AES_256_KEY_BYTES + GCM_NONCE_BYTES]);
-        Hkdf { ikm: &key.0[..], salt: &salt, info: &[labels::ENVELOPE_KEYS, prefix, &bound] }.sha512(&mut okm[..])?;
+        Hkdf { ikm: &key.0[..], salt: &salt, info: &[labels::ENVELOPE_KEYS, prefix, &bound] }
+            .sha512(&mut okm[..])?;
         let (commitment, rest) = okm.split_first_chunk().ok_or(PrimitiveError)?;
         let (data_key, rest) = rest.split_first_chunk().ok_or(PrimitiveError)?;
         let nonce = rest.first_chunk().ok_or(PrimitiveError)?;
@@ -314,12 +319,19 @@ mod tests {
         }
 
         fn encrypt(&self, plaintext: &[u8]) -> Result<Vec<u8>, EncryptError> {
-            encrypt(self.key.envelope_key().unwrap(), self.origin, self.binding(), [9; 32], plaintext)
+            encrypt(
+                self.key.envelope_key().unwrap(),
+                self.origin,
+                self.binding(),
+                [9; 32],
+                plaintext,
+            )
         }
 
         fn decrypt(&self, envelope: &[u8]) -> Result<Vec<u8>, DecryptError> {
             let key = self.key.envelope_key().unwrap();
-            decrypt(key, self.origin.key, self.binding(), envelope).map(|plaintext| plaintext.to_vec())
+            decrypt(key, self.origin.key, self.binding(), envelope)
+                .map(|plaintext| plaintext.to_vec())
         }
     }
 
@@ -351,12 +363,13 @@ mod tests {
         assert_eq!(envelope[..67], expected);
     }
 
-    /// The commitment and the ciphertext were computed apart from this code, from the module's description.
+    /// The envelope was computed apart from this code, from the module's description.
     #[test]
     fn an_envelope_of_fixed_inputs_is_what_it_always_was() {
-        let envelope = Case::new().encrypt(b"plaintext").unwrap();
-        let hex: String = envelope[67..].iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, include_str!("../vectors/envelope.hex").trim());
+        assert_eq!(
+            Case::new().encrypt(b"plaintext").unwrap(),
+            include_bytes!("../vectors/envelope.bin")
+        );
     }
 
     #[test]
@@ -389,14 +402,19 @@ mod tests {
             change(&mut other);
             other.decrypt(&envelope)
         };
-        let key = |case: &mut Case| case.key = PrivateKey::from_secret(Suite::Aes256Gcm, &[8; 32]).unwrap();
+        let key = |case: &mut Case| {
+            case.key = PrivateKey::from_secret(Suite::Aes256Gcm, &[8; 32]).unwrap()
+        };
         assert_eq!(other(key), CLOSED);
         assert_eq!(other(|case| case.purpose = "encrypt.aead:other".parse().unwrap()), CLOSED);
         assert_eq!(other(|case| case.purpose = "wrap.aead:card-number".parse().unwrap()), CLOSED);
         assert_eq!(other(|case| case.context = Context::default()), CLOSED);
         assert_eq!(other(|case| case.context = context(&["customer=43"])), CLOSED);
         assert_eq!(other(|case| case.origin.key.version += 1), Err(DecryptError::OtherKey));
-        assert_eq!(other(|case| case.origin.key.key = KeyId::from_bytes([1; 16])), Err(DecryptError::OtherKey));
+        assert_eq!(
+            other(|case| case.origin.key.key = KeyId::from_bytes([1; 16])),
+            Err(DecryptError::OtherKey)
+        );
     }
 
     #[test]
@@ -415,7 +433,12 @@ mod tests {
         let mut envelope = case.encrypt(b"plaintext").unwrap();
         envelope[67] ^= 1;
         let header = envelope[..HEADER_BYTES].to_vec();
-        let keys = Keys::derive(case.key.envelope_key().unwrap(), &header[..PREFIX_BYTES], [9; 32], case.binding());
+        let keys = Keys::derive(
+            case.key.envelope_key().unwrap(),
+            &header[..PREFIX_BYTES],
+            [9; 32],
+            case.binding(),
+        );
         let keys = keys.unwrap();
         let mut ciphertext = b"plaintext".to_vec();
         let tag = keys.gcm().unwrap().seal(keys.nonce, &header, &mut ciphertext).unwrap();
@@ -429,7 +452,8 @@ mod tests {
         let key = case.key.envelope_key().unwrap();
         let one = encrypt(key, case.origin, case.binding(), [1; 32], &[0; 64]).unwrap();
         let two = encrypt(key, case.origin, case.binding(), [2; 32], &[0; 64]).unwrap();
-        let same = one[PREFIX_BYTES..].iter().zip(&two[PREFIX_BYTES..]).filter(|(a, b)| a == b).count();
+        let same =
+            one[PREFIX_BYTES..].iter().zip(&two[PREFIX_BYTES..]).filter(|(a, b)| a == b).count();
         assert!(same < 8, "{same} of {} bytes agree", one.len() - PREFIX_BYTES);
     }
 

@@ -110,7 +110,9 @@ pub enum FormatError {
     #[error("this format parses what it signs; send the message, not its digest")]
     DigestRefused,
     /// The message is longer than one request may carry.
-    #[error("the message has {found} bytes, and at most {MESSAGE_BYTES_MAX} are signed; use a `sign.bound` key and send the digest")]
+    #[error(
+        "the message has {found} bytes, and at most {MESSAGE_BYTES_MAX} are signed; use a `sign.bound` key and send the digest"
+    )]
     MessageTooLong {
         /// How many bytes it has.
         found: usize,

@@ -159,7 +159,11 @@ mod tests {
 
     fn check(input: &str, expected: Result<&str, JsonError>) {
         let output = parse(input.as_bytes(), 3).and_then(|value| encode(&value));
-        assert_eq!(output.map(|bytes| String::from_utf8(bytes).unwrap()), expected.map(String::from), "{input}");
+        assert_eq!(
+            output.map(|bytes| String::from_utf8(bytes).unwrap()),
+            expected.map(String::from),
+            "{input}"
+        );
     }
 
     #[test]
@@ -186,7 +190,9 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_refused() {
-        for input in ["", "{", "{}{}", "{} x", "nul", "NaN", "'a'", "{\"a\":1,}", "01", "\"\u{1}\"", "1e999"] {
+        for input in
+            ["", "{", "{}{}", "{} x", "nul", "NaN", "'a'", "{\"a\":1,}", "01", "\"\u{1}\"", "1e999"]
+        {
             check(input, Err(JsonError::Malformed));
         }
         assert_eq!(parse(b"\"\xff\"", 3), Err(JsonError::Malformed));

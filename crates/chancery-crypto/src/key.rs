@@ -95,7 +95,9 @@ pub enum ImportError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The file is not in the form that is imported.
-    #[error("the file is not one unencrypted PKCS#8 key in DER; convert it with `openssl pkcs8 -topk8 -nocrypt -outform DER`")]
+    #[error(
+        "the file is not one unencrypted PKCS#8 key in DER; convert it with `openssl pkcs8 -topk8 -nocrypt -outform DER`"
+    )]
     NotPkcs8,
     /// The suite has no PKCS#8 form.
     #[error("`{suite}` keys are imported as plain bytes, not as PKCS#8")]
@@ -163,15 +165,20 @@ impl PrivateKey {
     /// [`KeyError`] if the bytes are not that of a key of `suite`.
     pub fn from_secret(suite: Suite, secret: &[u8]) -> Result<Self, KeyError> {
         let algorithm = Algorithm::of(suite).ok_or(KeyError::Unserved { suite })?;
-        if let Some(expected) = algorithm.plain_secret_bytes().filter(|&length| length != secret.len()) {
+        if let Some(expected) =
+            algorithm.plain_secret_bytes().filter(|&length| length != secret.len())
+        {
             return Err(KeyError::Length { suite, expected, found: secret.len() });
         }
         let material = match algorithm {
             Algorithm::Derive => Material::Derive(DeriveKey(boxed(suite, secret)?)),
             Algorithm::Envelope => Material::Envelope(EnvelopeKey(boxed(suite, secret)?)),
-            Algorithm::Mac(algorithm) => Material::Mac(Box::new(MacKey::new(suite, algorithm, secret))),
+            Algorithm::Mac(algorithm) => {
+                Material::Mac(Box::new(MacKey::new(suite, algorithm, secret)))
+            }
             Algorithm::Ecdsa(_) | Algorithm::Ed25519 | Algorithm::MlDsa(_) | Algorithm::Rsa(..) => {
-                let pair = Pair::from_secret(algorithm, secret).ok_or(KeyError::Rejected { suite })?;
+                let pair =
+                    Pair::from_secret(algorithm, secret).ok_or(KeyError::Rejected { suite })?;
                 return Self::with_pair(suite, pair);
             }
         };
@@ -196,7 +203,8 @@ impl PrivateKey {
             return Err(ImportError::WrongType { expected, found: parts.key_type });
         }
         let algorithm = Algorithm::of(suite).ok_or(ImportError::NotAsymmetric { suite })?;
-        let pair = Pair::from_pkcs8(algorithm, file).ok_or(ImportError::Inconsistent { key_type: expected })?;
+        let pair = Pair::from_pkcs8(algorithm, file)
+            .ok_or(ImportError::Inconsistent { key_type: expected })?;
         if !pair.has_seed() {
             return Err(ImportError::NoSeed);
         }
@@ -283,8 +291,8 @@ impl PrivateKey {
 
     /// Signs a message, and verifies the signature before it is returned.
     ///
-    /// A fault while signing can give away an RSA factor (Boneh, DeMillo, Lipton) or a deterministic
-    /// nonce; one that verifies gives away nothing.
+    /// A signature spoilt by a fault can give away a factor of an RSA modulus or the scalar behind a
+    /// deterministic nonce; one that verifies gives away nothing.
     ///
     /// # Errors
     ///

@@ -4,8 +4,10 @@
 //! purpose and context, and hides the provider from the rest. It reads no clock and no disk, and keeps no
 //! state: time, salts and stored bytes are handed in. Which key may do what is decided in `chancery-core`.
 
+pub mod chunked;
 mod der;
 pub mod envelope;
+pub mod export;
 pub mod formats;
 mod json;
 pub mod key;

@@ -55,7 +55,9 @@ pub struct RowPlace<'a> {
 
 /// A row does not open: another key, another place, or altered bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a stored row does not open in its place; the store was altered, or the root key is another")]
+#[error(
+    "a stored row does not open in its place; the store was altered, or the root key is another"
+)]
 pub struct NotSealedHere;
 
 /// A row cannot be sealed.

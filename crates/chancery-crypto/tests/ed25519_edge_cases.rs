@@ -3,6 +3,8 @@
 //! Verifiers differ on keys and points of small order and on encodings that are not canonical. The table
 //! below is the rule that ours follows; the documentation of `PublicKey` states it in words.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,10 +12,12 @@ use chancery_core::suite::Suite;
 use chancery_crypto::key::PublicKey;
 
 /// Where the vectors lie: beside the project.
-const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/ed25519-edge-cases.json");
+const VECTORS: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/ed25519-edge-cases.json");
 
-/// What precedes the 32 bytes of a key in its SubjectPublicKeyInfo (RFC 8410, 4).
-const SPKI_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// What precedes the 32 bytes of a key in its `SubjectPublicKeyInfo` (RFC 8410, 4).
+const SPKI_HEAD: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// The rule: a vector with one of these flags is refused, and every other one is accepted.
 const REFUSED: [&str; 3] = ["low_order_residue", "non_canonical_A", "non_canonical_R"];

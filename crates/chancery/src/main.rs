@@ -1,2 +1,35 @@
 //! `chancery`: keeps keys, and uses them for those who hold a handle.
-fn main() {}
+//!
+//! One binary with every command. `serve` is the supervisor, which starts the same binary twice, as the
+//! signer and as the front; all other commands are clients, or work offline.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 usage, 3 outcome unknown, 4 verification failed.
+
+mod children;
+mod cli;
+mod commands;
+mod connection;
+mod exit;
+mod files;
+mod moment;
+mod parse;
+mod render;
+mod supervisor;
+#[cfg(test)]
+mod testing;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let format = cli.shared.format;
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report(format);
+            failure.code()
+        }
+    }
+}

@@ -1,1 +1,598 @@
-//! The description of the API.
+//! The description of the API in OpenAPI 3.1, made from [`ROUTES`].
+//!
+//! The file `openapi.json` of this crate is the same document, for review; a test holds it to this code and
+//! writes it anew where `CHANCERY_WRITE_OPENAPI` is set.
+
+use chancery_core::handle::Operation;
+use chancery_core::limits::{
+    BATCH_ITEMS_MAX, CONTEXT_PAIRS_MAX, CONTEXT_VALUE_BYTES_MAX, DOMAIN_BYTES_MAX, NAME_BYTES_MAX,
+};
+use chancery_core::principal::Role;
+use chancery_core::suite::SUITES;
+use serde_json::{Map, Value, json};
+
+use crate::http::problem::Code;
+use crate::http::replies::state_names;
+use crate::http::routes::{Authentication, CommandKind, ROUTES, Route, Target};
+use crate::http::{
+    COMMAND_DIGEST, HANDLE_PROOF, IDEMPOTENCY_KEY, MEDIA_JSON, MEDIA_PROBLEM, SIGNATURE_INPUT,
+};
+
+/// The document.
+#[must_use]
+pub fn document() -> Value {
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Chancery",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Keys are used through handles and administered by signed commands. \
+                An answer has one of three outcomes: committed, refused (nothing was done), or unknown, \
+                which is resolved by repeating the request with its operation id.",
+        },
+        "paths": paths(),
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {
+                "handle": {
+                    "type": "apiKey", "in": "header", "name": "Authorization",
+                    "description": "`Handle ` and the handle's text.",
+                },
+                "signature": {
+                    "type": "apiKey", "in": "header", "name": "Signature",
+                    "description": "An Ed25519 signature of a principal over the command (RFC 9421).",
+                },
+            },
+        },
+    })
+}
+
+fn paths() -> Value {
+    let mut paths = Map::new();
+    for route in &ROUTES {
+        let entry = paths.entry(route.path).or_insert_with(|| Value::Object(Map::new()));
+        if let Some(methods) = entry.as_object_mut() {
+            methods.insert(route.method.to_lowercase(), operation(route));
+        }
+    }
+    Value::Object(paths)
+}
+
+fn operation(route: &Route) -> Value {
+    let mut operation = Map::new();
+    operation.insert("operationId".into(), operation_id(route).into());
+    operation.insert("summary".into(), summary(route.target).into());
+    operation.insert("parameters".into(), parameters(route).into());
+    operation.insert("security".into(), security(route));
+    operation.insert("responses".into(), responses(route));
+    if let Some(schema) = body_schema(route.target) {
+        let body =
+            json!({"required": true, "content": {(MEDIA_JSON): {"schema": reference(schema)}}});
+        operation.insert("requestBody".into(), body);
+    }
+    Value::Object(operation)
+}
+
+fn operation_id(route: &Route) -> String {
+    let words =
+        route.path.split(['/', '.', '-', '{', '}']).filter(|word| !matches!(*word, "" | "v1"));
+    let words: Vec<_> = words.collect();
+    format!("{}_{}", route.method.to_lowercase(), words.join("_"))
+}
+
+fn security(route: &Route) -> Value {
+    match route.authentication() {
+        Authentication::Handle => json!([{"handle": []}]),
+        Authentication::None => json!([]),
+        Authentication::Signature => json!([{"signature": []}]),
+    }
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let mut parameters = Vec::new();
+    for (variable, schema) in [("name", "Name"), ("id", "Id")] {
+        if route.path.contains(&format!("{{{variable}}}")) {
+            let schema = reference(schema);
+            parameters
+                .push(json!({"name": variable, "in": "path", "required": true, "schema": schema}));
+        }
+    }
+    if route.has_query() {
+        parameters.push(json!({"name": "after", "in": "query", "schema": reference("Name")}));
+    }
+    let optional = |name: &str| json!({"name": name, "in": "header", "schema": {"type": "string"}});
+    let required = |name: &str| json!({"name": name, "in": "header", "required": true, "schema": {"type": "string"}});
+    match (route.target, route.authentication()) {
+        (Target::Use(_), _) => parameters.extend([IDEMPOTENCY_KEY, HANDLE_PROOF].map(optional)),
+        (_, Authentication::Handle) => parameters.push(optional(HANDLE_PROOF)),
+        (_, Authentication::Signature) => {
+            parameters.extend([IDEMPOTENCY_KEY, COMMAND_DIGEST, SIGNATURE_INPUT].map(required));
+        }
+        (_, Authentication::None) => {}
+    }
+    parameters
+}
+
+fn responses(route: &Route) -> Value {
+    let (media, schema) = match route.target {
+        Target::Batch(_) => (MEDIA_JSON, reference("BatchAnswer")),
+        Target::Command(_) => (MEDIA_JSON, reference("CommandAnswer")),
+        Target::Health | Target::Ready => (MEDIA_JSON, json!({"type": "object"})),
+        Target::Metrics => ("text/plain; version=0.0.4", json!({"type": "string"})),
+        Target::OpenApi => (MEDIA_JSON, json!({"type": "object"})),
+        Target::Use(_) => (MEDIA_JSON, reference("UseAnswer")),
+    };
+    json!({
+        "200": {"description": "Done.", "content": {(media): {"schema": schema}}},
+        "default": {
+            "description": "Refused, or of unknown outcome.",
+            "content": {(MEDIA_PROBLEM): {"schema": reference("Problem")}},
+        },
+    })
+}
+
+fn summary(target: Target) -> String {
+    match target {
+        Target::Batch(operation) => format!("Several uses of one handle: {}.", operation.name()),
+        Target::Command(kind) => command_summary(kind).into(),
+        Target::Health => "Whether the front is alive.".into(),
+        Target::Metrics => "Counters, as Prometheus reads them.".into(),
+        Target::OpenApi => "This document.".into(),
+        Target::Ready => "Whether the signer can serve, and in which mode.".into(),
+        Target::Use(operation) => use_summary(operation).into(),
+    }
+}
+
+fn use_summary(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Sign => "Sign a message or its digest.",
+        Operation::Verify => "Verify a signature.",
+        Operation::Mac => "MAC a message.",
+        Operation::VerifyMac => "Verify a MAC.",
+        Operation::Encrypt => "Encrypt a message.",
+        Operation::Decrypt => "Decrypt a ciphertext.",
+        Operation::Derive => "Derive a key.",
+        Operation::GenerateDataKey => "Make a data key, in clear and wrapped.",
+        Operation::Unwrap => "Unwrap a data key.",
+        Operation::Rewrap => {
+            "Encrypt again under the version that protects, without showing the plaintext."
+        }
+        Operation::Random => "Draw random bytes.",
+    }
+}
+
+fn command_summary(kind: CommandKind) -> &'static str {
+    match kind {
+        CommandKind::CreateKey => "Make a key and its first version.",
+        CommandKind::ImportKey => "Bring a key in, sealed to a one-time key.",
+        CommandKind::ChangeVersion(_) => "Move a version along the state table.",
+        CommandKind::ScheduleDestruction => "Schedule a version's destruction.",
+        CommandKind::CancelDestruction => "Take a scheduled destruction back.",
+        CommandKind::IssueHandle => "Issue a handle.",
+        CommandKind::RevokeHandle => {
+            "Revoke one link of a handle, and all that was narrowed from it."
+        }
+        CommandKind::RevokeIssued => "Revoke every handle of a key that was issued before now.",
+        CommandKind::CreatePrincipal => "Make a principal.",
+        CommandKind::BeginImport => "Ask for a one-time key to seal an import to.",
+        CommandKind::ListKeys => "Read the keys, in the order of their names.",
+        CommandKind::ShowKey => "Read one key.",
+        CommandKind::ReadStatus => "Read how the service stands.",
+        CommandKind::ReadOperation => "Read one operation of one's own.",
+        CommandKind::QueryAudit => "Read audit records.",
+    }
+}
+
+fn body_schema(target: Target) -> Option<&'static str> {
+    let Target::Command(kind) = target else {
+        return match target {
+            Target::Batch(_) => Some("BatchBody"),
+            Target::Use(_) => Some("UseBody"),
+            _ => None,
+        };
+    };
+    match kind {
+        CommandKind::CreateKey => Some("CreateKeyBody"),
+        CommandKind::ImportKey => Some("ImportKeyBody"),
+        CommandKind::ChangeVersion(_) => Some("ChangeVersionBody"),
+        CommandKind::ScheduleDestruction | CommandKind::CancelDestruction => Some("VersionBody"),
+        CommandKind::IssueHandle => Some("IssueHandleBody"),
+        CommandKind::RevokeHandle => Some("RevokeHandleBody"),
+        CommandKind::RevokeIssued | CommandKind::BeginImport => Some("EmptyBody"),
+        CommandKind::CreatePrincipal => Some("CreatePrincipalBody"),
+        CommandKind::QueryAudit => Some("AuditQueryBody"),
+        CommandKind::ListKeys
+        | CommandKind::ShowKey
+        | CommandKind::ReadStatus
+        | CommandKind::ReadOperation => None,
+    }
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+/// An object with these required and these optional properties, and no others.
+fn object(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
+    let properties = required.iter().chain(optional);
+    let properties: Map<_, _> =
+        properties.map(|(name, schema)| ((*name).into(), schema.clone())).collect();
+    let names: Vec<_> = required.iter().map(|(name, _)| *name).collect();
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": names,
+        "properties": properties,
+    })
+}
+
+fn integer(maximum: u64) -> Value {
+    json!({"type": "integer", "minimum": 0, "maximum": maximum})
+}
+
+fn time() -> Value {
+    integer(u64::MAX)
+}
+
+fn number() -> Value {
+    integer(u64::from(u32::MAX))
+}
+
+fn list(items: &Value) -> Value {
+    json!({"type": "array", "items": items})
+}
+
+fn word(words: &[&str]) -> Value {
+    json!({"type": "string", "enum": words})
+}
+
+fn string() -> Value {
+    json!({"type": "string"})
+}
+
+fn boolean() -> Value {
+    json!({"type": "boolean"})
+}
+
+fn schemas() -> Value {
+    let mut schemas = Map::new();
+    for (name, schema) in values().into_iter().chain(requests()).chain(answers()).chain(views()) {
+        schemas.insert(name.into(), schema);
+    }
+    Value::Object(schemas)
+}
+
+fn values() -> Vec<(&'static str, Value)> {
+    let suites = SUITES.map(|row| row.name);
+    vec![
+        ("Algorithm", word(&suites)),
+        ("Bytes", json!({"type": "string", "contentEncoding": "base64"})),
+        ("Code", word(&Code::all().map(Code::text).collect::<Vec<_>>())),
+        (
+            "Context",
+            json!({
+                "type": "object",
+                "maxProperties": CONTEXT_PAIRS_MAX,
+                "propertyNames": {"pattern": "^[a-z0-9_.-]{1,32}$"},
+                "additionalProperties": {"type": "string", "maxLength": CONTEXT_VALUE_BYTES_MAX},
+            }),
+        ),
+        ("Id", json!({"type": "string", "format": "uuid"})),
+        (
+            "Name",
+            json!({"type": "string", "maxLength": NAME_BYTES_MAX, "pattern": "^[a-z0-9][a-z0-9_.-]*$"}),
+        ),
+        ("Operation", word(&Operation::ALL.map(Operation::name))),
+        ("Purpose", json!({"type": "string", "maxLength": DOMAIN_BYTES_MAX + 32})),
+    ]
+}
+
+fn requests() -> Vec<(&'static str, Value)> {
+    let bytes = || reference("Bytes");
+    let id = || reference("Id");
+    let name = || reference("Name");
+    let key = [
+        ("name", name()),
+        ("purpose", reference("Purpose")),
+        ("algorithm", reference("Algorithm")),
+        ("scope", reference("Scope")),
+    ];
+    let batch_items = json!({
+        "type": "array", "minItems": 1, "maxItems": BATCH_ITEMS_MAX, "items": reference("UseBody"),
+    });
+    vec![
+        ("BatchBody", object(&[("items", batch_items)], &[("receipt", boolean())])),
+        ("ChangeVersionBody", object(&[], &[("version", number())])),
+        ("CreateKeyBody", object(&key, &[])),
+        ("EmptyBody", object(&[], &[])),
+        (
+            "ImportKeyBody",
+            object(
+                &[("key", reference("CreateKeyBody")), ("one_time_key", id()), ("sealed", bytes())],
+                &[],
+            ),
+        ),
+        ("RevokeHandleBody", object(&[("link", id())], &[])),
+        ("Scope", object(&[("environment", name()), ("region", name()), ("service", name())], &[])),
+        ("VersionBody", object(&[("version", number())], &[])),
+        ("AuditQueryBody", audit_query_schema()),
+        ("CreatePrincipalBody", principal_schema()),
+        ("IssueHandleBody", handle_schema()),
+        ("UseBody", use_schema()),
+    ]
+}
+
+fn audit_query_schema() -> Value {
+    object(
+        &[("limit", number())],
+        &[
+            ("key", reference("Name")),
+            ("actor", reference("Id")),
+            ("outcome", word(&["committed", "refused"])),
+            ("operation_id", reference("Id")),
+            ("since_ms", time()),
+        ],
+    )
+}
+
+fn principal_schema() -> Value {
+    let roles = word(&Role::ALL.map(Role::name));
+    object(&[("name", reference("Name")), ("role", roles), ("public_key", reference("Bytes"))], &[])
+}
+
+fn handle_schema() -> Value {
+    object(
+        &[
+            ("key", reference("Name")),
+            ("operations", list(&reference("Operation"))),
+            ("ttl_ms", time()),
+        ],
+        &[
+            ("pins", list(&json!({"type": "string", "pattern": "^[a-z0-9_.-]{1,32}="}))),
+            ("holder", reference("Bytes")),
+            ("subject", reference("Id")),
+        ],
+    )
+}
+
+fn use_schema() -> Value {
+    object(
+        &[],
+        &[
+            ("context", reference("Context")),
+            ("message", reference("Bytes")),
+            ("digest", reference("Bytes")),
+            ("signature", reference("Bytes")),
+            ("mac", reference("Bytes")),
+            ("length", number()),
+            ("receipt", boolean()),
+            ("operation_id", reference("Id")),
+        ],
+    )
+}
+
+fn answers() -> Vec<(&'static str, Value)> {
+    let code = || reference("Code");
+    let id = || reference("Id");
+    vec![
+        ("BatchAnswer", object(&[("results", list(&reference("UseAnswer")))], &[])),
+        (
+            "CommandAnswer",
+            object(
+                &[("outcome", word(&["committed"])), ("answer", answer_schema())],
+                &[("log_index", time())],
+            ),
+        ),
+        (
+            "Problem",
+            object(
+                &[
+                    ("type", string()),
+                    ("title", string()),
+                    ("status", integer(599)),
+                    ("code", code()),
+                    ("outcome", word(&["refused", "unknown"])),
+                ],
+                &[("operation_id", id()), ("detail", string()), ("retry_after_ms", time())],
+            ),
+        ),
+        (
+            "UseAnswer",
+            object(
+                &[("outcome", word(&["committed", "refused"]))],
+                &[
+                    ("operation_id", id()),
+                    ("output", reference("Bytes")),
+                    ("valid", json!({"const": true})),
+                    ("version", number()),
+                    ("log_index", time()),
+                    ("receipt", reference("Bytes")),
+                    ("code", code()),
+                ],
+            ),
+        ),
+    ]
+}
+
+fn answer_schema() -> Value {
+    let one = |name: &'static str, schema: Value| object(&[(name, schema)], &[]);
+    json!({"oneOf": [
+        {"const": "done"},
+        one("handle", string()),
+        one("key", reference("Key")),
+        one("keys", reference("Keys")),
+        one("one_time_key", reference("OneTimeKey")),
+        one("operation", reference("OperationView")),
+        one("principal", reference("Id")),
+        one("records", list(&reference("Record"))),
+        one("status", reference("Status")),
+    ]})
+}
+
+fn views() -> Vec<(&'static str, Value)> {
+    let bytes = || reference("Bytes");
+    let id = || reference("Id");
+    vec![
+        ("Epoch", object(&[("generation", number()), ("number", time())], &[])),
+        ("Key", key_schema()),
+        ("Keys", object(&[("keys", list(&reference("Key"))), ("more", boolean())], &[])),
+        ("OneTimeKey", object(&[("id", id()), ("public_key", bytes())], &[])),
+        ("OperationView", object(&[("id", id()), ("state", string())], &[("log_index", time())])),
+        ("Record", record_schema()),
+        ("Status", status_schema()),
+        ("Version", version_schema()),
+    ]
+}
+
+fn key_schema() -> Value {
+    object(
+        &[
+            ("id", reference("Id")),
+            ("tenant", reference("Id")),
+            ("name", reference("Name")),
+            ("scope", reference("Scope")),
+            ("purpose", reference("Purpose")),
+            ("algorithm", reference("Algorithm")),
+            ("scheduled_version", number()),
+            ("authority_epoch", reference("Epoch")),
+            ("min_issue_epoch", reference("Epoch")),
+            ("versions", list(&reference("Version"))),
+        ],
+        &[],
+    )
+}
+
+fn version_schema() -> Value {
+    object(
+        &[
+            ("version", number()),
+            ("state", word(&state_names())),
+            ("created_ms", time()),
+            ("provenance", word(&["generated", "imported"])),
+        ],
+        &[("public_key", reference("Bytes")), ("destruction_served_ms", time())],
+    )
+}
+
+fn record_schema() -> Value {
+    object(
+        &[
+            ("log_index", time()),
+            ("time_ms", time()),
+            ("operation", string()),
+            ("outcome", word(&["committed", "refused"])),
+            ("leaf", reference("Bytes")),
+        ],
+        &[
+            ("code", string()),
+            ("key", string()),
+            ("version", number()),
+            ("use_index", time()),
+            ("actor", reference("Id")),
+        ],
+    )
+}
+
+fn status_schema() -> Value {
+    object(
+        &[
+            ("mode", string()),
+            ("posture", string()),
+            ("origin", string()),
+            ("log_size", time()),
+            ("log_root", reference("Bytes")),
+            ("frames", time()),
+            ("incarnation", number()),
+            ("keys", time()),
+            ("epoch", reference("Epoch")),
+            ("clock", string()),
+            ("arena", string()),
+            ("advice", list(&string())),
+        ],
+        &[],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::fields::{Base64, ContextObject};
+    use crate::http::problem::{Outcome, Problem};
+    use crate::http::uses::{UseAnswer, UseBody};
+    use chancery_core::context::{Context, Pair};
+    use chancery_core::id::OperationId;
+    use chancery_core::reason::Reason;
+
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+
+    #[test]
+    fn the_file_is_the_document() {
+        if std::env::var_os("CHANCERY_WRITE_OPENAPI").is_some() {
+            std::fs::write(FILE, format!("{:#}\n", document())).unwrap();
+        }
+        let file: Value = serde_json::from_str(&std::fs::read_to_string(FILE).unwrap()).unwrap();
+        assert_eq!(file, document(), "set CHANCERY_WRITE_OPENAPI to write the file anew");
+    }
+
+    #[test]
+    fn every_reference_has_its_schema_and_every_schema_is_referred_to() {
+        let document = document();
+        let text = document.to_string();
+        let named: std::collections::BTreeSet<_> = text
+            .split("\"#/components/schemas/")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        assert_eq!(named, schemas.keys().map(String::as_str).collect());
+    }
+
+    fn properties(schema: &str) -> Vec<String> {
+        let schemas = schemas();
+        let mut names: Vec<_> =
+            schemas[schema]["properties"].as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    fn fields(object: &impl serde::Serialize) -> Vec<String> {
+        let value = serde_json::to_value(object).unwrap();
+        let mut names: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn schemas_have_the_fields_of_their_objects() {
+        let bytes = || Some(Base64(vec![1]));
+        let id = Some(OperationId::from_bytes([1; 16]));
+        let pair = Pair::parse("a=1").unwrap();
+        let body = UseBody {
+            context: ContextObject(Context::new(vec![pair]).unwrap()),
+            message: bytes(),
+            digest: bytes(),
+            signature: bytes(),
+            mac: bytes(),
+            length: Some(1),
+            receipt: Some(true),
+            operation_id: id,
+        };
+        assert_eq!(fields(&body), properties("UseBody"));
+        let answer = UseAnswer {
+            outcome: Outcome::Committed,
+            operation_id: id,
+            output: bytes(),
+            valid: Some(true),
+            version: Some(1),
+            log_index: Some(1),
+            receipt: bytes(),
+            code: Some(String::new()),
+        };
+        assert_eq!(fields(&answer), properties("UseAnswer"));
+        let problem = Problem::refused(Code::Reason(Reason::Malformed))
+            .about(id)
+            .because("x")
+            .retry_after_ms(1);
+        assert_eq!(fields(&problem), properties("Problem"));
+    }
+}

@@ -36,6 +36,11 @@ pub fn state_name(state: KeyState) -> &'static str {
     STATES.iter().find(|row| row.0 == state).map_or("", |row| row.1)
 }
 
+/// The names of states, in the order of SP 800-57.
+pub(crate) fn state_names() -> [&'static str; 6] {
+    STATES.map(|row| row.1)
+}
+
 fn state_of(name: &str) -> Option<KeyState> {
     STATES.iter().find(|row| row.1 == name).map(|row| row.0)
 }

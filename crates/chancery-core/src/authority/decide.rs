@@ -104,10 +104,16 @@ impl Authority {
     pub fn check_new_key(&self, principal: &Principal, new: &NewKey) -> Result<(), Refusal> {
         let tenant = self.home(principal)?;
         if tenant.names.contains_key(&new.name) {
-            return Err(Refusal::new(Reason::NameTaken, format!("there is a key `{}` already", new.name)));
+            return Err(Refusal::new(
+                Reason::NameTaken,
+                format!("there is a key `{}` already", new.name),
+            ));
         }
         if tenant.keys.len() >= KEYS_MAX {
-            return Err(Refusal::new(Reason::QuotaExhausted, "the tenant has as many keys as it may"));
+            return Err(Refusal::new(
+                Reason::QuotaExhausted,
+                "the tenant has as many keys as it may",
+            ));
         }
         let admitted = new.purpose.admits(new.suite);
         admitted.map_err(|error| Refusal::new(Reason::PurposeRefused, error.to_string()))?;
@@ -144,7 +150,9 @@ impl Authority {
             Command::ChangeVersion { key, version, event } => tenant.change(key, *version, *event),
             Command::ScheduleDestruction { key, version } => {
                 let due = now.served.plus_ms(millis(DESTRUCTION_DELAY));
-                tenant.edit(key, *version, Effect::Reduction, |key| key.schedule_destruction(*version, due))
+                tenant.edit(key, *version, Effect::Reduction, |key| {
+                    key.schedule_destruction(*version, due)
+                })
             }
             Command::CancelDestruction { key, version } => {
                 tenant.edit(key, *version, Effect::Recorded, |key| key.cancel_destruction(*version))
@@ -186,11 +194,18 @@ impl Tenant {
 
     fn named(&self, name: &Name) -> Result<&Key, Refusal> {
         let key = self.names.get(name).and_then(|id| self.keys.get(id));
-        key.map(|key| &**key)
-            .ok_or_else(|| Refusal::new(Reason::Forbidden, format!("no key `{name}` that you may see")))
+        key.map(|key| &**key).ok_or_else(|| {
+            Refusal::new(Reason::Forbidden, format!("no key `{name}` that you may see"))
+        })
     }
 
-    fn create_key(&self, new: &NewKey, provenance: Provenance, fresh: Fresh, now: Reading) -> Decided {
+    fn create_key(
+        &self,
+        new: &NewKey,
+        provenance: Provenance,
+        fresh: Fresh,
+        now: Reading,
+    ) -> Decided {
         let row = self.advanced();
         let version = KeyVersion {
             number: 1,
@@ -225,7 +240,12 @@ impl Tenant {
         }
     }
 
-    fn change(&self, name: &Name, version: Option<u32>, event: KeyEvent) -> Result<Decided, Refusal> {
+    fn change(
+        &self,
+        name: &Name,
+        version: Option<u32>,
+        event: KeyEvent,
+    ) -> Result<Decided, Refusal> {
         if event == KeyEvent::Destroy {
             let detail = "a version is destroyed when its scheduled time has come; schedule it";
             return Err(Refusal::new(Reason::IllegalTransition, detail));
@@ -290,7 +310,11 @@ impl Tenant {
             // The set is full: everything issued so far is void, and the list need not grow.
             row.min_issue_epoch = row.epoch;
         } else {
-            rows.push(Row::Revocation(RevocationRow { tenant: self.row.id, link, epoch: row.epoch }));
+            rows.push(Row::Revocation(RevocationRow {
+                tenant: self.row.id,
+                link,
+                epoch: row.epoch,
+            }));
         }
         rows.insert(0, Row::Tenant(row));
         Decided { rows, effect: Effect::Reduction, answer: Answer::Done, key: None, handle: None }
@@ -334,7 +358,8 @@ fn check_operations(operations: Operations, key: &Key) -> Result<(), Refusal> {
     match operations.iter().find(|operation| !operation.suits(key.purpose.usage())) {
         None => Ok(()),
         Some(operation) => {
-            let detail = format!("a key of purpose `{}` does not `{}`", key.purpose, operation.name());
+            let detail =
+                format!("a key of purpose `{}` does not `{}`", key.purpose, operation.name());
             Err(Refusal::new(Reason::PurposeRefused, detail))
         }
     }
@@ -344,11 +369,15 @@ fn caveats(new: &NewHandle) -> Result<Vec<Caveat>, Refusal> {
     let mut caveats: Vec<_> = new.pins.iter().cloned().map(Caveat::Pin).collect();
     if !new.holder.is_empty() {
         let holder = new.holder.as_slice().try_into();
-        let holder = holder.map_err(|_| Refusal::new(Reason::Malformed, "a holder is an Ed25519 key"))?;
+        let holder =
+            holder.map_err(|_| Refusal::new(Reason::Malformed, "a holder is an Ed25519 key"))?;
         caveats.push(Caveat::Holder(holder));
     }
     if caveats.len() > CAVEATS_MAX {
-        return Err(Refusal::new(Reason::TooLarge, format!("a handle has at most {CAVEATS_MAX} caveats")));
+        return Err(Refusal::new(
+            Reason::TooLarge,
+            format!("a handle has at most {CAVEATS_MAX} caveats"),
+        ));
     }
     Ok(caveats)
 }

@@ -104,7 +104,8 @@ fn issue(authority: &Authority, caveats: &[Caveat]) -> Handle {
 
 fn permit(authority: &Authority, handle: &Handle, operation: Operation) -> Result<u32, Reason> {
     let context = Context::default();
-    let asked = Use { handle, operation, context: &context, version: None, proven: &[], now: now() };
+    let asked =
+        Use { handle, operation, context: &context, version: None, proven: &[], now: now() };
     authority.permit(&asked).map(|permit| permit.version())
 }
 
@@ -164,7 +165,9 @@ fn handles_issued_before_a_revocation_are_void_and_later_ones_are_not() {
 #[test]
 fn an_expired_handle_is_refused_at_the_very_millisecond() {
     let authority = with_key();
-    let at = |expires| permit(&authority, &issue(&authority, &[Caveat::Expires(expires)]), Operation::Sign);
+    let at = |expires| {
+        permit(&authority, &issue(&authority, &[Caveat::Expires(expires)]), Operation::Sign)
+    };
     assert_eq!(at(NOW + 1), Ok(1));
     assert_eq!(at(NOW), Err(Reason::HandleExpired));
 }
@@ -267,6 +270,7 @@ fn a_handle_asks_no_more_than_its_key_does() {
         holder: Vec::new(),
         subject: None,
     };
-    let decided = authority.decide(&principal(Role::Operator), &Command::IssueHandle(new), fresh(), now());
+    let decided =
+        authority.decide(&principal(Role::Operator), &Command::IssueHandle(new), fresh(), now());
     assert_eq!(decided.unwrap_err().reason, Reason::PurposeRefused);
 }

@@ -35,7 +35,8 @@ use chancery_core::suite::Suite;
 use minicbor::{Decode, Encode};
 
 use super::{
-    Assembly, ContextBinding, FormatError, KeyVersion, Payload, Signing, ToBeSigned, Verified, Verifying, VerifyError,
+    Assembly, ContextBinding, FormatError, KeyVersion, Payload, Signing, ToBeSigned, Verified,
+    VerifyError, Verifying,
 };
 use crate::labels;
 
@@ -111,8 +112,12 @@ impl BoundSignature {
     /// [`VerifyError::Malformed`] if the bytes are not the canonical encoding of one container.
     pub fn decode(container: &[u8]) -> Result<Self, VerifyError> {
         let is_short = container.len() <= BOUND_SIGNATURE_BYTES_MAX;
-        let decoded = is_short.then(|| cbor::decode::<Container>(container, "bound signature").ok()).flatten();
-        let found = decoded.filter(|found| found.format_version == FORMAT_VERSION).ok_or(VerifyError::Malformed)?;
+        let decoded = is_short
+            .then(|| cbor::decode::<Container>(container, "bound signature").ok())
+            .flatten();
+        let found = decoded
+            .filter(|found| found.format_version == FORMAT_VERSION)
+            .ok_or(VerifyError::Malformed)?;
         let key = KeyVersion { key: found.key, version: found.version };
         let origin = Origin { suite: found.suite, key, posture_epoch: found.posture_epoch };
         Ok(Self { origin, signature: found.signature })
@@ -203,15 +208,23 @@ mod tests {
 
     #[test]
     fn every_suite_that_signs_or_authenticates_round_trips() {
-        for suite in [Suite::Ed25519, Suite::EcdsaP256, Suite::EcdsaP384, Suite::MlDsa44, Suite::MlDsa87] {
+        for suite in
+            [Suite::Ed25519, Suite::EcdsaP256, Suite::EcdsaP384, Suite::MlDsa44, Suite::MlDsa87]
+        {
             let case = invoice(suite);
             let output = case.sign(b"message").unwrap();
-            assert_eq!(case.verify_detached(&output, b"message"), Ok(Verified::Bound { posture_epoch: 42 }));
+            assert_eq!(
+                case.verify_detached(&output, b"message"),
+                Ok(Verified::Bound { posture_epoch: 42 })
+            );
         }
         for suite in [Suite::HmacSha256, Suite::HmacSha384, Suite::HmacSha512] {
             let case = Case::new("mac.bound:webhook", suite);
             let output = case.sign(b"message").unwrap();
-            assert_eq!(case.verify_detached(&output, b"message"), Ok(Verified::Bound { posture_epoch: 42 }));
+            assert_eq!(
+                case.verify_detached(&output, b"message"),
+                Ok(Verified::Bound { posture_epoch: 42 })
+            );
             assert_eq!(case.verify_detached(&output, b"massage"), BAD);
         }
     }
@@ -220,12 +233,15 @@ mod tests {
     fn a_digest_stands_for_its_message() {
         let case = invoice(Suite::Ed25519);
         let digest = Payload::Digest(sha256(&[b"message"]));
-        let by_digest = super::super::to_be_signed(&Signing { payload: digest, ..case.signing() }).unwrap();
+        let by_digest =
+            super::super::to_be_signed(&Signing { payload: digest, ..case.signing() }).unwrap();
         let payload = Payload::Message(b"message");
-        let by_message = super::super::to_be_signed(&Signing { payload, ..case.signing() }).unwrap();
+        let by_message =
+            super::super::to_be_signed(&Signing { payload, ..case.signing() }).unwrap();
         assert_eq!(by_digest.bytes(), by_message.bytes());
         let output = case.sign(b"message").unwrap();
-        let verified = super::super::verify(&output, &Verifying { payload: Some(digest), ..case.verifying() });
+        let verified =
+            super::super::verify(&output, &Verifying { payload: Some(digest), ..case.verifying() });
         assert_eq!(verified, Ok(Verified::Bound { posture_epoch: 42 }));
     }
 
@@ -252,22 +268,37 @@ mod tests {
             other.verify_detached(&output, b"message")
         };
         assert_eq!(other(|case| case.purpose = "sign.bound:receipt".parse().unwrap()), BAD);
-        assert_eq!(other(|case| case.purpose = "sign.bound:invoice;context=audited".parse().unwrap()), BAD);
-        for context in [&[][..], &["customer=42"], &["customer=43", "region=eu"], &["customer=4", "customer2=region"]] {
+        assert_eq!(
+            other(|case| case.purpose = "sign.bound:invoice;context=audited".parse().unwrap()),
+            BAD
+        );
+        for context in [
+            &[][..],
+            &["customer=42"],
+            &["customer=43", "region=eu"],
+            &["customer=4", "customer2=region"],
+        ] {
             let mut other = case.clone();
             other.context = Case::context(context);
             assert_eq!(other.verify_detached(&output, b"message"), BAD, "{context:?}");
         }
         assert_eq!(other(|case| case.key_version.version += 1), Err(VerifyError::OtherOrigin));
-        assert_eq!(other(|case| case.key_version.key = KeyId::from_bytes([9; 16])), Err(VerifyError::OtherOrigin));
+        assert_eq!(
+            other(|case| case.key_version.key = KeyId::from_bytes([9; 16])),
+            Err(VerifyError::OtherOrigin)
+        );
         assert_eq!(other(|case| case.private = Case::fresh(Suite::Ed25519)), BAD);
-        assert_eq!(other(|case| case.private = Case::fresh(Suite::EcdsaP256)), Err(VerifyError::OtherOrigin));
+        assert_eq!(
+            other(|case| case.private = Case::fresh(Suite::EcdsaP256)),
+            Err(VerifyError::OtherOrigin)
+        );
     }
 
     #[test]
     fn a_container_that_names_another_version_or_posture_does_not_verify() {
         let case = invoice(Suite::Ed25519);
-        let BoundSignature { origin, signature } = BoundSignature::decode(&case.sign(b"message").unwrap()).unwrap();
+        let BoundSignature { origin, signature } =
+            BoundSignature::decode(&case.sign(b"message").unwrap()).unwrap();
         let posture = Origin { posture_epoch: 43, ..origin }.assemble(&signature);
         assert_eq!(case.verify_detached(&posture, b"message"), BAD);
         let version = KeyVersion { version: 4, ..origin.key };
@@ -290,7 +321,10 @@ mod tests {
         assert_eq!(case.verify_detached(&longer_form, b"message"), malformed);
         let other_version = [&output[..1], &[0x02], &output[2..]].concat();
         assert_eq!(case.verify_detached(&other_version, b"message"), malformed);
-        assert_eq!(case.verify_detached(&vec![0x86; BOUND_SIGNATURE_BYTES_MAX + 1], b"message"), malformed);
+        assert_eq!(
+            case.verify_detached(&vec![0x86; BOUND_SIGNATURE_BYTES_MAX + 1], b"message"),
+            malformed
+        );
     }
 
     #[test]
@@ -298,7 +332,7 @@ mod tests {
         let case = Case::new("sign.bound:invoice", Suite::Ed25519);
         for purpose in PURPOSES.into_iter().filter(|purpose| !purpose.starts_with("sign.bound")) {
             let output = case.with_purpose(purpose).sign_any().unwrap();
-            assert!(case.verify_detached(&output, case.payload_of(purpose)).is_err(), "{purpose}");
+            assert!(case.verify_detached(&output, Case::payload_of(purpose)).is_err(), "{purpose}");
         }
     }
 

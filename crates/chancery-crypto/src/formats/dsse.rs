@@ -21,7 +21,8 @@ use base64::engine::general_purpose::STANDARD;
 use chancery_core::limits::MESSAGE_BYTES_MAX;
 
 use super::{
-    Assembly, FormatError, KeyVersion, Signing, ToBeSigned, Verified, Verifying, VerifyError, unbound,
+    Assembly, FormatError, KeyVersion, Signing, ToBeSigned, Verified, VerifyError, Verifying,
+    unbound,
 };
 use crate::json::{self, Object, Value};
 
@@ -35,7 +36,8 @@ pub const SIGNATURES_MAX: usize = 16;
 const SIGNATURE_BYTES_MAX: usize = 7 * 1024;
 
 /// The longest envelope, in bytes: the longest payload as base64, and sixteen signatures.
-pub const ENVELOPE_BYTES_MAX: usize = MESSAGE_BYTES_MAX.div_ceil(3) * 4 + SIGNATURES_MAX * SIGNATURE_BYTES_MAX;
+pub const ENVELOPE_BYTES_MAX: usize =
+    MESSAGE_BYTES_MAX.div_ceil(3) * 4 + SIGNATURES_MAX * SIGNATURE_BYTES_MAX;
 
 /// What an envelope is assembled from.
 #[derive(Clone, Debug)]
@@ -88,7 +90,9 @@ pub(super) fn verify(output: &[u8], expected: &Verifying<'_>) -> Result<Verified
     }
     let bytes = pre_authentication_encoding(&envelope.payload_type, &envelope.payload);
     let mut ours = envelope.signatures.iter().filter(|(key, _)| *key == expected.key.to_string());
-    let (Some((_, signature)), None) = (ours.next(), ours.next()) else { return Err(VerifyError::OtherOrigin) };
+    let (Some((_, signature)), None) = (ours.next(), ours.next()) else {
+        return Err(VerifyError::OtherOrigin);
+    };
     expected.verifier.verify(&bytes, signature)?;
     Ok(Verified::Dsse { payload: envelope.payload })
 }
@@ -192,7 +196,10 @@ mod tests {
             let case = Case::new(IN_TOTO, suite);
             let payload = br#"{"_type":"https://in-toto.io/Statement/v1"}"#;
             let output = case.sign(payload).unwrap();
-            assert_eq!(case.verify_attached(&output), Ok(Verified::Dsse { payload: payload.to_vec() }));
+            assert_eq!(
+                case.verify_attached(&output),
+                Ok(Verified::Dsse { payload: payload.to_vec() })
+            );
         }
     }
 
@@ -202,7 +209,10 @@ mod tests {
             let case = Case::new(purpose, Suite::Ed25519);
             let refused = |payload: &[u8]| case.sign(payload).unwrap_err();
             assert_eq!(refused(b"not json"), FormatError::PayloadNotJson(JsonError::Malformed));
-            assert_eq!(refused(br#"{"a":1,"a":2}"#), FormatError::PayloadNotJson(JsonError::RepeatedName));
+            assert_eq!(
+                refused(br#"{"a":1,"a":2}"#),
+                FormatError::PayloadNotJson(JsonError::RepeatedName)
+            );
             let deep = "[".repeat(PAYLOAD_DEPTH_MAX + 1);
             assert_eq!(refused(deep.as_bytes()), FormatError::PayloadNotJson(JsonError::TooDeep));
         }
@@ -233,7 +243,11 @@ mod tests {
         let case = case();
         let output = case.sign(b"payload").unwrap();
         for changed in Case::one_bit_changes(&output) {
-            assert!(case.verify_attached(&changed).is_err(), "{}", String::from_utf8_lossy(&changed));
+            assert!(
+                case.verify_attached(&changed).is_err(),
+                "{}",
+                String::from_utf8_lossy(&changed)
+            );
         }
     }
 
@@ -278,7 +292,8 @@ mod tests {
         let case = case();
         let output = String::from_utf8(case.sign(b"payload").unwrap()).unwrap();
         let (_, signatures) = output.split_once('[').unwrap();
-        let twice = output.replacen('[', &format!("[{},", signatures.strip_suffix("]}").unwrap()), 1);
+        let twice =
+            output.replacen('[', &format!("[{},", signatures.strip_suffix("]}").unwrap()), 1);
         assert_eq!(case.verify_attached(twice.as_bytes()), Err(VerifyError::OtherOrigin));
     }
 
@@ -287,7 +302,11 @@ mod tests {
         let case = case();
         let output = String::from_utf8(case.sign(b"payload").unwrap()).unwrap();
         let malformed = |envelope: &str| {
-            assert_eq!(case.verify_attached(envelope.as_bytes()), Err(VerifyError::Malformed), "{envelope}");
+            assert_eq!(
+                case.verify_attached(envelope.as_bytes()),
+                Err(VerifyError::Malformed),
+                "{envelope}"
+            );
         };
         malformed("");
         malformed("[]");
@@ -299,7 +318,9 @@ mod tests {
         malformed(&output[..output.len() - 1]);
         malformed(&" ".repeat(ENVELOPE_BYTES_MAX + 1));
         let many = vec![r#"{"keyid":"","sig":""}"#; SIGNATURES_MAX + 1].join(",");
-        malformed(&format!(r#"{{"payload":"","payloadType":"application/x","signatures":[{many}]}}"#));
+        malformed(&format!(
+            r#"{{"payload":"","payloadType":"application/x","signatures":[{many}]}}"#
+        ));
     }
 
     #[test]

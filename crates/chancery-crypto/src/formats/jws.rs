@@ -22,7 +22,8 @@ use chancery_core::purpose::Purpose;
 use chancery_core::suite::Suite;
 
 use super::{
-    Assembly, ContextBinding, FormatError, KeyVersion, Signing, ToBeSigned, Verified, Verifying, VerifyError, unbound,
+    Assembly, ContextBinding, FormatError, KeyVersion, Signing, ToBeSigned, Verified, VerifyError,
+    Verifying, unbound,
 };
 use crate::json::{self, JsonError, Object, Value};
 
@@ -106,7 +107,9 @@ pub(super) fn verify(output: &[u8], expected: &Verifying<'_>) -> Result<Verified
 pub fn key_version(token: &[u8]) -> Result<KeyVersion, VerifyError> {
     let token = Token::split(token).ok_or(VerifyError::Malformed)?;
     let header = URL_SAFE_NO_PAD.decode(token.header).map_err(|_| VerifyError::Malformed)?;
-    let Ok(Value::Object(header)) = json::parse(&header, 1) else { return Err(VerifyError::Malformed) };
+    let Ok(Value::Object(header)) = json::parse(&header, 1) else {
+        return Err(VerifyError::Malformed);
+    };
     match header.get("kid") {
         Some(Value::Text(kid)) => kid.parse().map_err(|_| VerifyError::Malformed),
         _ => Err(VerifyError::Malformed),
@@ -136,7 +139,8 @@ fn encode_header(suite: Suite, key: KeyVersion, purpose: &Purpose) -> String {
     // None of the three has a character that JSON escapes: a name of JOSE, a UUID with a number, and a
     // domain of letters, digits and `._+/-`.
     let alg = suite.properties().jose.unwrap_or_default();
-    URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}","kid":"{key}","typ":"{}"}}"#, purpose.domain()))
+    URL_SAFE_NO_PAD
+        .encode(format!(r#"{{"alg":"{alg}","kid":"{key}","typ":"{}"}}"#, purpose.domain()))
 }
 
 fn parse_claims(payload: &[u8], now_ms: u64) -> Result<Object, ClaimsError> {
@@ -157,7 +161,9 @@ fn has_fraction(value: &Value) -> bool {
         Value::Fraction(_) => true,
         Value::Array(items) => items.iter().any(has_fraction),
         Value::Object(members) => members.values().any(has_fraction),
-        Value::Null | Value::Bool(_) | Value::Unsigned(_) | Value::Negative(_) | Value::Text(_) => false,
+        Value::Null | Value::Bool(_) | Value::Unsigned(_) | Value::Negative(_) | Value::Text(_) => {
+            false
+        }
     }
 }
 
@@ -173,7 +179,10 @@ fn check_audience(claims: &Object) -> Result<(), ClaimsError> {
     match claims.get("aud") {
         Some(Value::Array(names)) if !names.is_empty() && names.iter().all(is_named) => Ok(()),
         Some(name) if is_named(name) => Ok(()),
-        _ => Err(ClaimsError::Missing { claim: "aud", expected: "a text or a list of texts, none of them empty" }),
+        _ => Err(ClaimsError::Missing {
+            claim: "aud",
+            expected: "a text or a list of texts, none of them empty",
+        }),
     }
 }
 
@@ -197,7 +206,11 @@ fn seconds(claims: &Object, claim: &'static str) -> Result<u64, ClaimsError> {
 }
 
 /// Where the context is: in the claims, or for the audit.
-fn bind(claims: &Object, purpose: &Purpose, context: &Context) -> Result<ContextBinding, FormatError> {
+fn bind(
+    claims: &Object,
+    purpose: &Purpose,
+    context: &Context,
+) -> Result<ContextBinding, FormatError> {
     let mut binding = ContextBinding::Bound;
     for pair in context.pairs() {
         match claims.get(pair.name()) {

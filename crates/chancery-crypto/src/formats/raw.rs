@@ -4,7 +4,9 @@
 //! another. A caller has checked that posture names `sign.raw` before it asks; every audit record says so.
 //! The output is the signature alone, and a context is never in it.
 
-use super::{Assembly, FormatError, Signing, ToBeSigned, Verified, Verifying, VerifyError, unbound};
+use super::{
+    Assembly, FormatError, Signing, ToBeSigned, Verified, VerifyError, Verifying, unbound,
+};
 
 pub(super) fn to_be_signed(signing: &Signing<'_>) -> Result<ToBeSigned, FormatError> {
     let bytes = signing.payload.message()?.to_vec();
@@ -75,7 +77,7 @@ mod tests {
         let raw = Case::new("sign.raw:legacy", Suite::Ed25519);
         for purpose in PURPOSES {
             let output = raw.with_purpose(purpose).sign_any().unwrap();
-            assert!(raw.verify_detached(&output, raw.payload_of(purpose)).is_err(), "{purpose}");
+            assert!(raw.verify_detached(&output, Case::payload_of(purpose)).is_err(), "{purpose}");
         }
     }
 }

@@ -7,18 +7,20 @@ use chancery_core::id::KeyId;
 use chancery_core::purpose::Purpose;
 use chancery_core::suite::Suite;
 
-use super::{FormatError, KeyVersion, Payload, Signing, Verified, Verifier, Verifying, VerifyError};
+use super::{
+    FormatError, KeyVersion, Payload, Signing, Verified, Verifier, VerifyError, Verifying,
+};
 use crate::key::PrivateKey;
 
 /// The time of all tests, in milliseconds since 1970; 1 700 000 000 seconds.
 pub(super) const NOW_MS: u64 = 1_700_000_000_000;
 
 /// Claims that may be signed at [`NOW_MS`].
-pub(super) const CLAIMS: &str =
-    r#"{"iss":"https://issuer.example","aud":"api","iat":1700000000,"exp":1700000600,"tenant":"a"}"#;
+pub(super) const CLAIMS: &str = r#"{"iss":"https://issuer.example","aud":"api","iat":1700000000,"exp":1700000600,"tenant":"a"}"#;
 
 /// One purpose of each signing format.
-pub(super) const PURPOSES: [&str; 3] = ["sign.bound:invoice", "sign.jws:at+jwt", "sign.dsse:application/x"];
+pub(super) const PURPOSES: [&str; 3] =
+    ["sign.bound:invoice", "sign.jws:at+jwt", "sign.dsse:application/x"];
 
 /// A key with everything that is signed with it.
 #[derive(Clone)]
@@ -33,7 +35,8 @@ pub(super) struct Case {
 impl Case {
     pub(super) fn new(purpose: &str, suite: Suite) -> Self {
         let key_version = KeyVersion { key: KeyId::from_bytes([0x11; 16]), version: 3 };
-        let (purpose, private, context) = (purpose.parse().unwrap(), Self::fresh(suite), Context::default());
+        let (purpose, private, context) =
+            (purpose.parse().unwrap(), Self::fresh(suite), Context::default());
         Self { purpose, private, key_version, context, now_ms: NOW_MS }
     }
 
@@ -74,13 +77,13 @@ impl Case {
     }
 
     /// A payload that the purpose's format takes.
-    pub(super) fn payload_of(&self, purpose: &str) -> &'static [u8] {
+    pub(super) fn payload_of(purpose: &str) -> &'static [u8] {
         if purpose.starts_with("sign.jws") { CLAIMS.as_bytes() } else { b"payload" }
     }
 
     /// Signs a payload that its format takes.
     pub(super) fn sign_any(&self) -> Result<Vec<u8>, FormatError> {
-        self.sign(self.payload_of(&self.purpose.to_string()))
+        self.sign(Self::payload_of(&self.purpose.to_string()))
     }
 
     pub(super) fn verifying(&self) -> Verifying<'_> {
@@ -101,8 +104,15 @@ impl Case {
     }
 
     /// Verifies output that does not carry its payload.
-    pub(super) fn verify_detached(&self, output: &[u8], message: &[u8]) -> Result<Verified, VerifyError> {
-        super::verify(output, &Verifying { payload: Some(Payload::Message(message)), ..self.verifying() })
+    pub(super) fn verify_detached(
+        &self,
+        output: &[u8],
+        message: &[u8],
+    ) -> Result<Verified, VerifyError> {
+        super::verify(
+            output,
+            &Verifying { payload: Some(Payload::Message(message)), ..self.verifying() },
+        )
     }
 
     /// `bytes` with each of its bits changed in turn.

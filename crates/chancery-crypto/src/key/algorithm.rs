@@ -2,7 +2,9 @@
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{self, EcdsaSigningAlgorithm, PqdsaSigningAlgorithm, RsaEncoding, VerificationAlgorithm};
+use aws_lc_rs::signature::{
+    self, EcdsaSigningAlgorithm, PqdsaSigningAlgorithm, RsaEncoding, VerificationAlgorithm,
+};
 use chancery_core::suite::Suite;
 
 /// The seed of Ed25519 (RFC 8032, 5.1.5) and of ML-DSA (FIPS 204, 3.6.1), and an AES-256 or HKDF key, in bytes.
@@ -29,8 +31,12 @@ impl Algorithm {
             Suite::EcdsaP384 => Self::Ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
             Suite::RsaPss3072 => Self::Rsa(KeySize::Rsa3072, &signature::RSA_PSS_SHA256),
             Suite::RsaPss4096 => Self::Rsa(KeySize::Rsa4096, &signature::RSA_PSS_SHA256),
-            Suite::RsaPkcs1Sha256With3072 => Self::Rsa(KeySize::Rsa3072, &signature::RSA_PKCS1_SHA256),
-            Suite::RsaPkcs1Sha256With4096 => Self::Rsa(KeySize::Rsa4096, &signature::RSA_PKCS1_SHA256),
+            Suite::RsaPkcs1Sha256With3072 => {
+                Self::Rsa(KeySize::Rsa3072, &signature::RSA_PKCS1_SHA256)
+            }
+            Suite::RsaPkcs1Sha256With4096 => {
+                Self::Rsa(KeySize::Rsa4096, &signature::RSA_PKCS1_SHA256)
+            }
             Suite::MlDsa44 => Self::MlDsa(&signature::ML_DSA_44_SIGNING),
             Suite::MlDsa65 => Self::MlDsa(&signature::ML_DSA_65_SIGNING),
             Suite::MlDsa87 => Self::MlDsa(&signature::ML_DSA_87_SIGNING),
@@ -61,7 +67,9 @@ pub(super) fn verification(suite: Suite) -> Option<&'static dyn VerificationAlgo
         Suite::EcdsaP256 => &signature::ECDSA_P256_SHA256_FIXED,
         Suite::EcdsaP384 => &signature::ECDSA_P384_SHA384_FIXED,
         Suite::RsaPss3072 | Suite::RsaPss4096 => &signature::RSA_PSS_2048_8192_SHA256,
-        Suite::RsaPkcs1Sha256With3072 | Suite::RsaPkcs1Sha256With4096 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        Suite::RsaPkcs1Sha256With3072 | Suite::RsaPkcs1Sha256With4096 => {
+            &signature::RSA_PKCS1_2048_8192_SHA256
+        }
         Suite::MlDsa44 => &signature::ML_DSA_44,
         Suite::MlDsa65 => &signature::ML_DSA_65,
         Suite::MlDsa87 => &signature::ML_DSA_87,

@@ -4,8 +4,8 @@ use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin, Pkcs8V1Der, Publi
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, PqdsaKeyPair,
-    PqdsaSigningAlgorithm, RsaEncoding,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair,
+    PqdsaKeyPair, PqdsaSigningAlgorithm, RsaEncoding,
 };
 use zeroize::Zeroizing;
 
@@ -47,7 +47,9 @@ impl Pair {
     /// Makes a fresh pair of the types whose stored form is not plain bytes.
     pub(super) fn generate(algorithm: Algorithm) -> Result<Self, PrimitiveError> {
         match algorithm {
-            Algorithm::Ecdsa(ecdsa) => EcdsaKeyPair::generate(ecdsa).map(Self::Ecdsa).map_err(|_| PrimitiveError),
+            Algorithm::Ecdsa(ecdsa) => {
+                EcdsaKeyPair::generate(ecdsa).map(Self::Ecdsa).map_err(|_| PrimitiveError)
+            }
             Algorithm::Rsa(size, padding) => {
                 let pair = rsa::KeyPair::generate(size).map_err(|_| PrimitiveError)?;
                 Ok(Self::Rsa(pair, padding))
@@ -114,7 +116,9 @@ impl Pair {
     /// Signs; none if the provider fails.
     pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Ecdsa(pair) => pair.sign(&SystemRandom::new(), message).ok().map(|s| s.as_ref().to_vec()),
+            Self::Ecdsa(pair) => {
+                pair.sign(&SystemRandom::new(), message).ok().map(|s| s.as_ref().to_vec())
+            }
             Self::Ed25519(pair, _) => pair.try_sign(message).ok().map(|s| s.as_ref().to_vec()),
             Self::MlDsa(pair, _) => {
                 let mut signature = vec![0; pair.algorithm().signature_len()];
@@ -131,7 +135,10 @@ impl Pair {
 }
 
 /// The provider finds the public point itself when an `ECPrivateKey` has none.
-fn ecdsa_from_scalar(algorithm: &'static EcdsaSigningAlgorithm, scalar: &[u8]) -> Option<EcdsaKeyPair> {
+fn ecdsa_from_scalar(
+    algorithm: &'static EcdsaSigningAlgorithm,
+    scalar: &[u8],
+) -> Option<EcdsaKeyPair> {
     let form = if *algorithm == ECDSA_P256_SHA256_FIXED_SIGNING { SEC1_P256 } else { SEC1_P384 };
     if scalar.len() != form.scalar_bytes {
         return None;
@@ -150,7 +157,10 @@ fn ed25519_from_pkcs8(file: &[u8]) -> Option<Pair> {
     Ed25519KeyPair::from_pkcs8(file).ok()?;
     let mut private_key = Reader(pkcs8::Pkcs8::parse(file)?.private_key);
     // RFC 8410, 7: "the private key is always an opaque byte sequence", an OCTET STRING in the other.
-    private_key.element(OCTET_STRING).filter(|seed| seed.len() == SECRET_BYTES).and_then(ed25519_from_seed)
+    private_key
+        .element(OCTET_STRING)
+        .filter(|seed| seed.len() == SECRET_BYTES)
+        .and_then(ed25519_from_seed)
 }
 
 fn ml_dsa_from_seed(algorithm: &'static PqdsaSigningAlgorithm, seed: &[u8]) -> Option<Pair> {

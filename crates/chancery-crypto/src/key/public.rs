@@ -112,7 +112,7 @@ impl PublicKey {
         self.parsed.as_ref()
     }
 
-    /// `SHA-256(`SubjectPublicKeyInfo`)`: names the key whatever its suite.
+    /// `SHA-256(SubjectPublicKeyInfo)`: names the key whatever its suite.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
         sha256(&[self.spki()])

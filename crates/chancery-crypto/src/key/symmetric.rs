@@ -32,7 +32,11 @@ pub struct MacKey {
 impl MacKey {
     /// Invariant: `secret` is as long as the algorithm's tag; the caller has checked it.
     pub(super) fn new(suite: Suite, algorithm: hmac::Algorithm, secret: &[u8]) -> Self {
-        Self { suite, key: hmac::Key::new(algorithm, secret), secret: Zeroizing::new(secret.into()) }
+        Self {
+            suite,
+            key: hmac::Key::new(algorithm, secret),
+            secret: Zeroizing::new(secret.into()),
+        }
     }
 
     /// The suite, one of the three of HMAC.
@@ -120,7 +124,8 @@ impl DeriveKey {
         }
         let bound = cbor::encode(&Derivation { purpose, context, length: number });
         let mut derived = Zeroizing::new(vec![0; length]);
-        Hkdf { ikm: &self.0[..], salt: &[], info: &[labels::HKDF_DERIVE, &bound] }.sha256(&mut derived)?;
+        Hkdf { ikm: &self.0[..], salt: &[], info: &[labels::HKDF_DERIVE, &bound] }
+            .sha256(&mut derived)?;
         Ok(derived)
     }
 }

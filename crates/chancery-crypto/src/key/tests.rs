@@ -23,8 +23,12 @@ const SIGNING: [(Suite, usize); 10] = [
 /// A key of `suite`; those of RSA from a file, since making one takes seconds.
 fn key(suite: Suite) -> PrivateKey {
     match suite {
-        Suite::RsaPss3072 | Suite::RsaPkcs1Sha256With3072 => PrivateKey::from_pkcs8(suite, RSA_3072).unwrap(),
-        Suite::RsaPss4096 | Suite::RsaPkcs1Sha256With4096 => PrivateKey::from_pkcs8(suite, RSA_4096).unwrap(),
+        Suite::RsaPss3072 | Suite::RsaPkcs1Sha256With3072 => {
+            PrivateKey::from_pkcs8(suite, RSA_3072).unwrap()
+        }
+        Suite::RsaPss4096 | Suite::RsaPkcs1Sha256With4096 => {
+            PrivateKey::from_pkcs8(suite, RSA_4096).unwrap()
+        }
         _ => PrivateKey::generate(suite).unwrap(),
     }
 }
@@ -34,7 +38,7 @@ fn every_signing_suite_signs_and_verifies() {
     for (suite, length) in SIGNING {
         let key = key(suite);
         let public = key.public().unwrap();
-        for message in [&b""[..], b"message", &[0xa5; 70_000]] {
+        for message in [&b""[..], b"message", &vec![0xa5; 70_000]] {
             let signature = key.sign_and_verify(message).unwrap();
             assert_eq!(signature.len(), length, "{suite}");
             assert_eq!(public.verify(message, &signature), Ok(()), "{suite}");
@@ -52,11 +56,23 @@ fn a_changed_bit_anywhere_makes_a_bad_signature() {
         for bit in (0..length * 8).step_by(if length > 100 { 997 } else { 13 }) {
             let mut changed = signature.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(public.verify(b"message", &changed), Err(BadSignature), "{suite}, bit {bit}");
+            assert_eq!(
+                public.verify(b"message", &changed),
+                Err(BadSignature),
+                "{suite}, bit {bit}"
+            );
         }
         assert_eq!(public.verify(b"massage", &signature), Err(BadSignature), "{suite}");
-        assert_eq!(public.verify(b"message", &signature[..length - 1]), Err(BadSignature), "{suite}");
-        assert_eq!(public.verify(b"message", &[&signature[..], &[0]].concat()), Err(BadSignature), "{suite}");
+        assert_eq!(
+            public.verify(b"message", &signature[..length - 1]),
+            Err(BadSignature),
+            "{suite}"
+        );
+        assert_eq!(
+            public.verify(b"message", &[&signature[..], &[0]].concat()),
+            Err(BadSignature),
+            "{suite}"
+        );
         assert_eq!(public.verify(b"message", &[]), Err(BadSignature), "{suite}");
     }
 }
@@ -65,14 +81,21 @@ fn a_changed_bit_anywhere_makes_a_bad_signature() {
 fn another_key_of_the_same_suite_does_not_verify() {
     for suite in [Suite::Ed25519, Suite::EcdsaP256, Suite::EcdsaP384, Suite::MlDsa44] {
         let signature = key(suite).sign(b"message").unwrap();
-        assert_eq!(key(suite).public().unwrap().verify(b"message", &signature), Err(BadSignature), "{suite}");
+        assert_eq!(
+            key(suite).public().unwrap().verify(b"message", &signature),
+            Err(BadSignature),
+            "{suite}"
+        );
     }
 }
 
 #[test]
 fn one_rsa_key_under_the_other_padding_does_not_verify() {
     let signature = key(Suite::RsaPkcs1Sha256With3072).sign(b"message").unwrap();
-    assert_eq!(key(Suite::RsaPss3072).public().unwrap().verify(b"message", &signature), Err(BadSignature));
+    assert_eq!(
+        key(Suite::RsaPss3072).public().unwrap().verify(b"message", &signature),
+        Err(BadSignature)
+    );
     let signature = key(Suite::RsaPss3072).sign(b"message").unwrap();
     let public = key(Suite::RsaPkcs1Sha256With3072);
     assert_eq!(public.public().unwrap().verify(b"message", &signature), Err(BadSignature));
@@ -93,11 +116,15 @@ fn the_stored_form_of_every_suite_gives_the_same_key() {
 #[test]
 fn a_stored_form_is_as_short_as_the_suite_allows() {
     let length = |suite| key(suite).expose_secret().unwrap().len();
-    for suite in [Suite::Ed25519, Suite::EcdsaP256, Suite::MlDsa44, Suite::MlDsa65, Suite::MlDsa87] {
+    for suite in [Suite::Ed25519, Suite::EcdsaP256, Suite::MlDsa44, Suite::MlDsa65, Suite::MlDsa87]
+    {
         assert_eq!(length(suite), 32, "{suite}");
     }
     assert_eq!([length(Suite::EcdsaP384), length(Suite::HmacSha384)], [48, 48]);
-    assert_eq!([length(Suite::HmacSha256), length(Suite::HmacSha512), length(Suite::Aes256Gcm)], [32, 64, 32]);
+    assert_eq!(
+        [length(Suite::HmacSha256), length(Suite::HmacSha512), length(Suite::Aes256Gcm)],
+        [32, 64, 32]
+    );
 }
 
 #[test]
@@ -105,7 +132,11 @@ fn a_stored_form_of_another_length_is_refused() {
     for row in SUITES {
         let secret = key(row.suite).expose_secret().unwrap();
         assert!(PrivateKey::from_secret(row.suite, &secret[1..]).is_err(), "{}", row.suite);
-        assert!(PrivateKey::from_secret(row.suite, &[&secret[..], &[0]].concat()).is_err(), "{}", row.suite);
+        assert!(
+            PrivateKey::from_secret(row.suite, &[&secret[..], &[0]].concat()).is_err(),
+            "{}",
+            row.suite
+        );
         assert!(PrivateKey::from_secret(row.suite, &[]).is_err(), "{}", row.suite);
     }
 }
@@ -130,7 +161,8 @@ fn a_key_does_what_its_suite_does_and_nothing_else() {
         let signs = SIGNING.iter().any(|(signing, _)| *signing == suite);
         assert_eq!(key.public().is_some(), signs, "{suite}");
         assert_eq!(key.sign(b"m") == Err(SignError::NotASigningKey { suite }), !signs, "{suite}");
-        let others = [key.mac_key().is_some(), key.derive_key().is_some(), key.envelope_key().is_some()];
+        let others =
+            [key.mac_key().is_some(), key.derive_key().is_some(), key.envelope_key().is_some()];
         assert_eq!(others.iter().filter(|is| **is).count(), usize::from(!signs), "{suite}");
     }
 }
@@ -138,7 +170,8 @@ fn a_key_does_what_its_suite_does_and_nothing_else() {
 #[test]
 fn debug_output_holds_no_key_bytes() {
     for row in SUITES {
-        let key = PrivateKey::from_secret(row.suite, &key(row.suite).expose_secret().unwrap()).unwrap();
+        let key =
+            PrivateKey::from_secret(row.suite, &key(row.suite).expose_secret().unwrap()).unwrap();
         assert_eq!(format!("{key:?}"), format!("PrivateKey({}, redacted)", row.suite));
         let inner = format!("{:?}{:?}{:?}", key.mac_key(), key.derive_key(), key.envelope_key());
         assert!(inner.len() < 60, "{inner}");
@@ -155,7 +188,7 @@ fn keys_are_shared_between_threads() {
 #[test]
 fn files_of_openssl_are_imported_and_keep_their_public_half() {
     let files: [(Suite, &[u8], &[u8]); 5] = [
-        (Suite::Ed25519, ED25519, include_bytes!("../../vectors/export/ed25519.spki.der")),
+        (Suite::Ed25519, ED25519, include_bytes!("../../vectors/pkcs8/ed25519.spki.der")),
         (
             Suite::EcdsaP256,
             include_bytes!("../../vectors/pkcs8/ecdsa-p256.der"),
@@ -167,7 +200,11 @@ fn files_of_openssl_are_imported_and_keep_their_public_half() {
             include_bytes!("../../vectors/export/ecdsa-p384.spki.der"),
         ),
         (Suite::RsaPss3072, RSA_3072, include_bytes!("../../vectors/export/rsa-3072.spki.der")),
-        (Suite::RsaPkcs1Sha256With4096, RSA_4096, include_bytes!("../../vectors/export/rsa-4096.spki.der")),
+        (
+            Suite::RsaPkcs1Sha256With4096,
+            RSA_4096,
+            include_bytes!("../../vectors/export/rsa-4096.spki.der"),
+        ),
     ];
     for (suite, file, spki) in files {
         let key = PrivateKey::from_pkcs8(suite, file).unwrap();
@@ -242,7 +279,10 @@ fn what_is_not_one_pkcs8_structure_is_refused() {
     let refused = |file: &[u8]| PrivateKey::from_pkcs8(Suite::Ed25519, file).unwrap_err();
     assert_eq!(refused(b""), ImportError::NotPkcs8);
     assert_eq!(refused(b"-----BEGIN PRIVATE KEY-----"), ImportError::NotPkcs8);
-    assert_eq!(refused(include_bytes!("../../vectors/pkcs8/ecdsa-p256-sec1.der")), ImportError::NotPkcs8);
+    assert_eq!(
+        refused(include_bytes!("../../vectors/pkcs8/ecdsa-p256-sec1.der")),
+        ImportError::NotPkcs8
+    );
     assert_eq!(refused(&[ED25519, &[0]].concat()), ImportError::NotPkcs8);
     assert_eq!(refused(&vec![0x30; PKCS8_BYTES_MAX]), ImportError::NotPkcs8);
     let found = PKCS8_BYTES_MAX + 1;
@@ -336,5 +376,8 @@ fn a_derived_key_depends_on_purpose_context_and_length() {
         key.derive_key().unwrap().derive(&purpose, &Context::default(), length).unwrap_err()
     };
     assert_eq!(refused(0), DeriveError::Length { found: 0 });
-    assert_eq!(refused(DERIVED_BYTES_MAX + 1), DeriveError::Length { found: DERIVED_BYTES_MAX + 1 });
+    assert_eq!(
+        refused(DERIVED_BYTES_MAX + 1),
+        DeriveError::Length { found: DERIVED_BYTES_MAX + 1 }
+    );
 }

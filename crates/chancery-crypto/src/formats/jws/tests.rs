@@ -12,8 +12,7 @@ fn case() -> Case {
 }
 
 /// The claims of [`CLAIMS`], as they are signed.
-const SIGNED: &str =
-    r#"{"aud":"api","exp":1700000600,"iat":1700000000,"iss":"https://issuer.example","tenant":"a"}"#;
+const SIGNED: &str = r#"{"aud":"api","exp":1700000600,"iat":1700000000,"iss":"https://issuer.example","tenant":"a"}"#;
 
 fn refused(claims: &str) -> ClaimsError {
     match case().sign(claims.as_bytes()).unwrap_err() {
@@ -32,7 +31,8 @@ fn with(from: &str, to: &str) -> String {
 fn a_token_has_the_documented_form() {
     let case = case();
     let token = String::from_utf8(case.sign(CLAIMS.as_bytes()).unwrap()).unwrap();
-    let parts: Vec<_> = token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
+    let parts: Vec<_> =
+        token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
     assert_eq!(parts.len(), 3);
     let header = r#"{"alg":"EdDSA","kid":"11111111-1111-1111-1111-111111111111.3","typ":"at+jwt"}"#;
     assert_eq!(String::from_utf8_lossy(&parts[0]), header);
@@ -46,13 +46,19 @@ fn what_was_signed_verifies_and_gives_back_its_claims() {
     for suite in [Suite::Ed25519, Suite::EcdsaP256, Suite::EcdsaP384, Suite::MlDsa44] {
         let case = Case::new("sign.jws:at+jwt", suite);
         let token = case.sign(CLAIMS.as_bytes()).unwrap();
-        assert_eq!(case.verify_attached(&token), Ok(Verified::Jws { claims: SIGNED.into() }), "{suite}");
+        assert_eq!(
+            case.verify_attached(&token),
+            Ok(Verified::Jws { claims: SIGNED.into() }),
+            "{suite}"
+        );
     }
 }
 
 #[test]
 fn the_algorithm_in_the_header_is_that_of_the_key() {
-    for (suite, alg) in [(Suite::EcdsaP256, "ES256"), (Suite::EcdsaP384, "ES384"), (Suite::MlDsa65, "ML-DSA-65")] {
+    for (suite, alg) in
+        [(Suite::EcdsaP256, "ES256"), (Suite::EcdsaP384, "ES384"), (Suite::MlDsa65, "ML-DSA-65")]
+    {
         let header = encode_header(suite, case().key_version, &case().purpose);
         let header = URL_SAFE_NO_PAD.decode(header).unwrap();
         assert!(String::from_utf8(header).unwrap().contains(&format!(r#""alg":"{alg}""#)));
@@ -107,8 +113,14 @@ fn claims_are_json_with_one_meaning() {
     assert_eq!(refused("not json"), ClaimsError::Json(JsonError::Malformed));
     assert_eq!(refused("[]"), ClaimsError::NotAnObject);
     assert_eq!(refused(&with("{", r#"{"iss":"x","#)), ClaimsError::Json(JsonError::RepeatedName));
-    assert_eq!(refused(&with(r#""a""#, r#"{"b":1,"b":2}"#)), ClaimsError::Json(JsonError::RepeatedName));
-    assert_eq!(refused(&with(r#""a""#, &"[".repeat(JSON_DEPTH_MAX))), ClaimsError::Json(JsonError::TooDeep));
+    assert_eq!(
+        refused(&with(r#""a""#, r#"{"b":1,"b":2}"#)),
+        ClaimsError::Json(JsonError::RepeatedName)
+    );
+    assert_eq!(
+        refused(&with(r#""a""#, &"[".repeat(JSON_DEPTH_MAX))),
+        ClaimsError::Json(JsonError::TooDeep)
+    );
     assert_eq!(refused(&with(r#""a""#, "0.5")), ClaimsError::Fraction);
     assert_eq!(refused(&with(r#""a""#, "[1e3]")), ClaimsError::Fraction);
     assert_eq!(refused(&with(r#""a""#, r#"{"b":18446744073709551616}"#)), ClaimsError::Fraction);
@@ -119,7 +131,10 @@ fn a_pair_with_an_equal_claim_is_bound() {
     let mut case = case();
     case.context = Case::context(&["tenant=a"]);
     let signing = Signing { payload: Payload::Message(CLAIMS.as_bytes()), ..case.signing() };
-    assert_eq!(super::super::to_be_signed(&signing).unwrap().context_binding(), ContextBinding::Bound);
+    assert_eq!(
+        super::super::to_be_signed(&signing).unwrap().context_binding(),
+        ContextBinding::Bound
+    );
     let token = case.sign(CLAIMS.as_bytes()).unwrap();
     assert!(case.verify_attached(&token).is_ok());
     case.context = Case::context(&["tenant=b"]);
@@ -135,7 +150,10 @@ fn a_pair_without_a_claim_is_refused_or_audited() {
     assert_eq!(case.sign(CLAIMS.as_bytes()).unwrap_err(), FormatError::ContextUnbound);
     let case = case.with_purpose("sign.jws:at+jwt;context=audited");
     let signing = Signing { payload: Payload::Message(CLAIMS.as_bytes()), ..case.signing() };
-    assert_eq!(super::super::to_be_signed(&signing).unwrap().context_binding(), ContextBinding::Audited);
+    assert_eq!(
+        super::super::to_be_signed(&signing).unwrap().context_binding(),
+        ContextBinding::Audited
+    );
 }
 
 #[test]
@@ -144,7 +162,11 @@ fn a_claim_that_differs_from_its_pair_is_refused_even_when_audited() {
         for context in ["tenant=b", "iat=1700000000"] {
             let mut case = case().with_purpose(purpose);
             case.context = Case::context(&[context]);
-            assert_eq!(case.sign(CLAIMS.as_bytes()).unwrap_err(), FormatError::ContextMismatch, "{context}");
+            assert_eq!(
+                case.sign(CLAIMS.as_bytes()).unwrap_err(),
+                FormatError::ContextMismatch,
+                "{context}"
+            );
         }
     }
 }
@@ -220,7 +242,10 @@ fn a_token_out_of_force_is_refused() {
     assert!(at(&mut case, 1_700_000_599).is_ok());
     assert_eq!(at(&mut case, 1_700_000_600), Err(VerifyError::Claims(ClaimsError::Expired)));
     assert!(at(&mut case, 1_700_000_000 - 60).is_ok());
-    assert_eq!(at(&mut case, 1_700_000_000 - 61), Err(VerifyError::Claims(ClaimsError::InTheFuture)));
+    assert_eq!(
+        at(&mut case, 1_700_000_000 - 61),
+        Err(VerifyError::Claims(ClaimsError::InTheFuture))
+    );
 }
 
 #[test]
@@ -239,7 +264,10 @@ fn what_is_no_token_is_refused() {
         "a".repeat(TOKEN_BYTES_MAX + 1),
     ] {
         assert!(case.verify_attached(other.as_bytes()).is_err(), "{other}");
-        assert!(key_version(other.as_bytes()).is_err() || other.starts_with(&token[..20]), "{other}");
+        assert!(
+            key_version(other.as_bytes()).is_err() || other.starts_with(&token[..20]),
+            "{other}"
+        );
     }
     assert_eq!(case.verify_attached(b"\xff.\xff.\xff"), Err(VerifyError::Malformed));
 }

@@ -1,0 +1,159 @@
+//! Checks a log from its files alone: no key, no service, up or down.
+//!
+//! Everything [`walk`](crate::recovery::walk) checks (layout and checksum of every byte, the chain of
+//! frames, the tree), and besides: the signature of every head but the last, which no later frame stores
+//! yet; that commands come in the order of the outbox; that kept torn ends are what their names say; that
+//! the spare holds nothing.
+
+use std::io;
+use std::path::Path;
+
+use chancery_crypto::key::PublicKey;
+use chancery_crypto::primitive::sha256;
+use chancery_log::Hash;
+
+use crate::disk::{DirectoryDisk, Disk};
+use crate::frame::{Frame, Head};
+use crate::origin::{Origin, hex};
+use crate::recovery::{Torn, WalkError, read_origin, walk};
+use crate::wal::{Address, SPARE_FILE};
+
+/// The directory of the log in the data directory.
+pub const AUDIT_DIRECTORY: &str = "audit";
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Whose log it is.
+    pub origin: Origin,
+    /// How many frames there are.
+    pub frames: u64,
+    /// How many records there are.
+    pub size: u64,
+    /// The root of the tree over them.
+    pub root: Hash,
+    /// How often the log was continued after a torn end.
+    pub incarnation: u32,
+    /// How many signatures of heads were checked.
+    pub signatures: u64,
+    /// The torn end, if there is one.
+    pub torn: Option<Torn>,
+    /// How many torn ends are kept from before.
+    pub kept: usize,
+}
+
+/// The log does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The directory cannot be opened.
+    #[error("the log's directory `{path}` cannot be opened")]
+    Unopened {
+        /// The directory.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The files contradict the log.
+    #[error("the log does not hold")]
+    Walk(#[from] WalkError),
+}
+
+/// Verifies the log of a data directory.
+///
+/// # Errors
+///
+/// [`VerifyError`], which names file and offset of the first thing that does not hold.
+pub fn verify(data: &Path) -> Result<Report, VerifyError> {
+    let path = data.join(AUDIT_DIRECTORY);
+    let unopened = |source| VerifyError::Unopened { path: path.display().to_string(), source };
+    let disk = DirectoryDisk::open(&path).map_err(unopened)?;
+    Ok(verify_disk(&disk)?)
+}
+
+/// Verifies the log on a disk.
+///
+/// # Errors
+///
+/// [`WalkError`], which names file and offset of the first thing that does not hold.
+pub fn verify_disk(disk: &dyn Disk) -> Result<Report, WalkError> {
+    let origin = read_origin(disk)?;
+    let key = origin.verifier().map_err(|_| WalkError::Corrupt {
+        file: crate::origin::ORIGIN_FILE.into(),
+        offset: 0,
+        what: "the receipt key is no key",
+    })?;
+    let mut checks =
+        Checks { key, log_id: origin.log_id, previous: None, command: 0, signatures: 0 };
+    let walked = walk(disk, &origin, &mut |frame, address| checks.frame(frame, address))?;
+    check_kept(disk, &walked.kept)?;
+    check_spare(disk)?;
+    Ok(Report {
+        origin,
+        frames: walked.frames,
+        size: walked.tail.frontier.size(),
+        root: walked.tail.frontier.root(),
+        incarnation: walked.last_incarnation,
+        signatures: checks.signatures,
+        torn: walked.torn,
+        kept: walked.kept.len(),
+    })
+}
+
+struct Checks {
+    key: PublicKey,
+    log_id: [u8; 32],
+    previous: Option<Head>,
+    command: u64,
+    signatures: u64,
+}
+
+impl Checks {
+    fn frame(&mut self, frame: &Frame, _: Address) -> Result<(), &'static str> {
+        match self.previous.replace(frame.head(self.log_id)) {
+            None if frame.previous_signature == [0; 64] => {}
+            None => return Err("the first frame stores a signature of nothing"),
+            Some(head) => {
+                let signed = self.key.verify(&head.to_signed_bytes(), &frame.previous_signature);
+                signed.map_err(|_| "the signature of the frame before does not hold")?;
+                self.signatures += 1;
+            }
+        }
+        for item in frame.items.iter().filter(|item| item.command != 0) {
+            if item.command <= self.command {
+                return Err("a command stands out of order, or twice");
+            }
+            self.command = item.command;
+        }
+        Ok(())
+    }
+}
+
+fn check_kept(disk: &dyn Disk, names: &[String]) -> Result<(), WalkError> {
+    for name in names {
+        let bytes = disk
+            .read_whole(name)
+            .map_err(|source| WalkError::Unreadable { file: name.clone(), source })?;
+        if !name.ends_with(&format!("-{}.bin", hex(&sha256(&[&bytes])))) {
+            let what = "the kept torn end is not what its name says";
+            return Err(WalkError::Corrupt { file: name.clone(), offset: 0, what });
+        }
+    }
+    Ok(())
+}
+
+fn check_spare(disk: &dyn Disk) -> Result<(), WalkError> {
+    let bytes = match disk.read_whole(SPARE_FILE) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(WalkError::Unreadable { file: SPARE_FILE.into(), source }),
+    };
+    match bytes.iter().position(|byte| *byte != 0) {
+        None => Ok(()),
+        Some(offset) => {
+            let offset = u64::try_from(offset).unwrap_or(u64::MAX);
+            let what = "preallocated space is not zero; if a start was cut short here, the next one mends it";
+            Err(WalkError::Corrupt { file: SPARE_FILE.into(), offset, what })
+        }
+    }
+}

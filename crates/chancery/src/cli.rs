@@ -1,0 +1,111 @@
+//! The command line: what there is, and where it is carried out.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::children;
+use crate::commands::{audit, cipher, data_key, derive, handle, key, mac, operation, serve, sign, status};
+use crate::exit::Failure;
+use crate::render::Format;
+
+const AFTER_HELP: &str = "\
+Begin with two terminals:
+
+  chancery serve
+  chancery key create invoices --purpose sign.bound:invoice --algorithm ed25519
+  chancery handle issue invoices --ttl 15m --out invoices.handle
+  chancery sign --handle invoices.handle invoice.pdf --out invoice.sig
+  chancery verify --handle invoices.handle invoice.pdf --signature invoice.sig
+
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 outcome unknown (the operation id is printed;
+the same command with --operation-id resolves it), 4 verification failed.";
+
+/// A key-management and signing service: keys never leave it, callers hold handles.
+#[derive(Debug, Parser)]
+#[command(name = "chancery", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+pub(crate) struct Shared {
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// The admin file: where the service is, and who asks. Without it, ./chancery-data/admin.toml.
+    #[arg(long, global = true, env = "CHANCERY_CONTEXT", value_name = "FILE")]
+    pub(crate) context_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Status(status::StatusArgs),
+    Key(key::KeyArgs),
+    Handle(handle::HandleArgs),
+    Sign(sign::SignArgs),
+    Verify(sign::VerifyArgs),
+    Encrypt(cipher::EncryptArgs),
+    Decrypt(cipher::DecryptArgs),
+    Rewrap(cipher::RewrapArgs),
+    Mac(mac::MacArgs),
+    VerifyMac(mac::VerifyMacArgs),
+    Derive(derive::DeriveArgs),
+    GenerateDataKey(data_key::GenerateArgs),
+    Unwrap(data_key::UnwrapArgs),
+    Random(derive::RandomArgs),
+    Operation(operation::OperationArgs),
+    Audit(audit::AuditArgs),
+    #[command(hide = true)]
+    Signer(children::SignerArgs),
+    #[command(hide = true)]
+    Front(children::FrontArgs),
+}
+
+impl Cli {
+    /// Carries the command out.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] says with which code to exit.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let shared = &self.shared;
+        match self.command {
+            Command::Serve(args) => Ok(serve::run(&args)?),
+            Command::Status(args) => status::run(shared, &args),
+            Command::Key(args) => key::run(shared, args),
+            Command::Handle(args) => handle::run(shared, args),
+            Command::Sign(args) => sign::sign(shared, &args),
+            Command::Verify(args) => sign::verify(shared, &args),
+            Command::Encrypt(args) => cipher::encrypt(shared, &args),
+            Command::Decrypt(args) => cipher::decrypt(shared, &args),
+            Command::Rewrap(args) => cipher::rewrap(shared, &args),
+            Command::Mac(args) => mac::mac(shared, &args),
+            Command::VerifyMac(args) => mac::verify(shared, &args),
+            Command::Derive(args) => derive::derive(shared, &args),
+            Command::GenerateDataKey(args) => data_key::generate(shared, &args),
+            Command::Unwrap(args) => data_key::unwrap(shared, &args),
+            Command::Random(args) => derive::random(shared, &args),
+            Command::Operation(args) => operation::run(shared, args),
+            Command::Audit(args) => audit::run(shared, args),
+            Command::Signer(args) => children::signer(args),
+            Command::Front(args) => children::front(args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

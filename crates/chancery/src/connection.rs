@@ -1,0 +1,29 @@
+//! Which service is asked, and as whom.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use chancery_client::{Client, Profile};
+
+use crate::cli::Shared;
+
+/// Where the admin file of a service started here is.
+const DEFAULT: &str = "chancery-data/admin.toml";
+
+/// A client for the service that `--context-file`, `$CHANCERY_CONTEXT` or the data directory here names.
+pub(crate) fn client(shared: &Shared) -> Result<Client> {
+    let path = context_file(shared)?;
+    let profile = Profile::load(&path)?;
+    Client::new(&profile).with_context(|| format!("cannot use `{}`", path.display()))
+}
+
+fn context_file(shared: &Shared) -> Result<PathBuf> {
+    match &shared.context_file {
+        Some(path) => Ok(path.clone()),
+        None if Path::new(DEFAULT).exists() => Ok(DEFAULT.into()),
+        None => bail!(
+            "no service is named: give `--context-file FILE`, set CHANCERY_CONTEXT, or run where \
+             `{DEFAULT}` is; `chancery serve` makes that file at its first start"
+        ),
+    }
+}

@@ -1,0 +1,158 @@
+//! How a command ends when it is not done: one printed chain, one exit code.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | refused by the service, or failed here |
+//! | 2 | the command line is wrong (given by its parser) |
+//! | 3 | no answer came: the operation id is printed |
+//! | 4 | a signature, MAC, ciphertext or the audit does not verify |
+//! | 74, 78 | of the child processes alone, see the supervisor |
+
+use std::process::ExitCode;
+
+use chancery_client::{NotCommitted, Outcome, Refusal};
+use chancery_core::id::OperationId;
+use serde_json::json;
+
+use crate::render::Format;
+
+/// Why a command was not done.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A child process cannot go on; the supervisor decides by the code.
+    Child {
+        /// The exit code.
+        code: u8,
+        /// Why.
+        error: anyhow::Error,
+    },
+    /// Something failed on this side.
+    Failed(anyhow::Error),
+    /// Something was looked at and does not hold.
+    NotVerified(String),
+    /// The service refused.
+    Refused(Refusal),
+    /// No answer came.
+    Unknown(OperationId),
+}
+
+impl Failure {
+    /// The exit code.
+    pub(crate) fn code(&self) -> ExitCode {
+        ExitCode::from(self.number())
+    }
+
+    fn number(&self) -> u8 {
+        match self {
+            Self::Child { code, .. } => *code,
+            Self::Failed(_) | Self::Refused(_) => 1,
+            Self::Unknown(_) => 3,
+            Self::NotVerified(_) => 4,
+        }
+    }
+
+    /// Says on standard error what happened and what to do.
+    pub(crate) fn report(&self, format: Format) {
+        match format {
+            Format::Json => eprintln!("{}", self.to_json()),
+            Format::Table => eprintln!("chancery: {}", self.to_text()),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            // The alternate form prints the whole chain of causes.
+            Self::Child { error, .. } | Self::Failed(error) => format!("{error:#}"),
+            Self::NotVerified(what) => what.clone(),
+            Self::Refused(refusal) => format!("refused: {refusal}"),
+            Self::Unknown(operation) => format!(
+                "outcome unknown: no answer came\n\
+                 operation id: {operation}\n\
+                 Run the same command again with `--operation-id {operation}`: it is done once, whatever \
+                 happened. `chancery operation show {operation}` tells without doing it."
+            ),
+        }
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Child { error, .. } | Self::Failed(error) => {
+                json!({ "outcome": "failed", "detail": format!("{error:#}") })
+            }
+            Self::NotVerified(what) => json!({ "outcome": "not-verified", "detail": what }),
+            Self::Refused(refusal) => {
+                json!({ "outcome": "refused", "code": refusal.code.text(), "detail": refusal.detail })
+            }
+            Self::Unknown(operation) => {
+                json!({ "outcome": "unknown", "operation_id": operation.to_string() })
+            }
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What was committed, or how the command ends.
+pub(crate) fn settle<T>(outcome: Outcome<T>) -> Result<T, Failure> {
+    outcome.committed().map_err(|not_committed| match not_committed {
+        NotCommitted::Refused(refusal) => Failure::Refused(refusal),
+        NotCommitted::Unknown(operation) => Failure::Unknown(operation),
+    })
+}
+
+/// As [`settle`], for what verifies: a refused verification is a result of its own.
+pub(crate) fn settle_verification<T>(outcome: Outcome<T>, what: &str) -> Result<T, Failure> {
+    settle(outcome).map_err(|failure| match failure {
+        Failure::Refused(refusal) if refusal.is_failed_verification() => {
+            Failure::NotVerified(format!("verification failed: the {what} does not hold"))
+        }
+        other => other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chancery_core::reason::Reason;
+
+    fn refused(reason: Reason) -> Outcome<()> {
+        Outcome::Refused(Refusal::new(reason, "no"))
+    }
+
+    #[test]
+    fn every_outcome_has_its_code() {
+        let operation = OperationId::from_bytes([7; 16]);
+        let code = |outcome| settle(outcome).map_err(|failure| failure.number());
+        assert_eq!(code(Outcome::Committed(())), Ok(()));
+        assert_eq!(code(refused(Reason::NotAuthorized)), Err(1));
+        assert_eq!(code(Outcome::Unknown(operation)), Err(3));
+        assert_eq!(Failure::from(anyhow::anyhow!("x")).number(), 1);
+    }
+
+    #[test]
+    fn a_verification_that_failed_is_told_apart_from_one_that_was_refused() {
+        let code = |reason| settle_verification(refused(reason), "signature").map_err(|f| f.number());
+        assert_eq!(code(Reason::VerificationFailed), Err(4));
+        assert_eq!(code(Reason::NotAuthorized), Err(1));
+    }
+
+    #[test]
+    fn an_unknown_outcome_prints_its_operation_id_in_both_formats() {
+        let operation = OperationId::from_bytes([7; 16]);
+        let failure = Failure::Unknown(operation);
+        assert!(failure.to_text().contains(&format!("--operation-id {operation}")));
+        assert_eq!(failure.to_json()["operation_id"], operation.to_string());
+    }
+
+    #[test]
+    fn a_failure_is_printed_with_all_of_its_causes() {
+        use anyhow::Context as _;
+        let error = Err::<(), _>(std::io::Error::other("disk")).context("cannot read `x`").unwrap_err();
+        assert_eq!(Failure::from(error).to_text(), "cannot read `x`: disk");
+    }
+}

@@ -1,0 +1,106 @@
+//! How values on the command line are spelt.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use chancery_core::context::{Context, Pair};
+use chancery_core::handle::{Operation, Operations};
+
+/// Units of a duration, in seconds.
+const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
+
+/// Parses a whole number with a unit: `90s`, `15m`, `24h`, `1d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let error = || format!("`{text}` is not a duration such as 90s, 15m, 24h or 1d");
+    let unit = text.chars().last().ok_or_else(error)?;
+    let &(_, seconds) = UNITS.iter().find(|row| row.0 == unit).ok_or_else(error)?;
+    let number = text.strip_suffix(unit).filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()));
+    let number: u64 = number.and_then(|digits| digits.parse().ok()).ok_or_else(error)?;
+    let total = number.checked_mul(seconds).filter(|total| *total > 0).ok_or_else(error)?;
+    Ok(Duration::from_secs(total))
+}
+
+/// A duration in milliseconds.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Parses `sign,verify`.
+pub(crate) fn operations(text: &str) -> Result<Operations, String> {
+    let one = |name: &str| {
+        let names = || Operation::ALL.map(Operation::name).join(", ");
+        Operation::from_name(name).ok_or_else(|| format!("`{name}` is no operation; there are {}", names()))
+    };
+    let operations = text.split(',').map(one).collect::<Result<Vec<_>, _>>()?;
+    Ok(Operations::of(&operations))
+}
+
+/// Parses one `name=value` of a context.
+pub(crate) fn pair(text: &str) -> Result<Pair, String> {
+    if !text.contains('=') {
+        return Err(format!("`{text}` is not of the form name=value"));
+    }
+    Pair::parse(text).map_err(|error| error.to_string())
+}
+
+/// The context of some pairs.
+pub(crate) fn context(pairs: &[Pair]) -> Result<Context> {
+    Context::new(pairs.to_vec()).context("`--context` names a pair twice, or there are too many")
+}
+
+/// Parses a time: RFC 3339 in UTC to the second (`2026-11-24T06:00:00Z`), a day, or a duration ago (`2h`).
+pub(crate) fn since(text: &str, now_ms: u64) -> Result<u64> {
+    if let Ok(ago) = duration(text) {
+        return Ok(now_ms.saturating_sub(milliseconds(ago)));
+    }
+    let error = || anyhow!("`{text}` is not a time such as 2026-11-24T06:00:00Z, 2026-11-24 or 2h");
+    crate::moment::parse(text).ok_or_else(error)
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("24h", 86_400), ("1d", 86_400)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "m", "15", "0m", "-1m", "+1m", "1.5h", "15 m", "15min", "99999999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn operations_are_named_as_in_the_api() {
+        let both = Operations::of(&[Operation::Sign, Operation::VerifyMac]);
+        assert_eq!(operations("sign,verify-mac"), Ok(both));
+        assert!(operations("sign,").unwrap_err().contains("generate-data-key"));
+        assert!(operations("Sign").is_err());
+    }
+
+    #[test]
+    fn a_pair_needs_its_equals_sign() {
+        assert_eq!(pair("a=b=c").unwrap().value(), "b=c");
+        assert!(pair("a").unwrap_err().contains("name=value"));
+        assert!(pair("A=b").is_err());
+    }
+
+    #[test]
+    fn a_time_is_a_moment_a_day_or_a_while_ago() {
+        assert_eq!(since("1970-01-02T00:00:01Z", 0).unwrap(), 86_401_000);
+        assert_eq!(since("1970-01-02", 0).unwrap(), 86_400_000);
+        assert_eq!(since("2s", 5_000).unwrap(), 3_000);
+        assert!(since("yesterday", 0).is_err());
+    }
+}
