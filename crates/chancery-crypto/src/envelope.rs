@@ -403,7 +403,7 @@ mod tests {
             other.decrypt(&envelope)
         };
         let key = |case: &mut Case| {
-            case.key = PrivateKey::from_secret(Suite::Aes256Gcm, &[8; 32]).unwrap()
+            case.key = PrivateKey::from_secret(Suite::Aes256Gcm, &[8; 32]).unwrap();
         };
         assert_eq!(other(key), CLOSED);
         assert_eq!(other(|case| case.purpose = "encrypt.aead:other".parse().unwrap()), CLOSED);

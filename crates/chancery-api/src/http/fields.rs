@@ -234,10 +234,6 @@ macro_rules! spelt {
             use serde::de::Error as _;
             use serde::{Deserialize, Deserializer, Serializer};
 
-            #[expect(
-                clippy::trivially_copy_pass_by_ref,
-                reason = "serde calls it with a reference to the field"
-            )]
             pub(crate) fn serialize<S: Serializer>(
                 value: &$type,
                 serializer: S,

@@ -117,9 +117,8 @@ fn responses(route: &Route) -> Value {
     let (media, schema) = match route.target {
         Target::Batch(_) => (MEDIA_JSON, reference("BatchAnswer")),
         Target::Command(_) => (MEDIA_JSON, reference("CommandAnswer")),
-        Target::Health | Target::Ready => (MEDIA_JSON, json!({"type": "object"})),
+        Target::Health | Target::OpenApi | Target::Ready => (MEDIA_JSON, json!({"type": "object"})),
         Target::Metrics => ("text/plain; version=0.0.4", json!({"type": "string"})),
-        Target::OpenApi => (MEDIA_JSON, json!({"type": "object"})),
         Target::Use(_) => (MEDIA_JSON, reference("UseAnswer")),
     };
     json!({

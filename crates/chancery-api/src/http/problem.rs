@@ -185,6 +185,12 @@ impl From<HttpError> for Problem {
     }
 }
 
+impl From<HttpError> for Box<Problem> {
+    fn from(error: HttpError) -> Self {
+        Self::new(error.into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

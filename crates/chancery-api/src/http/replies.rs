@@ -148,7 +148,7 @@ pub struct VersionObject {
     /// Where its material came from.
     #[serde(with = "provenance")]
     pub provenance: Provenance,
-    /// The public half as SubjectPublicKeyInfo in DER; absent where there is none.
+    /// The public half as `SubjectPublicKeyInfo` in DER; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<Base64>,
     /// When its material is destroyed, in milliseconds for which the service has run.
@@ -258,11 +258,11 @@ impl CommandAnswer {
     /// # Errors
     ///
     /// The [`Problem`] of a reply that refuses.
-    pub fn of(reply: CommandReply) -> Result<Self, Problem> {
+    pub fn of(reply: CommandReply) -> Result<Self, Box<Problem>> {
         let (log_index, answer) = match reply {
             CommandReply::Committed { answer, index } => (index, AnswerObject::from(answer)),
             CommandReply::Refused { reason, detail } => {
-                return Err(Problem::refused(Code::Reason(reason)).because(detail));
+                return Err(Problem::refused(Code::Reason(reason)).because(detail).into());
             }
             CommandReply::Status(status) => (None, AnswerObject::Status(status.into())),
             CommandReply::Operation(view) => (None, AnswerObject::Operation(view.into())),

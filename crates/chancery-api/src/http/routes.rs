@@ -222,6 +222,13 @@ pub fn find(line: RequestLine<'_>) -> Result<Found<'_>, HttpError> {
     Err(error)
 }
 
+/// The methods that a path is served with, for `Allow` (RFC 9110, 10.2.1).
+#[must_use]
+pub fn methods_of(path: &str) -> Vec<&'static str> {
+    let rows = ROUTES.iter().filter(|route| route.matches(path).is_some());
+    rows.map(|route| route.method).collect()
+}
+
 /// Refuses every spelling that no path of ours has.
 fn check_spelling(path: &str) -> Result<(), HttpError> {
     let is_ours =

@@ -69,6 +69,9 @@ pub struct BadSignature;
 /// `A` that is not canonical is refused. Public keys of small order are not refused: a key enters through its
 /// registration, and is not chosen by whoever makes a signature. Verifiers with the cofactor accept some
 /// signatures that this one refuses, under keys with a component of small order, which no honest signer has.
+///
+/// An ECDSA signature `(r, s)` has a twin `(r, n − s)` that verifies too (FIPS 186-5 allows both): a signature
+/// names a message, and its bytes name nothing.
 #[derive(Clone)]
 pub struct PublicKey {
     suite: Suite,
