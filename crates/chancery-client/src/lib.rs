@@ -25,6 +25,8 @@
 //! caller to say, with the same operation id.
 
 mod client;
+mod data_key;
+mod digest;
 mod handle;
 mod holder;
 mod moment;
@@ -36,6 +38,8 @@ mod transport;
 mod uses;
 
 pub use client::{Client, ClientError, Item, Signature, Signer};
+pub use data_key::{DataKeyError, MadeDataKey};
+pub use digest::sha256_of;
 pub use handle::{Constraints, HandleError, KeyHandle};
 pub use holder::{HolderError, HolderKey, public_from_pem};
 pub use moment::{operation_id, unix_ms};

@@ -1,1 +1,36 @@
-//! The signer: the shell that drives the core with a real clock, disk and keys.
+//! The signer: the shell that drives the core with a real clock, real disk, real keys.
+//!
+//! ```text
+//! front ═ socket ═ lane ─┬─▶ core (one lock, no I/O) ─▶ key ─▶ record ─┐
+//!                        └─▶ slow pool (RSA, ML-DSA, redone uses) ─────┤
+//!                   commands ─▶ store thread ─▶ store ─▶ record ───────┴─▶ sequencer ─▶ disk ─▶ answers
+//! ```
+//!
+//! **Invariant:** whatever leaves on a socket went through [`release`](sequencer), and that needs a position
+//! that is on the disk. Authority is decided in `chancery-core`; this crate carries out.
+//!
+//! What it deliberately does not do: it parses no HTTP and no JSON, believes no identity that the front
+//! states, and retries no failed write.
+
+mod audit;
+mod authority_tls;
+mod commands;
+mod config;
+mod counters;
+mod entropy;
+mod genesis;
+mod lane;
+mod load;
+mod materials;
+mod outlet;
+mod pool;
+mod query;
+mod root;
+mod sequencer;
+mod service;
+mod status;
+mod uses;
+mod vault;
+
+pub use config::{EXIT_AUDIT_FAILED, RootSource, SignerConfig, SignerError};
+pub use service::run;

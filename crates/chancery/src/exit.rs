@@ -54,9 +54,10 @@ impl Failure {
 
     /// Says on standard error what happened and what to do.
     pub(crate) fn report(&self, format: Format) {
-        match format {
-            Format::Json => eprintln!("{}", self.to_json()),
-            Format::Table => eprintln!("chancery: {}", self.to_text()),
+        if format == Format::Json {
+            eprintln!("{}", self.to_json());
+        } else {
+            eprintln!("chancery: {}", self.to_text());
         }
     }
 

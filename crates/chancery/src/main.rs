@@ -13,6 +13,7 @@ mod exit;
 mod files;
 mod moment;
 mod parse;
+mod progress;
 mod render;
 mod supervisor;
 #[cfg(test)]

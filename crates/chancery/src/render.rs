@@ -13,6 +13,15 @@ pub(crate) enum Format {
     Table,
     /// One JSON document.
     Json,
+    /// Of a public half alone: a JSON Web Key.
+    #[value(skip)]
+    Jwk,
+    /// Of a public half alone: PEM.
+    #[value(skip)]
+    Pem,
+    /// Of a public half alone: a line of OpenSSH.
+    #[value(skip)]
+    Ssh,
 }
 
 /// A result for people.
@@ -33,7 +42,7 @@ pub(crate) enum View {
 pub(crate) fn show(format: Format, view: &View, json: &Value) -> Result<()> {
     let text = match format {
         Format::Json => format!("{json:#}\n"),
-        Format::Table => view.to_text(),
+        Format::Jwk | Format::Pem | Format::Ssh | Format::Table => view.to_text(),
     };
     print(text.as_bytes())
 }

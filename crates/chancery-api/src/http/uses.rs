@@ -506,8 +506,8 @@ random: length"
             r#"{"operation_id":"01010101-0101-0101-0101-01010101010A"}"#,
             r#"{"other":1}"#,
             r#"{"message":null}"#,
-            r#"{} {}"#,
-            r#"[]"#,
+            r"{} {}",
+            r"[]",
             "",
         ] {
             assert!(single(json).is_err(), "{json}");

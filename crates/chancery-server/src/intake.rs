@@ -1,0 +1,174 @@
+//! Heads and bodies of requests, within their bounds.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use chancery_api::chancery_core::limits::REQUEST_BYTES_MAX;
+use chancery_api::chancery_core::reason::Reason;
+use chancery_api::http::problem::{Code, FrontCode, Problem};
+use chancery_api::http::{HttpError, MEDIA_JSON};
+use http_body_util::BodyExt as _;
+use hyper::HeaderMap;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
+
+use crate::limits::{BODIES_BYTES_MAX, FrontLimits, HEADERS_MAX, OVERLOADED_RETRY_MS};
+use crate::reply::Refusal;
+
+const BODY_TOO_LONG: HttpError = HttpError::TooLarge("a request has at most 1.5 MiB");
+
+/// The one value of a field.
+///
+/// # Errors
+///
+/// [`HttpError::Malformed`] if it occurs twice or is not plain text.
+pub(crate) fn field<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, HttpError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(HttpError::Malformed("a field that says something about the request occurs twice"));
+    }
+    value.to_str().map(Some).map_err(|_| HttpError::Malformed("a field is not plain text"))
+}
+
+/// Checks what every request must keep to.
+///
+/// # Errors
+///
+/// A [`Refusal`] if there are too many fields.
+pub(crate) fn check_head(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.len() > HEADERS_MAX {
+        return Err(HttpError::TooLarge("a request has at most 64 header fields").into());
+    }
+    Ok(())
+}
+
+/// Checks that the body is declared as plain JSON.
+///
+/// # Errors
+///
+/// A [`Refusal`] if it is declared as anything else, or not at all.
+pub(crate) fn check_media(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_json = field(headers, CONTENT_TYPE.as_str())? == Some(MEDIA_JSON);
+    let is_plain = matches!(field(headers, CONTENT_ENCODING.as_str())?, None | Some("identity"));
+    if is_json && is_plain {
+        return Ok(());
+    }
+    let problem = Problem::refused(Code::Front(FrontCode::UnsupportedMediaType));
+    Err(problem.because("`Content-Type` must be `application/json`, without `Content-Encoding`").into())
+}
+
+/// Checks that there is no body.
+///
+/// # Errors
+///
+/// A [`Refusal`] if there is one.
+pub(crate) fn check_no_body(body: &Incoming) -> Result<(), Refusal> {
+    if body.is_end_stream() { Ok(()) } else { Err(HttpError::Malformed("this route takes no body").into()) }
+}
+
+/// The bytes of bodies that one runtime holds.
+#[derive(Debug, Default)]
+pub(crate) struct Room(Cell<usize>);
+
+/// A body in memory; gives its room back when dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    bytes: Vec<u8>,
+    room: Rc<Room>,
+}
+
+impl Held {
+    /// The body.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn add(&mut self, piece: &Bytes) -> Result<(), Refusal> {
+        if self.bytes.len() + piece.len() > REQUEST_BYTES_MAX {
+            return Err(BODY_TOO_LONG.into());
+        }
+        let taken = self.room.0.get() + piece.len();
+        if taken > BODIES_BYTES_MAX {
+            let problem = Problem::refused(Code::Reason(Reason::Overloaded));
+            return Err(problem.retry_after_ms(OVERLOADED_RETRY_MS).into());
+        }
+        self.room.0.set(taken);
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.room.0.set(self.room.0.get().saturating_sub(self.bytes.len()));
+    }
+}
+
+/// Reads a body. One that says that it is too long is refused unread.
+///
+/// # Errors
+///
+/// A [`Refusal`] if it is too long, comes too slowly or breaks off, or there is no room for it.
+pub(crate) async fn read(body: Incoming, room: &Rc<Room>, limits: &FrontLimits) -> Result<Held, Refusal> {
+    let longest = u64::try_from(REQUEST_BYTES_MAX).unwrap_or(u64::MAX);
+    if body.size_hint().lower() > longest {
+        return Err(BODY_TOO_LONG.into());
+    }
+    let held = Held { bytes: Vec::new(), room: Rc::clone(room) };
+    let read = tokio::time::timeout(limits.body, read_on(body, held));
+    read.await.unwrap_or_else(|_| Err(Problem::refused(Code::Front(FrontCode::BodyTimeout)).into()))
+}
+
+async fn read_on(mut body: Incoming, mut held: Held) -> Result<Held, Refusal> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| HttpError::Malformed("the body broke off"))?;
+        if let Ok(piece) = frame.into_data() {
+            held.add(&piece)?;
+        }
+    }
+    Ok(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_takes_room_and_gives_it_back() {
+        let room = Rc::new(Room::default());
+        let mut held = Held { bytes: Vec::new(), room: Rc::clone(&room) };
+        held.add(&Bytes::from_static(b"abc")).unwrap();
+        assert_eq!((held.bytes(), room.0.get()), (b"abc".as_slice(), 3));
+        drop(held);
+        assert_eq!(room.0.get(), 0);
+    }
+
+    #[test]
+    fn without_room_a_body_is_refused_and_may_come_again() {
+        let room = Rc::new(Room::default());
+        room.0.set(BODIES_BYTES_MAX - 1);
+        let mut held = Held { bytes: Vec::new(), room: Rc::clone(&room) };
+        held.add(&Bytes::from_static(b"a")).unwrap();
+        let problem = held.add(&Bytes::from_static(b"b")).unwrap_err();
+        assert_eq!((problem.status, problem.retry_after_ms), (429, Some(OVERLOADED_RETRY_MS)));
+    }
+
+    #[test]
+    fn the_longest_body_is_taken_and_one_byte_more_is_not() {
+        let mut held = Held { bytes: Vec::new(), room: Rc::new(Room::default()) };
+        held.add(&vec![b' '; REQUEST_BYTES_MAX].into()).unwrap();
+        assert_eq!(held.add(&Bytes::from_static(b" ")).unwrap_err().status, 413);
+    }
+
+    #[test]
+    fn a_field_that_occurs_twice_is_refused() {
+        let mut headers = HeaderMap::new();
+        headers.append("a", "1".parse().unwrap());
+        assert_eq!(field(&headers, "a"), Ok(Some("1")));
+        assert_eq!(field(&headers, "b"), Ok(None));
+        headers.append("a", "1".parse().unwrap());
+        assert!(field(&headers, "a").is_err());
+    }
+}

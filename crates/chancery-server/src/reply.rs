@@ -1,0 +1,74 @@
+//! Answers as HTTP.
+
+use bytes::Bytes;
+use chancery_api::http::problem::{Code, Problem};
+use chancery_api::http::{MEDIA_JSON, MEDIA_PROBLEM, render};
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+
+/// The body of an answer.
+pub(crate) type Body = Full<Bytes>;
+
+/// A refusal or an unknown outcome, on its way out.
+pub(crate) type Refusal = Box<Problem>;
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// Why it refuses, if it does.
+    pub code: Option<Code>,
+    media: &'static str,
+    body: Bytes,
+    retry_after_ms: Option<u64>,
+    allow: Option<String>,
+}
+
+impl Reply {
+    /// Something that was done.
+    pub(crate) fn done(object: &impl serde::Serialize) -> Self {
+        Self::text(MEDIA_JSON, render(object).into())
+    }
+
+    /// A document.
+    pub(crate) fn text(media: &'static str, body: Bytes) -> Self {
+        Self { status: 200, code: None, media, body, retry_after_ms: None, allow: None }
+    }
+
+    /// The same with the methods that its path is served with.
+    pub(crate) fn allowing(self, methods: &[&str]) -> Self {
+        Self { allow: Some(methods.join(", ")), ..self }
+    }
+
+    /// As HTTP. Answers hold keys, plaintexts and handles, so that nobody is to keep them.
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        if let Some(ms) = self.retry_after_ms {
+            headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
+        }
+        if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
+            headers.insert(ALLOW, allow);
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(problem: Refusal) -> Self {
+        Self {
+            status: problem.status,
+            code: Code::from_text(&problem.code),
+            media: MEDIA_PROBLEM,
+            body: render(&problem).into(),
+            retry_after_ms: problem.retry_after_ms,
+            allow: None,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What the signer is started with, and how it ends.
+
+use std::io;
+use std::path::PathBuf;
+
+use chancery_audit::recovery::WalkError;
+use chancery_audit::wal::WalError;
+use chancery_core::authority::Contradiction;
+use chancery_crypto::primitive::PrimitiveError;
+use chancery_crypto::seal::{NotSealedHere, SealError};
+use chancery_memory::ArenaError;
+use chancery_store::{CommitError, OpenError, PrivateDirError, StoreError};
+
+/// The exit status after a write or a sync failed: the disk's state is unknown until it is read again.
+pub const EXIT_AUDIT_FAILED: u8 = 74;
+
+/// Where the root key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootSource {
+    /// From a file of mode 0600; made at first start if it is missing.
+    Keyfile(PathBuf),
+}
+
+/// What the signer is started with.
+#[derive(Clone, Debug)]
+pub struct SignerConfig {
+    /// The data directory, which is there already, 0700.
+    pub data: PathBuf,
+    /// Where the root key comes from.
+    pub root_key: RootSource,
+    /// Where the recovery key is put at first start.
+    pub recovery_key: PathBuf,
+    /// The address that clients reach the front at, for the administrator's file.
+    pub endpoint: String,
+    /// The names for which the front's certificate holds.
+    pub names: Vec<String>,
+    /// The bytes of an audit segment.
+    pub segment_bytes: u64,
+}
+
+/// The signer cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SignerError {
+    /// Locked memory is not to be had.
+    #[error("no locked memory for keys")]
+    Arena(#[from] ArenaError),
+    /// A file is not what it must be, or cannot be used.
+    #[error("`{path}`: {what}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// The audit log does not hold.
+    #[error("the audit log does not hold; no key is used until that is resolved")]
+    Audit(#[from] WalkError),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// What is stored and what the log says do not go together.
+    #[error("store and audit log contradict each other: {0}; no key is used until that is resolved")]
+    Inconsistent(&'static str),
+    /// The provider failed.
+    #[error(transparent)]
+    Primitive(#[from] PrimitiveError),
+    /// A row does not open.
+    #[error(transparent)]
+    Row(#[from] NotSealedHere),
+    /// A row cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The store cannot be opened.
+    #[error("the store cannot be opened")]
+    Open(#[from] OpenError),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store does not take a transaction.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A directory is not private.
+    #[error(transparent)]
+    Directory(#[from] PrivateDirError),
+    /// What is stored contradicts itself.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+    /// The system refused.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The local authority's certificate cannot be made.
+    #[error("the local authority's certificate cannot be made")]
+    Certificate,
+}
+
+impl SignerError {
+    /// The exit status that tells the supervisor what to do.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Wal(_) | Self::Commit(CommitError::Unknown { .. }) => EXIT_AUDIT_FAILED,
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}

@@ -1,0 +1,93 @@
+//! The root key and the recovery key, as files outside the data directory.
+//!
+//! A keyfile has one line: `chancery-root-key-1 ` and 32 bytes in hexadecimal. It is 0600 and owned by who
+//! runs the service, or it is refused.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use chancery_audit::origin::hex;
+use chancery_crypto::key::PrivateKey;
+use chancery_crypto::seal::SealingKey;
+use chancery_memory::Arena;
+use zeroize::Zeroizing;
+
+use crate::config::SignerError;
+use crate::entropy;
+
+const FORMAT: &str = "chancery-root-key-1 ";
+
+/// The longest keyfile that is read, in bytes; ours have 85.
+const KEYFILE_BYTES_MAX: u64 = 256;
+
+/// Reads the root key.
+pub(crate) fn read(arena: &Arena, path: &Path) -> Result<SealingKey, SignerError> {
+    let text = read_private(path)?;
+    let digits = text.strip_prefix(FORMAT).and_then(|rest| rest.strip_suffix('\n'));
+    let key = digits.and_then(parse).ok_or_else(|| file(path, "this is not a root key file", None))?;
+    Ok(SealingKey::from_bytes(arena, &key)?)
+}
+
+/// Makes a root key; refuses to replace one.
+pub(crate) fn create(path: &Path) -> Result<(), SignerError> {
+    let key = Zeroizing::new(entropy::bytes::<32>()?);
+    let text = Zeroizing::new(format!("{FORMAT}{}\n", hex(key.as_slice())));
+    write_private(path, text.as_bytes())
+}
+
+/// Puts the recovery key where the operator was told to take it offline from.
+pub(crate) fn create_recovery(path: &Path, key: &PrivateKey) -> Result<(), SignerError> {
+    let secret = key.expose_secret().map_err(|_| SignerError::Certificate)?;
+    let text = Zeroizing::new(format!("chancery-recovery-key-1 {}\n", hex(&secret)));
+    write_private(path, text.as_bytes())
+}
+
+fn parse(digits: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let pairs = digits.as_bytes().as_chunks::<2>().0;
+    let mut key = Zeroizing::new([0; 32]);
+    if digits.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in key.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(key)
+}
+
+fn file(path: &Path, what: &'static str, source: Option<io::Error>) -> SignerError {
+    SignerError::File { path: path.to_owned(), what, source }
+}
+
+fn read_private(path: &Path) -> Result<Zeroizing<String>, SignerError> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let opened = opened.map_err(|error| file(path, "cannot be opened", Some(error)))?;
+    let metadata = opened.metadata().map_err(|error| file(path, "cannot be looked at", Some(error)))?;
+    let own = rustix::process::geteuid().as_raw();
+    if metadata.mode() & 0o077 != 0 || metadata.uid() != own || !metadata.is_file() {
+        let what = "must be a file of your own that nobody else can read: `chmod 600` it";
+        return Err(file(path, what, None));
+    }
+    let mut text = Zeroizing::new(String::new());
+    let read = opened.take(KEYFILE_BYTES_MAX).read_to_string(&mut text);
+    read.map_err(|error| file(path, "cannot be read", Some(error)))?;
+    Ok(text)
+}
+
+/// Writes a new file of mode 0600 and makes it and its name durable. Never replaces one.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SignerError> {
+    let failed = |what| move |error| file(path, what, Some(error));
+    let parent = path.parent().ok_or_else(|| file(path, "has no directory", None))?;
+    let mut made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed("cannot be made; an older one is never replaced"))?;
+    made.write_all(bytes).map_err(failed("cannot be written"))?;
+    made.sync_all().map_err(failed("cannot be synced"))?;
+    let directory = File::open(parent).map_err(failed("cannot be synced"))?;
+    directory.sync_all().map_err(failed("cannot be synced"))
+}

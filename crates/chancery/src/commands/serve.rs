@@ -1,0 +1,92 @@
+//! `serve`: where things are, and then the supervisor.
+
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use chancery_crypto::primitive::sha256;
+use clap::Args;
+
+use crate::parse;
+use crate::supervisor::{self, Plan, private_directory};
+
+/// Run the service.
+///
+/// The first start makes what is missing: root key and recovery key outside the data directory, the local
+/// authority, the operator's key, the tenant `default`, and the admin file DIR/admin.toml.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  chancery serve
+  chancery serve --data /var/lib/chancery --listen 0.0.0.0:8440 --root-key /etc/chancery/root.key
+
+Without --root-key and --recovery-key these are in $XDG_STATE_HOME/chancery (or ~/.local/state/chancery),
+in a directory named for the data directory. Move the recovery key offline.
+SIGTERM or Ctrl-C stops the service; a signer or front that dies is started again.")]
+pub(crate) struct ServeArgs {
+    /// The data directory.
+    #[arg(long, value_name = "DIR", default_value = "chancery-data")]
+    data: PathBuf,
+    /// The address to listen on.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8440")]
+    listen: SocketAddr,
+    /// The root key's file; keep it apart from the data directory and its backups.
+    #[arg(long, value_name = "FILE")]
+    root_key: Option<PathBuf>,
+    /// The recovery key's file; move it offline after the first start.
+    #[arg(long, value_name = "FILE")]
+    recovery_key: Option<PathBuf>,
+}
+
+/// Carries `serve` out.
+pub(crate) fn run(args: &ServeArgs) -> Result<()> {
+    private_directory(&args.data)?;
+    let data = args.data.canonicalize();
+    let data = data.with_context(|| format!("cannot find `{}`", args.data.display()))?;
+    let (root_key, recovery_key) = match (&args.root_key, &args.recovery_key) {
+        (Some(root_key), Some(recovery_key)) => (absolute(root_key)?, absolute(recovery_key)?),
+        (root_key, recovery_key) => {
+            let state = state_directory(&data)?;
+            private_directory(&state)?;
+            let given = |path: &Option<PathBuf>, name| {
+                path.as_deref().map_or_else(|| Ok(state.join(name)), absolute)
+            };
+            (given(root_key, "root.key")?, given(recovery_key, "recovery.key")?)
+        }
+    };
+    supervisor::run(&Plan { data, listen: args.listen, root_key, recovery_key })
+}
+
+/// Children are started with absolute paths: what a relative one means would be theirs to guess.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("`{}` names no file", path.display()))
+}
+
+/// The user's state directory, then `chancery`, then a name made of the data directory's path.
+fn state_directory(data: &Path) -> Result<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = state.or_else(home).context(
+        "neither XDG_STATE_HOME nor HOME says where keys belong; give `--root-key` and `--recovery-key`",
+    )?;
+    Ok(state.join("chancery").join(directory_name(data)))
+}
+
+/// The first eight bytes of the SHA-256 of a path, in hexadecimal.
+fn directory_name(data: &Path) -> String {
+    let digest = sha256(&[data.as_os_str().as_bytes()]);
+    parse::hex(digest.first_chunk::<8>().map_or(&[], |start| start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_data_directory_has_a_name_of_its_own() {
+        assert_eq!(directory_name(Path::new("/a")), directory_name(Path::new("/a")));
+        assert_ne!(directory_name(Path::new("/a")), directory_name(Path::new("/b")));
+        assert_eq!(directory_name(Path::new("/a")).len(), 16);
+    }
+}

@@ -1,0 +1,97 @@
+//! `sign` and `verify`.
+
+use std::path::PathBuf;
+
+use chancery_client::Receipt;
+use clap::Args;
+
+use crate::cli::Shared;
+use crate::commands::message::Message;
+use crate::commands::{RepeatArgs, UseArgs, report_use, use_json};
+use crate::connection;
+use crate::exit::{Failure, settle, settle_verification};
+use crate::files::{self, Input, OutputArgs, Secrecy};
+use crate::render::{View, show};
+
+/// The longest signature that is read, in bytes: 128 KiB, for a JWS or a DSSE envelope holds its payload.
+const SIGNATURE_BYTES_MAX: usize = 128 * 1024;
+
+/// Sign a file.
+///
+/// The form of the signature is that of the key's purpose: a bound signature, a compact JWS, a DSSE
+/// envelope. Of a file over 64 KiB a `sign.bound` key signs the SHA-256 digest, which is the same signature.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  chancery sign --handle invoices.handle invoice.pdf --out invoice.sig
+  chancery sign --handle invoices.handle --context customer=7 - --out - < invoice.pdf
+  chancery sign --handle invoices.handle invoice.pdf --out invoice.sig --receipt invoice.receipt
+
+The receipt shows an outsider that the use was enrolled in the audit log.")]
+pub(crate) struct SignArgs {
+    #[command(flatten)]
+    usage: UseArgs,
+    #[command(flatten)]
+    repeat: RepeatArgs,
+    /// The file to sign, or `-`.
+    input: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Where to write a receipt: proof that this use is in the audit log.
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+}
+
+/// Verify the signature of a file. Exits with 4 if it does not hold.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  chancery verify --handle invoices.handle invoice.pdf --signature invoice.sig
+
+The context must be the one that was signed with; what the handle pins need not be said again.")]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    usage: UseArgs,
+    #[command(flatten)]
+    repeat: RepeatArgs,
+    /// The signed file, or `-`.
+    input: PathBuf,
+    /// The signature's file.
+    #[arg(long, value_name = "FILE")]
+    signature: PathBuf,
+}
+
+/// Carries `sign` out.
+pub(crate) fn sign(shared: &Shared, args: &SignArgs) -> Result<(), Failure> {
+    args.output.check()?;
+    if let Some(path) = &args.receipt {
+        files::check(path, args.output.overwrite)?;
+    }
+    let usage = args.usage.load(args.repeat)?;
+    let message = Message::read(&args.input, usage.handle.purpose())?;
+    let receipt = if args.receipt.is_some() { Receipt::Wanted } else { Receipt::Unwanted };
+    let client = connection::client(shared)?;
+    let used = settle(client.sign_with(&usage.handle, message.as_input(), &usage.manner(receipt)))?;
+    args.output.write(Secrecy::Public, &used.output)?;
+    if let Some(path) = &args.receipt {
+        files::write(path, Secrecy::Public, args.output.overwrite, &used.receipt)?;
+    }
+    Ok(report_use(shared.format, &used, &args.output)?)
+}
+
+/// Carries `verify` out.
+pub(crate) fn verify(shared: &Shared, args: &VerifyArgs) -> Result<(), Failure> {
+    let usage = args.usage.load(args.repeat)?;
+    let message = Message::read(&args.input, usage.handle.purpose())?;
+    let signature = Input::open(&args.signature)?.read_all(SIGNATURE_BYTES_MAX)?;
+    let client = connection::client(shared)?;
+    let outcome =
+        client.verify(&usage.handle, message.as_input(), &signature, &usage.manner(Receipt::Unwanted));
+    let used = settle_verification(outcome, "signature")?;
+    let view = View::Fields(vec![
+        ("signature", "holds".into()),
+        ("key version", used.version.to_string()),
+        ("log index", used.log_index.to_string()),
+    ]);
+    Ok(show(shared.format, &view, &use_json(&used, None))?)
+}
