@@ -333,9 +333,9 @@ pub struct HealthReply {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct CertificateRequest {
-    /// A certification request (RFC 2986) in DER.
+    /// The key: a point of P-256, uncompressed (SEC 1, 2.3.3). Names and life are the signer's to decide.
     #[cbor(n(0), with = "minicbor::bytes")]
-    pub csr: Vec<u8>,
+    pub public_key: Vec<u8>,
 }
 
 /// The certificate.

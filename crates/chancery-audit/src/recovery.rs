@@ -172,7 +172,8 @@ impl Files {
 
 /// A crash may leave a file half written under its temporary name; it is replaced when it is written next.
 fn is_known(name: &str) -> bool {
-    name == ORIGIN_FILE || name == SPARE_FILE || name.ends_with(".new")
+    let is_single = |name| name == ORIGIN_FILE || name == SPARE_FILE;
+    is_single(name) || name.strip_suffix(".new").is_some_and(|of| is_single(of) || is_kept(of))
 }
 
 /// The name under which the torn bytes of a frame are kept.
@@ -183,6 +184,12 @@ fn kept_name(frame: u64, bytes: &[u8]) -> String {
 fn is_kept(name: &str) -> bool {
     let parts = name.strip_prefix("torn-").and_then(|rest| rest.strip_suffix(".bin"));
     parts.is_some_and(|parts| parts.len() == 16 + 1 + 64)
+}
+
+/// The number of the frame in a kept file's name, whose bytes were `bytes`.
+pub(crate) fn kept_frame(name: &str, bytes: &[u8]) -> Option<u64> {
+    let frame = u64::from_str_radix(name.strip_prefix("torn-")?.split_once('-')?.0, 16).ok()?;
+    (kept_name(frame, bytes) == name).then_some(frame)
 }
 
 /// The hash in a kept file's name, if it is of the frame of that number.

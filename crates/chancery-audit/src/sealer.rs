@@ -323,6 +323,12 @@ struct CommittedKey {
 }
 
 impl Prepared {
+    /// The bytes it will take in a frame.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        self.item.encoded_bytes()
+    }
+
     /// Gives it its use index; the item is complete then, and the hash is its leaf's in the log.
     #[must_use]
     pub fn finish(self, use_index: Option<u64>, command: u64) -> (Item, Hash) {

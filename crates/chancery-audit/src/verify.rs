@@ -2,20 +2,22 @@
 //!
 //! Everything [`walk`](crate::recovery::walk) checks (layout and checksum of every byte, the chain of
 //! frames, the tree), and besides: the signature of every head but the last, which no later frame stores
-//! yet; that commands come in the order of the outbox; that kept torn ends are what their names say; that
-//! the spare holds nothing.
+//! yet; that commands come in the order of the outbox; that kept torn ends are what their names say, and that
+//! there is one wherever an incarnation begins and nowhere else; that the spare holds nothing.
+//!
+//! What files alone cannot show is that the last segment, or the last frames in it, were taken away: that
+//! needs somebody who remembers them, such as the holder of a receipt.
 
 use std::io;
 use std::path::Path;
 
 use chancery_crypto::key::PublicKey;
-use chancery_crypto::primitive::sha256;
 use chancery_log::Hash;
 
 use crate::disk::{DirectoryDisk, Disk};
 use crate::frame::{Frame, Head};
-use crate::origin::{Origin, hex};
-use crate::recovery::{Torn, WalkError, read_origin, walk};
+use crate::origin::Origin;
+use crate::recovery::{Torn, WalkError, Walked, kept_frame, read_origin, walk};
 use crate::wal::{Address, SPARE_FILE};
 
 /// The directory of the log in the data directory.
@@ -83,10 +85,16 @@ pub fn verify_disk(disk: &dyn Disk) -> Result<Report, WalkError> {
         offset: 0,
         what: "the receipt key is no key",
     })?;
-    let mut checks =
-        Checks { key, log_id: origin.log_id, previous: None, command: 0, signatures: 0 };
+    let mut checks = Checks {
+        key,
+        log_id: origin.log_id,
+        previous: None,
+        command: 0,
+        signatures: 0,
+        begun: Vec::new(),
+    };
     let walked = walk(disk, &origin, &mut |frame, address| checks.frame(frame, address))?;
-    check_kept(disk, &walked.kept)?;
+    check_kept(disk, &walked, &checks.begun)?;
     check_spare(disk)?;
     Ok(Report {
         origin,
@@ -106,10 +114,13 @@ struct Checks {
     previous: Option<Head>,
     command: u64,
     signatures: u64,
+    /// The first frame of each incarnation but the first.
+    begun: Vec<u64>,
 }
 
 impl Checks {
     fn frame(&mut self, frame: &Frame, _: Address) -> Result<(), &'static str> {
+        self.incarnation(frame)?;
         match self.previous.replace(frame.head(self.log_id)) {
             None if frame.previous_signature == [0; 64] => {}
             None => return Err("the first frame stores a signature of nothing"),
@@ -127,19 +138,42 @@ impl Checks {
         }
         Ok(())
     }
+
+    fn incarnation(&mut self, frame: &Frame) -> Result<(), &'static str> {
+        let before = self.previous.map_or(0, |head| head.incarnation);
+        match frame.incarnation.checked_sub(before) {
+            Some(0) => {}
+            Some(1) => self.begun.push(frame.number),
+            _ => return Err("an incarnation was left out"),
+        }
+        Ok(())
+    }
 }
 
-fn check_kept(disk: &dyn Disk, names: &[String]) -> Result<(), WalkError> {
-    for name in names {
+fn check_kept(disk: &dyn Disk, walked: &Walked, begun: &[u64]) -> Result<(), WalkError> {
+    let next = walked.tail.next_frame;
+    let mut wanted = begun.to_vec();
+    if walked.tail.incarnation > walked.last_incarnation {
+        wanted.push(next);
+    }
+    for name in &walked.kept {
         let bytes = disk
             .read_whole(name)
             .map_err(|source| WalkError::Unreadable { file: name.clone(), source })?;
-        if !name.ends_with(&format!("-{}.bin", hex(&sha256(&[&bytes])))) {
+        let Some(frame) = kept_frame(name, &bytes) else {
             let what = "the kept torn end is not what its name says";
             return Err(WalkError::Corrupt { file: name.clone(), offset: 0, what });
+        };
+        // A crash may come between keeping a torn end and beginning the incarnation behind it.
+        if frame != next && !begun.contains(&frame) {
+            return Err(WalkError::Unexpected { file: name.clone() });
         }
+        wanted.retain(|wanted| *wanted != frame);
     }
-    Ok(())
+    match wanted.first() {
+        None => Ok(()),
+        Some(frame) => Err(WalkError::Missing { file: format!("torn-{frame:016x}-….bin") }),
+    }
 }
 
 fn check_spare(disk: &dyn Disk) -> Result<(), WalkError> {

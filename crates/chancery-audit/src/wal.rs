@@ -20,6 +20,9 @@ use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name};
 /// The file that becomes the next segment.
 pub const SPARE_FILE: &str = "spare";
 
+/// What the spare is called until it is whole.
+const SPARE_UNMADE_FILE: &str = "spare.new";
+
 // The longest frame fits into an empty segment many times over.
 const _: () = assert!(FRAME_AUDIT_BYTES_MAX.next_multiple_of(BLOCK_BYTES) * 4 < 64 * 1024 * 1024);
 
@@ -322,7 +325,11 @@ pub fn prepare_spare(disk: &dyn Disk, segment_bytes: u64) -> Result<(), WalError
     if is_whole && spare.iter().all(|byte| *byte == 0) {
         return Ok(());
     }
-    let made = disk.create_zeroed(SPARE_FILE, segment_bytes).and_then(|()| disk.sync_directory());
+    // It has the name only once its sync has succeeded, so that a later try never takes one whose sync failed.
+    let made = disk
+        .create_zeroed(SPARE_UNMADE_FILE, segment_bytes)
+        .and_then(|()| disk.rename(SPARE_UNMADE_FILE, SPARE_FILE))
+        .and_then(|()| disk.sync_directory());
     made.map_err(WalError::NoRoom)
 }
 

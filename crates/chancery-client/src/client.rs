@@ -82,7 +82,12 @@ impl Client {
     }
 
     /// Signs a message or a digest, in the manner that is said.
-    pub fn sign_with(&self, handle: &KeyHandle, input: Input<'_>, manner: &Manner<'_>) -> Outcome<Used> {
+    pub fn sign_with(
+        &self,
+        handle: &KeyHandle,
+        input: Input<'_>,
+        manner: &Manner<'_>,
+    ) -> Outcome<Used> {
         self.perform(handle, Operation::Sign, uses::input_body(input), manner)
     }
 
@@ -94,7 +99,8 @@ impl Client {
         signature: &[u8],
         manner: &Manner<'_>,
     ) -> Outcome<Used> {
-        let body = UseBody { signature: Some(Base64(signature.to_vec())), ..uses::input_body(input) };
+        let body =
+            UseBody { signature: Some(Base64(signature.to_vec())), ..uses::input_body(input) };
         self.perform(handle, Operation::Verify, body, manner)
     }
 
@@ -116,13 +122,33 @@ impl Client {
     }
 
     /// Encrypts a plaintext of at most 64 KiB.
-    pub fn encrypt(&self, handle: &KeyHandle, plaintext: &[u8], manner: &Manner<'_>) -> Outcome<Used> {
-        self.perform(handle, Operation::Encrypt, uses::input_body(Input::Message(plaintext)), manner)
+    pub fn encrypt(
+        &self,
+        handle: &KeyHandle,
+        plaintext: &[u8],
+        manner: &Manner<'_>,
+    ) -> Outcome<Used> {
+        self.perform(
+            handle,
+            Operation::Encrypt,
+            uses::input_body(Input::Message(plaintext)),
+            manner,
+        )
     }
 
     /// Decrypts what [`Self::encrypt`] gave.
-    pub fn decrypt(&self, handle: &KeyHandle, ciphertext: &[u8], manner: &Manner<'_>) -> Outcome<Used> {
-        self.perform(handle, Operation::Decrypt, uses::input_body(Input::Message(ciphertext)), manner)
+    pub fn decrypt(
+        &self,
+        handle: &KeyHandle,
+        ciphertext: &[u8],
+        manner: &Manner<'_>,
+    ) -> Outcome<Used> {
+        self.perform(
+            handle,
+            Operation::Decrypt,
+            uses::input_body(Input::Message(ciphertext)),
+            manner,
+        )
     }
 
     /// Derives `length` bytes for the context.
@@ -180,11 +206,17 @@ impl Client {
         };
         let request = match request_of(command) {
             Ok(request) => request,
-            Err(error) => return Outcome::Refused(Refusal { code: error.code(), detail: error.to_string() }),
+            Err(error) => {
+                return Outcome::Refused(Refusal { code: error.code(), detail: error.to_string() });
+            }
         };
         let headers = signature_fields(&signed.parameters, &signed.digest, &signed.signature);
-        let call =
-            Call { method: request.method, path: &request.target, headers: &headers, body: request.body.as_deref() };
+        let call = Call {
+            method: request.method,
+            path: &request.target,
+            headers: &headers,
+            body: request.body.as_deref(),
+        };
         self.exchange(&call, operation)
     }
 
@@ -209,11 +241,16 @@ impl Client {
         prepared: &Prepared,
         operation: OperationId,
     ) -> Outcome<T> {
-        let call = Call { method: "POST", path, headers: &prepared.headers, body: Some(&prepared.body) };
+        let call =
+            Call { method: "POST", path, headers: &prepared.headers, body: Some(&prepared.body) };
         self.exchange(&call, operation)
     }
 
-    fn exchange<T: serde::de::DeserializeOwned>(&self, call: &Call<'_>, operation: OperationId) -> Outcome<T> {
+    fn exchange<T: serde::de::DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        operation: OperationId,
+    ) -> Outcome<T> {
         match self.transport.call(call) {
             Ok(answer) => read(&answer, operation),
             Err(Failure::AfterSending) => Outcome::Unknown(operation),
@@ -232,7 +269,8 @@ impl Signer for Client {
             Err(error) => return Outcome::Refused(Refusal::new(Reason::Unavailable, error)),
         };
         let context = Context::default();
-        let manner = Manner { operation, context: &context, receipt: Receipt::Unwanted, holders: &[] };
+        let manner =
+            Manner { operation, context: &context, receipt: Receipt::Unwanted, holders: &[] };
         self.sign_with(handle, Input::Message(message), &manner).map(|used| Signature {
             bytes: used.output,
             version: used.version,
@@ -268,7 +306,8 @@ fn match_items(
     if answer.results.len() != items.len() {
         return Outcome::Unknown(operation);
     }
-    let results = answer.results.into_iter().zip(items).map(|(answer, item)| used(answer, item.operation));
+    let results =
+        answer.results.into_iter().zip(items).map(|(answer, item)| used(answer, item.operation));
     Outcome::Committed(results.collect())
 }
 
@@ -306,9 +345,14 @@ fn read<T: serde::de::DeserializeOwned>(answer: &Answer, operation: OperationId)
 
 fn refusal(code: &str, detail: Option<String>) -> Refusal {
     match Code::from_text(code) {
-        Some(code) => Refusal { code, detail: detail.unwrap_or_else(|| "the service refused".into()) },
+        Some(code) => {
+            Refusal { code, detail: detail.unwrap_or_else(|| "the service refused".into()) }
+        }
         // A code that a newer service has: it is a refusal all the same.
-        None => Refusal::new(Reason::Unavailable, format!("the service refused for an unknown reason, `{code}`")),
+        None => Refusal::new(
+            Reason::Unavailable,
+            format!("the service refused for an unknown reason, `{code}`"),
+        ),
     }
 }
 
@@ -346,8 +390,14 @@ mod tests {
         let answer = |json: &str| used(serde_json::from_str(json).unwrap(), OPERATION);
         let whole = answer(r#"{"outcome":"committed","output":"AQ==","version":1,"log_index":7}"#);
         assert_eq!(whole.committed().unwrap().output, [1]);
-        assert_eq!(answer(r#"{"outcome":"committed","output":"AQ=="}"#), Outcome::Unknown(OPERATION));
-        assert!(matches!(answer(r#"{"outcome":"refused","code":"key-unusable"}"#), Outcome::Refused(_)));
+        assert_eq!(
+            answer(r#"{"outcome":"committed","output":"AQ=="}"#),
+            Outcome::Unknown(OPERATION)
+        );
+        assert!(matches!(
+            answer(r#"{"outcome":"refused","code":"key-unusable"}"#),
+            Outcome::Refused(_)
+        ));
     }
 
     #[test]

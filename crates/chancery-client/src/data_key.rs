@@ -90,13 +90,24 @@ mod tests {
     fn a_first_answer_has_both_and_a_repeat_the_wrapped_key_alone() {
         let wrapped = vec![9; WRAPPED_BYTES];
         let fresh = made([vec![7; 32], wrapped.clone()].concat()).unwrap();
-        assert_eq!(fresh, MadeDataKey::Fresh { key: Zeroizing::new([7; 32]), wrapped: wrapped.clone() });
+        assert_eq!(
+            fresh,
+            MadeDataKey::Fresh { key: Zeroizing::new([7; 32]), wrapped: wrapped.clone() }
+        );
         assert_eq!(made(wrapped.clone()).unwrap(), MadeDataKey::Repeated { wrapped });
     }
 
     #[test]
     fn an_answer_of_any_other_length_is_no_data_key() {
-        for length in [0, 31, 32, WRAPPED_BYTES - 1, WRAPPED_BYTES + 1, WRAPPED_BYTES + 31, WRAPPED_BYTES + 33] {
+        for length in [
+            0,
+            31,
+            32,
+            WRAPPED_BYTES - 1,
+            WRAPPED_BYTES + 1,
+            WRAPPED_BYTES + 31,
+            WRAPPED_BYTES + 33,
+        ] {
             assert_eq!(made(vec![0; length]), Err(DataKeyError { found: length }));
         }
     }

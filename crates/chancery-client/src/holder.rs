@@ -13,7 +13,8 @@ use crate::moment;
 use crate::pem::{self, PemError};
 
 /// What an Ed25519 `SubjectPublicKeyInfo` begins with; the 32 bytes of the key follow (RFC 8410, 4).
-const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const SPKI_PREFIX: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// The file is not a holder's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +66,8 @@ impl HolderKey {
         random(&mut nonce)?;
         let made_ms = moment::unix_ms();
         let input = [HANDLE_HOLDER_PROOF, &request.proof_digest_input(nonce, made_ms)].concat();
-        let signature = self.key.sign(&input)?.as_slice().try_into().map_err(|_| SignError::Fault)?;
+        let signature =
+            self.key.sign(&input)?.as_slice().try_into().map_err(|_| SignError::Fault)?;
         Ok(HolderProof { holder: self.public, nonce, made_ms, signature })
     }
 }
@@ -77,7 +79,8 @@ impl HolderKey {
 /// [`HolderError`] if the text is neither.
 pub fn public_from_pem(text: &str) -> Result<[u8; 32], HolderError> {
     if let Ok(spki) = pem::decode(text, "PUBLIC KEY") {
-        let key = PublicKey::from_spki(Suite::Ed25519, &spki).map_err(|_| HolderError::NotEd25519)?;
+        let key =
+            PublicKey::from_spki(Suite::Ed25519, &spki).map_err(|_| HolderError::NotEd25519)?;
         return raw(&key).ok_or(HolderError::NotEd25519);
     }
     Ok(HolderKey::from_pem(text)?.public())

@@ -106,7 +106,8 @@ mod tests {
         let unknown = OperationId::from_bytes([7; 16]);
         let refusal = Refusal::new(Reason::NotAuthorized, "no");
         assert_eq!(Outcome::<u8>::Unknown(unknown).map(|n| n + 1), Outcome::Unknown(unknown));
-        let refused = Outcome::<u8>::Refused(refusal.clone()).and_then(|n| Outcome::Committed(n + 1));
+        let refused =
+            Outcome::<u8>::Refused(refusal.clone()).and_then(|n| Outcome::Committed(n + 1));
         assert_eq!(refused, Outcome::Refused(refusal));
         assert_eq!(Outcome::Committed(1_u8).map(|n| n + 1).committed(), Ok(2));
     }

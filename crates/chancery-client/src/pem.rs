@@ -33,7 +33,10 @@ mod tests {
     fn one_item_of_the_wanted_label_is_taken_and_nothing_else() {
         let text = "-----BEGIN PUBLIC KEY-----\nAQID\nBA==\n-----END PUBLIC KEY-----\n";
         assert_eq!(decode(text, "PUBLIC KEY").unwrap().as_slice(), [1, 2, 3, 4]);
-        assert_eq!(decode(&text.replace('\n', "\r\n"), "PUBLIC KEY").unwrap().as_slice(), [1, 2, 3, 4]);
+        assert_eq!(
+            decode(&text.replace('\n', "\r\n"), "PUBLIC KEY").unwrap().as_slice(),
+            [1, 2, 3, 4]
+        );
         assert!(decode(text, "PRIVATE KEY").is_err());
         assert!(decode(&format!("{text}{text}"), "PUBLIC KEY").is_err());
         assert!(decode(&text.replace("AQID", "AQI*"), "PUBLIC KEY").is_err());

@@ -68,7 +68,11 @@ impl Principal {
     /// # Errors
     ///
     /// [`SignError`] if the provider cannot.
-    pub fn sign(&self, command: &Command, occasion: Occasion) -> Result<CommandSignature, SignError> {
+    pub fn sign(
+        &self,
+        command: &Command,
+        occasion: Occasion,
+    ) -> Result<CommandSignature, SignError> {
         let parameters = SignatureParameters {
             principal: self.id,
             operation: occasion.operation,
@@ -77,7 +81,8 @@ impl Principal {
         };
         let digest = sha256(&[&cbor::encode(command)]);
         let base = parameters.base(command, &STANDARD.encode(digest));
-        let signature = self.key.sign(base.as_bytes())?.as_slice().try_into().map_err(|_| SignError::Fault)?;
+        let signature =
+            self.key.sign(base.as_bytes())?.as_slice().try_into().map_err(|_| SignError::Fault)?;
         Ok(CommandSignature { parameters, signature, digest })
     }
 }
@@ -122,6 +127,9 @@ mod tests {
         assert!(VALIDITY_S <= COMMAND_VALIDITY_MAX.as_secs());
         let occasion = Occasion { operation: OperationId::from_bytes([2; 16]), now_s: 1_000 };
         let signed = principal().sign(&Command::ReadStatus, occasion).unwrap();
-        assert_eq!((signed.parameters.created_s, signed.parameters.expires_s), (1_000, 1_000 + VALIDITY_S));
+        assert_eq!(
+            (signed.parameters.created_s, signed.parameters.expires_s),
+            (1_000, 1_000 + VALIDITY_S)
+        );
     }
 }

@@ -258,7 +258,8 @@ mod tests {
 
     #[test]
     fn a_file_that_others_can_read_is_refused_and_named() {
-        let directory = std::env::temp_dir().join(format!("chancery-profile-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("chancery-profile-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("admin.toml");
         std::fs::write(&path, profile().to_toml().as_bytes()).unwrap();

@@ -71,7 +71,8 @@ pub(crate) struct Transport {
 
 impl Transport {
     pub(crate) fn new(profile: &Profile) -> Result<Self, CaError> {
-        let ca = Certificate::from_pem(profile.ca.as_bytes()).map_err(|source| CaError { source })?;
+        let ca =
+            Certificate::from_pem(profile.ca.as_bytes()).map_err(|source| CaError { source })?;
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
             .unversioned_rustls_crypto_provider(Arc::new(tls13_provider()))
@@ -160,7 +161,8 @@ mod tests {
     #[test]
     fn a_body_is_watched_from_its_first_byte() {
         let handed_over = Cell::new(Handed::Nothing);
-        let mut reader = Watched { bytes: Cursor::new(b"body".as_slice()), handed_over: &handed_over };
+        let mut reader =
+            Watched { bytes: Cursor::new(b"body".as_slice()), handed_over: &handed_over };
         assert!(matches!(handed_over.get(), Handed::Nothing));
         assert_eq!(reader.read(&mut [0; 1]).unwrap(), 1);
         assert!(matches!(handed_over.get(), Handed::Something));

@@ -15,7 +15,7 @@ use crate::handle::KeyHandle;
 use crate::holder::HolderKey;
 use crate::outcome::Refusal;
 
-/// What is signed, MACed or verified.
+/// What is signed, verified, or given a MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input<'a> {
     /// The message, at most 64 KiB.
@@ -73,8 +73,12 @@ pub(crate) struct Prepared {
 /// The body for an input.
 pub(crate) fn input_body(input: Input<'_>) -> UseBody {
     match input {
-        Input::Message(message) => UseBody { message: Some(Base64(message.to_vec())), ..UseBody::default() },
-        Input::Digest(digest) => UseBody { digest: Some(Base64(digest.to_vec())), ..UseBody::default() },
+        Input::Message(message) => {
+            UseBody { message: Some(Base64(message.to_vec())), ..UseBody::default() }
+        }
+        Input::Digest(digest) => {
+            UseBody { digest: Some(Base64(digest.to_vec())), ..UseBody::default() }
+        }
     }
 }
 
@@ -141,7 +145,8 @@ fn headers(
     holders: &[HolderKey],
 ) -> Result<Vec<(&'static str, String)>, Refusal> {
     let mut headers = vec![(AUTHORIZATION, authorization_field(handle.expose_bytes()))];
-    let request = uses.request(operation, handle.expose_bytes(), Vec::new()).map_err(refused_here)?;
+    let request =
+        uses.request(operation, handle.expose_bytes(), Vec::new()).map_err(refused_here)?;
     let proofs = proofs(handle, &request, holders)?;
     if !proofs.is_empty() {
         headers.push((HANDLE_PROOF, proof_field(&proofs)));
@@ -159,7 +164,10 @@ fn proofs(
     let proofs = named.iter().map(|public| {
         let holder = holders.iter().find(|holder| holder.public() == *public);
         let holder = holder.ok_or_else(|| {
-            Refusal::new(Reason::ProofInvalid, "the handle is bound to a holder whose key is not at hand")
+            Refusal::new(
+                Reason::ProofInvalid,
+                "the handle is bound to a holder whose key is not at hand",
+            )
         })?;
         holder.prove(request).map_err(|error| Refusal::new(Reason::Unavailable, error))
     });
@@ -185,7 +193,12 @@ mod tests {
     }
 
     fn sign(handle: &KeyHandle, message: &[u8]) -> Result<Prepared, Refusal> {
-        prepare(handle, Operation::Sign, input_body(Input::Message(message)), &manner(&Context::default()))
+        prepare(
+            handle,
+            Operation::Sign,
+            input_body(Input::Message(message)),
+            &manner(&Context::default()),
+        )
     }
 
     fn signing() -> KeyHandle {

@@ -110,10 +110,12 @@ impl Index {
         self.entries.get(name).map(|entry| entry.place)
     }
 
-    /// The operation had no effect; its id is free again.
-    pub fn release(&mut self, name: &EntryName, id_ms: u64) {
-        self.entries.remove(name);
-        self.by_time.remove(&(id_ms, *name));
+    /// The operation had no effect: its id is free again, unless an earlier one was carried out under it.
+    pub fn release_unfinished(&mut self, name: &EntryName, id_ms: u64) {
+        if self.entries.get(name).is_some_and(|entry| entry.place.is_none()) {
+            self.entries.remove(name);
+            self.by_time.remove(&(id_ms, *name));
+        }
     }
 
     /// Puts an entry back that was read from the audit at start.
@@ -223,7 +225,7 @@ mod tests {
         let mut index = Index::with_room_for(1);
         index.reserve([1; 32], [1; 32], at(10, 10)).unwrap();
         assert_eq!(index.reserve([2; 32], [1; 32], at(10, 10)), Err(Reason::Overloaded));
-        index.release(&[1; 32], 10);
+        index.release_unfinished(&[1; 32], 10);
         assert_eq!(index.reserve([2; 32], [1; 32], at(10, 10)), Ok(Reservation::New));
     }
 }

@@ -19,6 +19,9 @@ use crate::id::{KeyId, TenantId};
 pub struct Mark(u64);
 
 impl Mark {
+    /// Of what stands whatever authority does meanwhile: a refusal, a command, the service's own records.
+    pub const STANDING: Self = Self(u64::MAX);
+
     /// The mark after this one.
     #[must_use]
     pub fn next(self) -> Self {

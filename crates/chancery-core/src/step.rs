@@ -71,18 +71,19 @@ impl Core {
         self.clock.read(sample)
     }
 
-    /// Decides one use: `asked.proven` is filled in here from `proofs`.
-    pub fn step_use(
-        &mut self,
-        asked: &Use<'_>,
-        proofs: &[Proof],
-        claimed: Option<&Claimed>,
-    ) -> UseDecision {
-        if let Err(reason) = self.proofs.take(proofs, asked.now.unix_ms) {
-            return UseDecision::Refused(reason);
-        }
-        let proven: Vec<_> = proofs.iter().map(|proof| proof.holder).collect();
-        let permitted = self.authority.permit(&Use { proven: &proven, ..*asked });
+    /// Takes proofs, each of which counts once.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::ProofInvalid`] if one is stale or was seen, [`Reason::Overloaded`] if no more can be
+    /// remembered.
+    pub fn take_proofs(&mut self, proofs: &[Proof], now: Reading) -> Result<(), Reason> {
+        self.proofs.take(proofs, now.unix_ms)
+    }
+
+    /// Decides one use. The proofs behind `asked.proven` were taken before.
+    pub fn step_use(&mut self, asked: &Use<'_>, claimed: Option<&Claimed>) -> UseDecision {
+        let permitted = self.authority.permit(asked);
         match (permitted, claimed) {
             (Ok(permit), None) => UseDecision::Permitted(permit),
             (Ok(permit), Some(claimed)) => match self.reserve(claimed, asked.now) {

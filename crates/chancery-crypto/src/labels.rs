@@ -51,12 +51,16 @@ labels! {
     HANDLE_ROOT = "handle-root/v1";
     /// What a caller derives from a key with the format `hkdf`.
     HKDF_DERIVE = "hkdf-derive/v1";
+    /// A key that is brought in, sealed to a one-time key (RFC 9180).
+    KEY_IMPORT = "key-import/v1";
     /// What names a log by the key that signs its frame heads.
     LOG_ID = "log-id/v1";
     /// The expansion of one row before it enters the digest of all rows.
     LTHASH_ROW = "lthash-row/v1";
     /// The head of one audit frame, signed for receipts.
     RECEIPT_HEAD = "receipt-head/v1";
+    /// The keyed hash of a request, against which a repeat of its operation id is held.
+    REQUEST_DIGEST = "request-digest/v1";
     /// What shows that a root key is the one that a state directory was made with.
     ROOT_CHECK = "root-check/v1";
     /// The key that seals one kind of row.

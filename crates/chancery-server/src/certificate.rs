@@ -134,7 +134,12 @@ mod tests {
     }
 
     fn certificate(key: &KeyPair) -> Vec<u8> {
-        CertificateParams::new(vec!["front.test".into()]).unwrap().self_signed(key).unwrap().der().to_vec()
+        CertificateParams::new(vec!["front.test".into()])
+            .unwrap()
+            .self_signed(key)
+            .unwrap()
+            .der()
+            .to_vec()
     }
 
     #[test]
@@ -144,6 +149,15 @@ mod tests {
         assert!(wanted.with(own).is_ok());
         let other = certificate(&self::wanted().key);
         assert!(matches!(self::wanted().with(other), Err(CertificateError::Unusable(_))));
+    }
+
+    #[test]
+    fn another_is_due_once_its_time_has_come() {
+        let wanted = wanted();
+        let own = certificate(&wanted.key);
+        let issued = wanted.with(own).unwrap();
+        assert!(!issued.is_due());
+        assert!(Issued { renewal_s: 1, ..issued }.is_due());
     }
 
     #[test]

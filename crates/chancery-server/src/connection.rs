@@ -17,8 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, ERROR_RESETS_MAX, FrontLimits, HEAD_BYTES_MAX, HEADERS_MAX, PENDING_RESETS_MAX,
-    READ_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    CONNECTION_WINDOW_BYTES, ERROR_RESETS_MAX, FrontLimits, HEAD_BYTES_MAX, HEADERS_MAX,
+    PENDING_RESETS_MAX, READ_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 use crate::reply::Body;
 use crate::service::{Front, answer};
@@ -28,7 +28,12 @@ use crate::watched::{Activity, Between, Watched};
 const PING: Duration = Duration::from_secs(20);
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(front: Rc<Front>, stream: TcpStream, tls: TlsAcceptor, stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    front: Rc<Front>,
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    stop: watch::Receiver<bool>,
+) {
     // Answers are small and whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let handshake = tokio::time::timeout(front.limits.handshake, tls.accept(stream));
@@ -54,7 +59,7 @@ async fn serve_http1(front: Rc<Front>, stream: TlsStream<TcpStream>, stop: watch
         .max_header_size(usize::try_from(HEAD_BYTES_MAX).unwrap_or(usize::MAX))
         .max_buf_size(READ_BUFFER_BYTES)
         .serve_connection(io, service_fn(service));
-    drive(connection, |connection| connection.graceful_shutdown(), Clock { activity, limits, stop }).await;
+    drive(connection, http1::Connection::graceful_shutdown, Clock { activity, limits, stop }).await;
 }
 
 async fn serve_http2(front: Rc<Front>, stream: TlsStream<TcpStream>, stop: watch::Receiver<bool>) {
@@ -73,12 +78,15 @@ async fn serve_http2(front: Rc<Front>, stream: TlsStream<TcpStream>, stop: watch
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .serve_connection(io, service_fn(service));
-    drive(connection, |connection| connection.graceful_shutdown(), Clock { activity, limits, stop }).await;
+    drive(connection, http2::Connection::graceful_shutdown, Clock { activity, limits, stop }).await;
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
 
-fn service(front: Rc<Front>, activity: &Rc<Activity>) -> impl Fn(Request<Incoming>) -> Answer + use<> {
+fn service(
+    front: Rc<Front>,
+    activity: &Rc<Activity>,
+) -> impl Fn(Request<Incoming>) -> Answer + use<> {
     let activity = Rc::clone(activity);
     move |request| {
         let in_flight = activity.begin();

@@ -13,7 +13,10 @@ use hyper::HeaderMap;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
-use crate::limits::{BODIES_BYTES_MAX, FrontLimits, HEADERS_MAX, OVERLOADED_RETRY_MS};
+use crate::limits::{
+    BODIES_BYTES_MAX, DISCARD_BYTES_MAX, DISCARD_DEADLINE, FrontLimits, HEADERS_MAX,
+    OVERLOADED_RETRY_MS,
+};
 use crate::reply::Refusal;
 
 const BODY_TOO_LONG: HttpError = HttpError::TooLarge("a request has at most 1.5 MiB");
@@ -27,7 +30,9 @@ pub(crate) fn field<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(HttpError::Malformed("a field that says something about the request occurs twice"));
+        return Err(HttpError::Malformed(
+            "a field that says something about the request occurs twice",
+        ));
     }
     value.to_str().map(Some).map_err(|_| HttpError::Malformed("a field is not plain text"))
 }
@@ -56,7 +61,9 @@ pub(crate) fn check_media(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     let problem = Problem::refused(Code::Front(FrontCode::UnsupportedMediaType));
-    Err(problem.because("`Content-Type` must be `application/json`, without `Content-Encoding`").into())
+    Err(problem
+        .because("`Content-Type` must be `application/json`, without `Content-Encoding`")
+        .into())
 }
 
 /// Checks that there is no body.
@@ -65,7 +72,11 @@ pub(crate) fn check_media(headers: &HeaderMap) -> Result<(), Refusal> {
 ///
 /// A [`Refusal`] if there is one.
 pub(crate) fn check_no_body(body: &Incoming) -> Result<(), Refusal> {
-    if body.is_end_stream() { Ok(()) } else { Err(HttpError::Malformed("this route takes no body").into()) }
+    if body.is_end_stream() {
+        Ok(())
+    } else {
+        Err(HttpError::Malformed("this route takes no body").into())
+    }
 }
 
 /// The bytes of bodies that one runtime holds.
@@ -111,7 +122,11 @@ impl Drop for Held {
 /// # Errors
 ///
 /// A [`Refusal`] if it is too long, comes too slowly or breaks off, or there is no room for it.
-pub(crate) async fn read(body: Incoming, room: &Rc<Room>, limits: &FrontLimits) -> Result<Held, Refusal> {
+pub(crate) async fn read(
+    body: &mut Incoming,
+    room: &Rc<Room>,
+    limits: &FrontLimits,
+) -> Result<Held, Refusal> {
     let longest = u64::try_from(REQUEST_BYTES_MAX).unwrap_or(u64::MAX);
     if body.size_hint().lower() > longest {
         return Err(BODY_TOO_LONG.into());
@@ -121,7 +136,7 @@ pub(crate) async fn read(body: Incoming, room: &Rc<Room>, limits: &FrontLimits) 
     read.await.unwrap_or_else(|_| Err(Problem::refused(Code::Front(FrontCode::BodyTimeout)).into()))
 }
 
-async fn read_on(mut body: Incoming, mut held: Held) -> Result<Held, Refusal> {
+async fn read_on(body: &mut Incoming, mut held: Held) -> Result<Held, Refusal> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| HttpError::Malformed("the body broke off"))?;
         if let Ok(piece) = frame.into_data() {
@@ -129,6 +144,25 @@ async fn read_on(mut body: Incoming, mut held: Held) -> Result<Held, Refusal> {
         }
     }
     Ok(held)
+}
+
+/// Takes what is left of a refused request's body and keeps none of it, so that its sender comes to read
+/// the refusal: a stream that is closed with bytes unread is reset, and the answer is lost with it.
+///
+/// What says that it is longer than [`DISCARD_BYTES_MAX`] is dropped at once.
+pub(crate) async fn discard(mut body: Incoming) {
+    let mut left = DISCARD_BYTES_MAX;
+    if body.size_hint().lower() > u64::try_from(left).unwrap_or(u64::MAX) {
+        return;
+    }
+    let deadline = tokio::time::Instant::now() + DISCARD_DEADLINE;
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout_at(deadline, body.frame()).await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
 }
 
 #[cfg(test)]

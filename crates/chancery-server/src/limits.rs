@@ -32,6 +32,12 @@ pub(crate) const READ_BUFFER_BYTES: usize = 32 * 1024;
 /// The most bytes of bodies in memory in one runtime: 64 MiB; beyond, requests are answered 429.
 pub(crate) const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The most bytes of a refused request that are read and thrown away: twice the longest request.
+pub(crate) const DISCARD_BYTES_MAX: usize = 2 * REQUEST_BYTES_MAX;
+
+/// How long they are read: 2 seconds, time for a sender to notice the answer.
+pub(crate) const DISCARD_DEADLINE: Duration = Duration::from_secs(2);
+
 /// The most bytes that wait to be written to the signer in one runtime: 8 MiB; beyond, 429.
 pub(crate) const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -95,7 +101,7 @@ impl FrontLimits {
         // 1.5 MiB at 1 Mbit/s.
         body: Duration::from_secs(15),
         // Longer than the usual keep-alive of pools, shorter than that of middleboxes.
-        idle: Duration::from_secs(60),
+        idle: Duration::from_mins(1),
         request: Duration::from_secs(30),
         stop: Duration::from_secs(5),
         // At 4 descriptors each this is far under the usual limit of 65 536.

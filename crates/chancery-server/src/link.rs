@@ -122,7 +122,10 @@ impl Link {
     }
 
     /// Takes a question; its answer's body comes through the receiver.
-    pub(crate) fn send(&self, question: Question<'_>) -> Result<oneshot::Receiver<Vec<u8>>, SendError> {
+    pub(crate) fn send(
+        &self,
+        question: Question<'_>,
+    ) -> Result<oneshot::Receiver<Vec<u8>>, SendError> {
         let mut state = self.state.borrow_mut();
         let cost = question.cost();
         if !state.is_up {
@@ -238,7 +241,8 @@ mod tests {
     #[test]
     fn as_many_operations_are_taken_as_may_be_outstanding_and_no_more() {
         let link = link();
-        let receivers: Vec<_> = (0..LANE_OPERATIONS_MAX).map(|_| link.send(Question::Health).unwrap()).collect();
+        let receivers: Vec<_> =
+            (0..LANE_OPERATIONS_MAX).map(|_| link.send(Question::Health).unwrap()).collect();
         assert_eq!(link.send(Question::Health).unwrap_err(), SendError::Full);
         let mut body = Vec::new();
         frame::write(&mut body, Kind::HealthReply, 1, &0_u8).unwrap();
@@ -254,6 +258,37 @@ mod tests {
         let mut state = link.state.borrow_mut();
         assert!(state.complete(Kind::HealthReply, 2, &[]).is_err());
         assert!(state.complete(Kind::UseReply, 1, &[]).is_err());
+    }
+
+    #[test]
+    fn what_is_ready_in_one_turn_leaves_in_one_write() {
+        let path = std::env::temp_dir().join(format!("chancery-link-{}", std::process::id()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let first = tokio::task::LocalSet::new().block_on(&runtime, async {
+            let listener = tokio::net::UnixListener::bind(&path).unwrap();
+            let link = Link::new(path.clone(), Arc::new(Metrics::new()), Arc::new(Reporter::new()));
+            tokio::task::spawn_local(Rc::clone(&link).run());
+            let (mut signer, _) = listener.accept().await.unwrap();
+            while !link.state.borrow().is_up {
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..8 {
+                let link = Rc::clone(&link);
+                tokio::task::spawn_local(async move { link.send(Question::Health).unwrap().await });
+            }
+            let mut buffer = vec![0; READ_BYTES];
+            let count = signer.read(&mut buffer).await.unwrap();
+            buffer.truncate(count);
+            buffer
+        });
+        std::fs::remove_file(path).unwrap();
+        let mut decoder = Decoder::default();
+        decoder.push(&first);
+        let mut tags = Vec::new();
+        while let Some((header, _)) = decoder.next_frame().unwrap() {
+            tags.push(header.tag);
+        }
+        assert_eq!(tags, [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 
     #[test]

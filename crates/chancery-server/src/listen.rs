@@ -35,24 +35,32 @@ pub(crate) fn run(seat: &Seat, listener: TcpListener) -> io::Result<()> {
 async fn serve(seat: &Seat, listener: TcpListener) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let shared = &seat.shared;
-    let link = Link::new(shared.signer_socket.clone(), Arc::clone(&shared.metrics), Arc::clone(&shared.reporter));
-    tokio::task::spawn_local(Rc::clone(&link).run());
+    let link = Link::new(
+        shared.signer_socket.clone(),
+        Arc::clone(&shared.metrics),
+        Arc::clone(&shared.reporter),
+    );
+    let lost = tokio::task::spawn_local(Rc::clone(&link).run());
     let front = Rc::new(Front::new(shared, link));
     let mut stop = seat.stop.clone();
-    let (open, mut closed) = watch::channel(());
+    let open = watch::Sender::new(());
     tokio::select! {
         () = accept(seat, &listener, &front, &open) => {}
+        _ = lost => return Err(io::Error::other("the signer's link ended")),
         _ = stop.wait_for(|stop| *stop) => {}
     }
     drop(listener);
-    // Each connection holds a receiver; those of this function apart, all are closed when none is left.
-    closed.mark_unchanged();
-    drop(closed);
+    // Each connection holds a receiver: when none is left, all are closed.
     let _ = tokio::time::timeout(shared.limits.stop, open.closed()).await;
     Ok(())
 }
 
-async fn accept(seat: &Seat, listener: &tokio::net::TcpListener, front: &Rc<Front>, open: &watch::Sender<()>) {
+async fn accept(
+    seat: &Seat,
+    listener: &tokio::net::TcpListener,
+    front: &Rc<Front>,
+    open: &watch::Sender<()>,
+) {
     let Shared { admission, reporter, .. } = &*seat.shared;
     loop {
         let (stream, peer) = match listener.accept().await {

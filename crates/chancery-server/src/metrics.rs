@@ -159,13 +159,21 @@ impl Metrics {
     fn write_connections(&self, text: &mut String, open: usize) -> fmt::Result {
         let [all, source] = &self.turned_away;
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        single(text, ("chancery_front_connections", "gauge"), u64::try_from(open).unwrap_or(u64::MAX))?;
+        single(
+            text,
+            ("chancery_front_connections", "gauge"),
+            u64::try_from(open).unwrap_or(u64::MAX),
+        )?;
         single(text, ("chancery_front_connections_total", "counter"), value(&self.connections))?;
         let name = "chancery_front_connections_refused_total";
         head(text, name, "counter")?;
         writeln!(text, "{name}{{limit=\"all\"}} {}", value(all))?;
         writeln!(text, "{name}{{limit=\"source\"}} {}", value(source))?;
-        single(text, ("chancery_front_handshakes_failed_total", "counter"), value(&self.handshakes_failed))?;
+        single(
+            text,
+            ("chancery_front_handshakes_failed_total", "counter"),
+            value(&self.handshakes_failed),
+        )?;
         single(text, ("chancery_front_signer_links", "gauge"), value(&self.links_up))?;
         single(text, ("chancery_front_signer_links_lost_total", "counter"), value(&self.links_lost))
     }
@@ -266,7 +274,7 @@ mod tests {
     fn what_was_counted_is_written() {
         let metrics = Metrics::new();
         answered(&metrics, Duration::from_millis(2));
-        answered(&metrics, Duration::from_secs(60));
+        answered(&metrics, Duration::from_mins(1));
         let text = metrics.exposition(7);
         for line in [
             "chancery_front_requests_total{routes=\"use\",status=\"4xx\"} 2",
@@ -288,15 +296,25 @@ mod tests {
         let types: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap();
-            let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-            assert_eq!(types.iter().filter(|kind| kind.split(' ').next() == Some(name)).count(), 1, "{line}");
+            let name = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end))
+                .unwrap_or(name);
+            assert_eq!(
+                types.iter().filter(|kind| kind.split(' ').next() == Some(name)).count(),
+                1,
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn a_counter_that_would_break_a_line_is_left_out() {
         let mut text = String::new();
-        append(&mut text, &[("good{a=\"b\"}".into(), 1), ("bad\nname".into(), 2), (String::new(), 3)]);
+        append(
+            &mut text,
+            &[("good{a=\"b\"}".into(), 1), ("bad\nname".into(), 2), (String::new(), 3)],
+        );
         assert_eq!(text, "good{a=\"b\"} 1\n");
     }
 }

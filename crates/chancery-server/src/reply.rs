@@ -45,7 +45,8 @@ impl Reply {
     /// As HTTP. Answers hold keys, plaintexts and handles, so that nobody is to keep them.
     pub(crate) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Full::new(self.body));
-        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -28,7 +28,7 @@ use chancery_api::http::{
 use chancery_api::message::{
     CommandReply, CommandRequest, HealthReply, HolderProof, UseReply, UseRequest, UseResult,
 };
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
@@ -36,7 +36,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::admission::Admission;
-use crate::intake::{self, Room, check_head, check_media, check_no_body, field};
+use crate::intake::{self, Room, check_head, check_media, check_no_body, discard, field};
 use crate::limits::{FrontLimits, HEALTH_DEADLINE, OVERLOADED_RETRY_MS, UNAVAILABLE_RETRY_MS};
 use crate::link::{Link, Question, SendError};
 use crate::metrics::{Answered, Metrics, append};
@@ -92,19 +92,22 @@ impl Front {
 /// Answers a request, and counts it.
 pub(crate) async fn answer(front: &Front, request: Request<Incoming>) -> Response<Body> {
     let began = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let found = routes::find(RequestLine { method: parts.method.as_str(), path: parts.uri.path() });
     let target = found.ok().map(|found| found.route.target);
     let reply = match found {
         Ok(found) => {
             let call = Call { front, found, parts: &parts, began };
-            call.respond(body).await.unwrap_or_else(Reply::from)
+            call.respond(&mut body).await.unwrap_or_else(Reply::from)
         }
         Err(HttpError::MethodNotAllowed) => Reply::from(Refusal::from(HttpError::MethodNotAllowed))
             .allowing(&routes::methods_of(parts.uri.path())),
         Err(error) => Refusal::from(error).into(),
     };
     let Reply { status, code, .. } = reply;
+    if status >= 400 && !body.is_end_stream() {
+        tokio::task::spawn_local(discard(body));
+    }
     front.metrics.answered(Answered { target, status, code, took: began.elapsed() });
     reply.into_response()
 }
@@ -119,13 +122,13 @@ struct Call<'r> {
 }
 
 impl Call<'_> {
-    async fn respond(self, body: Incoming) -> Result<Reply, Refusal> {
+    async fn respond(self, body: &mut Incoming) -> Result<Reply, Refusal> {
         check_head(self.headers())?;
         if self.parts.uri.query().is_some() && !self.found.route.has_query() {
             return Err(HttpError::Malformed("this route takes no query").into());
         }
         if self.parts.method == hyper::Method::GET {
-            check_no_body(&body)?;
+            check_no_body(body)?;
         } else {
             check_media(self.headers())?;
         }
@@ -160,12 +163,15 @@ impl Call<'_> {
         self.field(IDEMPOTENCY_KEY)?.map(parse_idempotency_key).transpose()
     }
 
-    async fn read<T: serde::de::DeserializeOwned>(&self, body: Incoming) -> Result<T, Refusal> {
+    async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        body: &mut Incoming,
+    ) -> Result<T, Refusal> {
         let held = intake::read(body, &self.front.room, &self.front.limits).await?;
         Ok(parse(held.bytes())?)
     }
 
-    async fn single(self, operation: Operation, body: Incoming) -> Result<Reply, Refusal> {
+    async fn single(self, operation: Operation, body: &mut Incoming) -> Result<Reply, Refusal> {
         let (handle, proofs, id) = (self.handle()?, self.proofs()?, self.operation_id()?);
         let uses = Uses::single(self.read(body).await?, id)?;
         let request = uses.request(operation, &handle, proofs)?;
@@ -178,10 +184,13 @@ impl Call<'_> {
         }
     }
 
-    async fn batch(self, operation: Operation, body: Incoming) -> Result<Reply, Refusal> {
+    async fn batch(self, operation: Operation, body: &mut Incoming) -> Result<Reply, Refusal> {
         let (handle, proofs) = (self.handle()?, self.proofs()?);
         if self.operation_id()?.is_some() {
-            return Err(HttpError::Malformed("the items of a batch have operation ids of their own").into());
+            return Err(HttpError::Malformed(
+                "the items of a batch have operation ids of their own",
+            )
+            .into());
         }
         let uses = Uses::batch(self.read(body).await?)?;
         let request = uses.request(operation, &handle, proofs)?;
@@ -197,24 +206,28 @@ impl Call<'_> {
         cbor::decode(&bytes, "use reply").map_err(|_| lost())
     }
 
-    async fn command(self, body: Incoming) -> Result<Reply, Refusal> {
+    async fn command(self, body: &mut Incoming) -> Result<Reply, Refusal> {
         let (parameters, signature) = self.signature()?;
         let held = intake::read(body, &self.front.room, &self.front.limits).await?;
         let query = self.parts.uri.query();
-        let command = command_from_request(CommandParts { found: self.found, query, body: held.bytes() })?;
+        let command =
+            command_from_request(CommandParts { found: self.found, query, body: held.bytes() })?;
         drop(held);
         let command = cbor::encode(&command);
         let id = Some(parameters.operation);
         let request = CommandRequest { command: &command, parameters, signature };
-        let bytes = self.ask(Question::Command(&request)).await.map_err(|problem| about(problem, id))?;
-        let reply: CommandReply = cbor::decode(&bytes, "command reply").map_err(|_| about(lost(), id))?;
+        let bytes =
+            self.ask(Question::Command(&request)).await.map_err(|problem| about(problem, id))?;
+        let reply: CommandReply =
+            cbor::decode(&bytes, "command reply").map_err(|_| about(lost(), id))?;
         let answer = CommandAnswer::of(reply).map_err(|problem| about(problem, id))?;
         Ok(Reply::done(&answer))
     }
 
     fn signature(
         &self,
-    ) -> Result<(chancery_api::chancery_core::command::SignatureParameters, [u8; 64]), HttpError> {
+    ) -> Result<(chancery_api::chancery_core::command::SignatureParameters, [u8; 64]), HttpError>
+    {
         let needed = |name| self.field(name)?.ok_or(HttpError::SignatureMalformed(name));
         parse_signature(SignatureFields {
             idempotency_key: needed(IDEMPOTENCY_KEY)?,
@@ -236,7 +249,8 @@ impl Call<'_> {
         let bytes = answered(tokio::time::timeout(HEALTH_DEADLINE, receiver).await);
         // Nothing was asked for that could have been done.
         let unavailable = |_| not_sent(SendError::Down);
-        cbor::decode(&bytes.map_err(unavailable)?, "health reply").map_err(|_| not_sent(SendError::Down))
+        cbor::decode(&bytes.map_err(unavailable)?, "health reply")
+            .map_err(|_| not_sent(SendError::Down))
     }
 
     async fn ready(self) -> Result<Reply, Refusal> {
@@ -252,15 +266,18 @@ impl Call<'_> {
     }
 }
 
-fn about(problem: Refusal, id: Option<OperationId>) -> Refusal {
-    Box::new(problem.about(id))
+fn about(mut problem: Refusal, id: Option<OperationId>) -> Refusal {
+    problem.operation_id = id;
+    problem
 }
 
 /// The problem of a reason, with a hint when to try again where that helps.
 fn refusal(reason: Reason) -> Problem {
     let problem = Problem::refused(Code::Reason(reason));
     match reason {
-        Reason::Overloaded | Reason::OperationInFlight => problem.retry_after_ms(OVERLOADED_RETRY_MS),
+        Reason::Overloaded | Reason::OperationInFlight => {
+            problem.retry_after_ms(OVERLOADED_RETRY_MS)
+        }
         Reason::Unavailable | Reason::AuditFull => problem.retry_after_ms(UNAVAILABLE_RETRY_MS),
         _ => problem,
     }
@@ -271,13 +288,16 @@ fn not_sent(error: SendError) -> Refusal {
         SendError::Down => Problem::refused(Code::Front(FrontCode::SignerUnavailable))
             .retry_after_ms(UNAVAILABLE_RETRY_MS),
         SendError::Full => refusal(Reason::Overloaded),
-        SendError::TooLong => HttpError::TooLarge("a request of more than 1 MiB, without its base64").into(),
+        SendError::TooLong => {
+            HttpError::TooLarge("a request of more than 1 MiB, without its base64").into()
+        }
     })
 }
 
 fn lost() -> Refusal {
     let problem = Problem::new(Code::Front(FrontCode::SignerUnavailable), Outcome::Unknown);
-    let problem = problem.because("the signer was lost before it answered; repeat with the same operation id");
+    let problem = problem
+        .because("the signer was lost before it answered; repeat with the same operation id");
     problem.retry_after_ms(UNAVAILABLE_RETRY_MS).into()
 }
 

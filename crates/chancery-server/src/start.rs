@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::FrontConfig;
@@ -99,12 +99,16 @@ async fn govern(
         result = stop.as_mut() => return Ok(result?),
     };
     let current = Current::new(issued.certified.clone());
-    let (stopper, stopped) = watch::channel(false);
+    let (stopper, seen) = watch::channel(false);
     let tls = TlsAcceptor::from(tls::config(Arc::clone(&current))?);
-    let threads = start(&Seat { shared: Arc::clone(&shared), tls, stop: stopped }, &listener, config.runtimes)?;
+    let (ending, mut ended) = mpsc::unbounded_channel();
+    let seat = Seat { shared: Arc::clone(&shared), tls, stop: seen };
+    let threads = start(&seat, &listener, &Runtimes { count: config.runtimes, ending })?;
     drop(listener);
     let result = tokio::select! {
         never = renew(&config, &shared.reporter, &current, issued) => match never {},
+        // Its error comes out below; the others are not left alone with the work.
+        _ = ended.recv() => Ok(()),
         result = stop.as_mut() => result,
     };
     stopper.send_replace(true);
@@ -125,17 +129,38 @@ fn shared(config: &FrontConfig) -> Shared {
     }
 }
 
+/// How many runtimes there are to be, and where the end of one is told.
+struct Runtimes {
+    count: usize,
+    ending: mpsc::UnboundedSender<()>,
+}
+
+/// Tells the end of a runtime's thread, also when it ends badly.
+struct Ending(mpsc::UnboundedSender<()>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Nobody listens any more once the front is to stop.
+        let _ = self.0.send(());
+    }
+}
+
 fn start(
     seat: &Seat,
     listener: &TcpListener,
-    runtimes: usize,
+    runtimes: &Runtimes,
 ) -> io::Result<Vec<thread::JoinHandle<io::Result<()>>>> {
     let thread = |number| {
         let (seat, listener) = (seat.clone(), listener.try_clone()?);
+        let ending = Ending(runtimes.ending.clone());
         let builder = thread::Builder::new().name(format!("front-{number}"));
-        builder.spawn(move || listen::run(&seat, listener))
+        builder.spawn(move || {
+            let result = listen::run(&seat, listener);
+            drop(ending);
+            result
+        })
     };
-    (0..runtimes).map(thread).collect()
+    (0..runtimes.count).map(thread).collect()
 }
 
 /// Asks for a certificate until there is one.

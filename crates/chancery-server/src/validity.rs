@@ -44,7 +44,7 @@ fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, bytes) = bytes.split_first()?;
     let (&first, bytes) = bytes.split_first()?;
     let (length, bytes) = match first {
-        0..0x80 => (usize::from(first), bytes),
+        0..=0x7f => (usize::from(first), bytes),
         0x81..=0x83 => {
             let (number, bytes) = bytes.split_at_checked(usize::from(first & 0x7f))?;
             (number.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), bytes)
@@ -72,7 +72,8 @@ fn time(bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 fn number(text: &[u8], digits: usize) -> Option<(u64, &[u8])> {
     let (digits, rest) = text.split_at_checked(digits)?;
-    let digits = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|c| c.is_ascii_digit()))?;
+    let digits =
+        std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|c| c.is_ascii_digit()))?;
     Some((digits.parse().ok()?, rest))
 }
 

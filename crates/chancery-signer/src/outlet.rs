@@ -7,10 +7,12 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use chancery_api::frame::{self, Kind};
-use chancery_api::message::{UseReply, UseResult};
+use chancery_api::message::{CommandReply, UseReply, UseResult};
+use chancery_core::reason::Reason;
 use chancery_core::sequencer::Released;
 use rustix::net::{SendFlags, send};
 
@@ -44,8 +46,26 @@ impl Outlet {
         &self.wake
     }
 
+    /// Answers a command whose record is durable.
+    pub(crate) fn answer(&self, tag: u64, answer: Released<Answer>, at: u64) {
+        let reply = match answer.into_inner() {
+            Answer::Command(CommandReply::Committed { answer, .. }) => {
+                CommandReply::Committed { answer, index: Some(at) }
+            }
+            Answer::Command(other) => other,
+            Answer::Use(_) | Answer::None => return,
+        };
+        self.push(Kind::CommandReply, tag, &reply);
+    }
+
+    /// Says what needs no record: metadata read, health, a refusal before anybody was known.
+    pub(crate) fn say<T: minicbor::Encode<()>>(&self, kind: Kind, tag: u64, body: &T) {
+        self.push(kind, tag, body);
+        self.flush();
+    }
+
     /// Appends a frame; nothing is sent yet.
-    pub(crate) fn push<T: minicbor::Encode<()>>(&self, kind: Kind, tag: u64, body: &T) {
+    fn push<T: minicbor::Encode<()>>(&self, kind: Kind, tag: u64, body: &T) {
         let mut queue = lock(&self.queue);
         if queue.closed {
             return;
@@ -92,12 +112,29 @@ impl Outlet {
     }
 }
 
+/// What a durable record lets go.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// An item of an answer.
+    Use(UseResult),
+    /// The answer to a command.
+    Command(CommandReply),
+    /// Nothing.
+    None,
+}
+
+/// Where a record came to stand, and the receipt for it if one is wanted.
+pub(crate) struct Recorded {
+    pub(crate) index: u64,
+    pub(crate) receipt: Vec<u8>,
+}
+
 /// One answer of several items, sent when its last item is there.
 pub(crate) struct Assembly {
     outlet: Arc<Outlet>,
     tag: u64,
     parts: Mutex<Parts>,
-    outstanding: Arc<std::sync::atomic::AtomicUsize>,
+    outstanding: Arc<AtomicUsize>,
 }
 
 struct Parts {
@@ -105,31 +142,38 @@ struct Parts {
     missing: usize,
 }
 
-/// What may stand in an answer without a durable record: that nothing was done, before anybody was known.
-pub(crate) struct EarlyRefusal(pub(crate) UseResult);
-
 impl Assembly {
     pub(crate) fn new(
         outlet: Arc<Outlet>,
         tag: u64,
         items: usize,
-        outstanding: Arc<std::sync::atomic::AtomicUsize>,
+        outstanding: Arc<AtomicUsize>,
     ) -> Arc<Self> {
-        outstanding.fetch_add(items, std::sync::atomic::Ordering::Relaxed);
+        outstanding.fetch_add(items, Ordering::Relaxed);
         let parts = Mutex::new(Parts { results: vec![None; items], missing: items });
         Arc::new(Self { outlet, tag, parts, outstanding })
     }
 
-    /// Puts a released result in its place; queues the answer if it was the last. Says which outlet to flush.
-    pub(crate) fn put(&self, position: usize, result: Released<UseResult>) -> &Arc<Outlet> {
-        self.fill(position, result.into_inner());
+    /// The outlet it goes to.
+    pub(crate) fn outlet(&self) -> &Arc<Outlet> {
         &self.outlet
     }
 
-    /// Puts an early refusal in its place.
-    pub(crate) fn refuse(&self, position: usize, refusal: EarlyRefusal) -> &Arc<Outlet> {
-        self.fill(position, refusal.0);
-        &self.outlet
+    /// Puts a released result in its place; queues the answer if it was the last.
+    pub(crate) fn put(&self, position: usize, answer: Released<Answer>, recorded: Recorded) {
+        if let Answer::Use(result) = answer.into_inner() {
+            self.fill(position, placed(result, recorded));
+        }
+    }
+
+    /// Puts an answer in its place that was read back from the log, where its record is durable already.
+    pub(crate) fn repeat(&self, position: usize, recalled: UseResult) {
+        self.fill(position, recalled);
+    }
+
+    /// Puts a refusal in its place that needs no record: nothing was done, and nobody was known yet.
+    pub(crate) fn refuse_early(&self, position: usize, reason: Reason) {
+        self.fill(position, UseResult::Refused { id: None, reason });
     }
 
     fn fill(&self, position: usize, result: UseResult) {
@@ -137,7 +181,7 @@ impl Assembly {
         if let Some(place) = parts.results.get_mut(position).filter(|place| place.is_none()) {
             *place = Some(result);
             parts.missing -= 1;
-            self.outstanding.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            self.outstanding.fetch_sub(1, Ordering::Relaxed);
         }
         if parts.missing == 0 {
             let results: Option<Vec<_>> = std::mem::take(&mut parts.results).into_iter().collect();
@@ -145,5 +189,15 @@ impl Assembly {
                 self.outlet.push(Kind::UseReply, self.tag, &UseReply { results });
             }
         }
+    }
+}
+
+fn placed(result: UseResult, recorded: Recorded) -> UseResult {
+    match result {
+        UseResult::Committed { id, output, version, .. } => {
+            let Recorded { index, receipt } = recorded;
+            UseResult::Committed { id, output, version, index, receipt }
+        }
+        refused @ UseResult::Refused { .. } => refused,
     }
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::children;
-use crate::commands::{audit, cipher, data_key, derive, handle, key, mac, operation, serve, sign, status};
+use crate::commands::{
+    audit, cipher, data_key, derive, handle, key, mac, operation, serve, sign, status,
+};
 use crate::exit::Failure;
 use crate::render::Format;
 
@@ -91,7 +93,7 @@ impl Cli {
             Command::GenerateDataKey(args) => data_key::generate(shared, &args),
             Command::Unwrap(args) => data_key::unwrap(shared, &args),
             Command::Random(args) => derive::random(shared, &args),
-            Command::Operation(args) => operation::run(shared, args),
+            Command::Operation(args) => operation::run(shared, &args),
             Command::Audit(args) => audit::run(shared, args),
             Command::Signer(args) => children::signer(args),
             Command::Front(args) => children::front(args),

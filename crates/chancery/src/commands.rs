@@ -92,7 +92,12 @@ impl UseArgs {
 impl Use {
     /// The manner of one request.
     pub(crate) fn manner(&self, receipt: Receipt) -> Manner<'_> {
-        Manner { operation: self.operation, context: &self.context, receipt, holders: &self.holders }
+        Manner {
+            operation: self.operation,
+            context: &self.context,
+            receipt,
+            holders: &self.holders,
+        }
     }
 }
 
@@ -120,11 +125,11 @@ pub(crate) fn report_use(format: Format, used: &Used, output: &OutputArgs) -> Re
         ("log index", used.log_index.to_string()),
         ("operation", used.operation.to_string()),
     ]);
-    show(format, &view, &use_json(used, Some(file)))
+    show(format, &view, &use_json(used, Some(&file)))
 }
 
 /// A use as JSON, without its output.
-pub(crate) fn use_json(used: &Used, file: Option<String>) -> Value {
+pub(crate) fn use_json(used: &Used, file: Option<&str>) -> Value {
     json!({
         "outcome": "committed",
         "operation_id": used.operation.to_string(),
@@ -147,14 +152,18 @@ pub(crate) fn command(
 pub(crate) fn read(client: &Client, command: &Command) -> Result<AnswerObject, Failure> {
     match settle(client.command(command, fresh_operation()?)) {
         Ok(answer) => Ok(answer.answer),
-        Err(Failure::Unknown(_)) => Err(Failure::Failed(anyhow::anyhow!("no answer came; try again"))),
+        Err(Failure::Unknown(_)) => {
+            Err(Failure::Failed(anyhow::anyhow!("no answer came; try again")))
+        }
         Err(other) => Err(other),
     }
 }
 
 /// The service answered with something that the command does not ask for.
 pub(crate) fn unexpected() -> Failure {
-    Failure::Failed(anyhow::anyhow!("the service answered something else than was asked; is it of another version?"))
+    Failure::Failed(anyhow::anyhow!(
+        "the service answered something else than was asked; is it of another version?"
+    ))
 }
 
 /// A command's answer as JSON.

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_verification_that_failed_is_told_apart_from_one_that_was_refused() {
-        let code = |reason| settle_verification(refused(reason), "signature").map_err(|f| f.number());
+        let code =
+            |reason| settle_verification(refused(reason), "signature").map_err(|f| f.number());
         assert_eq!(code(Reason::VerificationFailed), Err(4));
         assert_eq!(code(Reason::NotAuthorized), Err(1));
     }
@@ -153,7 +154,8 @@ mod tests {
     #[test]
     fn a_failure_is_printed_with_all_of_its_causes() {
         use anyhow::Context as _;
-        let error = Err::<(), _>(std::io::Error::other("disk")).context("cannot read `x`").unwrap_err();
+        let error =
+            Err::<(), _>(std::io::Error::other("disk")).context("cannot read `x`").unwrap_err();
         assert_eq!(Failure::from(error).to_text(), "cannot read `x`: disk");
     }
 }

@@ -27,7 +27,11 @@ impl Input {
     /// Opens a file, or standard input for `-`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         if path.as_os_str() == STANDARD {
-            return Ok(Self { reader: Box::new(io::stdin()), length: None, name: "standard input".into() });
+            return Ok(Self {
+                reader: Box::new(io::stdin()),
+                length: None,
+                name: "standard input".into(),
+            });
         }
         let name = format!("`{}`", path.display());
         let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
@@ -35,7 +39,11 @@ impl Input {
         if metadata.is_dir() {
             bail!("{name} is a directory");
         }
-        Ok(Self { reader: Box::new(file), length: metadata.is_file().then_some(metadata.len()), name })
+        Ok(Self {
+            reader: Box::new(file),
+            length: metadata.is_file().then_some(metadata.len()),
+            name,
+        })
     }
 
     /// How many bytes there are, where that is known.
@@ -130,7 +138,12 @@ impl OutputArgs {
 }
 
 /// Writes a whole file.
-pub(crate) fn write(path: &Path, secrecy: Secrecy, overwrite: OverwriteArgs, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(
+    path: &Path,
+    secrecy: Secrecy,
+    overwrite: OverwriteArgs,
+    bytes: &[u8],
+) -> Result<()> {
     let mut output = Output::create(path, secrecy, overwrite)?;
     output.write_all(bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
     output.commit()
@@ -144,7 +157,9 @@ pub(crate) fn check(path: &Path, overwrite: OverwriteArgs) -> Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot look at `{}`", path.display())),
-        Ok(metadata) if !metadata.is_file() => bail!("`{}` is there and is no file", path.display()),
+        Ok(metadata) if !metadata.is_file() => {
+            bail!("`{}` is there and is no file", path.display())
+        }
         Ok(_) if !overwrite.force => {
             bail!("`{}` is there; `--force` overwrites it", path.display())
         }
@@ -170,7 +185,11 @@ pub(crate) struct Pending {
 
 impl Output {
     /// Opens an output; its target is touched by [`Self::commit`] alone.
-    pub(crate) fn create(target: &Path, secrecy: Secrecy, overwrite: OverwriteArgs) -> Result<Self> {
+    pub(crate) fn create(
+        target: &Path,
+        secrecy: Secrecy,
+        overwrite: OverwriteArgs,
+    ) -> Result<Self> {
         check(target, overwrite)?;
         if target.as_os_str() == STANDARD {
             return Ok(Self::Standard(io::stdout()));
@@ -236,7 +255,8 @@ fn directory(target: &Path) -> &Path {
 
 /// `.name.pid.part` in the target's directory.
 fn beside(target: &Path) -> Result<PathBuf> {
-    let name = target.file_name().with_context(|| format!("`{}` names no file", target.display()))?;
+    let name =
+        target.file_name().with_context(|| format!("`{}` names no file", target.display()))?;
     let mut temporary = OsString::from(".");
     temporary.push(name);
     temporary.push(format!(".{}.part", std::process::id()));
@@ -310,7 +330,7 @@ mod tests {
         fs::write(&path, [7; 10]).unwrap();
         assert_eq!(Input::open(&path).unwrap().read_all(10).unwrap(), [7; 10]);
         let refusal = Input::open(&path).unwrap().read_all(9).unwrap_err().to_string();
-        assert!(refusal.contains("`") && refusal.contains("more than 9"), "{refusal}");
+        assert!(refusal.contains('`') && refusal.contains("more than 9"), "{refusal}");
         let missing = Input::open(&scratch.path("missing")).err().unwrap().to_string();
         assert!(missing.contains("missing"), "{missing}");
     }

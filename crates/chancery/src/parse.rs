@@ -14,7 +14,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let error = || format!("`{text}` is not a duration such as 90s, 15m, 24h or 1d");
     let unit = text.chars().last().ok_or_else(error)?;
     let &(_, seconds) = UNITS.iter().find(|row| row.0 == unit).ok_or_else(error)?;
-    let number = text.strip_suffix(unit).filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()));
+    let number =
+        text.strip_suffix(unit).filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()));
     let number: u64 = number.and_then(|digits| digits.parse().ok()).ok_or_else(error)?;
     let total = number.checked_mul(seconds).filter(|total| *total > 0).ok_or_else(error)?;
     Ok(Duration::from_secs(total))
@@ -29,7 +30,8 @@ pub(crate) fn milliseconds(duration: Duration) -> u64 {
 pub(crate) fn operations(text: &str) -> Result<Operations, String> {
     let one = |name: &str| {
         let names = || Operation::ALL.map(Operation::name).join(", ");
-        Operation::from_name(name).ok_or_else(|| format!("`{name}` is no operation; there are {}", names()))
+        Operation::from_name(name)
+            .ok_or_else(|| format!("`{name}` is no operation; there are {}", names()))
     };
     let operations = text.split(',').map(one).collect::<Result<Vec<_>, _>>()?;
     Ok(Operations::of(&operations))
@@ -76,7 +78,9 @@ mod tests {
         for (text, seconds) in [("90s", 90), ("15m", 900), ("24h", 86_400), ("1d", 86_400)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "m", "15", "0m", "-1m", "+1m", "1.5h", "15 m", "15min", "99999999999999999999d"] {
+        for text in
+            ["", "m", "15", "0m", "-1m", "+1m", "1.5h", "15 m", "15min", "99999999999999999999d"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -14,11 +14,16 @@ const COUNTER: &str = "{msg} {bytes} {bytes_per_sec}";
 impl Progress {
     /// Begins at nothing.
     pub(crate) fn new(what: &'static str, length: Option<u64>) -> Self {
-        let target =
-            if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let template = if length.is_some() { BAR } else { COUNTER };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(length, target).with_style(style).with_message(what);
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar =
+            ProgressBar::with_draw_target(length, target).with_style(style).with_message(what);
         Self(bar)
     }
 

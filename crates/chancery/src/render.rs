@@ -62,8 +62,10 @@ impl View {
     fn to_text(&self) -> String {
         match self {
             Self::Fields(fields) => {
-                let rows: Vec<_> =
-                    fields.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]).collect();
+                let rows: Vec<_> = fields
+                    .iter()
+                    .map(|(name, value)| vec![(*name).to_owned(), value.clone()])
+                    .collect();
                 aligned(&rows)
             }
             Self::Rows { head, rows } => {
@@ -106,7 +108,8 @@ mod tests {
 
     #[test]
     fn fields_have_no_head() {
-        let view = View::Fields(vec![("key", "invoices".into()), ("purpose", "sign.bound:x".into())]);
+        let view =
+            View::Fields(vec![("key", "invoices".into()), ("purpose", "sign.bound:x".into())]);
         assert_eq!(view.to_text(), "key      invoices\npurpose  sign.bound:x\n");
     }
 }

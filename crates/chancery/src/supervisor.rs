@@ -15,26 +15,30 @@ mod directory;
 mod restart;
 mod signals;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd as _;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 pub(crate) use self::directory::{Lock, private_directory};
 
-use self::child::{Ended, Service, Standing};
+use self::child::{Ended, Service};
+use self::restart::Phase;
 use self::signals::Signals;
 
 /// The longest sleep while the service is not yet ready, and the admin file is being waited for.
 const START_POLL: Duration = Duration::from_millis(50);
 
 /// The longest sleep otherwise; signals and deaths of children end it early.
-const IDLE_POLL: Duration = Duration::from_secs(60);
+const IDLE_POLL: Duration = Duration::from_mins(1);
+
+/// Both children have run for so long when the service counts as up: 250 ms. One that cannot run as it was
+/// told to has ended by then.
+const UP_AFTER: Duration = Duration::from_millis(250);
 
 /// The longest wait for a child to end by itself before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -50,6 +54,10 @@ pub(crate) struct Plan {
     pub(crate) root_key: PathBuf,
     /// The recovery key's file, outside the data directory.
     pub(crate) recovery_key: PathBuf,
+    /// The names in the front's certificate, besides those of this machine.
+    pub(crate) names: Vec<String>,
+    /// The bytes of an audit segment.
+    pub(crate) segment_bytes: u64,
 }
 
 /// A supervisor with its listeners and its two children.
@@ -59,16 +67,9 @@ struct Supervisor {
     signals: Signals,
     admin: PathBuf,
     address: SocketAddr,
-    announcement: Announcement,
+    phase: Phase,
     // Held for as long as the supervisor runs.
     _lock: File,
-}
-
-/// Whether it was said that the service listens.
-#[derive(PartialEq)]
-enum Announcement {
-    Due,
-    Made,
 }
 
 /// Runs signer and front until a signal asks to stop.
@@ -87,17 +88,18 @@ impl Supervisor {
         let runtime = plan.data.join("run");
         private_directory(&runtime)?;
         let lock = Lock::take(&runtime.join("supervisor.lock"))?;
-        let listener = TcpListener::bind(plan.listen)
-            .with_context(|| format!("cannot listen on {}; `--listen ADDR` names another address", plan.listen))?;
+        let listener = TcpListener::bind(plan.listen).with_context(|| {
+            format!("cannot listen on {}; `--listen ADDR` names another address", plan.listen)
+        })?;
         let address = listener.local_addr().context("cannot tell the listener's address")?;
         let socket = directory::bind_private(&runtime.join("signer.sock"))?;
         Ok(Self {
             signer: Service::new("signer", socket.into(), signer_arguments(plan, address)),
-            front: Service::new("front", listener.into(), front_arguments(&runtime)),
+            front: Service::new("front", listener.into(), front_arguments(plan, address)),
             signals,
             admin: plan.data.join("admin.toml"),
             address,
-            announcement: Announcement::Due,
+            phase: Phase::Starting,
             _lock: lock,
         })
     }
@@ -105,31 +107,36 @@ impl Supervisor {
     fn supervise(mut self) -> Result<()> {
         while !self.signals.stop_requested() {
             let now = Instant::now();
-            let outcome = self.signer.keep_running(now).and_then(|()| self.front.keep_running(now));
-            if let Err(ended) = outcome {
+            if let Err(ended) = self.keep_running(now) {
                 self.stop()?;
                 return Err(explain(&ended));
             }
-            self.announce()?;
+            self.announce(now);
             self.signals.wait(self.sleep(now)).context("cannot wait for signals")?;
         }
         self.stop()
     }
 
+    fn keep_running(&mut self, now: Instant) -> std::result::Result<(), Ended> {
+        self.signer.keep_running(self.phase, now)?;
+        self.front.keep_running(self.phase, now)
+    }
+
     fn sleep(&self, now: Instant) -> Duration {
         let due = [&self.signer, &self.front].into_iter().filter_map(Service::starts_at);
         let next = due.map(|at| at.saturating_duration_since(now)).min().unwrap_or(IDLE_POLL);
-        let most = if self.announcement == Announcement::Due { START_POLL } else { IDLE_POLL };
+        let most = if self.phase == Phase::Starting { START_POLL } else { IDLE_POLL };
         next.min(most)
     }
 
-    /// Says once where the service listens and what to try.
-    fn announce(&mut self) -> Result<()> {
-        let is_up = [&self.signer, &self.front].into_iter().all(|service| service.standing() == Standing::Runs);
-        if self.announcement == Announcement::Made || !is_up || !self.admin.exists() {
-            return Ok(());
+    /// Says once, when the service is up, where it listens and what to try.
+    fn announce(&mut self, now: Instant) {
+        let is_up =
+            [&self.signer, &self.front].into_iter().all(|service| service.has_run(now) >= UP_AFTER);
+        if self.phase == Phase::Serving || !is_up || !self.admin.exists() {
+            return;
         }
-        self.announcement = Announcement::Made;
+        self.phase = Phase::Serving;
         let admin = self.admin.display();
         // A closed output is no reason to stop serving.
         let _ = writeln!(
@@ -144,7 +151,6 @@ impl Supervisor {
              \n  chancery handle issue invoices --ttl 15m --out invoices.handle\n",
             self.address
         );
-        Ok(())
     }
 
     /// Stops the front first, so that no new request arrives, then the signer.
@@ -160,20 +166,22 @@ impl Supervisor {
 fn explain(ended: &Ended) -> anyhow::Error {
     match ended {
         Ended::CannotStart { name, source } => anyhow::anyhow!("cannot start the {name}: {source}"),
-        Ended::Misconfigured { name } => {
-            anyhow::anyhow!("the {name} refused its configuration; its own message stands above")
+        Ended::CannotRun { name } => {
+            anyhow::anyhow!("the {name} cannot run; its own message stands above")
         }
         Ended::StorageKeepsFailing => anyhow::anyhow!(
             "the signer failed three times in ten minutes on writes or syncs and is not started again: \
              nothing that was acknowledged is lost, and no key is unwrapped until the disk is seen to. \
              Check the disk under the data directory, then start the service again"
         ),
-        Ended::Unobservable { name, source } => anyhow::anyhow!("cannot tell how the {name} is: {source}"),
+        Ended::Unobservable { name, source } => {
+            anyhow::anyhow!("cannot tell how the {name} is: {source}")
+        }
     }
 }
 
-fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<std::ffi::OsString> {
-    vec![
+fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec![
         "--data".into(),
         plan.data.clone().into(),
         "--root-key".into(),
@@ -181,10 +189,84 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<std::ffi::OsString>
         "--recovery-key".into(),
         plan.recovery_key.clone().into(),
         "--endpoint".into(),
-        format!("https://{address}").into(),
-    ]
+        endpoint(plan, address).into(),
+        "--segment-bytes".into(),
+        plan.segment_bytes.to_string().into(),
+    ];
+    arguments.extend(name_arguments(plan, address));
+    arguments
 }
 
-fn front_arguments(runtime: &std::path::Path) -> Vec<std::ffi::OsString> {
-    vec!["--signer".into(), runtime.join("signer.sock").into()]
+fn front_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
+    let socket = plan.data.join("run").join("signer.sock");
+    [OsString::from("--signer"), socket.into()]
+        .into_iter()
+        .chain(name_arguments(plan, address))
+        .collect()
+}
+
+/// The URL that clients on this machine are given, or those that know the first name.
+fn endpoint(plan: &Plan, address: SocketAddr) -> String {
+    match (plan.names.first(), address.ip()) {
+        (Some(name), _) => format!("https://{name}:{}", address.port()),
+        (None, ip) if ip.is_unspecified() => format!("https://{}", loopback(address)),
+        (None, _) => format!("https://{address}"),
+    }
+}
+
+fn loopback(address: SocketAddr) -> SocketAddr {
+    let ip =
+        if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    SocketAddr::new(ip, address.port())
+}
+
+fn name_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
+    let mut names = plan.names.clone();
+    names.extend(["localhost".into(), "127.0.0.1".into(), "::1".into()]);
+    let own = address.ip();
+    if !own.is_loopback() && !own.is_unspecified() {
+        names.push(own.to_string());
+    }
+    names.into_iter().flat_map(|name| [OsString::from("--name"), name.into()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(names: &[&str]) -> Plan {
+        Plan {
+            data: "/data".into(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            root_key: "/keys/root.key".into(),
+            recovery_key: "/keys/recovery.key".into(),
+            names: names.iter().map(|&name| name.into()).collect(),
+            segment_bytes: 1,
+        }
+    }
+
+    #[test]
+    fn the_endpoint_is_one_that_a_client_can_reach() {
+        let endpoint =
+            |names: &[&str], address: &str| endpoint(&plan(names), address.parse().unwrap());
+        assert_eq!(endpoint(&[], "127.0.0.1:8440"), "https://127.0.0.1:8440");
+        assert_eq!(endpoint(&[], "0.0.0.0:8440"), "https://127.0.0.1:8440");
+        assert_eq!(endpoint(&[], "[::]:8440"), "https://[::1]:8440");
+        assert_eq!(endpoint(&["keys.example"], "0.0.0.0:8440"), "https://keys.example:8440");
+    }
+
+    #[test]
+    fn both_children_are_told_the_same_names() {
+        let (plan, address) = (plan(&["keys.example"]), "10.0.0.7:8440".parse().unwrap());
+        let names = |arguments: Vec<OsString>| -> Vec<_> {
+            arguments
+                .windows(2)
+                .filter(|two| two[0] == "--name")
+                .map(|two| two[1].clone())
+                .collect()
+        };
+        let signer = names(signer_arguments(&plan, address));
+        assert_eq!(signer, ["keys.example", "localhost", "127.0.0.1", "::1", "10.0.0.7"]);
+        assert_eq!(names(front_arguments(&plan, address)), signer);
+    }
 }

@@ -577,6 +577,12 @@ mod tests {
         for command in every_command() {
             let request = request_of(&command).unwrap();
             assert_eq!(command_from_request(split(&request)), Ok(command));
+            if let Some(body) = &request.body {
+                crate::http::openapi::tests::assert_body_described(
+                    split(&request).found.route.target,
+                    body,
+                );
+            }
         }
     }
 

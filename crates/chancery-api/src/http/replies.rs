@@ -470,10 +470,11 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_reads_as_it_was_written() {
+    fn every_answer_reads_as_it_was_written_and_as_it_is_described() {
         for reply in every_reply() {
             let answer = CommandAnswer::of(reply).unwrap();
             let text = serde_json::to_vec(&answer).unwrap();
+            crate::http::openapi::tests::assert_described("CommandAnswer", &text);
             assert_eq!(serde_json::from_slice::<CommandAnswer>(&text).unwrap(), answer);
         }
     }

@@ -5,6 +5,8 @@
 //! before it is looked up.
 
 use chancery_core::handle::Operation;
+use chancery_core::id::OperationId;
+use chancery_core::name::Name;
 use chancery_core::state::KeyEvent;
 
 use crate::http::HttpError;
@@ -215,11 +217,26 @@ pub fn find(line: RequestLine<'_>) -> Result<Found<'_>, HttpError> {
     for route in &ROUTES {
         let Some(variable) = route.matches(line.path) else { continue };
         if route.method == line.method {
+            check_variable(route, variable)?;
             return Ok(Found { route, variable });
         }
         error = HttpError::MethodNotAllowed;
     }
     Err(error)
+}
+
+/// Refuses a name or an id that is none, before anything else is looked at.
+fn check_variable(route: &Route, variable: &str) -> Result<(), HttpError> {
+    let is_well = match route.path {
+        path if path.contains("{name}") => variable.parse::<Name>().is_ok(),
+        path if path.contains("{id}") => variable.parse::<OperationId>().is_ok(),
+        _ => true,
+    };
+    if is_well {
+        Ok(())
+    } else {
+        Err(HttpError::Malformed("the path names something by what is no name or id"))
+    }
 }
 
 /// The methods that a path is served with, for `Allow` (RFC 9110, 10.2.1).
@@ -250,10 +267,29 @@ const MISSPELT: HttpError = HttpError::Malformed(
 mod tests {
     use super::*;
 
+    const ID: &str = "01010101-0101-0101-0101-010101010101";
+
+    #[test]
+    fn a_variable_that_is_no_name_or_id_is_malformed() {
+        for path in [
+            "/v1/keys/-a",
+            "/v1/keys/_a",
+            "/v1/keys/-a/suspend",
+            "/v1/operations/a",
+            "/v1/operations/import",
+        ] {
+            let method = if path.ends_with("suspend") { "POST" } else { "GET" };
+            assert!(
+                matches!(find(RequestLine { method, path }), Err(HttpError::Malformed(_))),
+                "{path}"
+            );
+        }
+    }
+
     #[test]
     fn every_row_is_found_and_under_no_other_method() {
         for route in &ROUTES {
-            let path = route.path.replace("{name}", "invoices").replace("{id}", "a-b");
+            let path = route.path.replace("{name}", "invoices").replace("{id}", ID);
             let found = find(RequestLine { method: route.method, path: &path }).unwrap();
             assert_eq!(found.route, route);
             assert_eq!(found.variable.is_empty(), !route.path.contains('{'));

@@ -10,10 +10,13 @@ use crate::exit::Failure;
 
 /// Read the audit, and check it.
 #[derive(Args, Debug)]
-#[command(arg_required_else_help = true, after_help = "\
+#[command(
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
   chancery audit query --key invoices --since 2h
-  chancery audit verify --data chancery-data")]
+  chancery audit verify --data chancery-data"
+)]
 pub(crate) struct AuditArgs {
     #[command(subcommand)]
     command: AuditCommand,

@@ -12,8 +12,8 @@ use chancery_client::{Client, MadeDataKey, Receipt, Used};
 use chancery_core::limits::MESSAGE_BYTES_MAX;
 use chancery_core::purpose::{Purpose, Usage};
 use chancery_crypto::chunked::{
-    Binding, CHUNK_BYTES, ChunkedError, DataKey, FileHeader, SALT_BYTES, WRAPPED_BYTES_MAX, decrypt_stream,
-    encrypt_stream,
+    Binding, CHUNK_BYTES, ChunkedError, DataKey, FileHeader, SALT_BYTES, WRAPPED_BYTES_MAX,
+    decrypt_stream, encrypt_stream,
 };
 use chancery_crypto::envelope::ENVELOPE_BYTES_MAX;
 use chancery_crypto::primitive::random;
@@ -119,7 +119,12 @@ pub(crate) fn encrypt(shared: &Shared, args: &EncryptArgs) -> Result<(), Failure
     Ok(report_use(shared.format, &used, &args.output)?)
 }
 
-fn encrypt_short(client: &Client, usage: &Use, mut input: Input, output: &OutputArgs) -> Result<Used, Failure> {
+fn encrypt_short(
+    client: &Client,
+    usage: &Use,
+    mut input: Input,
+    output: &OutputArgs,
+) -> Result<Used, Failure> {
     let plaintext = zeroize::Zeroizing::new(input.read_start(MESSAGE_BYTES_MAX + 1)?);
     if plaintext.len() > MESSAGE_BYTES_MAX {
         return Err(Failure::Failed(anyhow::anyhow!(
@@ -133,8 +138,14 @@ fn encrypt_short(client: &Client, usage: &Use, mut input: Input, output: &Output
     Ok(used)
 }
 
-fn encrypt_file(client: &Client, usage: &Use, input: Input, output: &OutputArgs) -> Result<Used, Failure> {
-    let mut used = settle(client.generate_data_key(&usage.handle, &usage.manner(Receipt::Unwanted)))?;
+fn encrypt_file(
+    client: &Client,
+    usage: &Use,
+    input: Input,
+    output: &OutputArgs,
+) -> Result<Used, Failure> {
+    let mut used =
+        settle(client.generate_data_key(&usage.handle, &usage.manner(Receipt::Unwanted)))?;
     let answered = Used { output: std::mem::take(&mut used.output), ..used.clone() };
     let (key, wrapped) = match MadeDataKey::of(answered).map_err(anyhow::Error::from)? {
         MadeDataKey::Fresh { key, wrapped } => (key, wrapped),
@@ -162,7 +173,8 @@ fn write_encrypted(
     let progress = Progress::new("encrypting", input.length());
     let name = input.name().to_owned();
     let writer = BufWriter::with_capacity(2 * CHUNK_BYTES, &mut target);
-    let done = encrypt_stream(header, key, binding(usage), input, writer, &mut |done| progress.at(done));
+    let done =
+        encrypt_stream(header, key, binding(usage), input, writer, &mut |done| progress.at(done));
     done.with_context(|| format!("cannot encrypt {name}"))?;
     target.commit()
 }
@@ -181,7 +193,12 @@ pub(crate) fn decrypt(shared: &Shared, args: &DecryptArgs) -> Result<(), Failure
     Ok(report_use(shared.format, &used, &args.output)?)
 }
 
-fn decrypt_short(client: &Client, usage: &Use, mut input: Input, output: &OutputArgs) -> Result<Used, Failure> {
+fn decrypt_short(
+    client: &Client,
+    usage: &Use,
+    mut input: Input,
+    output: &OutputArgs,
+) -> Result<Used, Failure> {
     let envelope = input.read_all(ENVELOPE_BYTES_MAX)?;
     let outcome = client.decrypt(&usage.handle, &envelope, &usage.manner(Receipt::Unwanted));
     let mut used = settle_verification(outcome, "ciphertext")?;
@@ -190,7 +207,12 @@ fn decrypt_short(client: &Client, usage: &Use, mut input: Input, output: &Output
     Ok(used)
 }
 
-fn decrypt_file(client: &Client, usage: &Use, input: Input, output: &OutputArgs) -> Result<Used, Failure> {
+fn decrypt_file(
+    client: &Client,
+    usage: &Use,
+    input: Input,
+    output: &OutputArgs,
+) -> Result<Used, Failure> {
     let (name, length) = (input.name().to_owned(), input.length());
     let mut reader = BufReader::with_capacity(2 * CHUNK_BYTES, input);
     let header = FileHeader::read(&mut reader).with_context(|| format!("cannot decrypt {name}"))?;
@@ -199,21 +221,27 @@ fn decrypt_file(client: &Client, usage: &Use, input: Input, output: &OutputArgs)
     let key = data_key(std::mem::take(&mut used.output))?;
     let mut target = output.create(Secrecy::Secret)?;
     let progress = Progress::new("decrypting", length);
-    let done =
-        decrypt_stream(&header, &key, binding(usage), reader, &mut target, &mut |done| progress.at(done));
+    let done = decrypt_stream(&header, &key, binding(usage), reader, &mut target, &mut |done| {
+        progress.at(done)
+    });
     match done {
         Ok(_) => target.commit()?,
         Err(error @ (ChunkedError::NotAuthentic | ChunkedError::Malformed)) => {
             return Err(Failure::NotVerified(format!("cannot decrypt {name}: {error}")));
         }
-        Err(error) => return Err(anyhow::Error::from(error).context(format!("cannot decrypt {name}")).into()),
+        Err(error) => {
+            return Err(anyhow::Error::from(error).context(format!("cannot decrypt {name}")).into());
+        }
     }
     Ok(used)
 }
 
 /// Unwraps the data key of a repeated request, as an operation of its own.
 fn unwrap(client: &Client, usage: &Use, wrapped: &[u8]) -> Result<DataKey, Failure> {
-    let manner = chancery_client::Manner { operation: fresh_operation()?, ..usage.manner(Receipt::Unwanted) };
+    let manner = chancery_client::Manner {
+        operation: fresh_operation()?,
+        ..usage.manner(Receipt::Unwanted)
+    };
     let used = settle(client.unwrap(&usage.handle, wrapped, &manner))?;
     Ok(data_key(used.output)?)
 }

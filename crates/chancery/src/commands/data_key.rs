@@ -54,7 +54,8 @@ pub(crate) fn generate(shared: &Shared, args: &GenerateArgs) -> Result<(), Failu
     files::check(&args.wrapped, args.output.overwrite)?;
     let usage = args.usage.load(args.repeat)?;
     let client = connection::client(shared)?;
-    let mut used = settle(client.generate_data_key(&usage.handle, &usage.manner(Receipt::Unwanted)))?;
+    let mut used =
+        settle(client.generate_data_key(&usage.handle, &usage.manner(Receipt::Unwanted)))?;
     let answered = Used { output: std::mem::take(&mut used.output), ..used.clone() };
     let made = MadeDataKey::of(answered).map_err(anyhow::Error::from)?;
     files::write(&args.wrapped, Secrecy::Public, args.output.overwrite, made.wrapped())?;

@@ -8,7 +8,7 @@ use chancery_api::http::replies::AnswerObject;
 use chancery_client::{KeyHandle, public_from_pem, unix_ms};
 use chancery_core::command::{Command, NewHandle};
 use chancery_core::context::Pair;
-use chancery_core::handle::{Caveat, LinkId, Operations};
+use chancery_core::handle::{Caveat, LinkId, Operation, Operations};
 use chancery_core::id::HandleId;
 use chancery_core::name::Name;
 use clap::{Args, Subcommand};
@@ -28,11 +28,14 @@ use crate::render::{View, show};
 ///
 /// A handle is a capability: whoever has it can use its key, for what the handle says and until it expires.
 #[derive(Args, Debug)]
-#[command(arg_required_else_help = true, after_help = "\
+#[command(
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
   chancery handle issue invoices --ttl 15m --out invoices.handle
   chancery handle narrow invoices.handle --context customer=7 --ttl 5m --out customer-7.handle
-  chancery handle show customer-7.handle")]
+  chancery handle show customer-7.handle"
+)]
 pub(crate) struct HandleArgs {
     #[command(subcommand)]
     command: HandleCommand,
@@ -126,7 +129,7 @@ struct RevokeArgs {
     #[command(flatten)]
     repeat: RepeatArgs,
     /// Every handle of `--key` that was issued until now.
-    #[arg(long, requires = "key")]
+    #[arg(long, requires = "key", conflicts_with_all = ["file", "id"])]
     issued_before_now: bool,
 }
 
@@ -204,17 +207,17 @@ fn write(shared: &Shared, handle: &KeyHandle, output: &OutputArgs) -> Result<()>
     if output.is_standard() {
         return Ok(());
     }
-    show_one(shared, handle, Some(output.out.display().to_string()))
+    show_one(shared, handle, Some(&output.out.display().to_string()))
 }
 
-fn show_one(shared: &Shared, handle: &KeyHandle, written: Option<String>) -> Result<()> {
+fn show_one(shared: &Shared, handle: &KeyHandle, written: Option<&str>) -> Result<()> {
     let constraints = handle.constraints();
     let revocation_id = HandleId::from_bytes(handle.revocation_id()?.0).to_string();
     let pins: Vec<_> =
         constraints.pins.iter().map(|pin| format!("{}={}", pin.name(), pin.value())).collect();
     let holders: Vec<_> = constraints.holders.iter().map(|key| parse::hex(key)).collect();
     let root = &handle.described().root;
-    let mut fields: Vec<_> = written.iter().map(|file| ("written", file.clone())).collect();
+    let mut fields: Vec<_> = written.iter().map(|&file| ("written", file.to_owned())).collect();
     fields.extend([
         ("handle", handle.id().to_string()),
         ("key", handle.key().to_string()),
@@ -232,7 +235,7 @@ fn show_one(shared: &Shared, handle: &KeyHandle, written: Option<String>) -> Res
         "handle": handle.id().to_string(),
         "key": handle.key().to_string(),
         "purpose": handle.purpose().to_string(),
-        "operations": constraints.operations.iter().map(|o| o.name()).collect::<Vec<_>>(),
+        "operations": constraints.operations.iter().map(Operation::name).collect::<Vec<_>>(),
         "subject": root.subject.to_string(),
         "issued_ms": root.issued_ms,
         "expires_ms": handle.expires_ms(),
@@ -280,7 +283,7 @@ mod tests {
     #[test]
     fn each_narrowing_is_one_caveat() {
         let pins = vec![Pair::parse("a=1").unwrap(), Pair::parse("b=2").unwrap()];
-        let caveats = caveats(Some(Duration::from_secs(60)), parse::operations("sign").ok(), pins);
+        let caveats = caveats(Some(Duration::from_mins(1)), parse::operations("sign").ok(), pins);
         assert_eq!(caveats.len(), 4);
         let Caveat::Expires(at) = caveats[0] else { panic!("{caveats:?}") };
         assert!(at > unix_ms() && at <= unix_ms() + 60_000);

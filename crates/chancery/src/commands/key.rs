@@ -19,13 +19,18 @@ use crate::commands::RepeatArgs;
 use crate::exit::Failure;
 use crate::render::Format;
 
+pub(crate) use self::show::key;
+
 /// Make keys, look at them, and change what they may do.
 #[derive(Args, Debug)]
-#[command(arg_required_else_help = true, after_help = "\
+#[command(
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
   chancery key create invoices --purpose sign.bound:invoice --algorithm ed25519
   chancery key list
-  chancery key public invoices --format pem")]
+  chancery key public invoices --format pem"
+)]
 pub(crate) struct KeyArgs {
     #[command(subcommand)]
     command: KeyCommand,
@@ -275,7 +280,9 @@ pub(crate) fn run(shared: &Shared, args: KeyArgs) -> Result<(), Failure> {
         KeyCommand::Suspend(args) => change::version(shared, args.which, Event::Suspend),
         KeyCommand::Resume(args) => change::version(shared, args.which, Event::Resume),
         KeyCommand::Deactivate(args) => change::version(shared, args.which, Event::Deactivate),
-        KeyCommand::Compromise(args) => change::version(shared, args.which, Event::ReportCompromise),
+        KeyCommand::Compromise(args) => {
+            change::version(shared, args.which, Event::ReportCompromise)
+        }
         KeyCommand::Destroy(args) => change::destroy(shared, args.which),
         KeyCommand::CancelDestroy(args) => change::cancel_destroy(shared, args.which),
     }

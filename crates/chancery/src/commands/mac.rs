@@ -70,6 +70,7 @@ pub(crate) fn verify(shared: &Shared, args: &VerifyMacArgs) -> Result<(), Failur
     let manner = usage.manner(Receipt::Unwanted);
     let outcome = client.verify_mac(&usage.handle, message.as_input(), &mac, &manner);
     let used = settle_verification(outcome, "MAC")?;
-    let view = View::Fields(vec![("mac", "holds".into()), ("log index", used.log_index.to_string())]);
+    let view =
+        View::Fields(vec![("mac", "holds".into()), ("log index", used.log_index.to_string())]);
     Ok(show(shared.format, &view, &use_json(&used, None))?)
 }

@@ -35,7 +35,8 @@ impl Message {
             );
         }
         let name = input.name().to_owned();
-        let digest = sha256_of(start.chain(input)).with_context(|| format!("cannot read {name}"))?;
+        let digest =
+            sha256_of(start.chain(input)).with_context(|| format!("cannot read {name}"))?;
         Ok(Self::Digest(digest))
     }
 

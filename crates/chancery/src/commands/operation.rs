@@ -13,9 +13,12 @@ use crate::render::{View, show};
 
 /// Ask what became of an operation.
 #[derive(Args, Debug)]
-#[command(arg_required_else_help = true, after_help = "\
+#[command(
+    arg_required_else_help = true,
+    after_help = "\
 Example:
-  chancery operation show 01990000-0000-7000-8000-000000000000")]
+  chancery operation show 01990000-0000-7000-8000-000000000000"
+)]
 pub(crate) struct OperationArgs {
     #[command(subcommand)]
     command: OperationCommand,
@@ -36,7 +39,7 @@ An id that the service does not know was not carried out by you within the last 
 }
 
 /// Carries `operation` out.
-pub(crate) fn run(shared: &Shared, args: OperationArgs) -> Result<(), Failure> {
+pub(crate) fn run(shared: &Shared, args: &OperationArgs) -> Result<(), Failure> {
     let OperationCommand::Show { id } = args.command;
     let client = connection::client(shared)?;
     let answer = read(&client, &Command::ReadOperation { id })?;

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use chancery_audit::segment::SEGMENT_BYTES;
 use chancery_crypto::primitive::sha256;
 use clap::Args;
 
@@ -37,6 +38,12 @@ pub(crate) struct ServeArgs {
     /// The recovery key's file; move it offline after the first start.
     #[arg(long, value_name = "FILE")]
     recovery_key: Option<PathBuf>,
+    /// A host name that clients reach the service by; it comes into the certificate and the admin file.
+    #[arg(long = "name", value_name = "HOST")]
+    names: Vec<String>,
+    /// The bytes of an audit segment; tests make them small.
+    #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES, hide = true)]
+    segment_bytes: u64,
 }
 
 /// Carries `serve` out.
@@ -55,7 +62,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
             (given(root_key, "root.key")?, given(recovery_key, "recovery.key")?)
         }
     };
-    supervisor::run(&Plan { data, listen: args.listen, root_key, recovery_key })
+    supervisor::run(&Plan {
+        data,
+        listen: args.listen,
+        root_key,
+        recovery_key,
+        names: args.names.clone(),
+        segment_bytes: args.segment_bytes,
+    })
 }
 
 /// Children are started with absolute paths: what a relative one means would be theirs to guess.
@@ -66,7 +80,8 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 /// The user's state directory, then `chancery`, then a name made of the data directory's path.
 fn state_directory(data: &Path) -> Result<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let state =
+        std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let state = state.or_else(home).context(
         "neither XDG_STATE_HOME nor HOME says where keys belong; give `--root-key` and `--recovery-key`",
     )?;

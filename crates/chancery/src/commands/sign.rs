@@ -85,8 +85,12 @@ pub(crate) fn verify(shared: &Shared, args: &VerifyArgs) -> Result<(), Failure> 
     let message = Message::read(&args.input, usage.handle.purpose())?;
     let signature = Input::open(&args.signature)?.read_all(SIGNATURE_BYTES_MAX)?;
     let client = connection::client(shared)?;
-    let outcome =
-        client.verify(&usage.handle, message.as_input(), &signature, &usage.manner(Receipt::Unwanted));
+    let outcome = client.verify(
+        &usage.handle,
+        message.as_input(),
+        &signature,
+        &usage.manner(Receipt::Unwanted),
+    );
     let used = settle_verification(outcome, "signature")?;
     let view = View::Fields(vec![
         ("signature", "holds".into()),

@@ -22,7 +22,9 @@ pub(crate) struct StatusArgs {}
 /// Carries `status` out.
 pub(crate) fn run(shared: &Shared, _: &StatusArgs) -> Result<(), Failure> {
     let client = connection::client(shared)?;
-    let AnswerObject::Status(status) = read(&client, &Command::ReadStatus)? else { return Err(unexpected()) };
+    let AnswerObject::Status(status) = read(&client, &Command::ReadStatus)? else {
+        return Err(unexpected());
+    };
     Ok(show(shared.format, &view(&status), &answer_json(&status)?)?)
 }
 

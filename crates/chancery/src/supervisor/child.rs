@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::restart::{Death, Next, Restarts};
+use super::restart::{Death, Next, Phase, Restarts};
 use super::signals::Signals;
 
 /// What a child keeps of the environment: where programs and state are, the language, and whether a panic
@@ -33,22 +33,13 @@ enum State {
     StartsAt(Instant),
 }
 
-/// What a service is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Its process runs.
-    Runs,
-    /// It waits to be started.
-    Waits,
-}
-
 /// A child is not to be started again.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// The process could not be made.
     CannotStart { name: &'static str, source: io::Error },
-    /// It said that its configuration is wrong, which no restart mends.
-    Misconfigured { name: &'static str },
+    /// It ended by itself before the service was up, which no restart mends.
+    CannotRun { name: &'static str },
     /// The signer's disk fails again and again.
     StorageKeepsFailing,
     /// The system does not say whether it runs.
@@ -62,10 +53,11 @@ impl Service {
         Self { name, listener, arguments, restarts: Restarts::default(), state }
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    /// For how long its process has been running.
+    pub(super) fn has_run(&self, now: Instant) -> Duration {
         match self.state {
-            State::Runs(_) => Standing::Runs,
-            State::StartsAt(_) => Standing::Waits,
+            State::Runs(_) => self.restarts.has_run(now),
+            State::StartsAt(_) => Duration::ZERO,
         }
     }
 
@@ -78,33 +70,39 @@ impl Service {
     }
 
     /// Starts it if that is due, and plans its restart if it has died.
-    pub(super) fn keep_running(&mut self, now: Instant) -> Result<(), Ended> {
+    pub(super) fn keep_running(&mut self, phase: Phase, now: Instant) -> Result<(), Ended> {
         match &mut self.state {
             State::StartsAt(at) if now >= *at => {
-                let child = self.start().map_err(|source| Ended::CannotStart { name: self.name, source })?;
+                let child = self
+                    .start()
+                    .map_err(|source| Ended::CannotStart { name: self.name, source })?;
                 self.restarts.started(now);
                 self.state = State::Runs(child);
             }
             State::StartsAt(_) => {}
             State::Runs(child) => {
                 let status = child.try_wait();
-                let status = status.map_err(|source| Ended::Unobservable { name: self.name, source })?;
+                let status =
+                    status.map_err(|source| Ended::Unobservable { name: self.name, source })?;
                 if let Some(status) = status {
-                    self.died(status, now)?;
+                    self.died(status, phase, now)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn died(&mut self, status: ExitStatus, now: Instant) -> Result<(), Ended> {
-        match self.restarts.after(death(status), now) {
+    fn died(&mut self, status: ExitStatus, phase: Phase, now: Instant) -> Result<(), Ended> {
+        match self.restarts.after(death(status), phase, now) {
             Next::Start(delay) => {
-                eprintln!("chancery: the {} ended ({status}); starting it again in {delay:?}", self.name);
+                eprintln!(
+                    "chancery: the {} ended ({status}); starting it again in {delay:?}",
+                    self.name
+                );
                 self.state = State::StartsAt(now + delay);
                 Ok(())
             }
-            Next::Misconfigured => Err(self.given_up(now, Ended::Misconfigured { name: self.name })),
+            Next::CannotRun => Err(self.given_up(now, Ended::CannotRun { name: self.name })),
             Next::StorageKeepsFailing => Err(self.given_up(now, Ended::StorageKeepsFailing)),
         }
     }
@@ -119,6 +117,8 @@ impl Service {
         command.arg(self.name).args(&self.arguments);
         command.arg("--parent").arg(std::process::id().to_string());
         command.env_clear().stdin(Stdio::from(self.listener.try_clone()?));
+        // Ctrl-C in a terminal is for the supervisor alone, which stops its children in their order.
+        command.process_group(0);
         for name in ENVIRONMENT {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);

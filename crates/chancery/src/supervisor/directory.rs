@@ -2,7 +2,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,9 +27,15 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 ///
 /// What is in the way; a directory that others can enter is refused, not changed.
 pub(crate) fn private_directory(path: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(path);
-    made.with_context(|| format!("cannot make the directory `{}`", path.display()))?;
-    let metadata = fs::metadata(path).with_context(|| format!("cannot look at `{}`", path.display()))?;
+    if !path.exists() {
+        let made = DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(path);
+        // The umask may have taken more than it should.
+        let made = made
+            .and_then(|()| fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIRECTORY)));
+        made.with_context(|| format!("cannot make the directory `{}`", path.display()))?;
+    }
+    let metadata =
+        fs::metadata(path).with_context(|| format!("cannot look at `{}`", path.display()))?;
     let user = rustix::process::geteuid().as_raw();
     if metadata.uid() != user {
         bail!("`{}` belongs to user {}, not to you ({user})", path.display(), metadata.uid());
@@ -47,12 +55,14 @@ pub(crate) fn private_directory(path: &Path) -> Result<()> {
 pub(super) fn bind_private(path: &Path) -> Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove the old socket `{}`", path.display()));
+            return Err(error)
+                .with_context(|| format!("cannot remove the old socket `{}`", path.display()));
         }
         _ => {}
     }
-    let listener = UnixListener::bind(path)
-        .with_context(|| format!("cannot make the socket `{}` (a path has at most 107 bytes)", path.display()))?;
+    let listener = UnixListener::bind(path).with_context(|| {
+        format!("cannot make the socket `{}` (a path has at most 107 bytes)", path.display())
+    })?;
     fs::set_permissions(path, Permissions::from_mode(PRIVATE_FILE))
         .with_context(|| format!("cannot set the mode of `{}`", path.display()))?;
     Ok(listener)
@@ -72,7 +82,10 @@ impl Lock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(file),
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                bail!("another `chancery serve` runs on this data directory (it holds `{}`)", path.display())
+                bail!(
+                    "another `chancery serve` runs on this data directory (it holds `{}`)",
+                    path.display()
+                )
             }
             Err(error) => Err(error).with_context(|| format!("cannot lock `{}`", path.display())),
         }

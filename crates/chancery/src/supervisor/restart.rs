@@ -3,24 +3,19 @@
 //! | death | next start |
 //! |---|---|
 //! | exit 74: a write or a sync failed | after 1, 5 and 25 s; the third within ten minutes is the last |
-//! | exit 78: the configuration is wrong | never |
+//! | any other exit before the service was ever up: it cannot run as it was told to | never |
 //! | any other exit, or a signal | after 100 ms, doubling to 5 s; from the start again after 10 s of running |
-//!
-//! The codes are those of `sysexits.h`: `EX_IOERR` and `EX_CONFIG`.
 
 use std::time::{Duration, Instant};
 
-/// The exit code of a signer whose write or sync failed.
-pub(crate) const EXIT_STORAGE_FAILED: i32 = 74;
-
-/// The exit code of a child that cannot run as it was told to.
-pub(crate) const EXIT_MISCONFIGURED: i32 = 78;
+use chancery_signer::EXIT_AUDIT_FAILED;
 
 /// The delays after the first, the second and the third failure of storage.
-const STORAGE_DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
+const STORAGE_DELAYS: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
 
 /// How long a failure of storage counts: 10 minutes.
-const STORAGE_WINDOW: Duration = Duration::from_secs(10 * 60);
+const STORAGE_WINDOW: Duration = Duration::from_mins(10);
 
 /// The first delay after any other death: 100 ms, shorter than a caller's patience.
 const DELAY_MIN: Duration = Duration::from_millis(100);
@@ -40,11 +35,20 @@ pub(super) enum Death {
     Signal,
 }
 
+/// Whether the service was ever up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Not yet.
+    Starting,
+    /// It was.
+    Serving,
+}
+
 /// What to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Nothing: its configuration is wrong.
-    Misconfigured,
+    /// Nothing: it cannot run as it was told to.
+    CannotRun,
     /// Start it after this delay.
     Start(Duration),
     /// Nothing: its disk fails again and again.
@@ -66,12 +70,19 @@ impl Restarts {
     }
 
     /// What to do after a death.
-    pub(super) fn after(&mut self, death: Death, now: Instant) -> Next {
-        match death {
-            Death::Exit(EXIT_MISCONFIGURED) => Next::Misconfigured,
-            Death::Exit(EXIT_STORAGE_FAILED) => self.after_storage_failure(now),
-            Death::Exit(_) | Death::Signal => Next::Start(self.next_delay(now)),
+    pub(super) fn after(&mut self, death: Death, phase: Phase, now: Instant) -> Next {
+        match (death, phase) {
+            (Death::Exit(code), _) if code == i32::from(EXIT_AUDIT_FAILED) => {
+                self.after_storage_failure(now)
+            }
+            (Death::Exit(_), Phase::Starting) => Next::CannotRun,
+            (Death::Exit(_) | Death::Signal, _) => Next::Start(self.next_delay(now)),
         }
+    }
+
+    /// For how long the child has been running.
+    pub(super) fn has_run(&self, now: Instant) -> Duration {
+        self.started.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 
     fn after_storage_failure(&mut self, now: Instant) -> Next {
@@ -82,9 +93,8 @@ impl Restarts {
     }
 
     fn next_delay(&mut self, now: Instant) -> Duration {
-        let ran = self.started.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let delay = match self.delay {
-            Some(last) if ran < STEADY => (last * 2).min(DELAY_MAX),
+            Some(last) if self.has_run(now) < STEADY => (last * 2).min(DELAY_MAX),
             _ => DELAY_MIN,
         };
         self.delay = Some(delay);
@@ -107,39 +117,60 @@ mod tests {
         restarts.started(start);
         let mut delays = Vec::new();
         for _ in 0..8 {
-            delays.push(restarts.after(Death::Signal, start));
+            delays.push(restarts.after(Death::Signal, Phase::Serving, start));
         }
         let expected = [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000];
         assert_eq!(delays, expected.map(|ms| Next::Start(Duration::from_millis(ms))));
         restarts.started(start);
-        assert_eq!(restarts.after(Death::Exit(1), start + STEADY), Next::Start(DELAY_MIN));
+        assert_eq!(
+            restarts.after(Death::Exit(1), Phase::Serving, start + STEADY),
+            Next::Start(DELAY_MIN)
+        );
     }
 
     #[test]
     fn storage_gets_three_more_tries_in_ten_minutes() {
         let start = Instant::now();
         let mut restarts = Restarts::default();
-        let failed = Death::Exit(EXIT_STORAGE_FAILED);
-        assert_eq!(restarts.after(failed, start), Next::Start(seconds(1)));
-        assert_eq!(restarts.after(failed, start + seconds(2)), Next::Start(seconds(5)));
-        assert_eq!(restarts.after(failed, start + seconds(9)), Next::Start(seconds(25)));
-        assert_eq!(restarts.after(failed, start + seconds(40)), Next::StorageKeepsFailing);
+        let failed = Death::Exit(i32::from(EXIT_AUDIT_FAILED));
+        assert_eq!(restarts.after(failed, Phase::Serving, start), Next::Start(seconds(1)));
+        assert_eq!(
+            restarts.after(failed, Phase::Serving, start + seconds(2)),
+            Next::Start(seconds(5))
+        );
+        assert_eq!(
+            restarts.after(failed, Phase::Serving, start + seconds(9)),
+            Next::Start(seconds(25))
+        );
+        assert_eq!(
+            restarts.after(failed, Phase::Serving, start + seconds(40)),
+            Next::StorageKeepsFailing
+        );
     }
 
     #[test]
     fn a_failure_of_storage_is_forgotten_after_ten_minutes() {
         let start = Instant::now();
         let mut restarts = Restarts::default();
-        let failed = Death::Exit(EXIT_STORAGE_FAILED);
+        let failed = Death::Exit(i32::from(EXIT_AUDIT_FAILED));
         for n in 0..3 {
-            assert!(matches!(restarts.after(failed, start + seconds(n)), Next::Start(_)));
+            assert!(matches!(
+                restarts.after(failed, Phase::Serving, start + seconds(n)),
+                Next::Start(_)
+            ));
         }
-        assert_eq!(restarts.after(failed, start + STORAGE_WINDOW + seconds(2)), Next::Start(seconds(1)));
+        assert_eq!(
+            restarts.after(failed, Phase::Serving, start + STORAGE_WINDOW + seconds(2)),
+            Next::Start(seconds(1))
+        );
     }
 
     #[test]
-    fn a_wrong_configuration_is_not_tried_again() {
-        let next = Restarts::default().after(Death::Exit(EXIT_MISCONFIGURED), Instant::now());
-        assert_eq!(next, Next::Misconfigured);
+    fn a_child_that_cannot_run_is_not_tried_again_and_one_that_was_killed_is() {
+        let now = Instant::now();
+        let next = |death| Restarts::default().after(death, Phase::Starting, now);
+        assert_eq!(next(Death::Exit(1)), Next::CannotRun);
+        assert_eq!(next(Death::Signal), Next::Start(DELAY_MIN));
+        assert_eq!(next(Death::Exit(i32::from(EXIT_AUDIT_FAILED))), Next::Start(seconds(1)));
     }
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 
-/// What asks the service to stop. A closed terminal does too: nobody would see it run on.
-const STOPPING: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
+/// What asks the service to stop. `SIGHUP` keeps its meaning, so that `nohup` works.
+const STOPPING: [i32; 2] = [SIGINT, SIGTERM];
 
 /// The signals of the supervisor. Each writes a byte into a pipe, which ends a wait.
 pub(super) struct Signals {

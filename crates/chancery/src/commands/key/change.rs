@@ -22,7 +22,11 @@ pub(super) fn create(shared: &Shared, args: &CreateArgs) -> Result<(), Failure> 
 /// Carries `key suspend`, `resume`, `deactivate` and `compromise` out.
 pub(super) fn version(shared: &Shared, args: VersionArgs, event: KeyEvent) -> Result<(), Failure> {
     let operation = args.repeat.operation()?;
-    give(shared, &Command::ChangeVersion { key: args.name, version: args.version, event }, operation)
+    give(
+        shared,
+        &Command::ChangeVersion { key: args.name, version: args.version, event },
+        operation,
+    )
 }
 
 /// Carries `key destroy` out.
@@ -38,7 +42,11 @@ pub(super) fn cancel_destroy(shared: &Shared, args: NumberedArgs) -> Result<(), 
 }
 
 /// Gives a command, and prints the key as it is afterwards.
-pub(super) fn give(shared: &Shared, asked: &Command, operation: OperationId) -> Result<(), Failure> {
+pub(super) fn give(
+    shared: &Shared,
+    asked: &Command,
+    operation: OperationId,
+) -> Result<(), Failure> {
     let client = connection::client(shared)?;
     let answer = command(&client, asked, operation)?;
     let mut fields = match &answer.answer {

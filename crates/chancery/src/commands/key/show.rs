@@ -61,7 +61,11 @@ fn scope(key: &KeyObject) -> String {
 
 fn state(version: &VersionObject) -> String {
     let state = state_name(version.state);
-    if version.destruction_served_ms.is_some() { format!("{state}, destruction scheduled") } else { state.into() }
+    if version.destruction_served_ms.is_some() {
+        format!("{state}, destruction scheduled")
+    } else {
+        state.into()
+    }
 }
 
 /// One key, as the service shows it.
@@ -96,7 +100,12 @@ fn version_line(version: &VersionObject) -> String {
         Provenance::Generated => "generated",
         Provenance::Imported => "imported",
     };
-    format!("{}: {}, {origin} {}", version.version, state(version), moment::text(version.created_ms))
+    format!(
+        "{}: {}, {origin} {}",
+        version.version,
+        state(version),
+        moment::text(version.created_ms)
+    )
 }
 
 /// Carries `key public` out.
@@ -112,9 +121,12 @@ fn export(key: &KeyObject, number: u32, format: Format) -> Result<String> {
     let spki = version.public_key.as_ref().with_context(|| {
         format!("`{}` is an `{}` key, which has no public half", key.name, key.algorithm)
     })?;
-    let public = PublicKey::from_spki(key.algorithm, &spki.0).context("the service gave no usable public key")?;
+    let public = PublicKey::from_spki(key.algorithm, &spki.0)
+        .context("the service gave no usable public key")?;
     let text = match format {
-        Format::Jwk | Format::Json => export::jwk(&public, KeyVersion { key: key.id, version: number })?,
+        Format::Jwk | Format::Json => {
+            export::jwk(&public, KeyVersion { key: key.id, version: number })?
+        }
         Format::Ssh => export::openssh(&public)?,
         Format::Pem | Format::Table => export::pem(&public),
     };
@@ -170,16 +182,19 @@ mod tests {
 
     #[test]
     fn a_key_without_a_public_half_or_version_says_so() {
-        let secret = export(&object(Suite::HmacSha256, None), 1, Format::Pem).unwrap_err().to_string();
+        let secret =
+            export(&object(Suite::HmacSha256, None), 1, Format::Pem).unwrap_err().to_string();
         assert!(secret.contains("no public half"), "{secret}");
-        let missing = export(&object(Suite::Ed25519, None), 2, Format::Pem).unwrap_err().to_string();
+        let missing =
+            export(&object(Suite::Ed25519, None), 2, Format::Pem).unwrap_err().to_string();
         assert!(missing.contains("no version 2"), "{missing}");
     }
 
     #[test]
     fn a_row_shows_the_version_that_protects() {
         let row = row(&object(Suite::Ed25519, None));
-        let expected = ["invoices", "sign.bound:invoice", "ed25519", "1", "active", "test/eu/billing"];
+        let expected =
+            ["invoices", "sign.bound:invoice", "ed25519", "1", "active", "test/eu/billing"];
         assert_eq!(row, expected);
     }
 }

@@ -1,0 +1,153 @@
+//! Opening the audit log at start: its end, and what the records before it say.
+//!
+//! From the records come the use index of each key version, the operation ids that are still remembered, the
+//! number of the last command, and the last head of each tenant, against which the store is held.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chancery_audit::disk::Disk;
+use chancery_audit::frame::{Frame, Item};
+use chancery_audit::origin::Origin;
+use chancery_audit::record::{Kind, PseudonymousSection};
+use chancery_audit::recovery::{Settled, settle, walk};
+use chancery_audit::sealer::{Month, MonthKeys, MonthSecrets, NameClass};
+use chancery_audit::wal::Address;
+use chancery_core::authority::Authority;
+use chancery_core::id::{KeyId, TenantId};
+use chancery_core::idempotency::{EntryName, Index, Place, RequestDigest};
+use chancery_core::sequencer::Recovered;
+use chancery_crypto::section::Boot;
+
+use crate::config::SignerError;
+use crate::vault::Vault;
+
+/// What the log says.
+pub(crate) struct Opened {
+    pub(crate) settled: Settled,
+    pub(crate) recovered: Recovered,
+    pub(crate) operations: Index,
+    pub(crate) last_command: u64,
+    pub(crate) heads: BTreeMap<TenantId, [u8; 32]>,
+    pub(crate) mark_ms: Option<u64>,
+}
+
+/// Reads the log and settles its end.
+pub(crate) fn open(
+    disk: &Arc<dyn Disk>,
+    origin: &Origin,
+    vault: &Vault,
+    authority: &Authority,
+) -> Result<Opened, SignerError> {
+    let mut reader = Reader {
+        vault,
+        authority,
+        log_id: origin.log_id,
+        months: BTreeMap::new(),
+        names: BTreeMap::new(),
+        uses: BTreeMap::new(),
+        entries: Vec::new(),
+        last_command: 0,
+        heads: BTreeMap::new(),
+        mark_ms: None,
+    };
+    let walked = walk(&**disk, origin, &mut |frame, address| reader.frame(frame, address))?;
+    let settled = settle(&**disk, walked).map_err(SignerError::system("the audit log's end cannot be settled"))?;
+    let mut operations = Index::default();
+    for (name, digest, id_ms, place) in reader.entries {
+        operations.restore(name, digest, id_ms, place);
+    }
+    Ok(Opened {
+        recovered: Recovered {
+            size: settled.tail.frontier.size(),
+            next_frame: settled.tail.next_frame,
+            uses: reader.uses,
+        },
+        settled,
+        operations,
+        last_command: reader.last_command,
+        heads: reader.heads,
+        mark_ms: reader.mark_ms,
+    })
+}
+
+struct Reader<'v> {
+    vault: &'v Vault,
+    authority: &'v Authority,
+    log_id: [u8; 32],
+    months: BTreeMap<(TenantId, Month, [u8; 16]), MonthKeys>,
+    names: BTreeMap<(TenantId, Month), BTreeMap<[u8; 16], KeyId>>,
+    uses: BTreeMap<(KeyId, u32), u64>,
+    entries: Vec<(EntryName, RequestDigest, u64, Place)>,
+    last_command: u64,
+    heads: BTreeMap<TenantId, [u8; 32]>,
+    mark_ms: Option<u64>,
+}
+
+impl Reader<'_> {
+    fn frame(&mut self, frame: &Frame, address: Address) -> Result<(), &'static str> {
+        self.mark_ms = self.mark_ms.max(Some(frame.unix_ms));
+        for (position, item) in (0..).zip(&frame.items) {
+            if let Some(block) = &item.answer {
+                let place = Place { address: address.to_number(), item: position };
+                self.entries.push((block.name, block.digest, block.id_ms, place));
+            }
+            self.item(frame, item)?;
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, frame: &Frame, item: &Item) -> Result<(), &'static str> {
+        let boot = Boot { log_id: self.log_id, boot_nonce: frame.boot_nonce };
+        let keys = self.keys(item, boot)?;
+        let (section, use_index) = keys.open(item).ok_or("a record does not open")?;
+        if item.kind == Kind::Command && item.command != 0 {
+            self.last_command = item.command;
+            self.heads.insert(item.tenant, section.authorization.head_digest);
+        }
+        match use_index {
+            Some(index) => self.counted(item, &section, index),
+            None => Ok(()),
+        }
+    }
+
+    fn counted(
+        &mut self,
+        item: &Item,
+        section: &PseudonymousSection,
+        index: u64,
+    ) -> Result<(), &'static str> {
+        let names = self.names(item)?;
+        let key = *names.get(&section.key.key).ok_or("a record names a key that is not there")?;
+        let next = self.uses.entry((key, section.key.version)).or_default();
+        if index != *next {
+            return Err("a use is missing, or stands twice");
+        }
+        *next += 1;
+        Ok(())
+    }
+
+    fn keys(&mut self, item: &Item, boot: Boot) -> Result<&MonthKeys, &'static str> {
+        let id = (item.tenant, item.month, boot.boot_nonce);
+        if !self.months.contains_key(&id) {
+            let secrets = self.vault.month(item.tenant, item.month).ok().flatten();
+            let secrets = secrets.and_then(|bytes| MonthSecrets::from_bytes(&bytes));
+            let secrets = secrets.ok_or("the audit keys of a month are missing")?;
+            let keys = MonthKeys::derive(&secrets, boot).map_err(|_| "the provider failed")?;
+            self.months.insert(id, keys);
+        }
+        self.months.get(&id).ok_or("the audit keys of a month are missing")
+    }
+
+    fn names(&mut self, item: &Item) -> Result<&BTreeMap<[u8; 16], KeyId>, &'static str> {
+        let id = (item.tenant, item.month);
+        if !self.names.contains_key(&id) {
+            let keys = self.months.range((item.tenant, item.month, [0; 16])..).next();
+            let keys = keys.map(|(_, keys)| keys).ok_or("the audit keys of a month are missing")?;
+            let ids = self.authority.keys_after(item.tenant, None).map(|key| key.id);
+            let names = ids.map(|id| (keys.pseudonym(NameClass::Key, id.as_bytes()), id)).collect();
+            self.names.insert(id, names);
+        }
+        self.names.get(&id).ok_or("the audit keys of a month are missing")
+    }
+}

@@ -1,0 +1,179 @@
+//! Reads: keys, operations, status, audit records. They change nothing and are answered from the pool.
+
+use std::collections::BTreeMap;
+
+use chancery_api::frame::Kind as FrameKind;
+use chancery_api::message::{CommandReply, OperationView, RecordView};
+use chancery_audit::frame::{Frame, Item};
+use chancery_audit::origin::Origin;
+use chancery_audit::record::{Kind, PseudonymousSection};
+use chancery_audit::recovery::walk;
+use chancery_audit::sealer::{Month, NameClass};
+use chancery_core::authority::Refusal;
+use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
+use chancery_core::handle::Operation;
+use chancery_core::id::{KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::reason::Reason;
+
+use crate::commands::CommandJob;
+use crate::counters::lock;
+use crate::entropy;
+use crate::service::Shared;
+use crate::status;
+
+/// Answers a read.
+pub(crate) fn answer(shared: &Shared, job: &CommandJob) {
+    let reply = read(shared, job).unwrap_or_else(|Refusal { reason, detail }| {
+        shared.counters.refused(reason);
+        CommandReply::Refused { reason, detail }
+    });
+    job.outlet.say(FrameKind::CommandReply, job.tag, &reply);
+}
+
+fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
+    let (principal, command) = (&job.verified.principal, &job.verified.command);
+    let decided = {
+        let mut core = lock(&shared.core);
+        let now = core.now(entropy::sample());
+        core.authority.decide(principal, command, shared.no_fresh(), now)?
+    };
+    Ok(match command {
+        Command::ReadStatus => CommandReply::Status(status::status(shared, principal.tenant)),
+        Command::ReadOperation { id } => {
+            CommandReply::Operation(operation(shared, principal.tenant, principal.id, *id))
+        }
+        Command::QueryAudit(query) => CommandReply::Records(records(shared, principal.tenant, query)?),
+        _ => CommandReply::Committed { answer: decided.answer, index: None },
+    })
+}
+
+fn operation(
+    shared: &Shared,
+    tenant: TenantId,
+    principal: PrincipalId,
+    id: OperationId,
+) -> OperationView {
+    let name = shared.entry_name(tenant, principal, id);
+    let found = lock(&shared.core).operations.look_up(&name);
+    let (state, index) = match found {
+        None => ("unknown-id", None),
+        Some(None) => ("in-flight", None),
+        Some(Some(place)) => ("committed", shared.index_of(place)),
+    };
+    OperationView { id, state: state.into(), index }
+}
+
+/// The newest records that fit the query, the oldest first.
+fn records(
+    shared: &Shared,
+    tenant: TenantId,
+    query: &AuditQuery,
+) -> Result<Vec<RecordView>, Refusal> {
+    let limit = usize::try_from(query.limit.clamp(1, QUERY_RECORDS_MAX)).unwrap_or(1);
+    let mut search = Search::new(shared, tenant, query);
+    let mut found = std::collections::VecDeque::new();
+    let origin: &Origin = &shared.origin;
+    // Frames that are not on the disk yet are not read: what is being written may look torn, and is left out.
+    let walked = walk(&*shared.disk, origin, &mut |frame, _| {
+        for (position, item) in (0..).zip(&frame.items) {
+            if let Some(view) = search.view(frame, item, position) {
+                found.push_back(view);
+                if found.len() > limit {
+                    found.pop_front();
+                }
+            }
+        }
+        Ok(())
+    });
+    walked.map_err(|error| Refusal { reason: Reason::Unavailable, detail: error.to_string() })?;
+    Ok(found.into())
+}
+
+struct Search<'s> {
+    shared: &'s Shared,
+    tenant: TenantId,
+    query: &'s AuditQuery,
+    names: BTreeMap<Month, BTreeMap<[u8; 16], (KeyId, String)>>,
+}
+
+impl<'s> Search<'s> {
+    fn new(shared: &'s Shared, tenant: TenantId, query: &'s AuditQuery) -> Self {
+        Self { shared, tenant, query, names: BTreeMap::new() }
+    }
+
+    fn view(&mut self, frame: &Frame, item: &Item, position: u64) -> Option<RecordView> {
+        if item.tenant != self.tenant || self.query.since_ms.is_some_and(|since| frame.unix_ms < since) {
+            return None;
+        }
+        let keys = self.shared.month_keys(item.tenant, item.month, frame.boot_nonce)?;
+        let (section, use_index) = keys.open(item)?;
+        let actor = keys.open_identity(item).map(|identity| PrincipalId::from_bytes(identity.principal));
+        let key = self.key_name(item, &section, &keys);
+        let operation = self.query.operation.zip(actor).map(|(id, actor)| keys.operation(actor, id));
+        let fits = self.query.key.as_ref().is_none_or(|name| name.as_str() == key)
+            && self.query.actor.is_none_or(|asked| actor == Some(asked))
+            && self.query.outcome.is_none_or(|outcome| section.operation.outcome == outcome)
+            && (self.query.operation.is_none() || operation == Some(section.operation.operation_id));
+        // Shown only if it is what its leaf commits to.
+        if !fits || keys.recompute(item) != Some(item.root) {
+            return None;
+        }
+        Some(RecordView {
+            index: frame.first_index + position,
+            unix_ms: section.time.unix_ms,
+            operation: operation_name(item.kind, section.operation.operation),
+            outcome: if section.operation.outcome == 0 { "committed" } else { "refused" }.into(),
+            reason: Reason::from_number(section.operation.reason).map_or("", Reason::code).into(),
+            key,
+            version: section.key.version,
+            use_index,
+            actor: actor.filter(|actor| actor.as_bytes() != &[0; 16]),
+            leaf: item.leaf_hash().as_bytes().to_vec(),
+        })
+    }
+
+    fn key_name(
+        &mut self,
+        item: &Item,
+        section: &PseudonymousSection,
+        keys: &chancery_audit::sealer::MonthKeys,
+    ) -> String {
+        let (shared, tenant) = (self.shared, self.tenant);
+        let names = self.names.entry(item.month).or_insert_with(|| {
+            let core = lock(&shared.core);
+            let known = core.authority.keys_after(tenant, None);
+            let named = known.map(|key| {
+                (keys.pseudonym(NameClass::Key, key.id.as_bytes()), (key.id, key.name.to_string()))
+            });
+            named.collect()
+        });
+        names.get(&section.key.key).map(|(_, name)| name.clone()).unwrap_or_default()
+    }
+}
+
+/// What a record's operation is called.
+fn operation_name(kind: Kind, number: u8) -> String {
+    match kind {
+        Kind::Use => Operation::ALL.iter().find(|operation| operation.number() == number).map_or("", |o| o.name()).into(),
+        Kind::Command => command_name(number).into(),
+        Kind::Start => "start".into(),
+        Kind::Refusals => "refusals".into(),
+    }
+}
+
+fn command_name(number: u8) -> &'static str {
+    match number {
+        0 => "genesis",
+        1 => "create-key",
+        2 => "import-key",
+        3 => "change-version",
+        4 => "schedule-destruction",
+        5 => "cancel-destruction",
+        6 => "issue-handle",
+        7 => "revoke-handle",
+        8 => "revoke-issued",
+        9 => "create-principal",
+        10 => "begin-import",
+        _ => "read",
+    }
+}

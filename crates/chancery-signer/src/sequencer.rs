@@ -1,0 +1,390 @@
+//! The sequencer's thread: gives results their places, makes them durable, lets their answers go.
+//!
+//! It takes what has come, in order; what was decided before its tenant's authority moved goes back to be
+//! decided again; the rest becomes one frame, written and synced once; then the answers leave, whole frames
+//! in order. While the disk works, lanes compute what the next frame will hold.
+//!
+//! **Invariant:** one frame is in flight at a time. After a failed write or sync the process ends at once,
+//! with status 74: nothing is retried, nothing leaves.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use chancery_api::message::Receipt as ReceiptWish;
+use chancery_audit::frame::{FRAME_HEADER_BYTES, Item};
+use chancery_audit::receipt::Receipt;
+use chancery_audit::sealer::{Keyring, Prepared};
+use chancery_audit::wal::{Address, Chain, Composed, Wal, WalError};
+use chancery_core::authority::Row;
+use chancery_core::id::TenantId;
+use chancery_core::idempotency::{EntryName, Place};
+use chancery_core::limits::{FRAME_AUDIT_BYTES_MAX, FRAME_RECORDS_MAX};
+use chancery_core::sequencer::{Claim, Durable, Mark, Released, Sealed, Seat, Sequencer};
+use chancery_core::step::Core;
+use chancery_crypto::key::PrivateKey;
+use chancery_log::{Frontier, Hash};
+
+use crate::config::EXIT_AUDIT_FAILED;
+use crate::counters::{Counters, lock};
+use crate::outlet::{Answer, Assembly, Outlet, Recorded};
+use crate::pool::Pool;
+use crate::spare::Spare;
+use crate::summaries::Summaries;
+use crate::uses::Redo;
+
+/// How often it is checked that the open segment is still the file of its name.
+const LINK_CHECK: Duration = Duration::from_secs(1);
+
+/// A frame's items take at most this many bytes; the rest is for its header and checksum.
+const ITEMS_BYTES_MAX: usize = FRAME_AUDIT_BYTES_MAX - FRAME_HEADER_BYTES - 4;
+
+/// What comes to the sequencer.
+pub(crate) enum Submission {
+    /// A result with its record.
+    Finished(Box<Finished>),
+    /// A change took effect.
+    Moved(TenantId, Mark),
+    /// An orderly stop: what came before is made durable first.
+    Stop,
+}
+
+/// A result with its record.
+pub(crate) struct Finished {
+    pub(crate) claim: Claim,
+    pub(crate) prepared: Prepared,
+    /// The number of the command in the outbox; 0 for anything else.
+    pub(crate) command: u64,
+    /// The operation id to complete, if the caller named one.
+    pub(crate) entry: Option<EntryName>,
+    pub(crate) answer: Answer,
+    pub(crate) way: Way,
+}
+
+/// Where an answer goes, and what happens on its way.
+pub(crate) enum Way {
+    /// Into its place among the items of a request.
+    Item(ItemWay),
+    /// To who gave a command, after the change took effect.
+    Command(CommandWay),
+    /// Nowhere.
+    Nowhere,
+}
+
+/// The way of an item.
+pub(crate) struct ItemWay {
+    pub(crate) assembly: Arc<Assembly>,
+    pub(crate) position: usize,
+    pub(crate) tenant: TenantId,
+    pub(crate) receipt: ReceiptWish,
+    /// What to do if authority moves before it joins.
+    pub(crate) redo: Option<Redo>,
+}
+
+/// The way of a command's answer.
+#[derive(Default)]
+pub(crate) struct CommandWay {
+    pub(crate) outlet: Option<(Arc<Outlet>, u64)>,
+    /// Rows that take effect now; a reduction's took effect at its commit.
+    pub(crate) rows: Vec<Row>,
+    pub(crate) done: Option<SyncSender<()>>,
+}
+
+/// The way to the sequencer. Lanes never wait here.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    queue: Mutex<VecDeque<Submission>>,
+    arrived: Condvar,
+}
+
+impl Inbox {
+    pub(crate) fn send(&self, submission: Submission) {
+        let mut queue = lock(&self.queue);
+        let was_empty = queue.is_empty();
+        queue.push_back(submission);
+        drop(queue);
+        if was_empty {
+            self.arrived.notify_one();
+        }
+    }
+
+    pub(crate) fn send_all(&self, submissions: &mut Vec<Submission>) {
+        if submissions.is_empty() {
+            return;
+        }
+        let mut queue = lock(&self.queue);
+        let was_empty = queue.is_empty();
+        queue.extend(submissions.drain(..));
+        drop(queue);
+        if was_empty {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn wait(&self, into: &mut VecDeque<Submission>, patience: Duration) {
+        let mut queue = lock(&self.queue);
+        if queue.is_empty() && into.is_empty() {
+            let waited = self.arrived.wait_timeout(queue, patience);
+            queue = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+        into.append(&mut queue);
+    }
+}
+
+/// What the sequencer's thread owns.
+pub(crate) struct Thread {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) core: Arc<Mutex<Core>>,
+    pub(crate) sequencer: Sequencer,
+    pub(crate) chain: Chain,
+    pub(crate) wal: Wal,
+    pub(crate) log_id: [u8; 32],
+    pub(crate) receipt_key: Arc<PrivateKey>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) spare: Arc<Spare>,
+    pub(crate) progress: Arc<Mutex<Progress>>,
+    pub(crate) summaries: Summaries,
+}
+
+/// How far the log is, for status.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) size: u64,
+    pub(crate) root: Vec<u8>,
+    pub(crate) frames: u64,
+    pub(crate) incarnation: u32,
+}
+
+/// A result that has its place in the open batch.
+struct Placed {
+    sealed: Sealed<Answer>,
+    seat: Seat,
+    entry: Option<EntryName>,
+    way: Way,
+}
+
+/// The open batch.
+#[derive(Default)]
+struct Open {
+    records: Vec<(Item, Hash)>,
+    placed: Vec<Placed>,
+    bytes: usize,
+}
+
+/// Ends the process: what the disk holds is unknown.
+pub(crate) fn halt(error: &dyn std::error::Error) -> ! {
+    eprintln!("chancery signer: {error}: {}", error.source().map(ToString::to_string).unwrap_or_default());
+    std::process::exit(i32::from(EXIT_AUDIT_FAILED));
+}
+
+impl Thread {
+    /// Runs until it is told to stop.
+    pub(crate) fn run(mut self) {
+        let mut waiting = VecDeque::new();
+        let mut checked = Instant::now();
+        loop {
+            self.inbox.wait(&mut waiting, LINK_CHECK);
+            if checked.elapsed() >= LINK_CHECK {
+                checked = Instant::now();
+                self.wal.check_linked().unwrap_or_else(|error| halt(&error));
+            }
+            let mut open = Open::default();
+            let is_last = self.collect(&mut waiting, &mut open);
+            self.commit(open);
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// Takes what goes into one frame. Says whether a stop was among it.
+    fn collect(&mut self, waiting: &mut VecDeque<Submission>, open: &mut Open) -> bool {
+        while open.records.len() < FRAME_RECORDS_MAX - 1 {
+            match waiting.pop_front() {
+                None => return false,
+                Some(Submission::Stop) => return true,
+                Some(Submission::Moved(tenant, mark)) => self.sequencer.authority_moved(tenant, mark),
+                Some(Submission::Finished(finished)) => {
+                    if let Some(finished) = self.place(finished, open) {
+                        waiting.push_front(Submission::Finished(finished));
+                        return false;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Gives a result its place. Gives it back if the frame is full.
+    fn place(&mut self, finished: Box<Finished>, open: &mut Open) -> Option<Box<Finished>> {
+        if open.bytes + finished.prepared.encoded_bytes() > ITEMS_BYTES_MAX {
+            return Some(finished);
+        }
+        let Ok(seat) = self.sequencer.join(&finished.claim) else {
+            self.decide_again(*finished);
+            return None;
+        };
+        let Finished { prepared, command, entry, answer, way, .. } = *finished;
+        let (item, leaf) = prepared.finish(seat.use_index, command);
+        open.bytes += item.encoded_bytes();
+        open.records.push((item, leaf));
+        open.placed.push(Placed { sealed: self.sequencer.seal(answer, &seat), seat, entry, way });
+        None
+    }
+
+    /// The authority moved since it was decided: nothing of it leaves, and it is decided anew.
+    fn decide_again(&self, finished: Finished) {
+        Counters::add(&self.counters.redecided, 1);
+        if let Way::Item(ItemWay { redo: Some(redo), .. }) = finished.way {
+            self.pool.redo(redo);
+        }
+    }
+
+    fn commit(&mut self, mut open: Open) {
+        if open.records.is_empty() {
+            return;
+        }
+        let now_ms = lock(&self.core).now(crate::entropy::sample()).unix_ms;
+        self.summarise(now_ms, &mut open);
+        let Some(batch) = self.sequencer.close() else { return };
+        let before = self.chain.frontier().clone();
+        let composed = self.chain.compose(open.records, now_ms);
+        let address = self.write(&composed, before).unwrap_or_else(|error| halt(&error));
+        let durable = self.sequencer.synced(&batch);
+        self.count(&composed);
+        let signature = open.placed.iter().any(Placed::wants_receipt).then(|| self.sign(&composed));
+        self.release(open.placed, durable, &Written { composed: &composed, address, signature });
+        // Off the path of the answers: the next frame stores it.
+        let signature = signature.unwrap_or_else(|| self.sign(&composed));
+        self.chain.signed(signature);
+    }
+
+    /// A record of early refusals rides along in a frame that is written anyway.
+    fn summarise(&mut self, now_ms: u64, open: &mut Open) {
+        if let Some(finished) = self.summaries.due(now_ms, &self.counters) {
+            self.place(Box::new(finished), open);
+        }
+    }
+
+    fn write(&mut self, composed: &Composed, before: Frontier) -> Result<Address, WalError> {
+        if !self.wal.fits(composed.encoded.bytes.len()) {
+            self.spare.wait();
+            self.wal.roll(&self.chain.segment_start(composed, before))?;
+            self.spare.taken();
+        }
+        let started = Instant::now();
+        let address = self.wal.write(&composed.encoded)?;
+        let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Counters::add(&self.counters.sync_nanoseconds, took);
+        Ok(address)
+    }
+
+    fn sign(&self, composed: &Composed) -> [u8; 64] {
+        let signed = self.receipt_key.sign(&composed.head.to_signed_bytes());
+        let signature = signed.ok().and_then(|signature| signature.try_into().ok());
+        // A log whose heads are not signed is no log: better to end here than to go on without.
+        signature.unwrap_or_else(|| halt(&chancery_crypto::primitive::PrimitiveError))
+    }
+
+    fn count(&self, composed: &Composed) {
+        Counters::add(&self.counters.frames, 1);
+        let records = u64::try_from(composed.frame.items.len()).unwrap_or_default();
+        Counters::add(&self.counters.records, records);
+        let bytes = u64::try_from(composed.encoded.bytes.len()).unwrap_or_default();
+        Counters::add(&self.counters.frame_bytes, bytes);
+        *lock(&self.progress) = Progress {
+            size: composed.head.tree_size,
+            root: composed.head.tree_root.as_bytes().to_vec(),
+            frames: composed.frame.number + 1,
+            incarnation: composed.frame.incarnation,
+        };
+    }
+
+    fn release(&self, placed: Vec<Placed>, durable: Durable, written: &Written<'_>) {
+        self.complete(&placed, written);
+        let mut outlets: Vec<Arc<Outlet>> = Vec::new();
+        for (position, placed) in (0..).zip(placed) {
+            let Placed { sealed, seat, way, .. } = placed;
+            let Ok(released) = sealed.release(durable) else {
+                // It joined this batch, and the batch is durable: property 2 would be broken here.
+                Counters::add(&self.counters.violations, 1);
+                continue;
+            };
+            let outlet = match way {
+                Way::Item(way) => {
+                    let receipt = self.receipt(&way, position, written);
+                    way.assembly.put(way.position, released, Recorded { index: seat.index.0, receipt });
+                    Some(Arc::clone(way.assembly.outlet()))
+                }
+                Way::Command(way) => self.end_command(way, released, seat.index.0),
+                Way::Nowhere => None,
+            };
+            outlets.extend(outlet.filter(|new| !outlets.iter().any(|known| Arc::ptr_eq(known, new))));
+        }
+        for outlet in outlets {
+            outlet.flush();
+        }
+    }
+
+    fn complete(&self, placed: &[Placed], written: &Written<'_>) {
+        let entries = (0..).zip(placed).filter_map(|(item, placed)| Some((item, placed.entry?)));
+        let entries: Vec<(u32, EntryName)> = entries.collect();
+        if entries.is_empty() {
+            return;
+        }
+        let mut core = lock(&self.core);
+        for (item, entry) in entries {
+            core.operations.complete(&entry, Place { address: written.address.to_number(), item });
+        }
+    }
+
+    fn end_command(
+        &self,
+        way: CommandWay,
+        answer: Released<Answer>,
+        index: u64,
+    ) -> Option<Arc<Outlet>> {
+        if !way.rows.is_empty() {
+            let mut core = lock(&self.core);
+            for row in way.rows {
+                // Commands come one at a time, so the state is the one that was decided on.
+                core.authority.apply(row).unwrap_or_else(|error| halt(&error));
+            }
+        }
+        if let Some(done) = way.done {
+            let _ = done.send(());
+        }
+        let (outlet, tag) = way.outlet?;
+        outlet.answer(tag, answer, index);
+        Some(outlet)
+    }
+
+    fn receipt(&self, way: &ItemWay, position: u32, written: &Written<'_>) -> Vec<u8> {
+        if way.receipt == ReceiptWish::Unwanted {
+            return Vec::new();
+        }
+        let frame = &written.composed.frame;
+        let item = usize::try_from(position).ok().and_then(|position| frame.items.get(position));
+        let keys = item.and_then(|item| self.keyring.get(way.tenant, item.month));
+        let made = keys.zip(written.signature).and_then(|(keys, signature)| {
+            Receipt::make(frame, self.log_id, signature, position, &keys)
+        });
+        made.unwrap_or_default()
+    }
+}
+
+/// A frame that is on the disk.
+struct Written<'c> {
+    composed: &'c Composed,
+    address: Address,
+    signature: Option<[u8; 64]>,
+}
+
+impl Placed {
+    fn wants_receipt(&self) -> bool {
+        matches!(&self.way, Way::Item(ItemWay { receipt: ReceiptWish::Wanted, .. }))
+    }
+}

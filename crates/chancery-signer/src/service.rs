@@ -1,0 +1,453 @@
+//! Starting the signer, and what its threads share.
+//!
+//! The order matters: memory is locked before the first key; the log is settled and held against the store
+//! before anything is decided; the start record and the outbox are durable before a lane is opened.
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chancery_audit::disk::{DirectoryDisk, Disk};
+use chancery_audit::frame::Frame;
+use chancery_audit::origin::Origin;
+use chancery_audit::receipt::Receipt;
+use chancery_audit::record::{BuildGroup, Facts, Kind};
+use chancery_audit::sealer::{Keyring, Month, MonthKeys, MonthSecrets, Sealer, month_of};
+use chancery_audit::verify::AUDIT_DIRECTORY;
+use chancery_audit::wal::{Address, Chain, Wal, read_frame};
+use chancery_core::authority::{Authority, Fresh};
+use chancery_core::clock::{Clock, Reading, Served};
+use chancery_core::handle::HandleKeyId;
+use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::idempotency::{EntryName, Place};
+use chancery_core::limits::LANE_OPERATIONS_MAX;
+use chancery_core::sequencer::{Claim, Mark, Sequencer};
+use chancery_core::step::Core;
+use chancery_core::suite::Suite;
+use chancery_crypto::key::PrivateKey;
+use chancery_crypto::labels;
+use chancery_crypto::mac::{HandleMac, KeyedHash};
+use chancery_crypto::primitive::{PrimitiveError, sha256};
+use chancery_crypto::section::Boot;
+use chancery_memory::{Arena, hooks};
+use chancery_store::{Embedded, OpenMode, private_dir};
+
+use crate::audit::{self, Opened};
+use crate::authority_tls::LocalAuthority;
+use crate::commands::{CommandJob, OutboxEntry, StoreThread, channel};
+use crate::config::{RootSource, SignerConfig, SignerError};
+use crate::counters::{Counters, lock};
+use crate::entropy;
+use crate::genesis::{self, Secrets};
+use crate::imports::Imports;
+use crate::lane::Lane;
+use crate::materials::Materials;
+use crate::outlet::Answer;
+use crate::pool::Pool;
+use crate::root;
+use crate::sequencer::{CommandWay, Finished, Inbox, Progress, Submission, Thread, Way};
+use crate::spare::Spare;
+use crate::summaries::Summaries;
+use crate::vault::Vault;
+
+/// The store's file in the data directory.
+const STORE_FILE: &str = "store.redb";
+
+/// How often it is checked that the coming month's audit keys are there.
+const MONTH_CHECK: Duration = Duration::from_mins(1);
+
+/// The most lanes at once: 64, far more than a front has runtimes.
+const LANES_MAX: usize = 64;
+
+/// The handle key that new handles are made with.
+const HANDLE_KEY: HandleKeyId = HandleKeyId(1);
+
+/// The start's record must be durable within this time: 30 s, or the disk is no disk.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+// What one lane may have outstanding, answers included, is bounded by its frames.
+const _: () = assert!(LANE_OPERATIONS_MAX <= 4_096);
+
+/// What the threads share.
+pub(crate) struct Shared {
+    pub(crate) core: Arc<Mutex<Core>>,
+    pub(crate) vault: Mutex<Vault>,
+    pub(crate) materials: Materials,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) spare: Arc<Spare>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) progress: Arc<Mutex<Progress>>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) origin: Origin,
+    pub(crate) mac: HandleMac,
+    pub(crate) handle_key: HandleKeyId,
+    pub(crate) operation_key: KeyedHash,
+    pub(crate) authority: LocalAuthority,
+    pub(crate) imports: Imports,
+    pub(crate) commands: SyncSender<CommandJob>,
+    pub(crate) arena: Arena,
+    pub(crate) recovery_key: PathBuf,
+    keyring: Arc<Keyring>,
+    receipt_key: Arc<PrivateKey>,
+    boot: Boot,
+    build: BuildGroup,
+    lanes: AtomicU32,
+}
+
+impl Shared {
+    /// A sealer for a new lane of this start.
+    pub(crate) fn sealer(&self) -> Sealer {
+        let lane = self.lanes.fetch_add(1, Ordering::Relaxed);
+        Sealer::new(Arc::clone(&self.keyring), self.boot, lane, self.build)
+    }
+
+    /// The name of an operation id in the index.
+    pub(crate) fn entry_name(
+        &self,
+        tenant: TenantId,
+        principal: PrincipalId,
+        id: OperationId,
+    ) -> EntryName {
+        let parts: [&[u8]; 3] = [tenant.as_bytes(), principal.as_bytes(), id.as_bytes()];
+        self.operation_key.of(labels::AUDIT_OPERATION_ID, &parts)
+    }
+
+    /// An operation id for a caller who named none.
+    pub(crate) fn fresh_id(&self, now: Reading) -> Result<OperationId, PrimitiveError> {
+        Ok(OperationId::v7(now.unix_ms, entropy::bytes()?))
+    }
+
+    /// Fresh values for a command that uses none.
+    pub(crate) fn no_fresh(&self) -> Fresh {
+        Fresh {
+            key: KeyId::from_bytes([0; 16]),
+            handle: HandleId::from_bytes([0; 16]),
+            principal: PrincipalId::from_bytes([0; 16]),
+            public: Vec::new(),
+        }
+    }
+
+    /// The audit keys of a tenant and month, for the start whose boot nonce that was.
+    pub(crate) fn month_keys(
+        &self,
+        tenant: TenantId,
+        month: Month,
+        boot_nonce: [u8; 16],
+    ) -> Option<Arc<MonthKeys>> {
+        if boot_nonce == self.boot.boot_nonce {
+            return self.keyring.get(tenant, month);
+        }
+        let secrets = lock(&self.vault).month(tenant, month).ok()??;
+        let secrets = MonthSecrets::from_bytes(&secrets)?;
+        let boot = Boot { boot_nonce, ..self.boot };
+        MonthKeys::derive(&secrets, boot).ok().map(Arc::new)
+    }
+
+    /// The position in the log of what stands at a place.
+    pub(crate) fn index_of(&self, place: Place) -> Option<u64> {
+        let frame = read_frame(&*self.disk, Address::from_number(place.address)).ok()?;
+        Some(frame.first_index + u64::from(place.item))
+    }
+
+    /// The receipt of an item, made again: signing is deterministic, so it is the same one.
+    pub(crate) fn receipt_again(
+        &self,
+        frame: &Frame,
+        item: u32,
+        keys: &MonthKeys,
+    ) -> Option<Vec<u8>> {
+        let head = frame.head(self.origin.log_id).to_signed_bytes();
+        let signature = self.receipt_key.sign(&head).ok()?.try_into().ok()?;
+        Receipt::make(frame, self.origin.log_id, signature, item, keys)
+    }
+
+    /// The mode that the service is in.
+    pub(crate) fn mode(&self) -> &'static str {
+        if self.spare.is_full() { "audit-full" } else { "normal" }
+    }
+}
+
+/// Runs the signer on the sockets that come through `listener`, until the process ends.
+///
+/// # Errors
+///
+/// [`SignerError`], whose [`exit_status`](SignerError::exit_status) tells the supervisor what to do.
+pub fn run(config: SignerConfig, listener: UnixListener) -> Result<(), SignerError> {
+    std::panic::set_hook(Box::new(|panic| {
+        // A state that nobody expected: what is on the disk is read again, by a new process.
+        eprintln!("chancery signer: {panic}");
+        std::process::abort();
+    }));
+    let arena = Arena::new()?;
+    let _ = hooks::install(&arena);
+    let shared = start(config, arena)?;
+    serve(&shared, &listener)
+}
+
+fn serve(shared: &Arc<Shared>, listener: &UnixListener) -> Result<(), SignerError> {
+    let lanes = Arc::new(());
+    for stream in listener.incoming() {
+        let stream = stream.map_err(SignerError::system("the socket cannot be listened on"))?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream);
+        let is_ours = peer.is_ok_and(|peer| peer.uid == rustix::process::geteuid());
+        if is_ours && Arc::strong_count(&lanes) <= LANES_MAX {
+            Lane::start(Arc::clone(shared), stream, Arc::clone(&lanes))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is loaded before the log is opened.
+struct Loaded {
+    vault: Vault,
+    secrets: Secrets,
+    authority: Authority,
+    outbox: Vec<(u64, OutboxEntry)>,
+    last_command: u64,
+}
+
+fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError> {
+    let mut loaded = load(&config, &arena)?;
+    let receipt_key = PrivateKey::from_secret(Suite::Ed25519, &loaded.secrets.receipt);
+    let receipt_key = Arc::new(receipt_key.map_err(|_| SignerError::Certificate)?);
+    let audit = config.data.join(AUDIT_DIRECTORY);
+    private_dir(&audit)?;
+    let disk = DirectoryDisk::open(&audit).map_err(SignerError::system("the audit directory cannot be opened"))?;
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    let origin = genesis::origin(&*disk, &receipt_key)?;
+    let boot = Boot { log_id: origin.log_id, boot_nonce: entropy::bytes()? };
+    let opened = audit::open(&disk, &origin, &loaded.vault, &loaded.authority)?;
+    loaded.outbox.retain(|(number, _)| *number > opened.last_command);
+    check_heads(&loaded, &opened)?;
+    let keyring = Arc::new(Keyring::default());
+    let now_ms = entropy::sample().wall_ms.max(opened.mark_ms.unwrap_or_default());
+    let tenants: Vec<_> = loaded.authority.tenants().collect();
+    ensure_months(&loaded.vault, &tenants, &keyring, boot, now_ms)?;
+    let parts = Parts { config, arena, disk, origin, boot, receipt_key, keyring };
+    assemble(parts, loaded, opened)
+}
+
+fn load(config: &SignerConfig, arena: &Arena) -> Result<Loaded, SignerError> {
+    let RootSource::Keyfile(path) = &config.root_key;
+    let store = config.data.join(STORE_FILE);
+    if !path.exists() && !store.exists() {
+        root::create(path)?;
+    }
+    let root = root::read(arena, path)?;
+    let mode = if store.exists() { OpenMode::ReadWrite } else { OpenMode::Create };
+    let store = Embedded::open(&store, mode)?;
+    let mut vault = Vault::new(Box::new(store), arena.clone(), root)?;
+    let secrets = genesis::secrets(&vault, config)?;
+    vault.open_system()?;
+    if vault.stored_tenants()?.is_empty() {
+        let mut clock = Clock::start(None, Served::default(), entropy::sample());
+        let now = clock.read(entropy::sample());
+        genesis::first_tenant(&mut vault, config, &secrets, now)?;
+    }
+    let mut authority = Authority::default();
+    let mut last_command = 0;
+    for tenant in vault.stored_tenants()? {
+        let (rows, command) = vault.load_tenant(tenant)?;
+        last_command = last_command.max(command);
+        for row in rows {
+            authority.apply(row)?;
+        }
+    }
+    let outbox = vault.outbox()?.into_iter().map(|(number, bytes)| {
+        let entry = chancery_core::cbor::decode(&bytes, "outbox entry");
+        Ok((number, entry.map_err(|_| SignerError::Inconsistent("an outbox row is altered"))?))
+    });
+    let outbox = outbox.collect::<Result<Vec<_>, SignerError>>()?;
+    Ok(Loaded { vault, secrets, authority, outbox, last_command })
+}
+
+/// Each tenant's head must be the last one on record, or one whose record is still in the outbox.
+fn check_heads(loaded: &Loaded, opened: &Opened) -> Result<(), SignerError> {
+    let mut heads = opened.heads.clone();
+    heads.extend(loaded.outbox.iter().map(|(_, entry)| entry.head()));
+    for (tenant, head) in &heads {
+        if loaded.vault.head_hash(*tenant) != Some(*head) {
+            return Err(SignerError::Inconsistent("a tenant's rows are not the ones last recorded"));
+        }
+    }
+    let all_recorded = loaded.authority.tenants().all(|tenant| heads.contains_key(&tenant));
+    if !all_recorded || opened.last_command > loaded.last_command {
+        return Err(SignerError::Inconsistent("the log and the store do not know the same commands"));
+    }
+    Ok(())
+}
+
+/// Loads or makes the audit keys of this month and the next, for these tenants and the service itself.
+fn ensure_months(
+    vault: &Vault,
+    tenants: &[TenantId],
+    keyring: &Keyring,
+    boot: Boot,
+    now_ms: u64,
+) -> Result<(), SignerError> {
+    let month = month_of(now_ms);
+    for tenant in tenants.iter().copied().chain([TenantId::SYSTEM]) {
+        for month in [month, month + 1] {
+            if keyring.get(tenant, month).is_some() {
+                continue;
+            }
+            let secrets = match vault.month(tenant, month)? {
+                Some(bytes) => bytes,
+                None => {
+                    let fresh = zeroize::Zeroizing::new(entropy::bytes::<{ MonthSecrets::BYTES }>()?.to_vec());
+                    vault.put_month(tenant, month, &fresh)?;
+                    fresh
+                }
+            };
+            let secrets = MonthSecrets::from_bytes(&secrets);
+            let secrets = secrets.ok_or(SignerError::Inconsistent("a month's audit keys are altered"))?;
+            keyring.insert(tenant, month, MonthKeys::derive(&secrets, boot)?);
+        }
+    }
+    Ok(())
+}
+
+/// What the start has gathered besides what was loaded.
+struct Parts {
+    config: SignerConfig,
+    arena: Arena,
+    disk: Arc<dyn Disk>,
+    origin: Origin,
+    boot: Boot,
+    receipt_key: Arc<PrivateKey>,
+    keyring: Arc<Keyring>,
+}
+
+fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>, SignerError> {
+    let Parts { config, arena, disk, origin, boot, receipt_key, keyring } = parts;
+    let Loaded { vault, secrets, authority, outbox, last_command } = loaded;
+    let tail = &opened.settled.tail;
+    let previous_signature = match &tail.last_head {
+        None => [0; 64],
+        Some(head) => sign(&receipt_key, &head.to_signed_bytes())?,
+    };
+    let wal = Wal::begin(Arc::clone(&disk), origin.log_id, config.segment_bytes, tail)?;
+    let chain = Chain::resume(tail, origin.log_id, boot.boot_nonce, previous_signature);
+    let clock = Clock::start(opened.mark_ms, Served::default(), entropy::sample());
+    let (commands, jobs) = channel();
+    let build = BuildGroup { build: build_hash(), configuration: sha256(&[config.endpoint.as_bytes()]) };
+    let shared = Arc::new(Shared {
+        core: Arc::new(Mutex::new(Core::new(authority, opened.operations, clock))),
+        vault: Mutex::new(vault),
+        materials: Materials::default(),
+        inbox: Arc::default(),
+        pool: Arc::default(),
+        spare: Spare::start(Arc::clone(&disk), config.segment_bytes),
+        counters: Arc::default(),
+        progress: Arc::default(),
+        disk,
+        mac: HandleMac::new([(HANDLE_KEY, &secrets.handles)]),
+        handle_key: HANDLE_KEY,
+        operation_key: KeyedHash::new(&secrets.operations),
+        authority: LocalAuthority::open(&secrets.authority, config.names)?,
+        imports: Imports::default(),
+        commands,
+        arena,
+        recovery_key: config.recovery_key,
+        keyring,
+        receipt_key,
+        boot,
+        build,
+        lanes: AtomicU32::new(1),
+        origin,
+    });
+    let sequencer = Sequencer::resume(opened.recovered);
+    start_sequencer(&shared, sequencer, chain, wal);
+    Pool::start(&shared);
+    open_log(&shared, opened.settled.kept, &outbox)?;
+    StoreThread::start(&shared, jobs, last_command.max(opened.last_command));
+    start_month_keeper(&shared);
+    Ok(shared)
+}
+
+fn sign(key: &PrivateKey, bytes: &[u8]) -> Result<[u8; 64], SignerError> {
+    let signature = key.sign(bytes).map_err(|_| SignerError::Certificate)?;
+    signature.try_into().map_err(|_| SignerError::Certificate)
+}
+
+/// What runs: the hash of our own executable.
+fn build_hash() -> [u8; 32] {
+    let bytes = std::env::current_exe().and_then(std::fs::read);
+    bytes.map(|bytes| sha256(&[&bytes])).unwrap_or_default()
+}
+
+fn start_sequencer(shared: &Arc<Shared>, sequencer: Sequencer, chain: Chain, wal: Wal) {
+    let thread = Thread {
+        inbox: Arc::clone(&shared.inbox),
+        core: Arc::clone(&shared.core),
+        sequencer,
+        chain,
+        wal,
+        log_id: shared.origin.log_id,
+        receipt_key: Arc::clone(&shared.receipt_key),
+        keyring: Arc::clone(&shared.keyring),
+        counters: Arc::clone(&shared.counters),
+        pool: Arc::clone(&shared.pool),
+        spare: Arc::clone(&shared.spare),
+        progress: Arc::clone(&shared.progress),
+        summaries: Summaries::new(shared.sealer()),
+    };
+    std::thread::spawn(move || thread.run());
+}
+
+/// Records the start and drains the outbox; when this returns, both are durable.
+fn open_log(
+    shared: &Arc<Shared>,
+    kept: Option<[u8; 32]>,
+    outbox: &[(u64, OutboxEntry)],
+) -> Result<(), SignerError> {
+    let mut sealer = shared.sealer();
+    let now = lock(&shared.core).now(entropy::sample());
+    let mut facts = Facts::new(TenantId::SYSTEM, now, Kind::Start);
+    facts.head_digest = kept.unwrap_or_default();
+    let missing = SignerError::Inconsistent("a month's audit keys are missing");
+    let prepared = sealer.prepare(&facts, None).map_err(|_| missing)?;
+    let (done, durable) = sync_channel(1 + outbox.len());
+    shared.inbox.send(Submission::Finished(Box::new(Finished {
+        claim: Claim { tenant: TenantId::SYSTEM, decided: Mark::STANDING, counted: None },
+        prepared,
+        command: 0,
+        entry: None,
+        answer: Answer::None,
+        way: Way::Command(CommandWay { done: Some(done.clone()), ..CommandWay::default() }),
+    })));
+    for (number, entry) in outbox {
+        let way = CommandWay { done: Some(done.clone()), ..CommandWay::default() };
+        shared.inbox.send(entry.submission(&mut sealer, *number, Answer::None, way)?);
+    }
+    for _ in 0..=outbox.len() {
+        let waited = durable.recv_timeout(START_PATIENCE);
+        waited.map_err(|_| SignerError::Inconsistent("the start cannot be recorded"))?;
+    }
+    let numbers: Vec<u64> = outbox.iter().map(|(number, _)| *number).collect();
+    lock(&shared.vault).delete_outbox(&numbers)
+}
+
+/// Makes the coming month's audit keys before the month begins.
+fn start_month_keeper(shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(MONTH_CHECK);
+            let (tenants, now_ms) = {
+                let mut core = lock(&shared.core);
+                let now = core.now(entropy::sample());
+                (core.authority.tenants().collect::<Vec<_>>(), now.unix_ms)
+            };
+            let vault = lock(&shared.vault);
+            let made = ensure_months(&vault, &tenants, &shared.keyring, shared.boot, now_ms);
+            if let Err(error) = made {
+                eprintln!("chancery signer: the coming month's audit keys cannot be made: {error}");
+            }
+        }
+    });
+}

@@ -1,0 +1,74 @@
+//! The next segment, made in the background before it is needed.
+//!
+//! The mode *audit full* is judged here, by preallocated room and never by free-space figures: while the
+//! next segment cannot be had, only reductions are taken, and they go into what is left of the open one.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use chancery_audit::disk::Disk;
+use chancery_audit::wal::prepare_spare;
+
+use crate::counters::lock;
+
+/// How long to wait before trying again to make room.
+const RETRY: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Missing,
+    NoRoom,
+    Ready,
+}
+
+/// The next segment.
+pub(crate) struct Spare {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Spare {
+    /// Starts the thread that makes it.
+    pub(crate) fn start(disk: Arc<dyn Disk>, segment_bytes: u64) -> Arc<Self> {
+        let spare = Arc::new(Self { state: Mutex::new(State::Missing), changed: Condvar::new() });
+        let made = Arc::clone(&spare);
+        std::thread::spawn(move || made.make(&*disk, segment_bytes));
+        spare
+    }
+
+    /// Whether the mode is *audit full*.
+    pub(crate) fn is_full(&self) -> bool {
+        *lock(&self.state) == State::NoRoom
+    }
+
+    /// Waits until it is there.
+    pub(crate) fn wait(&self) {
+        let mut state = lock(&self.state);
+        while *state != State::Ready {
+            state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    /// It became the open segment; another is wanted.
+    pub(crate) fn taken(&self) {
+        *lock(&self.state) = State::Missing;
+        self.changed.notify_all();
+    }
+
+    fn make(&self, disk: &dyn Disk, segment_bytes: u64) {
+        loop {
+            let mut state = lock(&self.state);
+            while *state == State::Ready {
+                state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            }
+            drop(state);
+            let made = prepare_spare(disk, segment_bytes);
+            *lock(&self.state) = if made.is_ok() { State::Ready } else { State::NoRoom };
+            self.changed.notify_all();
+            if let Err(error) = made {
+                eprintln!("chancery signer: {error}; only reductions are taken until there is room");
+                std::thread::sleep(RETRY);
+            }
+        }
+    }
+}

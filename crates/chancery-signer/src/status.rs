@@ -1,0 +1,61 @@
+//! How the service stands, for people.
+
+use chancery_api::message::Status;
+use chancery_core::clock::Quality;
+use chancery_core::id::TenantId;
+use chancery_memory::ArenaKind;
+
+use crate::counters::lock;
+use crate::entropy;
+use crate::service::Shared;
+
+/// The status as a tenant's reader sees it.
+pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
+    let progress = lock(&shared.progress).clone();
+    let mut core = lock(&shared.core);
+    let reading = core.now(entropy::sample());
+    let row = core.authority.tenant(tenant).cloned();
+    let keys = core.authority.keys_after(tenant, None).count();
+    let approvals = core.authority.posture().approvals;
+    drop(core);
+    let is_solo = approvals == 0;
+    let clock = if reading.quality == Quality::Plausible { "plausible" } else { "suspect" };
+    Status {
+        mode: shared.mode().into(),
+        posture: if is_solo { "solo".into() } else { format!("{approvals} approvals") },
+        origin: shared.origin.name(),
+        log_size: progress.size,
+        log_root: progress.root,
+        frames: progress.frames,
+        incarnation: progress.incarnation,
+        keys: u64::try_from(keys).unwrap_or(u64::MAX),
+        generation: row.as_ref().map_or(0, |row| row.epoch.generation),
+        epoch: row.as_ref().map_or(0, |row| row.epoch.number),
+        clock: clock.into(),
+        arena: arena_name(shared.arena.kind()).into(),
+        advice: advice(shared, is_solo, clock),
+    }
+}
+
+fn arena_name(kind: ArenaKind) -> &'static str {
+    match kind {
+        ArenaKind::Locked => "locked",
+        ArenaKind::MemfdSecret => "memfd-secret",
+    }
+}
+
+fn advice(shared: &Shared, is_solo: bool, clock: &str) -> Vec<String> {
+    let mut advice = Vec::new();
+    if is_solo {
+        advice.push("posture is `solo`: one person can do everything; nothing needs approval".to_owned());
+    }
+    if shared.recovery_key.exists() {
+        let path = shared.recovery_key.display();
+        advice.push(format!("move the recovery key offline: {path}"));
+    }
+    if clock == "suspect" {
+        advice.push("the clock is suspect: tokens that carry time are refused until it is right".to_owned());
+    }
+    advice.push("no lock record, witness or peer remembers this log: a rollback of the whole directory goes unnoticed".to_owned());
+    advice
+}

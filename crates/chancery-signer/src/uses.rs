@@ -1,0 +1,448 @@
+//! Carrying out uses: from the decision to the finished record.
+//!
+//! Lanes and the slow pool do this alike, each with a [`Worker`] of its own. A worker computes the result,
+//! makes its record, and hands both to the sequencer; it never waits for the disk.
+
+use std::sync::Arc;
+
+use chancery_api::message::{InputForm, Receipt, UseItem, UseRequest, UseResult};
+use chancery_audit::record::{Authentication, Counted, Facts, Kind};
+use chancery_audit::sealer::{Kept, Sealer};
+use chancery_audit::wal::{Address, read_frame};
+use chancery_core::authority::{Permit, Use};
+use chancery_core::cbor;
+use chancery_core::clock::Reading;
+use chancery_core::context::Context;
+use chancery_core::handle::{Handle, Operation};
+use chancery_core::id::OperationId;
+use chancery_core::idempotency::Place;
+use chancery_core::limits::MESSAGE_BYTES_MAX;
+use chancery_core::purpose::Format;
+use chancery_core::reason::Reason;
+use chancery_core::sequencer::{Claim, Mark};
+use chancery_core::step::{Claimed, Proof, UseDecision};
+use chancery_crypto::envelope::ENVELOPE_BYTES_MAX;
+use chancery_crypto::formats::{bound, dsse, jws};
+use chancery_crypto::primitive::sha256;
+use chancery_crypto::{envelope, labels};
+use minicbor::{Decode, Encode};
+
+use crate::counters::{Counters, lock};
+use crate::entropy;
+use crate::outlet::{Answer, Assembly};
+use crate::sequencer::{Finished, ItemWay, Submission, Way};
+use crate::service::Shared;
+
+mod compute;
+
+/// The longest signature, MAC or token that is verified: 128 KiB, more than a token of the longest message takes.
+const AGAINST_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+
+/// A request that outlives the frame it came in.
+pub(crate) struct OwnedRequest {
+    pub(crate) handle: Handle,
+    pub(crate) proofs: Vec<Proof>,
+    pub(crate) operation: Operation,
+    pub(crate) receipt: Receipt,
+    pub(crate) items: Vec<OwnedItem>,
+    pub(crate) assembly: Arc<Assembly>,
+}
+
+/// One use of a request.
+pub(crate) struct OwnedItem {
+    pub(crate) id: Option<OperationId>,
+    pub(crate) context: Context,
+    pub(crate) form: InputForm,
+    pub(crate) input: Vec<u8>,
+    pub(crate) against: Vec<u8>,
+    pub(crate) length: u32,
+    pub(crate) claimed: Option<Claimed>,
+    /// The version that what is processed says it was protected by.
+    pub(crate) version: Option<u32>,
+}
+
+/// A use that has to be decided again.
+pub(crate) struct Redo {
+    pub(crate) request: Arc<OwnedRequest>,
+    pub(crate) position: usize,
+}
+
+/// A use that was decided.
+pub(crate) struct Job {
+    pub(crate) request: Arc<OwnedRequest>,
+    pub(crate) position: usize,
+    pub(crate) permit: Permit,
+}
+
+/// Checks the form of an item, before anything is spent on it.
+pub(crate) fn check_form(operation: Operation, item: &UseItem<'_>) -> Result<(), Reason> {
+    let verifies = matches!(operation, Operation::Verify | Operation::VerifyMac);
+    let takes_length = matches!(operation, Operation::Derive | Operation::Random);
+    let takes_digest = verifies || matches!(operation, Operation::Sign | Operation::Mac);
+    let takes_input = !takes_length && operation != Operation::GenerateDataKey;
+    let is_digest = item.form == InputForm::Digest;
+    let well_formed = item.against.is_empty() != verifies
+        && (item.length != 0) == takes_length
+        && (takes_input || item.input.is_empty())
+        && (!is_digest || takes_digest && item.input.len() == 32)
+        && (operation != Operation::Random || item.id.is_none());
+    let input_max = match operation {
+        Operation::Decrypt | Operation::Unwrap | Operation::Rewrap => ENVELOPE_BYTES_MAX,
+        _ => MESSAGE_BYTES_MAX,
+    };
+    if !well_formed {
+        return Err(Reason::Malformed);
+    }
+    if item.input.len() > input_max || item.against.len() > AGAINST_BYTES_MAX {
+        return Err(Reason::TooLarge);
+    }
+    Ok(())
+}
+
+/// Copies an item out of its frame, and names its operation id and version.
+pub(crate) fn own(shared: &Shared, handle: &Handle, operation: Operation, item: UseItem<'_>) -> OwnedItem {
+    let claimed = item.id.and_then(|id| {
+        let id_ms = id.unix_ms()?;
+        let digest = request_digest(shared, handle, operation, &item);
+        Some(Claimed { name: shared.entry_name(handle.root().tenant, handle.root().subject, id), digest, id_ms })
+    });
+    OwnedItem {
+        id: item.id,
+        version: named_version(handle, operation, &item),
+        context: item.context,
+        form: item.form,
+        input: item.input.to_vec(),
+        against: item.against.to_vec(),
+        length: item.length,
+        claimed,
+    }
+}
+
+fn request_digest(
+    shared: &Shared,
+    handle: &Handle,
+    operation: Operation,
+    item: &UseItem<'_>,
+) -> [u8; 32] {
+    let parts: [&[u8]; 7] = [
+        handle.root().key.as_bytes(),
+        &[operation.number(), item.form as u8],
+        &cbor::encode(&item.context),
+        item.input,
+        item.against,
+        &item.length.to_be_bytes(),
+        handle.root().subject.as_bytes(),
+    ];
+    shared.operation_key.of(labels::REQUEST_DIGEST, &parts)
+}
+
+fn named_version(handle: &Handle, operation: Operation, item: &UseItem<'_>) -> Option<u32> {
+    let format = handle.root().purpose.format();
+    let named = match operation {
+        Operation::Verify | Operation::VerifyMac => match format {
+            Format::Bound => bound::BoundSignature::decode(item.against).ok()?.origin.key,
+            Format::Jws => jws::key_version(item.against).ok()?,
+            Format::Dsse => *dsse::key_versions(item.against).ok()?.first()?,
+            Format::Raw | Format::Aead | Format::Hkdf => return None,
+        },
+        Operation::Decrypt | Operation::Unwrap | Operation::Rewrap => {
+            envelope::Header::parse(item.input).ok()?.origin.key
+        }
+        _ => return None,
+    };
+    (named.key == handle.root().key).then_some(named.version)
+}
+
+/// Decides and carries out uses, and hands what they come to to the sequencer.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    sealer: Sealer,
+    out: Vec<Submission>,
+}
+
+/// An answer as it is kept in the log for a repeat.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct KeptAnswer {
+    #[n(0)]
+    version: u32,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    output: Vec<u8>,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let sealer = shared.sealer();
+        Self { shared, sealer, out: Vec::new() }
+    }
+
+    /// Decides every item of every request under one lock, then carries out what is quick.
+    pub(crate) fn run(&mut self, requests: Vec<Arc<OwnedRequest>>) {
+        let decided = self.decide(&requests);
+        for (request, position, decision, now) in decided {
+            self.carry_out(request, position, decision, now);
+        }
+        self.shared.inbox.send_all(&mut self.out);
+    }
+
+    fn decide(
+        &self,
+        requests: &[Arc<OwnedRequest>],
+    ) -> Vec<(Arc<OwnedRequest>, usize, UseDecision, Reading)> {
+        let mut decided = Vec::with_capacity(requests.len());
+        let mut core = lock(&self.shared.core);
+        let now = core.now(entropy::sample());
+        for request in requests {
+            let proven = core.take_proofs(&request.proofs, now);
+            for (position, item) in request.items.iter().enumerate() {
+                let decision = match &proven {
+                    Err(reason) => UseDecision::Refused(*reason),
+                    Ok(()) if self.shared.spare.is_full() => UseDecision::Refused(Reason::AuditFull),
+                    Ok(()) => core.step_use(&asked(request, item, &holders(request), now), item.claimed.as_ref()),
+                };
+                decided.push((Arc::clone(request), position, decision, now));
+            }
+        }
+        decided
+    }
+
+    fn carry_out(
+        &mut self,
+        request: Arc<OwnedRequest>,
+        position: usize,
+        decision: UseDecision,
+        now: Reading,
+    ) {
+        match decision {
+            UseDecision::Permitted(permit) => self.start(Job { request, position, permit }),
+            UseDecision::Repeat(place, permit) => self.repeat(Job { request, position, permit }, place),
+            UseDecision::Withheld(_) => self.refuse(&request, position, Reason::ResultWithheld, now),
+            UseDecision::Refused(reason) => self.refuse(&request, position, reason, now),
+        }
+    }
+
+    /// Slow algorithms go to the pool, so that nothing quick waits behind them.
+    fn start(&mut self, job: Job) {
+        let is_slow = job.permit.key().suite.properties().is_slow
+            && !matches!(job.permit.operation(), Operation::Verify);
+        if !is_slow {
+            return self.finish(job);
+        }
+        if let Err(job) = self.shared.pool.submit(job) {
+            let now = job.permit.now();
+            self.release_id(&job.request, job.position);
+            self.refuse(&job.request, job.position, Reason::Overloaded, now);
+        }
+    }
+
+    /// Computes a permitted use and makes its record.
+    pub(crate) fn finish(&mut self, job: Job) {
+        let Job { request, position, permit } = job;
+        let Some(item) = request.items.get(position) else { return };
+        match compute::compute(&self.shared, item, request.operation, &permit) {
+            Ok(computed) => self.commit(&request, position, &permit, computed),
+            Err(reason) => {
+                self.release_id(&request, position);
+                self.refuse(&request, position, reason, permit.now());
+            }
+        }
+    }
+
+    fn commit(
+        &mut self,
+        request: &Arc<OwnedRequest>,
+        position: usize,
+        permit: &Permit,
+        computed: compute::Computed,
+    ) {
+        let Some(item) = request.items.get(position) else { return };
+        let Ok(id) = item.id.map_or_else(|| self.shared.fresh_id(permit.now()), Ok) else {
+            return self.refuse(request, position, Reason::Unavailable, permit.now());
+        };
+        let mut facts = facts_of(request, item, permit.now());
+        facts.operation_id = Some(id);
+        facts.suite = permit.key().suite.number();
+        facts.key = Some((permit.key().id, permit.version()));
+        facts.counted = Counted::Yes;
+        facts.posture_epoch = permit.posture().epoch;
+        facts.output = sha256(&[&computed.output]);
+        let kept = KeptAnswer { version: permit.version(), output: computed.kept };
+        let kept = item.claimed.as_ref().map(|claimed| (claimed, cbor::encode(&kept)));
+        let kept = kept.as_ref().map(|(claimed, answer)| Kept {
+            name: claimed.name,
+            digest: claimed.digest,
+            id_ms: claimed.id_ms,
+            answer,
+        });
+        let Ok(prepared) = self.sealer.prepare(&facts, kept.as_ref()) else {
+            self.release_id(request, position);
+            return request.assembly.refuse_early(position, Reason::Unavailable);
+        };
+        self.shared.counters.used(request.operation);
+        self.out.push(Submission::Finished(Box::new(Finished {
+            claim: Claim {
+                tenant: facts.tenant,
+                decided: permit.decided(),
+                counted: facts.key,
+            },
+            prepared,
+            command: 0,
+            entry: item.claimed.map(|claimed| claimed.name),
+            answer: Answer::Use(UseResult::Committed {
+                id,
+                output: computed.output.to_vec(),
+                version: permit.version(),
+                index: 0,
+                receipt: Vec::new(),
+            }),
+            way: Way::Item(ItemWay {
+                assembly: Arc::clone(&request.assembly),
+                position,
+                tenant: facts.tenant,
+                receipt: request.receipt,
+                redo: Some(Redo { request: Arc::clone(request), position }),
+            }),
+        })));
+    }
+
+    /// A refusal after authentication: it has a record, and leaves when that is durable.
+    fn refuse(&mut self, request: &Arc<OwnedRequest>, position: usize, reason: Reason, now: Reading) {
+        self.shared.counters.refused(reason);
+        let Some(item) = request.items.get(position) else { return };
+        let mut facts = facts_of(request, item, now);
+        facts.operation_id = item.id;
+        facts.key = Some((request.handle.root().key, item.version.unwrap_or_default()));
+        facts.refused = Some(reason);
+        let full = self.shared.spare.is_full();
+        let prepared = if full { None } else { self.sealer.prepare(&facts, None).ok() };
+        let Some(prepared) = prepared else {
+            request.assembly.refuse_early(position, reason);
+            return request.assembly.outlet().flush();
+        };
+        self.out.push(Submission::Finished(Box::new(Finished {
+            claim: Claim { tenant: facts.tenant, decided: Mark::STANDING, counted: None },
+            prepared,
+            command: 0,
+            entry: None,
+            answer: Answer::Use(UseResult::Refused { id: item.id, reason }),
+            way: Way::Item(ItemWay {
+                assembly: Arc::clone(&request.assembly),
+                position,
+                tenant: facts.tenant,
+                receipt: Receipt::Unwanted,
+                redo: None,
+            }),
+        })));
+    }
+
+    /// The operation was carried out before: the same answer, or the same computation with a record of its own.
+    fn repeat(&mut self, job: Job, place: Place) {
+        if compute::runs_again(job.request.operation) {
+            return self.finish(job);
+        }
+        let recalled = self.recall(&job, place);
+        let Job { request, position, permit } = job;
+        match recalled {
+            Some(result) => {
+                request.assembly.repeat(position, result);
+                request.assembly.outlet().flush();
+            }
+            None => self.refuse(&request, position, Reason::Unavailable, permit.now()),
+        }
+    }
+
+    fn recall(&self, job: &Job, place: Place) -> Option<UseResult> {
+        let tenant = job.permit.key().tenant;
+        let frame = read_frame(&*self.shared.disk, Address::from_number(place.address)).ok()?;
+        let item = frame.items.get(usize::try_from(place.item).ok()?)?;
+        let keys = self.shared.month_keys(tenant, item.month, frame.boot_nonce)?;
+        let kept: KeptAnswer = cbor::decode(&keys.open_answer(tenant, item)?, "answer").ok()?;
+        let output = compute::recalled_output(&self.shared, job, kept.version, kept.output)?;
+        let receipt = match job.request.receipt {
+            Receipt::Unwanted => Vec::new(),
+            Receipt::Wanted => self.shared.receipt_again(&frame, place.item, &keys)?,
+        };
+        let id = job.request.items.get(job.position)?.id?;
+        let index = frame.first_index + u64::from(place.item);
+        Some(UseResult::Committed { id, output, version: kept.version, index, receipt })
+    }
+
+    /// Decides again what was overtaken by a change of authority.
+    pub(crate) fn redo(&mut self, redo: &Redo) {
+        Counters::add(&self.shared.counters.redecided, 1);
+        let Some(item) = redo.request.items.get(redo.position) else { return };
+        let mut core = lock(&self.shared.core);
+        let now = core.now(entropy::sample());
+        // The id is still reserved and the proofs still taken: only authority is asked again.
+        let permitted = core.authority.permit(&asked(&redo.request, item, &holders(&redo.request), now));
+        drop(core);
+        let (request, position) = (Arc::clone(&redo.request), redo.position);
+        match permitted {
+            Ok(permit) => self.finish(Job { request, position, permit }),
+            Err(reason) => {
+                self.release_id(&request, position);
+                self.refuse(&request, position, reason, now);
+            }
+        }
+    }
+
+    /// Hands everything over that is finished.
+    pub(crate) fn hand_over(&mut self) {
+        self.shared.inbox.send_all(&mut self.out);
+    }
+
+    fn release_id(&self, request: &OwnedRequest, position: usize) {
+        if let Some(claimed) = request.items.get(position).and_then(|item| item.claimed) {
+            lock(&self.shared.core).operations.release_unfinished(&claimed.name, claimed.id_ms);
+        }
+    }
+}
+
+fn holders(request: &OwnedRequest) -> Vec<[u8; 32]> {
+    request.proofs.iter().map(|proof| proof.holder).collect()
+}
+
+fn asked<'a>(
+    request: &'a OwnedRequest,
+    item: &'a OwnedItem,
+    proven: &'a [[u8; 32]],
+    now: Reading,
+) -> Use<'a> {
+    Use {
+        handle: &request.handle,
+        operation: request.operation,
+        context: &item.context,
+        version: item.version,
+        proven,
+        now,
+    }
+}
+
+fn facts_of(request: &OwnedRequest, item: &OwnedItem, now: Reading) -> Facts {
+    let root = request.handle.root();
+    let mut facts = Facts::new(root.tenant, now, Kind::Use);
+    facts.operation = request.operation.number();
+    facts.input_bytes = item.input.len();
+    facts.actor = Some(root.subject);
+    facts.authentication = Authentication::Handle;
+    facts.credential = Some(root.id);
+    facts.message = match item.form {
+        InputForm::Message => sha256(&[&item.input]),
+        InputForm::Digest => item.input.as_slice().try_into().unwrap_or_default(),
+    };
+    facts.context = sha256(&[&cbor::encode(&item.context)]);
+    facts
+}
+
+/// Takes a request out of its frame once its handle has opened.
+pub(crate) fn own_request(
+    shared: &Shared,
+    request: UseRequest<'_>,
+    handle: Handle,
+    proofs: Vec<Proof>,
+    assembly: Arc<Assembly>,
+) -> OwnedRequest {
+    let (operation, receipt) = (request.operation, request.receipt);
+    let items = request.items.into_iter().map(|item| own(shared, &handle, operation, item));
+    OwnedRequest { items: items.collect(), handle, proofs, operation, receipt, assembly }
+}

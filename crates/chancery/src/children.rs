@@ -1,0 +1,122 @@
+//! The two child processes: what a child does before it becomes the signer or the front.
+//!
+//! A child is tied to the life of the supervisor that started it, gives up what it does not need, and takes
+//! its listener from its standard input. Nobody else is meant to run these commands.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use chancery_audit::segment::SEGMENT_BYTES;
+use chancery_memory::process::{Signal, die_with_parent, harden};
+use chancery_server::{FrontConfig, FrontLimits};
+use chancery_signer::{RootSource, SignerConfig};
+use clap::Args;
+
+use crate::exit::Failure;
+use crate::supervisor::Lock;
+
+/// The longest wait for an earlier signer to be gone: 10 s, as long as a supervisor lets one stop.
+const PREDECESSOR_MAX: Duration = Duration::from_secs(10);
+
+/// What both children are told.
+#[derive(Args, Debug)]
+struct ChildArgs {
+    /// The supervisor's process id.
+    #[arg(long, value_name = "PID")]
+    parent: u32,
+    /// A name in the front's certificate.
+    #[arg(long = "name", value_name = "HOST", required = true)]
+    names: Vec<String>,
+}
+
+/// Run the signer; `chancery serve` does this.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  chancery serve")]
+pub(crate) struct SignerArgs {
+    #[command(flatten)]
+    child: ChildArgs,
+    /// The data directory.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The root key's file.
+    #[arg(long, value_name = "FILE")]
+    root_key: PathBuf,
+    /// The recovery key's file.
+    #[arg(long, value_name = "FILE")]
+    recovery_key: PathBuf,
+    /// The front's URL, for the admin file.
+    #[arg(long, value_name = "URL")]
+    endpoint: String,
+    /// The bytes of an audit segment.
+    #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES)]
+    segment_bytes: u64,
+}
+
+/// Run the front; `chancery serve` does this.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  chancery serve")]
+pub(crate) struct FrontArgs {
+    #[command(flatten)]
+    child: ChildArgs,
+    /// The signer's socket.
+    #[arg(long, value_name = "FILE")]
+    signer: PathBuf,
+}
+
+/// Becomes the signer.
+pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
+    confine(&args.child)?;
+    // A signer of a supervisor that was killed may still be on its way out.
+    let _alone = Lock::await_free(&args.data.join("run/signer.lock"), PREDECESSOR_MAX)?;
+    let listener = UnixListener::from(standard_input()?);
+    let config = SignerConfig {
+        data: args.data,
+        root_key: RootSource::Keyfile(args.root_key),
+        recovery_key: args.recovery_key,
+        endpoint: args.endpoint,
+        names: args.child.names,
+        segment_bytes: args.segment_bytes,
+    };
+    chancery_signer::run(config, listener).map_err(|error| Failure::Child {
+        code: error.exit_status(),
+        error: anyhow::Error::from(error).context("signer"),
+    })
+}
+
+/// Becomes the front.
+pub(crate) fn front(args: FrontArgs) -> Result<(), Failure> {
+    confine(&args.child)?;
+    let listener = TcpListener::from(standard_input()?);
+    let config = FrontConfig {
+        signer_socket: args.signer,
+        runtimes: runtimes(),
+        names: args.child.names,
+        limits: FrontLimits::STANDARD,
+    };
+    Ok(chancery_server::run(config, listener).context("front")?)
+}
+
+/// Ties the process to its supervisor, and gives up dumps, tracing and new privileges.
+fn confine(child: &ChildArgs) -> Result<()> {
+    // Whatever a killed child leaves is what a crash leaves, so that no orphan is worth a slower end.
+    die_with_parent(Signal::KILL, child.parent)
+        .context("cannot tie this process to its supervisor")?;
+    harden().context("cannot harden this process")
+}
+
+/// The listener that the supervisor passed on.
+fn standard_input() -> Result<OwnedFd> {
+    let listener = io::stdin().as_fd().try_clone_to_owned();
+    listener.context("cannot take the listener from standard input")
+}
+
+/// Half the cores, and at least one: the other half is the signer's.
+fn runtimes() -> usize {
+    available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
