@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chancery_api::chancery_core::cbor;
 use chancery_api::frame::{self, Decoder, FrameError, Kind};
 use chancery_api::message::{CertificateReply, CertificateRequest};
-use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -25,9 +25,9 @@ pub(crate) enum CertificateError {
     /// The signer's stream failed.
     #[error("the signer's stream failed: {0}")]
     Io(#[from] io::Error),
-    /// The key or the request could not be made: the names are no names.
-    #[error("the request for a certificate could not be made: {0}")]
-    Request(#[from] rcgen::Error),
+    /// The key could not be made.
+    #[error("the front's key could not be made: {0}")]
+    Key(#[from] rcgen::Error),
     /// The signer sent something else.
     #[error("the signer did not answer with a certificate")]
     NoCertificate,
@@ -57,22 +57,17 @@ pub(crate) struct Issued {
 /// A key that awaits its certificate.
 pub(crate) struct Wanted {
     key: KeyPair,
-    csr: Vec<u8>,
 }
 
 impl Wanted {
-    /// Makes a P-256 key and the request for a certificate with these names (RFC 2986).
-    pub(crate) fn new(names: &[String]) -> Result<Self, CertificateError> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = CertificateParams::new(names)?;
-        params.distinguished_name = DistinguishedName::new();
-        let csr = params.serialize_request(&key)?.der().to_vec();
-        Ok(Self { key, csr })
+    /// Makes a P-256 key. For which names its certificate will hold is the signer's to decide.
+    pub(crate) fn new() -> Result<Self, CertificateError> {
+        Ok(Self { key: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)? })
     }
 
     /// Asks the signer for the certificate, over a stream of its own.
     pub(crate) async fn issue(self, socket: &Path) -> Result<Issued, CertificateError> {
-        let exchange = exchange(socket, &self.csr);
+        let exchange = exchange(socket, self.key.der_bytes());
         let certificate = tokio::time::timeout(CERTIFICATE_DEADLINE, exchange)
             .await
             .map_err(|_| CertificateError::TimedOut)??;
@@ -97,10 +92,10 @@ impl Issued {
     }
 }
 
-async fn exchange(socket: &Path, csr: &[u8]) -> Result<Vec<u8>, CertificateError> {
+async fn exchange(socket: &Path, public_key: &[u8]) -> Result<Vec<u8>, CertificateError> {
     let mut stream = UnixStream::connect(socket).await?;
     let mut out = Vec::new();
-    frame::write(&mut out, Kind::Certificate, 1, &CertificateRequest { csr: csr.to_vec() })?;
+    frame::write(&mut out, Kind::Certificate, 1, &CertificateRequest { public_key: public_key.to_vec() })?;
     stream.write_all(&out).await?;
     let mut decoder = Decoder::default();
     let mut buffer = [0; 4 * 1024];
@@ -127,10 +122,12 @@ fn certificate_in(header: frame::Header, body: &[u8]) -> Result<Vec<u8>, Certifi
 
 #[cfg(test)]
 mod tests {
+    use rcgen::CertificateParams;
+
     use super::*;
 
     fn wanted() -> Wanted {
-        Wanted::new(&["front.test".into()]).unwrap()
+        Wanted::new().unwrap()
     }
 
     fn certificate(key: &KeyPair) -> Vec<u8> {
@@ -163,10 +160,5 @@ mod tests {
     #[test]
     fn no_certificate_is_refused() {
         assert!(matches!(wanted().with(Vec::new()), Err(CertificateError::NoCertificate)));
-    }
-
-    #[test]
-    fn names_that_are_none_are_refused() {
-        assert!(Wanted::new(&["h\u{e9}".into()]).is_err());
     }
 }

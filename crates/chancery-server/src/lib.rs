@@ -39,8 +39,6 @@ pub struct FrontConfig {
     pub signer_socket: PathBuf,
     /// How many runtimes; half the cores is meant, and at least one.
     pub runtimes: usize,
-    /// The names in its certificate: host names and addresses.
-    pub names: Vec<String>,
     /// How long it waits and how much it takes.
     pub limits: FrontLimits,
 }

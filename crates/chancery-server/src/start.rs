@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::FrontConfig;
 use crate::admission::Admission;
-use crate::certificate::{CertificateError, Issued, Wanted};
+use crate::certificate::{Issued, Wanted};
 use crate::limits::{CERTIFICATE_CHECK, RECONNECT_MIN};
 use crate::link::longer;
 use crate::listen::{self, Seat};
@@ -27,11 +27,8 @@ pub enum FrontError {
     /// The system refused a thread, a runtime, a signal handler or the listener.
     #[error("the system refused what the front needs")]
     Io(#[from] io::Error),
-    /// No certificate can have these names.
-    #[error("the certificate's names are not host names or addresses")]
-    Names(#[source] rcgen::Error),
-    /// There is to be no runtime, or no name.
-    #[error("a front has at least one runtime and one name")]
+    /// There is to be no runtime.
+    #[error("a front has at least one runtime")]
     Nothing,
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
@@ -59,20 +56,12 @@ pub fn run_until(
     listener: TcpListener,
     stop: impl Future<Output = io::Result<()>>,
 ) -> Result<(), FrontError> {
-    if config.runtimes == 0 || config.names.is_empty() {
+    if config.runtimes == 0 {
         return Err(FrontError::Nothing);
     }
-    Wanted::new(&config.names).map_err(names_error)?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(govern(config, listener, stop))
-}
-
-fn names_error(error: CertificateError) -> FrontError {
-    match error {
-        CertificateError::Request(error) => FrontError::Names(error),
-        other => FrontError::Io(io::Error::other(other)),
-    }
 }
 
 /// Ready when the process is told to end.
@@ -167,7 +156,7 @@ fn start(
 async fn issue(config: &FrontConfig, reporter: &Reporter) -> Issued {
     let mut wait = RECONNECT_MIN;
     loop {
-        let issued = match Wanted::new(&config.names) {
+        let issued = match Wanted::new() {
             Ok(wanted) => wanted.issue(&config.signer_socket).await,
             Err(error) => Err(error),
         };

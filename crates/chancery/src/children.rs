@@ -96,7 +96,6 @@ pub(crate) fn front(args: FrontArgs) -> Result<(), Failure> {
     let config = FrontConfig {
         signer_socket: args.signer,
         runtimes: runtimes(),
-        names: args.child.names,
         limits: FrontLimits::STANDARD,
     };
     Ok(chancery_server::run(config, listener).context("front")?)

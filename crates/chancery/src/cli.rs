@@ -78,7 +78,7 @@ impl Cli {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let shared = &self.shared;
         match self.command {
-            Command::Serve(args) => Ok(serve::run(&args)?),
+            Command::Serve(args) => serve::run(&args),
             Command::Status(args) => status::run(shared, &args),
             Command::Key(args) => key::run(shared, args),
             Command::Handle(args) => handle::run(shared, args),

@@ -7,7 +7,7 @@
 //! | 2 | the command line is wrong (given by its parser) |
 //! | 3 | no answer came: the operation id is printed |
 //! | 4 | a signature, MAC, ciphertext or the audit does not verify |
-//! | 74, 78 | of the child processes alone, see the supervisor |
+//! | 74 | of `serve` and its signer alone: writes or syncs fail |
 
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ use crate::render::Format;
 /// Why a command was not done.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// A child process cannot go on; the supervisor decides by the code.
+    /// A child process cannot go on, and its supervisor decides by the code; or the supervisor itself.
     Child {
         /// The exit code.
         code: u8,

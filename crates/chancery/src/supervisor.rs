@@ -24,11 +24,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use chancery_signer::EXIT_AUDIT_FAILED;
+
 pub(crate) use self::directory::{Lock, private_directory};
 
 use self::child::{Ended, Service};
 use self::restart::Phase;
 use self::signals::Signals;
+use crate::exit::Failure;
 
 /// The longest sleep while the service is not yet ready, and the admin file is being waited for.
 const START_POLL: Duration = Duration::from_millis(50);
@@ -77,7 +80,7 @@ struct Supervisor {
 /// # Errors
 ///
 /// What made the service stop by itself, or kept it from starting.
-pub(crate) fn run(plan: &Plan) -> Result<()> {
+pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     Supervisor::start(plan)?.supervise()
 }
 
@@ -104,17 +107,17 @@ impl Supervisor {
         })
     }
 
-    fn supervise(mut self) -> Result<()> {
+    fn supervise(mut self) -> Result<(), Failure> {
         while !self.signals.stop_requested() {
             let now = Instant::now();
             if let Err(ended) = self.keep_running(now) {
                 self.stop()?;
-                return Err(explain(&ended));
+                return Err(explain(ended));
             }
             self.announce(now);
             self.signals.wait(self.sleep(now)).context("cannot wait for signals")?;
         }
-        self.stop()
+        Ok(self.stop()?)
     }
 
     fn keep_running(&mut self, now: Instant) -> std::result::Result<(), Ended> {
@@ -163,19 +166,24 @@ impl Supervisor {
     }
 }
 
-fn explain(ended: &Ended) -> anyhow::Error {
+fn explain(ended: Ended) -> Failure {
     match ended {
-        Ended::CannotStart { name, source } => anyhow::anyhow!("cannot start the {name}: {source}"),
-        Ended::CannotRun { name } => {
-            anyhow::anyhow!("the {name} cannot run; its own message stands above")
+        Ended::CannotStart { name, source } => {
+            anyhow::Error::from(source).context(format!("cannot start the {name}")).into()
         }
-        Ended::StorageKeepsFailing => anyhow::anyhow!(
-            "the signer failed three times in ten minutes on writes or syncs and is not started again: \
-             nothing that was acknowledged is lost, and no key is unwrapped until the disk is seen to. \
-             Check the disk under the data directory, then start the service again"
-        ),
+        Ended::CannotRun { name } => {
+            anyhow::anyhow!("the {name} cannot run; its own message stands above").into()
+        }
+        Ended::StorageKeepsFailing => Failure::Child {
+            code: EXIT_AUDIT_FAILED,
+            error: anyhow::anyhow!(
+                "the signer failed again and again on writes or syncs and is not started any more: nothing \
+                 that was acknowledged is lost, and no key is unwrapped until the disk is seen to. Check the \
+                 disk under the data directory, then start the service again"
+            ),
+        },
         Ended::Unobservable { name, source } => {
-            anyhow::anyhow!("cannot tell how the {name} is: {source}")
+            anyhow::Error::from(source).context(format!("cannot tell how the {name} is")).into()
         }
     }
 }

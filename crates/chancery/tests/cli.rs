@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 use std::fs;
+use std::io::Read as _;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chancery_api::token;
@@ -13,6 +16,11 @@ use chancery_core::epoch::Epoch;
 use chancery_core::handle::{HandleKeyId, Operation, Operations, Root, mint};
 use chancery_core::id::{HandleId, KeyId, PrincipalId, TenantId};
 use chancery_crypto::mac::HandleMac;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::version::TLS13;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A directory of one test's own, in which commands run.
 struct Scratch(PathBuf);
@@ -314,12 +322,19 @@ fn without_an_admin_file_the_message_says_how_to_name_one() {
 
 /// A profile whose endpoint is a port on which nobody listens.
 fn profile() -> String {
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    profile_of(
+        &unused.to_string(),
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+}
+
+fn profile_of(endpoint: &str, ca: &str) -> String {
     format!(
-        "endpoint = \"https://{unused}\"\ntenant = \"default\"\n\
+        "endpoint = \"https://{endpoint}\"\ntenant = \"default\"\n\
          principal = \"11111111-1111-1111-1111-111111111111\"\nrole = \"operator\"\n\
          signing_key = \"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\"\n\
-         ca = \"\"\"\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n\"\"\"\n"
+         ca = \"\"\"\n{ca}\"\"\"\n"
     )
 }
 
@@ -359,4 +374,61 @@ fn a_service_that_is_not_there_has_done_nothing() {
     let failure: serde_json::Value = serde_json::from_slice(&json.stderr).unwrap();
     assert_eq!(failure["outcome"], "refused");
     assert_eq!(failure["code"], "unavailable");
+}
+
+/// A service that takes the request and falls silent: the admin file for it, and the thread that it is.
+fn silent_service() -> (String, std::thread::JoinHandle<()>) {
+    let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let pem = ca.self_signed(&ca_key).unwrap().pem();
+    let params = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
+    let certificate = params.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        )
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    let service = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut stream = StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), stream);
+        let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+        while !request.ends_with(b"}") {
+            let length = stream.read(&mut buffer).unwrap();
+            request.extend_from_slice(buffer.get(..length).unwrap());
+        }
+    });
+    (profile_of(&endpoint.to_string(), &pem), service)
+}
+
+#[test]
+fn a_service_that_falls_silent_leaves_an_unknown_outcome_with_its_operation_id() {
+    let scratch = Scratch::new("silent");
+    let (admin, whole) = (scratch.path("admin.toml"), scratch.handle("whole.handle"));
+    let (profile, service) = silent_service();
+    fs::write(&admin, profile).unwrap();
+    fs::set_permissions(&admin, fs::Permissions::from_mode(0o600)).unwrap();
+    let id = "01990000-0000-7000-8000-000000000000";
+    let output = scratch.run(&[
+        "sign",
+        "--context-file",
+        text(&admin),
+        "--handle",
+        text(&whole),
+        text(&whole),
+        "--out",
+        "out",
+        "--operation-id",
+        id,
+    ]);
+    service.join().unwrap();
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("--operation-id {id}")), "{}", stderr(&output));
+    assert!(!scratch.path("out").exists());
 }

@@ -18,7 +18,8 @@ use chancery_api::message::{
 };
 use chancery_server::{FrontConfig, FrontError, FrontLimits, run_until};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData, SignatureAlgorithm,
 };
 use tokio::sync::oneshot;
 
@@ -49,6 +50,22 @@ pub(crate) struct Signer {
     pub frames: Mutex<Vec<(Header, Vec<u8>)>>,
 }
 
+/// The names in a front's certificate.
+const NAMES: [&str; 2] = ["front.test", "127.0.0.1"];
+
+/// A front's key, as it stands in its certificate.
+struct FrontKey<'k>(&'k [u8]);
+
+impl PublicKeyData for FrontKey<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
 struct Authority {
     certificate: Vec<u8>,
     issuer: Issuer<'static, KeyPair>,
@@ -63,9 +80,9 @@ impl Authority {
         Self { certificate, issuer: Issuer::new(params, key) }
     }
 
-    fn issue(&self, csr: &[u8]) -> Vec<u8> {
-        let request = CertificateSigningRequestParams::from_der(&csr.to_vec().into()).unwrap();
-        request.signed_by(&self.issuer).unwrap().der().to_vec()
+    fn issue(&self, point: &[u8]) -> Vec<u8> {
+        let params = CertificateParams::new(NAMES.map(String::from)).unwrap();
+        params.signed_by(&FrontKey(point), &self.issuer).unwrap().der().to_vec()
     }
 }
 
@@ -103,7 +120,7 @@ impl Signer {
     fn take(&self, header: &Header, body: &[u8], out: &mut Vec<u8>) -> bool {
         if header.kind == Kind::Certificate {
             let request: CertificateRequest = cbor::decode(body, "request").unwrap();
-            let reply = CertificateReply { certificate: self.authority.issue(&request.csr) };
+            let reply = CertificateReply { certificate: self.authority.issue(&request.public_key) };
             frame::write(out, Kind::CertificateReply, header.tag, &reply).unwrap();
             return true;
         }
@@ -203,8 +220,7 @@ impl Site {
         });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let names = vec!["front.test".into(), "127.0.0.1".into()];
-        let config = FrontConfig { signer_socket: socket, runtimes: 1, names, limits };
+        let config = FrontConfig { signer_socket: socket, runtimes: 1, limits };
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             let _ = stopped.await;

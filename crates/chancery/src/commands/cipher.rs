@@ -230,7 +230,9 @@ fn decrypt_file(
             return Err(Failure::NotVerified(format!("cannot decrypt {name}: {error}")));
         }
         Err(error) => {
-            return Err(anyhow::Error::from(error).context(format!("cannot decrypt {name}")).into());
+            return Err(anyhow::Error::from(error)
+                .context(format!("cannot decrypt {name}"))
+                .into());
         }
     }
     Ok(used)

@@ -9,6 +9,7 @@ use chancery_audit::segment::SEGMENT_BYTES;
 use chancery_crypto::primitive::sha256;
 use clap::Args;
 
+use crate::exit::Failure;
 use crate::parse;
 use crate::supervisor::{self, Plan, private_directory};
 
@@ -47,7 +48,7 @@ pub(crate) struct ServeArgs {
 }
 
 /// Carries `serve` out.
-pub(crate) fn run(args: &ServeArgs) -> Result<()> {
+pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     private_directory(&args.data)?;
     let data = args.data.canonicalize();
     let data = data.with_context(|| format!("cannot find `{}`", args.data.display()))?;

@@ -1,0 +1,16 @@
+//! The audit stream from outside: crashes, failing disks, altered files, receipts, and a second
+//! implementation of every format.
+
+#[cfg(test)]
+mod audit {
+    mod crash;
+    mod damage;
+    mod errors;
+    mod life;
+    mod model;
+    mod planned;
+    mod receipts;
+    mod second;
+    mod vectors;
+    mod wrong;
+}

@@ -1,0 +1,96 @@
+//! Every call of the disk fails once, in every way: the writer says so, and whoever stops then loses nothing.
+
+use std::sync::Arc;
+
+use chancery_audit::disk::Disk;
+
+use super::crash::{Promised, judge};
+use super::life::{Life, LifeError, SMALL, Shape};
+use super::model::{Extent, Fault, Image, Model, Random, Replay};
+use super::wrong::{Wrong, WrongDisk};
+
+const LIFE: Life = Life::of(12 * 1024);
+
+/// Two starts, and a roll in each.
+const LIVES: [&[Shape]; 2] = [&[SMALL, SMALL, SMALL], &[SMALL, &[100, 3_000], SMALL]];
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+fn lead(disk: &Arc<dyn Disk>, model: &Model) -> Result<(), LifeError> {
+    LIVES.iter().try_for_each(|frames| LIFE.lead(disk, model, frames).map(|_| ()))
+}
+
+fn faults() -> Vec<Fault> {
+    let model = Model::default();
+    let disk: Arc<dyn Disk> = Arc::new(model.clone());
+    lead(&disk, &model).unwrap();
+    let mut faults = Vec::new();
+    for call in 1..=model.calls() {
+        for errno in [EIO, ENOSPC] {
+            for extent in [Extent::Nothing, Extent::Half, Extent::All] {
+                faults.push(Fault { call, errno, extent });
+            }
+        }
+    }
+    faults
+}
+
+/// Judges what is found by who starts next, whether or not power was lost too.
+fn judge_end(model: &Model) -> Result<u64, String> {
+    let mut replay = Replay::of(&Image::new());
+    model.trace().iter().for_each(|event| replay.apply(event));
+    let promised =
+        Promised { acknowledged: &replay.acknowledged, in_flight: replay.in_flight };
+    let mut verdict = judge(LIFE, &model.image(), promised).map(|_| 1);
+    replay.states(&mut Random::seeded(1), &mut |image| {
+        let judged = judge(LIFE, &image, promised);
+        verdict = verdict.clone().and_then(|count| judged.map(|_| count + 1));
+    });
+    verdict
+}
+
+#[test]
+fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
+    let mut states = 0;
+    let faults = faults();
+    for fault in &faults {
+        let model = Model::default();
+        model.fail(*fault);
+        let disk: Arc<dyn Disk> = Arc::new(model.clone());
+        assert!(lead(&disk, &model).is_err(), "{fault:?} went unnoticed");
+        states += judge_end(&model).unwrap_or_else(|failure| panic!("{fault:?}: {failure}"));
+    }
+    println!("{} faults, {states} states behind them", faults.len());
+}
+
+#[test]
+fn a_writer_that_syncs_again_after_an_error_is_condemned() {
+    let condemned = faults().into_iter().filter(|fault| {
+        let model = Model::default();
+        model.fail(*fault);
+        let disk: Arc<dyn Disk> = Arc::new(WrongDisk { model: model.clone(), wrong: Wrong::SyncRetried });
+        lead(&disk, &model).is_ok() && judge_end_of_each_frame(&model).is_err()
+    });
+    assert!(condemned.count() > 0);
+}
+
+/// As [`judge_end`], after each acknowledgement: what comes later may hide what was lost.
+fn judge_end_of_each_frame(model: &Model) -> Result<(), String> {
+    let mut replay = Replay::of(&Image::new());
+    for event in model.trace() {
+        replay.apply(&event);
+        let promised =
+            Promised { acknowledged: &replay.acknowledged, in_flight: replay.in_flight };
+        if replay.in_flight.is_some() {
+            continue;
+        }
+        let mut verdict = Ok(());
+        replay.states(&mut Random::seeded(1), &mut |image| {
+            let judged = judge(LIFE, &image, promised);
+            verdict = verdict.clone().and_then(|()| judged.map(|_| ()));
+        });
+        verdict?;
+    }
+    Ok(())
+}

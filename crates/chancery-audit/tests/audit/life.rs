@@ -1,0 +1,154 @@
+//! One life of a log's writer, as the signer leads it: read, settle, begin a segment, write frames.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use chancery_audit::disk::Disk;
+use chancery_audit::frame::{Frame, Head, Item};
+use chancery_audit::origin::{ORIGIN_FILE, Origin};
+use chancery_audit::record::Kind;
+use chancery_audit::recovery::{Settled, Torn, WalkError, Walked, read_origin, settle, walk};
+use chancery_audit::segment::file_number;
+use chancery_audit::wal::{Chain, Wal, WalError, prepare_spare};
+use chancery_core::id::TenantId;
+use chancery_core::suite::Suite;
+use chancery_crypto::key::PrivateKey;
+use chancery_log::Hash;
+
+use super::model::{Event, Model};
+
+/// The key that signs the heads of every log here.
+pub(super) fn receipt_key() -> &'static PrivateKey {
+    static KEY: OnceLock<PrivateKey> = OnceLock::new();
+    KEY.get_or_init(|| PrivateKey::from_secret(Suite::Ed25519, &[7; 32]).unwrap())
+}
+
+pub(super) fn origin() -> &'static Origin {
+    static ORIGIN: OnceLock<Origin> = OnceLock::new();
+    ORIGIN.get_or_init(|| Origin::of_signer(receipt_key()).unwrap())
+}
+
+pub(super) fn sign(head: &Head) -> [u8; 64] {
+    receipt_key().sign(&head.to_signed_bytes()).unwrap().try_into().unwrap()
+}
+
+/// How long the payload of each record in a frame is.
+pub(super) type Shape = &'static [usize];
+
+/// A frame that takes one block.
+pub(super) const SMALL: Shape = &[100];
+
+/// How a writer lives.
+#[derive(Clone, Copy)]
+pub(super) struct Life {
+    pub(super) segment_bytes: u64,
+    pub(super) settle: fn(&dyn Disk, Walked) -> io::Result<Settled>,
+}
+
+/// What a writer found at its start.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// The hashes of the frames.
+    pub(super) frames: Vec<[u8; 32]>,
+    pub(super) torn: Option<Torn>,
+    /// The incarnation of the last frame, and the one that it went on with.
+    pub(super) incarnations: (u32, u32),
+    pub(super) kept: Option<[u8; 32]>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LifeError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Walk(#[from] WalkError),
+    #[error("{0}")]
+    Wal(#[from] WalError),
+}
+
+/// The hashes of a log's frames, in order, and what else was found.
+pub(super) fn read(disk: &dyn Disk) -> Result<(Vec<[u8; 32]>, Walked), WalkError> {
+    let mut frames = Vec::new();
+    let walked = walk(disk, origin(), &mut |frame: &Frame, _| {
+        frames.push(frame.previous_hash);
+        Ok(())
+    })?;
+    // Each frame has the hash of the one before, the first has zeros, and the tail has the last one's.
+    frames.push(walked.tail.previous_hash);
+    frames.remove(0);
+    Ok((frames, walked))
+}
+
+/// Records that say nothing, but have every part that a record has.
+pub(super) fn records(shape: Shape, counter: u64) -> Vec<(Item, Hash)> {
+    let item = |(position, payload): (u64, &usize)| {
+        let number = counter + position;
+        let byte = |salt: u64| u8::try_from((number * 37 + salt) % 251 + 1).unwrap();
+        let item = Item {
+            kind: Kind::Use,
+            month: 682,
+            tenant: TenantId::from_bytes([1; 16]),
+            lane: 1,
+            counter: number,
+            masked_use_index: number,
+            command: 0,
+            root: Hash::from([byte(1); 32]),
+            pseudonymous: vec![byte(2); 300],
+            identity: vec![byte(3); 50],
+            payload: vec![byte(4); *payload],
+            answer: None,
+        };
+        let leaf = item.leaf_hash();
+        (item, leaf)
+    };
+    (0..).zip(shape).map(item).collect()
+}
+
+impl Life {
+    pub(super) const fn of(segment_bytes: u64) -> Self {
+        Self { segment_bytes, settle }
+    }
+
+    /// Starts on `disk`, writes `frames` and stops. `notes` learns what is composed and what acknowledged.
+    pub(super) fn lead(
+        &self,
+        disk: &Arc<dyn Disk>,
+        notes: &Model,
+        frames: &[Shape],
+    ) -> Result<Found, LifeError> {
+        let log_id = origin().log_id;
+        begin_log(&**disk)?;
+        let (found, walked) = read(&**disk)?;
+        let (torn, last) = (walked.torn.clone(), walked.last_incarnation);
+        let settled = (self.settle)(&**disk, walked)?;
+        let tail = &settled.tail;
+        let mut wal = Wal::begin(Arc::clone(disk), log_id, self.segment_bytes, tail)?;
+        let signature = tail.last_head.as_ref().map_or([0; 64], sign);
+        let mut chain = Chain::resume(tail, log_id, [9; 16], signature);
+        for shape in frames {
+            let before = chain.frontier().clone();
+            let composed = chain.compose(records(shape, before.size()), 1_800_000_000_000);
+            notes.note(Event::Composed(composed.encoded.hash));
+            if !wal.fits(composed.encoded.bytes.len()) {
+                wal.roll(&chain.segment_start(&composed, before))?;
+            }
+            wal.write(&composed.encoded)?;
+            notes.note(Event::Acknowledged);
+            chain.signed(sign(&composed.head));
+            prepare_spare(&**disk, self.segment_bytes)?;
+        }
+        wal.check_linked()?;
+        let incarnations = (last, tail.incarnation);
+        Ok(Found { frames: found, torn, incarnations, kept: settled.kept })
+    }
+}
+
+/// Writes the origin, if this is a new log.
+fn begin_log(disk: &dyn Disk) -> Result<(), LifeError> {
+    match read_origin(disk) {
+        Err(WalkError::Missing { .. }) if !disk.list()?.iter().any(|name| file_number(name).is_some()) => {
+            Ok(disk.write_whole(ORIGIN_FILE, origin().to_text().as_bytes())?)
+        }
+        read => Ok(read.map(|_| ())?),
+    }
+}

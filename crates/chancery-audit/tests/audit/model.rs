@@ -1,0 +1,597 @@
+//! A disk in memory that can be cut off at any point.
+//!
+//! Every change is an [`Event`]; [`Replay`] goes through them one by one and says, at each, what a machine
+//! that lost power there could find: a sector of 512 bytes that was written and not synced may be lost, kept
+//! or torn, a length or a name that was not synced may be lost. After a failed sync nothing is known about
+//! what it should have made durable, and no later sync changes that.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use chancery_audit::disk::{Disk, DiskFile};
+
+/// The unit that a disk writes whole or not.
+pub(super) const SECTOR_BYTES: usize = 512;
+
+/// Up to so many states of one point are all tried; beyond, they are sampled.
+const EXHAUSTIVE_MAX: u64 = 243;
+
+/// So many are sampled beyond that, besides *all lost* and *all kept*.
+const SAMPLES: u64 = 60;
+
+type Sector = Arc<[u8; SECTOR_BYTES]>;
+
+/// A file's contents; sectors that are not there are zeros.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct FileImage {
+    length: u64,
+    sectors: BTreeMap<u64, Sector>,
+}
+
+/// What a disk holds.
+pub(super) type Image = BTreeMap<String, FileImage>;
+
+impl FileImage {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut image = Self { length: bytes.len() as u64, sectors: BTreeMap::new() };
+        for (number, chunk) in (0..).zip(bytes.chunks(SECTOR_BYTES)) {
+            let mut sector = [0; SECTOR_BYTES];
+            sector[..chunk.len()].copy_from_slice(chunk);
+            image.put(number, Arc::new(sector));
+        }
+        image
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(self.length).unwrap()];
+        for (number, sector) in &self.sectors {
+            let at = usize::try_from(*number).unwrap() * SECTOR_BYTES;
+            if let Some(place) = bytes.get_mut(at..) {
+                let count = place.len().min(SECTOR_BYTES);
+                place[..count].copy_from_slice(&sector[..count]);
+            }
+        }
+        bytes
+    }
+
+    fn sector(&self, number: u64) -> Sector {
+        self.sectors.get(&number).cloned().unwrap_or_else(|| Arc::new([0; SECTOR_BYTES]))
+    }
+
+    fn put(&mut self, number: u64, sector: Sector) {
+        // Zeros are kept as absence, so that equal contents are equal images.
+        if sector.iter().all(|byte| *byte == 0) {
+            self.sectors.remove(&number);
+        } else {
+            self.sectors.insert(number, sector);
+        }
+    }
+
+    fn set_length(&mut self, length: u64) {
+        self.length = length;
+        let whole = length / SECTOR_BYTES as u64;
+        let rest = usize::try_from(length % SECTOR_BYTES as u64).unwrap();
+        let partial = self.sectors.get(&whole).map(|sector| {
+            let mut cut = **sector;
+            cut[rest..].fill(0);
+            Arc::new(cut)
+        });
+        self.sectors.split_off(&whole);
+        if let Some(cut) = partial.filter(|_| rest > 0) {
+            self.put(whole, cut);
+        }
+    }
+}
+
+/// One change of the disk, or a note of who drives it.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// A new file.
+    Create { file: usize, name: String },
+    /// A file's length.
+    Length { file: usize, length: u64 },
+    /// A sector as it is after a write, and where the file then ends at least.
+    Write { file: usize, number: u64, sector: Sector, end: u64 },
+    Sync { file: usize },
+    SyncFailed { file: usize },
+    Rename { file: usize, from: String, to: String },
+    SyncDirectory,
+    SyncDirectoryFailed,
+    /// A frame of this hash is about to be written.
+    Composed([u8; 32]),
+    /// The frame that was composed last was acknowledged.
+    Acknowledged,
+}
+
+/// Which call fails, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    pub(super) call: usize,
+    pub(super) errno: i32,
+    pub(super) extent: Extent,
+}
+
+/// How much of a failing call is done all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    Nothing,
+    Half,
+    All,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    files: Vec<FileImage>,
+    names: BTreeMap<String, usize>,
+    trace: Vec<Event>,
+    calls: usize,
+    fault: Option<Fault>,
+}
+
+/// The disk.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model(Arc<Mutex<Inner>>);
+
+impl Model {
+    /// A disk that holds `image`, all of it durable.
+    pub(super) fn of(image: &Image) -> Self {
+        let mut inner = Inner::default();
+        for (name, file) in image {
+            inner.names.insert(name.clone(), inner.files.len());
+            inner.files.push(file.clone());
+        }
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    pub(super) fn fail(&self, fault: Fault) {
+        self.lock().fault = Some(fault);
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.lock().calls
+    }
+
+    pub(super) fn note(&self, event: Event) {
+        self.lock().trace.push(event);
+    }
+
+    pub(super) fn trace(&self) -> Vec<Event> {
+        self.lock().trace.clone()
+    }
+
+    /// What a process that is started again finds, if the machine goes on.
+    pub(super) fn image(&self) -> Image {
+        let inner = self.lock();
+        inner.names.iter().map(|(name, file)| (name.clone(), inner.files[*file].clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn not_found() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+impl Inner {
+    /// Counts a call. Gives how much of it is to be done, and what it then answers.
+    fn call(&mut self) -> (Extent, io::Result<()>) {
+        self.calls += 1;
+        match self.fault {
+            Some(fault) if fault.call == self.calls => {
+                (fault.extent, Err(io::Error::from_raw_os_error(fault.errno)))
+            }
+            _ => (Extent::All, Ok(())),
+        }
+    }
+
+    fn reads(&mut self) -> io::Result<()> {
+        self.call().1
+    }
+
+    fn file(&self, name: &str) -> io::Result<usize> {
+        self.names.get(name).copied().ok_or_else(not_found)
+    }
+
+    fn create(&mut self, name: &str) -> usize {
+        if let Some(file) = self.names.get(name).copied() {
+            self.set_length(file, 0);
+            return file;
+        }
+        let file = self.files.len();
+        self.files.push(FileImage::default());
+        self.names.insert(name.into(), file);
+        self.trace.push(Event::Create { file, name: name.into() });
+        file
+    }
+
+    fn set_length(&mut self, file: usize, length: u64) {
+        self.files[file].set_length(length);
+        self.trace.push(Event::Length { file, length });
+    }
+
+    fn write(&mut self, file: usize, bytes: &[u8], offset: u64) {
+        let end = offset + bytes.len() as u64;
+        self.files[file].length = self.files[file].length.max(end);
+        let mut at = offset;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (number, from) = (at / SECTOR_BYTES as u64, at % SECTOR_BYTES as u64);
+            let from = usize::try_from(from).unwrap();
+            let (now, later) = rest.split_at(rest.len().min(SECTOR_BYTES - from));
+            let old = self.files[file].sector(number);
+            let mut new = *old;
+            new[from..from + now.len()].copy_from_slice(now);
+            let sector = Arc::new(new);
+            at += now.len() as u64;
+            self.files[file].put(number, Arc::clone(&sector));
+            self.trace.push(Event::Write { file, number, sector, end: at });
+            rest = later;
+        }
+    }
+
+    fn sync(&mut self, file: usize, result: &io::Result<()>) {
+        let event = if result.is_ok() { Event::Sync { file } } else { Event::SyncFailed { file } };
+        self.trace.push(event);
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let file = self.names.remove(from).ok_or_else(not_found)?;
+        self.names.insert(to.into(), file);
+        self.trace.push(Event::Rename { file, from: from.into(), to: to.into() });
+        Ok(())
+    }
+
+    fn sync_directory(&mut self, result: &io::Result<()>) {
+        let is_done = result.is_ok();
+        self.trace.push(if is_done { Event::SyncDirectory } else { Event::SyncDirectoryFailed });
+    }
+}
+
+impl Disk for Model {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut inner = self.lock();
+        inner.reads()?;
+        Ok(inner.names.keys().cloned().collect())
+    }
+
+    fn create_zeroed(&self, name: &str, length: u64) -> io::Result<()> {
+        let mut inner = self.lock();
+        let (extent, result) = inner.call();
+        if extent == Extent::Nothing {
+            return result;
+        }
+        let file = inner.create(name);
+        let length = if extent == Extent::Half { length / 2 } else { length };
+        inner.set_length(file, length);
+        inner.sync(file, &result);
+        result
+    }
+
+    fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut inner = self.lock();
+        let (extent, result) = inner.call();
+        if extent == Extent::Nothing {
+            return result;
+        }
+        let temporary = format!("{name}.new");
+        let file = inner.create(&temporary);
+        inner.set_length(file, bytes.len() as u64);
+        inner.write(file, bytes, 0);
+        if extent == Extent::Half {
+            inner.sync(file, &result);
+            return result;
+        }
+        inner.sync(file, &Ok(()));
+        inner.rename(&temporary, name)?;
+        inner.sync_directory(&result);
+        result
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let mut inner = self.lock();
+        inner.reads()?;
+        let file = inner.file(name)?;
+        Ok(Box::new(ModelFile { disk: self.clone(), file, name: name.into() }))
+    }
+
+    fn read_whole(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut inner = self.lock();
+        inner.reads()?;
+        let file = inner.file(name)?;
+        Ok(inner.files[file].to_bytes())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut inner = self.lock();
+        let (extent, result) = inner.call();
+        if extent != Extent::Nothing {
+            inner.rename(from, to)?;
+        }
+        result
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        let (_, result) = inner.call();
+        inner.sync_directory(&result);
+        result
+    }
+}
+
+/// A file on the disk.
+#[derive(Debug)]
+struct ModelFile {
+    disk: Model,
+    file: usize,
+    name: String,
+}
+
+impl DiskFile for ModelFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        let (extent, result) = inner.call();
+        let done = match extent {
+            Extent::Nothing => 0,
+            Extent::Half => bytes.len() / 2,
+            Extent::All => bytes.len(),
+        };
+        inner.write(self.file, &bytes[..done], offset);
+        result
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut inner = self.disk.lock();
+        inner.reads()?;
+        let offset = usize::try_from(offset).unwrap();
+        let bytes = inner.files[self.file].to_bytes();
+        let read = bytes.get(offset..offset + length);
+        read.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        let (_, result) = inner.call();
+        inner.sync(self.file, &result);
+        result
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        let (extent, result) = inner.call();
+        if extent != Extent::Nothing {
+            inner.set_length(self.file, length);
+            inner.sync(self.file, &result);
+        }
+        result
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        let mut inner = self.disk.lock();
+        inner.reads()?;
+        Ok(inner.names.get(&self.name) == Some(&self.file))
+    }
+}
+
+/// A file as far as it is durable, and what may be besides.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    durable: FileImage,
+    /// Not synced yet.
+    pending: Dirty,
+    /// What a failed sync should have made durable.
+    unknown: Dirty,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Dirty {
+    lengths: Vec<u64>,
+    sectors: BTreeMap<u64, Vec<(Sector, u64)>>,
+}
+
+impl Dirty {
+    fn append(&mut self, mut other: Self) {
+        self.lengths.append(&mut other.lengths);
+        for (number, mut versions) in other.sectors {
+            self.sectors.entry(number).or_default().append(&mut versions);
+        }
+    }
+}
+
+impl Known {
+    fn sync(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        if let Some(length) = pending.lengths.last() {
+            self.durable.set_length(*length);
+            self.unknown.lengths.clear();
+        }
+        for (number, versions) in pending.sectors {
+            if let Some((sector, end)) = versions.last() {
+                self.durable.put(number, Arc::clone(sector));
+                self.durable.length = self.durable.length.max(*end);
+            }
+            self.unknown.sectors.remove(&number);
+        }
+    }
+
+    fn sync_failed(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        self.unknown.append(pending);
+    }
+
+    fn dirty(&self) -> Dirty {
+        let mut dirty = self.unknown.clone();
+        dirty.append(self.pending.clone());
+        dirty
+    }
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Create { file: usize, name: String },
+    Rename { file: usize, from: String, to: String },
+}
+
+/// Where the trace stands.
+#[derive(Clone, Debug)]
+pub(super) struct Replay {
+    files: Vec<Known>,
+    names: BTreeMap<String, usize>,
+    pending: Vec<NameChange>,
+    unknown: Vec<NameChange>,
+    /// Hashes of the frames that were acknowledged so far.
+    pub(super) acknowledged: Vec<[u8; 32]>,
+    /// The hash of the frame that was composed and not acknowledged.
+    pub(super) in_flight: Option<[u8; 32]>,
+}
+
+impl Replay {
+    pub(super) fn of(start: &Image) -> Self {
+        let files = start.values().map(|durable| Known { durable: durable.clone(), ..Known::default() });
+        Self {
+            files: files.collect(),
+            names: start.keys().cloned().zip(0..).collect(),
+            pending: Vec::new(),
+            unknown: Vec::new(),
+            acknowledged: Vec::new(),
+            in_flight: None,
+        }
+    }
+
+    pub(super) fn apply(&mut self, event: &Event) {
+        match event.clone() {
+            Event::Create { file, name } => {
+                self.files.resize(file + 1, Known::default());
+                self.pending.push(NameChange::Create { file, name });
+            }
+            Event::Length { file, length } => self.files[file].pending.lengths.push(length),
+            Event::Write { file, number, sector, end } => {
+                let versions = self.files[file].pending.sectors.entry(number).or_default();
+                versions.push((sector, end));
+            }
+            Event::Sync { file } => self.files[file].sync(),
+            Event::SyncFailed { file } => self.files[file].sync_failed(),
+            Event::Rename { file, from, to } => {
+                self.pending.push(NameChange::Rename { file, from, to });
+            }
+            Event::SyncDirectory => {
+                let pending = std::mem::take(&mut self.pending);
+                pending.iter().for_each(|change| change.apply(&mut self.names));
+            }
+            Event::SyncDirectoryFailed => self.unknown.append(&mut self.pending),
+            Event::Composed(hash) => self.in_flight = Some(hash),
+            Event::Acknowledged => self.acknowledged.extend(self.in_flight.take()),
+        }
+    }
+
+    /// Shows every state in which a machine that loses power here may come up, or a sample of them.
+    pub(super) fn states(&self, random: &mut Random, visit: &mut dyn FnMut(Image)) {
+        let names: Vec<&NameChange> = self.unknown.iter().chain(&self.pending).collect();
+        let dirty: Vec<Dirty> = self.files.iter().map(Known::dirty).collect();
+        let mut radices = vec![2_u64; names.len()];
+        for file in &dirty {
+            radices.push(file.lengths.len() as u64 + 1);
+            // Lost, each version kept, the last one torn.
+            radices.extend(file.sectors.values().map(|versions| versions.len() as u64 + 2));
+        }
+        let total = radices.iter().try_fold(1_u64, |product, radix| product.checked_mul(*radix));
+        let mut show = |digits: &[u64]| visit(self.state(&names, &dirty, digits));
+        match total {
+            Some(total) if total <= EXHAUSTIVE_MAX => {
+                (0..total).for_each(|number| show(&digits_of(number, &radices)));
+            }
+            _ => {
+                show(&vec![0; radices.len()]);
+                show(&radices.iter().map(|radix| (*radix).min(2) - 1).collect::<Vec<_>>());
+                for _ in 0..SAMPLES {
+                    show(&radices.iter().map(|radix| random.below(*radix)).collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+
+    fn state(&self, names: &[&NameChange], dirty: &[Dirty], digits: &[u64]) -> Image {
+        let mut digits = digits.iter().copied();
+        let mut named = self.names.clone();
+        for change in names {
+            if digits.next() == Some(1) {
+                change.apply(&mut named);
+            }
+        }
+        let mut files = Vec::new();
+        for (known, dirty) in self.files.iter().zip(dirty) {
+            let mut image = known.durable.clone();
+            let lengths = usize::try_from(digits.next().unwrap()).unwrap();
+            dirty.lengths[..lengths].iter().for_each(|length| image.set_length(*length));
+            for (number, versions) in &dirty.sectors {
+                let digit = usize::try_from(digits.next().unwrap()).unwrap();
+                settle_sector(&mut image, *number, versions, digit);
+            }
+            files.push(image);
+        }
+        named.into_iter().map(|(name, file)| (name, files[file].clone())).collect()
+    }
+}
+
+fn settle_sector(image: &mut FileImage, number: u64, versions: &[(Sector, u64)], digit: usize) {
+    let last = versions.len();
+    let Some((sector, end)) = versions.get(digit.wrapping_sub(1)).or(versions.last()) else { return };
+    match digit {
+        0 => return,
+        digit if digit <= last => image.put(number, Arc::clone(sector)),
+        _ => {
+            let mut torn = *image.sector(number);
+            // Somewhere inside, and not at the same place in every sector.
+            let cut = 1 + usize::try_from(number * 131 % 510).unwrap();
+            torn[..cut].copy_from_slice(&sector[..cut]);
+            image.put(number, Arc::new(torn));
+        }
+    }
+    image.length = image.length.max(*end);
+}
+
+fn digits_of(mut number: u64, radices: &[u64]) -> Vec<u64> {
+    let digit = |radix: &u64| {
+        let digit = number % radix;
+        number /= radix;
+        digit
+    };
+    radices.iter().map(digit).collect()
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            Self::Create { file, name } => {
+                names.insert(name.clone(), *file);
+            }
+            Self::Rename { file, from, to } => {
+                names.retain(|name, of| name != from || of != file);
+                names.insert(to.clone(), *file);
+            }
+        }
+    }
+}
+
+/// A small generator with a fixed seed (xorshift64*).
+#[derive(Clone, Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn seeded(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        (self.next() >> 11) % bound
+    }
+}
