@@ -6,6 +6,7 @@ mod audit {
     mod crash;
     mod damage;
     mod errors;
+    mod genuine;
     mod life;
     mod model;
     mod planned;

@@ -91,7 +91,8 @@ impl Client {
         self.perform(handle, Operation::Sign, uses::input_body(input), manner)
     }
 
-    /// Verifies a signature; one that does not hold is refused as `verification-failed`.
+    /// Verifies a signature; one that does not hold is refused as `verification-failed`. For a format that
+    /// carries what it signs ([`crate::carries_payload`]) the input is the empty message.
     pub fn verify(
         &self,
         handle: &KeyHandle,
@@ -157,7 +158,7 @@ impl Client {
         self.perform(handle, Operation::Derive, body, manner)
     }
 
-    /// Makes a data key; the output is the key in clear, then the wrapped key.
+    /// Makes a data key; [`crate::MadeDataKey::take`] takes the output apart.
     pub fn generate_data_key(&self, handle: &KeyHandle, manner: &Manner<'_>) -> Outcome<Used> {
         self.perform(handle, Operation::GenerateDataKey, UseBody::default(), manner)
     }

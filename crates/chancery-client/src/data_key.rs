@@ -1,12 +1,11 @@
-//! What `generate-data-key` gives: a fresh data key in clear, and the same key wrapped.
+//! What `generate-data-key` gives: a data key in clear, and the same key wrapped.
 //!
 //! ```text
-//! first answer   = data key (32) ‖ wrapped key (147)
-//! repeated answer =                 wrapped key (147)
+//! answer = data key (32) ‖ wrapped key (147)
 //! ```
 //!
-//! The service keeps no data key in clear, so that a repeat with the same operation id brings the wrapped key
-//! alone; unwrapping it is an operation of its own.
+//! The service keeps the wrapped key alone; a repeat with the same operation id unwraps it again and answers
+//! the same.
 
 use chancery_crypto::envelope::OVERHEAD_BYTES;
 use chancery_crypto::primitive::AES_256_KEY_BYTES;
@@ -19,19 +18,11 @@ const WRAPPED_BYTES: usize = OVERHEAD_BYTES + AES_256_KEY_BYTES;
 
 /// A data key as it was answered.
 #[derive(PartialEq, Eq)]
-pub enum MadeDataKey {
-    /// With the key in clear.
-    Fresh {
-        /// The key.
-        key: Zeroizing<[u8; AES_256_KEY_BYTES]>,
-        /// The key, wrapped.
-        wrapped: Vec<u8>,
-    },
-    /// Made by an earlier request with this operation id: only the wrapped key is left.
-    Repeated {
-        /// The key, wrapped.
-        wrapped: Vec<u8>,
-    },
+pub struct MadeDataKey {
+    /// The key in clear.
+    pub key: Zeroizing<[u8; AES_256_KEY_BYTES]>,
+    /// The key, wrapped.
+    pub wrapped: Vec<u8>,
 }
 
 /// The answer holds no data key.
@@ -43,30 +34,19 @@ pub struct DataKeyError {
 }
 
 impl MadeDataKey {
-    /// Takes an answer apart.
+    /// Takes the answer's output apart, and leaves nothing of it in `used`.
     ///
     /// # Errors
     ///
-    /// [`DataKeyError`] if it has the length of neither form.
-    pub fn of(used: Used) -> Result<Self, DataKeyError> {
-        let output = Zeroizing::new(used.output);
+    /// [`DataKeyError`] if it has another length.
+    pub fn take(used: &mut Used) -> Result<Self, DataKeyError> {
+        let output = Zeroizing::new(std::mem::take(&mut used.output));
         let error = DataKeyError { found: output.len() };
-        if output.len() == WRAPPED_BYTES {
-            return Ok(Self::Repeated { wrapped: output.to_vec() });
-        }
         let (key, wrapped) = output.split_first_chunk::<AES_256_KEY_BYTES>().ok_or(error)?;
         if wrapped.len() != WRAPPED_BYTES {
             return Err(error);
         }
-        Ok(Self::Fresh { key: Zeroizing::new(*key), wrapped: wrapped.to_vec() })
-    }
-
-    /// The wrapped key.
-    #[must_use]
-    pub fn wrapped(&self) -> &[u8] {
-        match self {
-            Self::Fresh { wrapped, .. } | Self::Repeated { wrapped } => wrapped,
-        }
+        Ok(Self { key: Zeroizing::new(*key), wrapped: wrapped.to_vec() })
     }
 }
 
@@ -81,34 +61,25 @@ mod tests {
     use super::*;
     use chancery_core::id::OperationId;
 
-    fn made(output: Vec<u8>) -> Result<MadeDataKey, DataKeyError> {
+    fn used(output: Vec<u8>) -> Used {
         let operation = OperationId::from_bytes([2; 16]);
-        MadeDataKey::of(Used { operation, output, version: 1, log_index: 0, receipt: Vec::new() })
+        Used { operation, output, version: 1, log_index: 0, receipt: Vec::new() }
     }
 
     #[test]
-    fn a_first_answer_has_both_and_a_repeat_the_wrapped_key_alone() {
+    fn an_answer_is_a_key_and_the_same_key_wrapped() {
         let wrapped = vec![9; WRAPPED_BYTES];
-        let fresh = made([vec![7; 32], wrapped.clone()].concat()).unwrap();
-        assert_eq!(
-            fresh,
-            MadeDataKey::Fresh { key: Zeroizing::new([7; 32]), wrapped: wrapped.clone() }
-        );
-        assert_eq!(made(wrapped.clone()).unwrap(), MadeDataKey::Repeated { wrapped });
+        let mut used = used([vec![7; 32], wrapped.clone()].concat());
+        let expected = MadeDataKey { key: Zeroizing::new([7; 32]), wrapped };
+        assert_eq!(MadeDataKey::take(&mut used).unwrap(), expected);
+        assert!(used.output.is_empty());
     }
 
     #[test]
     fn an_answer_of_any_other_length_is_no_data_key() {
-        for length in [
-            0,
-            31,
-            32,
-            WRAPPED_BYTES - 1,
-            WRAPPED_BYTES + 1,
-            WRAPPED_BYTES + 31,
-            WRAPPED_BYTES + 33,
-        ] {
-            assert_eq!(made(vec![0; length]), Err(DataKeyError { found: length }));
+        for length in [0, 31, 32, WRAPPED_BYTES, WRAPPED_BYTES + 31, WRAPPED_BYTES + 33] {
+            let taken = MadeDataKey::take(&mut used(vec![0; length]));
+            assert_eq!(taken, Err(DataKeyError { found: length }));
         }
     }
 }

@@ -11,11 +11,9 @@
 use chancery_api::http::replies::OneTimeKeyObject;
 use chancery_core::cbor;
 use chancery_core::command::NewKey;
+use chancery_crypto::labels::KEY_IMPORT;
 use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_256;
 use rustls::crypto::hpke::{Hpke as _, HpkePublicKey};
-
-/// The first part of the info.
-pub const IMPORT_LABEL: &[u8] = b"chancery/key-import/v1\0";
 
 /// The length of an X25519 public key, in bytes (RFC 7748, 5).
 const X25519_BYTES: usize = 32;
@@ -46,7 +44,7 @@ pub fn seal_import(
         return Err(SealImportError::OneTimeKey);
     }
     let recipient = HpkePublicKey(one_time.public_key.0.clone());
-    let info = [IMPORT_LABEL, &one_time.id.0].concat();
+    let info = [KEY_IMPORT, &one_time.id.0].concat();
     let sealed =
         DH_KEM_X25519_HKDF_SHA256_AES_256.seal(&info, &cbor::encode(new), pkcs8, &recipient);
     let (enc, ciphertext) = sealed.map_err(|_| SealImportError::Provider)?;
@@ -87,7 +85,7 @@ mod tests {
 
     fn open(recipient: &Recipient, new: &NewKey, sealed: &[u8]) -> Option<Vec<u8>> {
         let (enc, ciphertext) = sealed.split_at(X25519_BYTES);
-        let info = [IMPORT_LABEL, &recipient.one_time.id.0].concat();
+        let info = [KEY_IMPORT, &recipient.one_time.id.0].concat();
         let enc = EncapsulatedSecret(enc.to_vec());
         let opened = DH_KEM_X25519_HKDF_SHA256_AES_256.open(
             &enc,

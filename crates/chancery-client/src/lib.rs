@@ -24,6 +24,7 @@
 //! What is deliberately not here: retries. Whether an unknown outcome is worth asking about again is for the
 //! caller to say, with the same operation id.
 
+mod carried;
 mod client;
 mod data_key;
 mod digest;
@@ -38,12 +39,13 @@ mod profile;
 mod transport;
 mod uses;
 
+pub use carried::{carries_payload, is_about};
 pub use client::{Client, ClientError, Item, Signature, Signer};
 pub use data_key::{DataKeyError, MadeDataKey};
 pub use digest::sha256_of;
 pub use handle::{Constraints, HandleError, KeyHandle};
 pub use holder::{HolderError, HolderKey, public_from_pem};
-pub use import::{IMPORT_LABEL, SealImportError, seal_import};
+pub use import::{SealImportError, seal_import};
 pub use moment::{operation_id, unix_ms};
 pub use outcome::{NotCommitted, Outcome, Refusal};
 pub use pem::{PemError, decode as decode_pem};

@@ -21,6 +21,9 @@ use super::wrong::{Wrong, WrongDisk};
 /// Three small frames fill a segment.
 const LIFE: Life = Life::of(16 * 1024);
 
+/// From two small frames in a segment to all of a life in one.
+const SEGMENTS_BYTES: [u64; 4] = [12 * 1024, 16 * 1024, 32 * 1024, 64 * 1024];
+
 /// Rolls over several segments, and starts again twice.
 const LIVES: [&[Shape]; 3] = [
     &[SMALL, SMALL, &[100, 100], SMALL, &[4_000, 3_000], SMALL, SMALL, SMALL],
@@ -117,19 +120,19 @@ fn promised(replay: &Replay) -> Promised<'_> {
 }
 
 /// Leads the lives one after the other on a disk that `wrap` makes of the model; gives the trace.
-fn traced(lives: &[&[Shape]], wrap: &dyn Fn(Model) -> Arc<dyn Disk>) -> Vec<Event> {
+fn traced(life: Life, lives: &[&[Shape]], wrap: &dyn Fn(Model) -> Arc<dyn Disk>) -> Vec<Event> {
     let model = Model::default();
     for frames in lives {
-        LIFE.lead(&wrap(model.clone()), &model, frames).unwrap();
+        life.lead(&wrap(model.clone()), &model, frames).unwrap();
     }
     model.trace()
 }
 
-fn explore_lives(lives: &[&[Shape]], wrap: &dyn Fn(Model) -> Arc<dyn Disk>) -> Tally {
+fn explore_lives(life: Life, wrap: &dyn Fn(Model) -> Arc<dyn Disk>) -> Tally {
     let mut tally = Tally::default();
     let mut count = 0_u64;
-    tally.explore(Replay::of(&Image::new()), &traced(lives, wrap), &mut |image, replay| {
-        let (_, after) = judge(LIFE, &image, promised(replay))?;
+    tally.explore(Replay::of(&Image::new()), &traced(life, &LIVES, wrap), &mut |image, replay| {
+        let (_, after) = judge(life, &image, promised(replay))?;
         count += 1;
         // Signatures are slow to verify, and no crash alters a valid frame.
         if count.is_multiple_of(16) {
@@ -142,17 +145,19 @@ fn explore_lives(lives: &[&[Shape]], wrap: &dyn Fn(Model) -> Arc<dyn Disk>) -> T
 
 #[test]
 fn nothing_acknowledged_is_lost_wherever_power_is_lost() {
-    let tally = explore_lives(&LIVES, &|model| Arc::new(model));
-    println!("{} crash states", tally.states);
-    tally.assert_clean();
-    assert!(tally.states > 1_000, "{} states are too few to have crossed a roll", tally.states);
+    for segment_bytes in SEGMENTS_BYTES {
+        let tally = explore_lives(Life::of(segment_bytes), &|model| Arc::new(model));
+        println!("segments of {segment_bytes} bytes: {} crash states", tally.states);
+        tally.assert_clean();
+        assert!(tally.states > 1_000, "{} states are too few", tally.states);
+    }
 }
 
 /// Every distinct state that a short life may leave, as the journal stands there.
 fn left_by(lives: &[&[Shape]]) -> Vec<(Image, Found)> {
     let mut left = Vec::new();
     let mut tally = Tally::default();
-    let trace = traced(lives, &|model| Arc::new(model));
+    let trace = traced(LIFE, lives, &|model| Arc::new(model));
     tally.explore(Replay::of(&Image::new()), &trace, &mut |image, replay| {
         let (found, _) = judge(LIFE, &image, promised(replay))?;
         left.push((image, found));
@@ -191,7 +196,7 @@ fn recovery_can_be_cut_short_anywhere_and_done_again() {
 }
 
 fn assert_condemned(wrong: Wrong) {
-    let tally = explore_lives(&LIVES, &|model| Arc::new(WrongDisk { model, wrong }));
+    let tally = explore_lives(LIFE, &|model| Arc::new(WrongDisk { model, wrong }));
     println!("{wrong:?}: {} of {} crash states fail", tally.failures.len(), tally.states);
     assert!(!tally.failures.is_empty(), "{wrong:?} was not found");
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chancery_audit::disk::Disk;
+use chancery_audit::wal::prepare_spare;
 
 use super::crash::{Promised, judge};
 use super::life::{Life, LifeError, SMALL, Shape};
@@ -62,6 +63,24 @@ fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
         states += judge_end(&model).unwrap_or_else(|failure| panic!("{fault:?}: {failure}"));
     }
     println!("{} faults, {states} states behind them", faults.len());
+}
+
+/// The signer goes on while there is no room for a spare, and tries again.
+#[test]
+fn a_spare_whose_making_failed_is_made_anew() {
+    for extent in [Extent::Nothing, Extent::Half, Extent::All] {
+        for call in 1..=4 {
+            let model = Model::default();
+            let failed = model.calls() + call;
+            model.fail(Fault { call: failed, errno: EIO, extent });
+            let _ = prepare_spare(&model, LIFE.segment_bytes);
+            prepare_spare(&model, LIFE.segment_bytes).unwrap();
+            let disk: Arc<dyn Disk> = Arc::new(model.clone());
+            lead(&disk, &model).unwrap();
+            judge_end_of_each_frame(&model)
+                .unwrap_or_else(|failure| panic!("call {call}, {extent:?}: {failure}"));
+        }
+    }
 }
 
 #[test]

@@ -15,10 +15,10 @@ use chancery_audit::disk::{Disk, DiskFile};
 pub(super) const SECTOR_BYTES: usize = 512;
 
 /// Up to so many states of one point are all tried; beyond, they are sampled.
-const EXHAUSTIVE_MAX: u64 = 243;
+const EXHAUSTIVE_MAX: u64 = 729;
 
 /// So many are sampled beyond that, besides *all lost* and *all kept*.
-const SAMPLES: u64 = 60;
+const SAMPLES: u64 = 200;
 
 type Sector = Arc<[u8; SECTOR_BYTES]>;
 
@@ -33,16 +33,6 @@ pub(super) struct FileImage {
 pub(super) type Image = BTreeMap<String, FileImage>;
 
 impl FileImage {
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        let mut image = Self { length: bytes.len() as u64, sectors: BTreeMap::new() };
-        for (number, chunk) in (0..).zip(bytes.chunks(SECTOR_BYTES)) {
-            let mut sector = [0; SECTOR_BYTES];
-            sector[..chunk.len()].copy_from_slice(chunk);
-            image.put(number, Arc::new(sector));
-        }
-        image
-    }
-
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(self.length).unwrap()];
         for (number, sector) in &self.sectors {

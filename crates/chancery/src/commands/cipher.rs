@@ -20,7 +20,7 @@ use chancery_crypto::primitive::random;
 use clap::Args;
 
 use crate::cli::Shared;
-use crate::commands::{RepeatArgs, Use, UseArgs, fresh_operation, report_use};
+use crate::commands::{RepeatArgs, Use, UseArgs, report_use};
 use crate::connection;
 use crate::exit::{Failure, settle, settle_verification};
 use crate::files::{Input, OutputArgs, Secrecy};
@@ -146,13 +146,9 @@ fn encrypt_file(
 ) -> Result<Used, Failure> {
     let mut used =
         settle(client.generate_data_key(&usage.handle, &usage.manner(Receipt::Unwanted)))?;
-    let answered = Used { output: std::mem::take(&mut used.output), ..used.clone() };
-    let (key, wrapped) = match MadeDataKey::of(answered).map_err(anyhow::Error::from)? {
-        MadeDataKey::Fresh { key, wrapped } => (key, wrapped),
-        MadeDataKey::Repeated { wrapped } => (unwrap(client, usage, &wrapped)?, wrapped),
-    };
-    let header = new_header(&wrapped)?;
-    write_encrypted(&header, &key, usage, input, output)?;
+    let made = MadeDataKey::take(&mut used).map_err(anyhow::Error::from)?;
+    let header = new_header(&made.wrapped)?;
+    write_encrypted(&header, &made.key, usage, input, output)?;
     Ok(used)
 }
 
@@ -221,9 +217,8 @@ fn decrypt_file(
     let key = data_key(std::mem::take(&mut used.output))?;
     let mut target = output.create(Secrecy::Secret)?;
     let progress = Progress::new("decrypting", length);
-    let done = decrypt_stream(&header, &key, binding(usage), reader, &mut target, &mut |done| {
-        progress.at(done)
-    });
+    let mut at = |done| progress.at(done);
+    let done = decrypt_stream(&header, &key, binding(usage), reader, &mut target, &mut at);
     match done {
         Ok(_) => target.commit()?,
         Err(error @ (ChunkedError::NotAuthentic | ChunkedError::Malformed)) => {
@@ -236,16 +231,6 @@ fn decrypt_file(
         }
     }
     Ok(used)
-}
-
-/// Unwraps the data key of a repeated request, as an operation of its own.
-fn unwrap(client: &Client, usage: &Use, wrapped: &[u8]) -> Result<DataKey, Failure> {
-    let manner = chancery_client::Manner {
-        operation: fresh_operation()?,
-        ..usage.manner(Receipt::Unwanted)
-    };
-    let used = settle(client.unwrap(&usage.handle, wrapped, &manner))?;
-    Ok(data_key(used.output)?)
 }
 
 fn data_key(bytes: Vec<u8>) -> Result<DataKey> {

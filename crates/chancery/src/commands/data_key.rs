@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use chancery_client::{MadeDataKey, Receipt, Used};
+use chancery_client::{MadeDataKey, Receipt};
 use chancery_crypto::chunked::WRAPPED_BYTES_MAX;
 use clap::Args;
 
@@ -18,8 +18,7 @@ use crate::files::{self, Input, OutputArgs, Secrecy};
 Example:
   chancery generate-data-key --handle backups.handle --out data.key --wrapped data.wrapped
 
-Keep the wrapped key with what you encrypt, and forget the clear one; `chancery unwrap` brings it back.
-The service keeps no clear key: a repeat with --operation-id writes the wrapped key alone.")]
+Keep the wrapped key with what you encrypt, and forget the clear one; `chancery unwrap` brings it back.")]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     usage: UseArgs,
@@ -56,19 +55,9 @@ pub(crate) fn generate(shared: &Shared, args: &GenerateArgs) -> Result<(), Failu
     let client = connection::client(shared)?;
     let mut used =
         settle(client.generate_data_key(&usage.handle, &usage.manner(Receipt::Unwanted)))?;
-    let answered = Used { output: std::mem::take(&mut used.output), ..used.clone() };
-    let made = MadeDataKey::of(answered).map_err(anyhow::Error::from)?;
-    files::write(&args.wrapped, Secrecy::Public, args.output.overwrite, made.wrapped())?;
-    match made {
-        MadeDataKey::Fresh { key, .. } => args.output.write(Secrecy::Secret, key.as_slice())?,
-        MadeDataKey::Repeated { .. } => {
-            return Err(Failure::Failed(anyhow::anyhow!(
-                "the data key was made by the first attempt and its clear half went with that answer; the \
-                 wrapped key is in `{}`, and `chancery unwrap` brings the clear one back",
-                args.wrapped.display()
-            )));
-        }
-    }
+    let made = MadeDataKey::take(&mut used).map_err(anyhow::Error::from)?;
+    files::write(&args.wrapped, Secrecy::Public, args.output.overwrite, &made.wrapped)?;
+    args.output.write(Secrecy::Secret, made.key.as_slice())?;
     Ok(report_use(shared.format, &used, &args.output)?)
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use chancery_client::Receipt;
+use chancery_client::{Input as Signed, Receipt, carries_payload, is_about};
+use chancery_core::purpose::Format;
 use clap::Args;
 
 use crate::cli::Shared;
@@ -82,20 +83,45 @@ pub(crate) fn sign(shared: &Shared, args: &SignArgs) -> Result<(), Failure> {
 /// Carries `verify` out.
 pub(crate) fn verify(shared: &Shared, args: &VerifyArgs) -> Result<(), Failure> {
     let usage = args.usage.load(args.repeat)?;
+    let format = usage.handle.purpose().format();
     let message = Message::read(&args.input, usage.handle.purpose())?;
     let signature = Input::open(&args.signature)?.read_all(SIGNATURE_BYTES_MAX)?;
     let client = connection::client(shared)?;
-    let outcome = client.verify(
-        &usage.handle,
-        message.as_input(),
-        &signature,
-        &usage.manner(Receipt::Unwanted),
-    );
+    // What a signature carries is not sent beside it.
+    let input = if carries_payload(format) { Signed::Message(&[]) } else { message.as_input() };
+    let outcome = client.verify(&usage.handle, input, &signature, &usage.manner(Receipt::Unwanted));
     let used = settle_verification(outcome, "signature")?;
+    check_payload(format, &signature, &message)?;
     let view = View::Fields(vec![
         ("signature", "holds".into()),
         ("key version", used.version.to_string()),
         ("log index", used.log_index.to_string()),
     ]);
     Ok(show(shared.format, &view, &use_json(&used, None))?)
+}
+
+/// A signature that carries its payload may hold, and be about another.
+fn check_payload(format: Format, signature: &[u8], message: &Message) -> Result<(), Failure> {
+    let Message::Whole(payload) = message else { return Ok(()) };
+    if carries_payload(format) && !is_about(format, signature, payload) {
+        let what = "verification failed: the signature holds, for another payload than this";
+        return Err(Failure::NotVerified(what.into()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_about_another_file_does_not_verify() {
+        let envelope = br#"{"payload":"e30="}"#;
+        let check = |payload: &[u8]| {
+            check_payload(Format::Dsse, envelope, &Message::Whole(payload.to_vec()))
+        };
+        assert!(check(b"{}").is_ok());
+        assert!(matches!(check(b"{ }"), Err(Failure::NotVerified(_))));
+        assert!(check_payload(Format::Bound, envelope, &Message::Whole(b"x".to_vec())).is_ok());
+    }
 }

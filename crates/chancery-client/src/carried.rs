@@ -1,0 +1,72 @@
+//! Signatures that carry what they sign: a compact JWS and a DSSE envelope.
+//!
+//! Such a signature is verified by itself, and what it carries is then compared with what was expected. The
+//! claims of a JWS are compared as values, since they are encoded anew when they are signed; the payload of
+//! a DSSE envelope byte for byte.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use chancery_core::purpose::Format;
+use serde_json::Value;
+
+/// Whether signatures of a format carry what they sign, so that they are verified with an empty message.
+#[must_use]
+pub fn carries_payload(format: Format) -> bool {
+    matches!(format, Format::Dsse | Format::Jws)
+}
+
+/// Whether a signature of a format that carries its payload carries this one. Verifies nothing.
+#[must_use]
+pub fn is_about(format: Format, signature: &[u8], payload: &[u8]) -> bool {
+    match format {
+        Format::Dsse => dsse_payload(signature).is_some_and(|carried| carried == payload),
+        Format::Jws => {
+            let carried = jws_payload(signature).and_then(|bytes| parse(&bytes));
+            carried.is_some() && carried == parse(payload)
+        }
+        Format::Aead | Format::Bound | Format::Hkdf | Format::Raw => false,
+    }
+}
+
+fn parse(json: &[u8]) -> Option<Value> {
+    serde_json::from_slice(json).ok()
+}
+
+fn dsse_payload(envelope: &[u8]) -> Option<Vec<u8>> {
+    STANDARD.decode(parse(envelope)?.get("payload")?.as_str()?).ok()
+}
+
+fn jws_payload(token: &[u8]) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(token.split(|&byte| byte == b'.').nth(1)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_about_its_claims_however_they_are_written() {
+        let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(br#"{"a":1,"b":"x"}"#));
+        let about = |payload: &str| is_about(Format::Jws, token.as_bytes(), payload.as_bytes());
+        assert!(about(r#"{ "b": "x", "a": 1 }"#));
+        assert!(
+            !about(r#"{"a":1,"b":"y"}"#) && !about(r#"{"a":1}"#) && !about("") && !about("claims")
+        );
+    }
+
+    #[test]
+    fn an_envelope_is_about_the_very_bytes_in_it() {
+        let envelope = format!(r#"{{"payload":"{}"}}"#, STANDARD.encode(r#"{"a":1}"#));
+        assert!(is_about(Format::Dsse, envelope.as_bytes(), br#"{"a":1}"#));
+        assert!(!is_about(Format::Dsse, envelope.as_bytes(), br#"{"a": 1}"#));
+    }
+
+    #[test]
+    fn what_is_no_signature_of_the_format_is_about_nothing() {
+        for format in [Format::Dsse, Format::Jws, Format::Bound] {
+            for signature in ["", "..", "{}", r#"{"payload":1}"#, "e30.*.c2ln"] {
+                assert!(!is_about(format, signature.as_bytes(), b""), "{signature}");
+            }
+        }
+    }
+}
