@@ -16,6 +16,7 @@ use chancery_core::reason::Reason;
 use chancery_crypto::key::KeyError;
 
 use crate::handle::KeyHandle;
+use crate::hints::words;
 use crate::moment;
 use crate::outcome::{Outcome, Refusal};
 use crate::principal::{Occasion, Principal};
@@ -346,9 +347,7 @@ fn read<T: serde::de::DeserializeOwned>(answer: &Answer, operation: OperationId)
 
 fn refusal(code: &str, detail: Option<String>) -> Refusal {
     match Code::from_text(code) {
-        Some(code) => {
-            Refusal { code, detail: detail.unwrap_or_else(|| "the service refused".into()) }
-        }
+        Some(code) => Refusal { code, detail: detail.unwrap_or_else(|| words(code).into()) },
         // A code that a newer service has: it is a refusal all the same.
         None => Refusal::new(
             Reason::Unavailable,

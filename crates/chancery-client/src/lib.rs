@@ -29,6 +29,7 @@ mod client;
 mod data_key;
 mod digest;
 mod handle;
+mod hints;
 mod holder;
 mod import;
 mod moment;

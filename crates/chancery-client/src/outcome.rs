@@ -1,6 +1,7 @@
 //! The three outcomes of whatever is asked of the service.
 //!
-//! **Invariant:** [`Outcome::Refused`] is proof of no effect. Whatever might have had an effect and was not
+//! **Invariant:** [`Outcome::Refused`] is proof that the request had no effect; with `result-withheld` an
+//! earlier one with the same operation id had. Whatever might have had an effect and was not
 //! answered is [`Outcome::Unknown`]; the same call with the same operation id resolves it.
 
 use std::fmt;

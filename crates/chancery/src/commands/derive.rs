@@ -32,7 +32,8 @@ pub(crate) struct DeriveArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  chancery random --handle session.handle --length 32 --out nonce.bin
+  chancery handle issue sessions --operations random --out random.handle
+  chancery random --handle random.handle --length 32 --out nonce.bin
 
 Random bytes are never given twice: if no answer comes, draw others.")]
 pub(crate) struct RandomArgs {

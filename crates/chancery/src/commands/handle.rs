@@ -12,7 +12,7 @@ use chancery_core::handle::{Caveat, LinkId, Operation, Operations};
 use chancery_core::id::HandleId;
 use chancery_core::name::Name;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::Shared;
 use crate::commands::key::key;
@@ -211,39 +211,53 @@ fn write(shared: &Shared, handle: &KeyHandle, output: &OutputArgs) -> Result<()>
 }
 
 fn show_one(shared: &Shared, handle: &KeyHandle, written: Option<&str>) -> Result<()> {
-    let constraints = handle.constraints();
-    let revocation_id = HandleId::from_bytes(handle.revocation_id()?.0).to_string();
-    let pins: Vec<_> =
-        constraints.pins.iter().map(|pin| format!("{}={}", pin.name(), pin.value())).collect();
-    let holders: Vec<_> = constraints.holders.iter().map(|key| parse::hex(key)).collect();
+    let link = HandleId::from_bytes(handle.revocation_id()?.0);
+    let mut view: Vec<_> = written.iter().map(|&file| ("written", file.to_owned())).collect();
+    view.extend(fields(handle, link));
+    show(shared.format, &View::Fields(view), &to_json(handle, link, written))
+}
+
+fn fields(handle: &KeyHandle, link: HandleId) -> Vec<(&'static str, String)> {
     let root = &handle.described().root;
-    let mut fields: Vec<_> = written.iter().map(|&file| ("written", file.to_owned())).collect();
-    fields.extend([
+    let mut fields = vec![
         ("handle", handle.id().to_string()),
         ("key", handle.key().to_string()),
         ("purpose", handle.purpose().to_string()),
-        ("operations", constraints.operations.to_string()),
+        ("operations", handle.constraints().operations.to_string()),
         ("subject", root.subject.to_string()),
         ("issued", moment::text(root.issued_ms)),
         ("expires", expiry(handle.expires_ms(), unix_ms())),
-        ("revocation id", revocation_id.clone()),
-    ]);
-    fields.extend(pins.iter().map(|pin| ("context", pin.clone())));
-    fields.extend(holders.iter().map(|key| ("holder", key.clone())));
-    let json = json!({
+        ("revocation id", link.to_string()),
+    ];
+    fields.extend(pins(handle).into_iter().map(|pin| ("context", pin)));
+    fields.extend(holders(handle).into_iter().map(|key| ("holder", key)));
+    fields
+}
+
+fn to_json(handle: &KeyHandle, link: HandleId, written: Option<&str>) -> Value {
+    let root = &handle.described().root;
+    json!({
         "written": written,
         "handle": handle.id().to_string(),
         "key": handle.key().to_string(),
         "purpose": handle.purpose().to_string(),
-        "operations": constraints.operations.iter().map(Operation::name).collect::<Vec<_>>(),
+        "operations": handle.constraints().operations.iter().map(Operation::name).collect::<Vec<_>>(),
         "subject": root.subject.to_string(),
         "issued_ms": root.issued_ms,
         "expires_ms": handle.expires_ms(),
-        "revocation_id": revocation_id,
-        "context": pins,
-        "holders": holders,
-    });
-    show(shared.format, &View::Fields(fields), &json)
+        "revocation_id": link.to_string(),
+        "context": pins(handle),
+        "holders": holders(handle),
+    })
+}
+
+fn pins(handle: &KeyHandle) -> Vec<String> {
+    let pins = handle.constraints().pins.iter();
+    pins.map(|pin| format!("{}={}", pin.name(), pin.value())).collect()
+}
+
+fn holders(handle: &KeyHandle) -> Vec<String> {
+    handle.constraints().holders.iter().map(|key| parse::hex(key)).collect()
 }
 
 fn expiry(expires_ms: u64, now_ms: u64) -> String {

@@ -1,0 +1,234 @@
+//! Server processes: started on their core, watched, counted as a tree, and ended.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::ops::Sub;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::machine::{Cores, Side};
+
+/// How long a server may take to end before it is killed: 10 seconds.
+const END_MAX: Duration = Duration::from_secs(10);
+
+/// How long a server may take until it answers: 30 seconds.
+pub(crate) const START_MAX: Duration = Duration::from_secs(30);
+
+/// How often it is looked again.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
+
+/// Processor time, user and system.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Cpu {
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
+}
+
+impl Cpu {
+    /// All of it.
+    pub(crate) fn total(self) -> Duration {
+        self.user + self.system
+    }
+}
+
+impl Sub for Cpu {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(before.user),
+            system: self.system.saturating_sub(before.system),
+        }
+    }
+}
+
+/// A server with all the processes that it started. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts a server on the core of servers; what it prints goes to `log`.
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[impl AsRef<OsStr>],
+        log: PathBuf,
+    ) -> Result<Self> {
+        let out = File::create(&log).with_context(|| format!("cannot make `{}`", log.display()))?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stderr(out.try_clone()?).stdout(out);
+        let cores = Cores::find_all()?;
+        cores.enter(Side::Server)?;
+        let child = command.spawn();
+        cores.enter(Side::Load)?;
+        let child = child.with_context(|| format!("cannot start `{}`", program.display()))?;
+        Ok(Self { child, log })
+    }
+
+    /// Waits until `ready` gives something, and says what the server printed if it never does.
+    pub(crate) fn wait_for<T>(&mut self, mut ready: impl FnMut() -> Result<T>) -> Result<T> {
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            let error = match ready() {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            let ended = self.child.try_wait()?.is_some();
+            if ended || Instant::now() >= deadline {
+                let printed = fs::read_to_string(&self.log).unwrap_or_default();
+                return Err(error.context(format!("a server did not start; it printed:\n{printed}")));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// The processor time that the server's processes have taken so far.
+    pub(crate) fn cpu(&self) -> Result<Cpu> {
+        cpu_of_tree(self.child.id())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let Some(pid) = pid else { return };
+        let _ = kill_process(pid, Signal::TERM);
+        let deadline = Instant::now() + END_MAX;
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory of one contender. It is removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    /// Makes an empty directory.
+    pub(crate) fn make(scratch: &Path, name: &str) -> Result<Self> {
+        let path = scratch.join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A port of the loopback interface that nobody listens on.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// One line of `/proc`: a process, its parent, and its time in clock ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    pid: u32,
+    parent: u32,
+    user: u64,
+    system: u64,
+}
+
+fn cpu_of_tree(root: u32) -> Result<Cpu> {
+    let entries = entries()?;
+    let mut tree = vec![root];
+    // A process is listed after its parent or before it, so the search goes on until nothing is added.
+    loop {
+        let known = |pid| tree.contains(&pid);
+        let more = entries.iter().filter(|entry| known(entry.parent) && !known(entry.pid));
+        let more: Vec<u32> = more.map(|entry| entry.pid).collect();
+        if more.is_empty() {
+            break;
+        }
+        tree.extend(more);
+    }
+    let own = entries.iter().filter(|entry| tree.contains(&entry.pid));
+    let (user, system) =
+        own.fold((0, 0), |(user, system), own| (user + own.user, system + own.system));
+    if !entries.iter().any(|entry| entry.pid == root) {
+        bail!("a server has ended");
+    }
+    Ok(Cpu { user: ticks(user), system: ticks(system) })
+}
+
+fn ticks(ticks: u64) -> Duration {
+    let each = Duration::from_secs(1) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100);
+    each * u32::try_from(ticks).unwrap_or(u32::MAX)
+}
+
+fn entries() -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for directory in fs::read_dir("/proc").context("`/proc` cannot be read")? {
+        // A process that has ended meanwhile is none of ours.
+        let Ok(text) = fs::read_to_string(directory?.path().join("stat")) else { continue };
+        entries.extend(parse(&text));
+    }
+    Ok(entries)
+}
+
+/// Reads a line of `/proc/PID/stat` (proc(5)). The name stands in brackets and may hold anything.
+fn parse(stat: &str) -> Option<Entry> {
+    let pid = stat.split_once(' ')?.0.parse().ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let parent = fields.nth(1)?.parse().ok()?;
+    let user = fields.nth(9)?.parse().ok()?;
+    let system = fields.next()?.parse().ok()?;
+    Some(Entry { pid, parent, user, system })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_a_process_are_found_behind_any_name() {
+        let stat = "7 (a) b ( c) S 3 7 7 0 -1 4194304 1 2 3 4 150 50 9 9 20 0 1 0 5";
+        assert_eq!(parse(stat), Some(Entry { pid: 7, parent: 3, user: 150, system: 50 }));
+        assert_eq!(parse("7 (a) S 3"), None);
+    }
+
+    #[test]
+    fn the_time_of_a_child_counts() {
+        let busy = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; sleep 5";
+        let script = format!("sh -c '{busy}' & wait");
+        let mut shell = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+        let deadline = Instant::now() + START_MAX;
+        let counted = loop {
+            let cpu = cpu_of_tree(shell.id()).unwrap();
+            if cpu.total() >= Duration::from_millis(50) || Instant::now() > deadline {
+                break cpu.total();
+            }
+            std::thread::sleep(POLL);
+        };
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        assert!(counted >= Duration::from_millis(50), "{counted:?}");
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_has_no_time() {
+        assert!(cpu_of_tree(u32::MAX).is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! What a refusal means, in words, where the service says its code alone.
+
+use chancery_api::http::problem::{Code, FrontCode};
+use chancery_core::reason::Reason;
+
+/// A code in words, with what to do where that is plain.
+pub(crate) fn words(code: Code) -> &'static str {
+    match code {
+        Code::Front(code) => front_words(code),
+        Code::Reason(reason) => reason_words(reason),
+    }
+}
+
+fn front_words(code: FrontCode) -> &'static str {
+    match code {
+        FrontCode::BodyTimeout => "the request did not arrive in time",
+        FrontCode::MethodNotAllowed | FrontCode::UnknownRoute | FrontCode::UnsupportedMediaType => {
+            "the service does not take such requests; is it of another version?"
+        }
+        FrontCode::SignerUnavailable => "the signer is not there; try again in a moment",
+        FrontCode::Timeout => "the signer did not answer in time",
+    }
+}
+
+fn reason_words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::AuditBudget => "the tenant's audit bytes for today are spent",
+        Reason::AuditFull => "the audit log has no room; only reductions are taken until it has",
+        Reason::ClockSuspect => "the service's clock is suspect, and this format carries time",
+        Reason::Forbidden => "your role does not allow this, or there is no such thing",
+        Reason::HandleExpired => "the handle has run out or was revoked; have another one issued",
+        Reason::HandleInvalid => "the handle is none of this service, or was altered",
+        Reason::IllegalTransition => "the version's state does not admit this",
+        Reason::KeyUnusable => "no version of the key may do this now",
+        Reason::Malformed => "the request is not of the form that the operation takes",
+        Reason::NameTaken => "the name is taken",
+        Reason::NotAuthorized => "the handle does not allow this operation, or not in this context",
+        Reason::OperationIdReused => "the operation id was used with another request",
+        Reason::OperationIdStale => {
+            "the operation id is too old, or dated ahead of the service's time"
+        }
+        Reason::OperationInFlight => {
+            "an operation with this id is being carried out; ask again in a moment"
+        }
+        Reason::Overloaded => "the service has too much to do; try again in a moment",
+        Reason::PayloadRefused => "the payload is not what the key's purpose takes",
+        Reason::ProofInvalid => "the proof of a holder's key is missing, wrong or stale",
+        Reason::PurposeRefused => {
+            "purpose and algorithm do not go together, or the posture does not allow it"
+        }
+        Reason::QuotaExhausted => "a limit of the tenant is reached",
+        Reason::ResultWithheld => {
+            "an earlier request with this id was carried out; its answer may no longer be given to this handle"
+        }
+        Reason::SignatureExpired => "the command's signature has run out; do the clocks agree?",
+        Reason::SignatureInvalid => {
+            "the service does not know the principal of this profile, or its key"
+        }
+        Reason::TooLarge => "something is longer, deeper or more than its limit",
+        Reason::VerificationFailed => "it does not verify",
+        // A reason of a newer core, and what needs no explanation.
+        _ => "the service cannot do this now; nothing was done",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_but_unavailable_has_words_of_its_own() {
+        let fallback = reason_words(Reason::Unavailable);
+        for code in Code::all().filter(|code| *code != Code::Reason(Reason::Unavailable)) {
+            assert_ne!(words(code), fallback, "{code}");
+        }
+    }
+}

@@ -1,0 +1,696 @@
+"""A second implementation of Chancery's formats, from their specification in docs/formats alone.
+
+Standard library and `cryptography`; shares no code with the service. As a program it verifies a log's
+directory from its files, opens its records with the keys of a tenant's month, or checks a receipt:
+
+    chancery_formats.py verify DIRECTORY [SECRETS_IN_HEX]
+    chancery_formats.py receipt FILE RECEIPT_KEY_IN_HEX
+
+The result is one JSON object on standard output; a log or receipt that does not hold ends with status 1.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import struct
+import sys
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+
+class Refused(Exception):
+    """The bytes are not what the format says."""
+
+
+def require(holds, what):
+    if not holds:
+        raise Refused(what)
+
+
+# --- Labels ---------------------------------------------------------------------------------------------
+
+LABELS = {
+    name: b"chancery/" + name.lower().replace("_", "-").encode() + b"/v1\0"
+    for name in (
+        "ANSWER_KEY AUDIT_BODY_KEY AUDIT_FIELD_COMMITMENT AUDIT_GROUP_COMMITMENT AUDIT_OPERATION_ID "
+        "AUDIT_PSEUDONYM AUDIT_SEED_KEY HANDLE_HOLDER_PROOF HANDLE_LINK HANDLE_REVOCATION_ID HANDLE_ROOT "
+        "LOG_ID LTHASH_ROW RECEIPT_HEAD ROW_KEY"
+    ).split()
+}
+
+# --- Primitives -----------------------------------------------------------------------------------------
+
+
+def sha256(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def mac(key, *parts):
+    return hmac.new(key, b"".join(parts), hashlib.sha256).digest()
+
+
+def keyed_hash(key, label, parts):
+    return mac(key, label, *(struct.pack(">I", len(part)) + part for part in parts))
+
+
+def hkdf_sha512(key, salt, info, length):
+    return HKDF(hashes.SHA512(), length, salt or None, info).derive(key)
+
+
+def keystream(key, length):
+    cipher = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+    return cipher.update(bytes(length)) + cipher.finalize()
+
+
+def gcm_open(key, nonce, data, sealed):
+    try:
+        return AESGCM(key).decrypt(nonce, sealed, data)
+    except InvalidTag:
+        raise Refused("the ciphertext does not authenticate") from None
+
+
+def ed25519_sign(seed, message):
+    return Ed25519PrivateKey.from_private_bytes(seed).sign(message)
+
+
+def ed25519_public(seed):
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key()
+    return public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def ed25519_verify(public, signature, message):
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except InvalidSignature:
+        raise Refused("the signature does not hold") from None
+
+
+def _crc_row(row):
+    for _ in range(8):
+        row = row >> 1 ^ (0x82F63B78 if row & 1 else 0)
+    return row
+
+
+_CRC32C = [_crc_row(row) for row in range(256)]
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _CRC32C[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return struct.pack(">I", crc ^ 0xFFFFFFFF)
+
+
+# --- Canonical CBOR: arrays, unsigned integers, byte strings, text, and null for what is absent ----------
+
+
+def _head(major, number):
+    for limit, code, form in ((1 << 8, 24, ">B"), (1 << 16, 25, ">H"), (1 << 32, 26, ">I"), (1 << 64, 27, ">Q")):
+        if number < 24:
+            return bytes([major << 5 | number])
+        if number < limit:
+            return bytes([major << 5 | code]) + struct.pack(form, number)
+    raise Refused("a number takes more than 64 bits")
+
+
+def cbor(value):
+    if value is None:
+        return b"\xf6"
+    if isinstance(value, int):
+        return _head(0, value)
+    if isinstance(value, bytes):
+        return _head(2, len(value)) + value
+    if isinstance(value, str):
+        return _head(3, len(value.encode())) + value.encode()
+    return _head(4, len(value)) + b"".join(map(cbor, value))
+
+
+def _parse(data, at):
+    require(at < len(data), "CBOR is cut")
+    major, number, at = data[at] >> 5, data[at] & 31, at + 1
+    if (major, number) == (7, 22):
+        return None, at
+    if number > 23:
+        require(number < 28, "CBOR of indefinite length")
+        size = 1 << number - 24
+        require(at + size <= len(data), "CBOR is cut")
+        number, at = int.from_bytes(data[at : at + size], "big"), at + size
+    if major == 0:
+        return number, at
+    if major in (2, 3):
+        require(at + number <= len(data), "CBOR is cut")
+        part = data[at : at + number]
+        return (part if major == 2 else part.decode()), at + number
+    require(major == 4 and number <= len(data), "CBOR of another type")
+    values = []
+    for _ in range(number):
+        value, at = _parse(data, at)
+        values.append(value)
+    return values, at
+
+
+def uncbor(data):
+    """Decodes, encodes again and compares: whatever is accepted has one encoding."""
+    value, end = _parse(data, 0)
+    require(end == len(data) and cbor(value) == data, "not canonical CBOR")
+    return value
+
+
+# --- Handles --------------------------------------------------------------------------------------------
+
+
+def mint(key_id, key, root):
+    encoded = cbor(root)
+    return cbor([1, key_id, encoded, [], mac(key, LABELS["HANDLE_ROOT"], encoded)])
+
+
+def narrow(handle, caveats):
+    version, key_id, root, links, tag = uncbor(handle)
+    for caveat in map(cbor, caveats):
+        links, tag = links + [caveat], mac(tag, LABELS["HANDLE_LINK"], caveat)
+    return cbor([version, key_id, root, links, tag])
+
+
+def open_handle(handle, keys):
+    """The root, the caveats and the names of the links, if the chain holds."""
+    version, key_id, root, links, last = uncbor(handle)
+    require(version == 1 and key_id in keys and len(links) <= 16 and len(handle) <= 4096, "not a handle")
+    tag = mac(keys[key_id], LABELS["HANDLE_ROOT"], root)
+    names = [uncbor(root)[0]]
+    for caveat in links:
+        require(uncbor(caveat)[0] in (1, 2, 3, 4), "an unknown caveat")
+        tag = mac(tag, LABELS["HANDLE_LINK"], caveat)
+        names.append(mac(tag, LABELS["HANDLE_REVOCATION_ID"])[:16])
+    require(hmac.compare_digest(tag, last), "the chain does not hold")
+    return uncbor(root), [uncbor(caveat) for caveat in links], names
+
+
+# --- Signatures of commands (RFC 9421, 2.5) --------------------------------------------------------------
+
+
+def uuid(data):
+    return "-".join((data.hex()[:8], data.hex()[8:12], data.hex()[12:16], data.hex()[16:20], data.hex()[20:]))
+
+
+def command_base(method, path, command, principal, operation, created, expires):
+    import base64
+
+    digest = base64.b64encode(sha256(command)).decode()
+    components = '("@method" "@path" "idempotency-key" "chancery-command-digest")'
+    parameters = (
+        f'{components};created={created};expires={expires};keyid="{uuid(principal)}";alg="ed25519";tag="chancery"'
+    )
+    return (
+        f'"@method": {method}\n"@path": {path}\n"idempotency-key": {uuid(operation)}\n'
+        f'"chancery-command-digest": sha-256=:{digest}:\n"@signature-params": {parameters}'
+    ).encode()
+
+
+# --- Sealed rows and their digest ------------------------------------------------------------------------
+
+
+def _row_parts(tenant, name, version, epoch, salt, key):
+    header = struct.pack(">BQIQ", 1, version, *epoch)
+    material = hkdf_sha512(key, salt, LABELS["ROW_KEY"], 44)
+    data = tenant + struct.pack(">H", len(name)) + name + header
+    return header, AESGCM(material[:32]), material[32:], data
+
+
+def seal_row(key, tenant, name, version, epoch, salt, row):
+    header, cipher, nonce, data = _row_parts(tenant, name, version, epoch, salt, key)
+    return header + salt + cipher.encrypt(nonce, row, data)
+
+
+def open_row(key, tenant, name, version, epoch, sealed):
+    header, cipher, nonce, data = _row_parts(tenant, name, version, epoch, sealed[21:53], key)
+    require(sealed[:21] == header, "the row stands in another place")
+    try:
+        return cipher.decrypt(nonce, sealed[53:], data)
+    except InvalidTag:
+        raise Refused("the row does not open") from None
+
+
+def rows_digest(key, rows):
+    """The sum over (name, version, tag), lane by lane, modulo 2^16."""
+    lanes = [0] * 1024
+    for name, version, tag in rows:
+        seed = keyed_hash(key, LABELS["LTHASH_ROW"], [name, struct.pack(">Q", version), tag])
+        added = struct.unpack(">1024H", keystream(seed, 2048))
+        lanes = [(lane + more) & 0xFFFF for lane, more in zip(lanes, added)]
+    return struct.pack(">1024H", *lanes)
+
+
+# --- The tree (RFC 6962, 2.1) ----------------------------------------------------------------------------
+
+
+def leaf_hash(data):
+    return sha256(b"\0", data)
+
+
+def node_hash(left, right):
+    return sha256(b"\1", left, right)
+
+
+def _split(count):
+    return 1 << (count - 1).bit_length() - 1
+
+
+def tree_root(leaves):
+    if len(leaves) < 2:
+        return leaves[0] if leaves else sha256()
+    half = _split(len(leaves))
+    return node_hash(tree_root(leaves[:half]), tree_root(leaves[half:]))
+
+
+def tree_path(leaves, index):
+    if len(leaves) < 2:
+        return []
+    half = _split(len(leaves))
+    if index < half:
+        return tree_path(leaves[:half], index) + [tree_root(leaves[half:])]
+    return tree_path(leaves[half:], index - half) + [tree_root(leaves[:half])]
+
+
+def root_by_path(leaf, index, size, path):
+    """RFC 9162, 2.1.3.2, from the top down."""
+    require(index < size, "the leaf is not in the tree")
+    if size == 1:
+        require(not path, "the path is too long")
+        return leaf
+    require(path, "the path is too short")
+    half = _split(size)
+    if index < half:
+        return node_hash(root_by_path(leaf, index, half, path[:-1]), path[-1])
+    return node_hash(path[-1], root_by_path(leaf, index - half, size - half, path[:-1]))
+
+
+class Frontier:
+    """The roots of the complete subtrees of a growing tree, the largest first."""
+
+    def __init__(self):
+        self.size, self.peaks = 0, []
+
+    def append(self, leaf):
+        size = self.size
+        while size & 1:
+            leaf, size = node_hash(self.peaks.pop(), leaf), size >> 1
+        self.peaks.append(leaf)
+        self.size += 1
+
+    def root(self):
+        if not self.peaks:
+            return sha256()
+        root = self.peaks[-1]
+        for peak in reversed(self.peaks[:-1]):
+            root = node_hash(peak, root)
+        return root
+
+
+# --- Records ---------------------------------------------------------------------------------------------
+
+
+def boot_key(key, log_id, boot_nonce, label):
+    return hkdf_sha512(key, log_id + boot_nonce, LABELS[label], 32)
+
+
+def salts(seed, count):
+    stream = keystream(seed, count * 32 + 8)
+    return [stream[at : at + 32] for at in range(0, count * 32, 32)], int.from_bytes(stream[count * 32 :], "big")
+
+
+def commit_field(group, field, salt, value):
+    return sha256(LABELS["AUDIT_FIELD_COMMITMENT"], bytes([group, field]), salt, struct.pack(">I", len(value)), value)
+
+
+def commit_group(group, salt, value):
+    return sha256(LABELS["AUDIT_GROUP_COMMITMENT"], bytes([group]), salt, struct.pack(">I", len(value)), value)
+
+
+def commit_payload(seed, payload):
+    (message, output, context, group), _ = salts(seed, 4)
+    fields = [commit_field(5, at, salt, value) for at, (salt, value) in enumerate(zip((message, output, context), payload))]
+    return commit_group(5, group, cbor(fields))
+
+
+class MonthKeys:
+    """The keys of one tenant and month, for one start: from 160 bytes of secrets."""
+
+    def __init__(self, secrets, log_id, boot_nonce):
+        parts = [secrets[at : at + 32] for at in range(0, 160, 32)]
+        self.boot = log_id + boot_nonce
+        self.bodies = [boot_key(key, log_id, boot_nonce, "AUDIT_BODY_KEY") for key in parts[:3]]
+        self.seeds = [boot_key(key, log_id, boot_nonce, "AUDIT_SEED_KEY") for key in parts[:3]]
+        self.pseudonyms = parts[3]
+        self.answers = boot_key(parts[4], log_id, boot_nonce, "ANSWER_KEY")
+
+    def pseudonym(self, name_class, name):
+        return keyed_hash(self.pseudonyms, LABELS["AUDIT_PSEUDONYM"], [bytes([name_class]), name])[:16]
+
+    def operation(self, principal, operation):
+        return keyed_hash(self.pseudonyms, LABELS["AUDIT_OPERATION_ID"], [principal, operation])[:16]
+
+    def seed(self, section, nonce):
+        return mac(self.seeds[section - 1], nonce)
+
+    def body_data(self, section, nonce):
+        return self.boot + nonce + bytes([section])
+
+    def seal(self, section, nonce, value):
+        return AESGCM(self.bodies[section - 1]).encrypt(nonce, cbor(value), self.body_data(section, nonce))
+
+    def open(self, section, nonce, sealed):
+        return uncbor(gcm_open(self.bodies[section - 1], nonce, self.body_data(section, nonce), sealed))
+
+    def commitments(self, nonce, section, use_index, identity, payload):
+        """The commitments of the eight groups, and the section with the identity commitment in it."""
+        one, _ = salts(self.seed(1, nonce), 7)
+        (identity_salt,), _ = salts(self.seed(2, nonce), 1)
+        time, operation, key, actor, authorization, source, build = section
+        actor = actor[:3] + [commit_field(3, 3, identity_salt, cbor(identity))]
+        groups = [time, operation, [key, use_index], actor, authorization, source, build]
+        numbers = (0, 1, 2, 3, 4, 6, 7)
+        committed = [commit_group(number, salt, cbor(group)) for number, salt, group in zip(numbers, one, groups)]
+        committed.insert(5, commit_payload(self.seed(3, nonce), payload))
+        return committed, [time, operation, key, actor, authorization, source, build]
+
+    def open_record(self, item):
+        """Opens the three sections and holds them against the root; gives what they say."""
+        nonce = item["nonce"]
+        section, identity, payload = (self.open(at + 1, nonce, item["sections"][at]) for at in range(3))
+        _, mask = salts(self.seed(1, nonce), 7)
+        use_index = item["masked_use_index"] ^ mask
+        require(section[2][3] == 1 or use_index == 0, "a use that is not counted has an index")
+        committed, _ = self.commitments(nonce, section, use_index, identity, payload)
+        leaves = [leaf_hash(commitment) for commitment in committed]
+        require(tree_root(leaves) == item["root"], "the record is not what its leaf commits to")
+        record = {"section": section, "use_index": use_index, "identity": identity, "payload": payload}
+        return record | {"payload_path": tree_path(leaves, 5)}
+
+    def open_answer(self, item):
+        answer = item["answer"]
+        data = item["tenant"] + answer["name"] + answer["digest"] + struct.pack(">Q", answer["id_ms"])
+        return gcm_open(self.answers, item["nonce"], data + self.boot[32:] + item["nonce"], answer["sealed"])
+
+
+def record_leaf(root):
+    return cbor([1, 1, root])
+
+
+# --- Frames and segments ---------------------------------------------------------------------------------
+
+BLOCK = 4096
+FRAME_BYTES_MAX, FRAME_RECORDS_MAX = 4 * 1024 * 1024, 8192
+_ITEM = ">BBH16s12sQQ32sHHHHI"
+_FRAME = ">4sB3sIIQQIIQ16s32s32s32s64s"
+_SEGMENT = ">8s32sQQIIQQ32s"
+
+
+def encode_item(item):
+    answer, sections = item["answer"], item["sections"]
+    head = struct.pack(
+        _ITEM, 1, item["kind"], item["month"], item["tenant"], item["nonce"], item["masked_use_index"],
+        item["command"], item["root"], *map(len, sections), 0, len(answer["sealed"]) if answer else 0,
+    )  # fmt: skip
+    out = head + b"".join(sections)
+    if answer:
+        out += answer["name"] + answer["digest"] + struct.pack(">Q", answer["id_ms"]) + answer["sealed"]
+    return out
+
+
+class _Cursor:
+    def __init__(self, data, at=0):
+        self.data, self.at = data, at
+
+    def take(self, length):
+        require(self.at + length <= len(self.data), "the bytes end early")
+        self.at += length
+        return self.data[self.at - length : self.at]
+
+
+def _decode_item(cursor):
+    fields = struct.unpack(_ITEM, cursor.take(92))
+    version, kind, month, tenant, nonce, masked, command, root, one, two, three, zero, sealed = fields
+    require(version == 1 and kind in (1, 2, 3, 4) and zero == 0, "not an item")
+    sections, answer = [cursor.take(length) for length in (one, two, three)], None
+    if sealed:
+        name, digest, id_ms = struct.unpack(">32s32sQ", cursor.take(72))
+        answer = {"name": name, "digest": digest, "id_ms": id_ms, "sealed": cursor.take(sealed)}
+    return {
+        "kind": kind, "month": month, "tenant": tenant, "nonce": nonce, "masked_use_index": masked,
+        "command": command, "root": root, "sections": sections, "answer": answer,
+    }  # fmt: skip
+
+
+def encode_frame(frame):
+    body = b"".join(map(encode_item, frame["items"]))
+    length = 224 + len(body) + 4
+    head = struct.pack(
+        _FRAME, b"CHYF", 1, bytes(3), length, frame["incarnation"], frame["number"], frame["first_index"],
+        len(frame["items"]), 0, frame["unix_ms"], frame["boot_nonce"], frame["previous_hash"],
+        frame["tree_root"], frame["frame_root"], frame["previous_signature"],
+    )  # fmt: skip
+    return head + body + crc32c(head + body)
+
+
+def decode_frame(data, at):
+    """The frame at `at`, and its bytes without padding. Refuses whatever it would not itself have written."""
+    fields = struct.unpack(_FRAME, _Cursor(data, at).take(224))
+    magic, version, zeros, length, incarnation, number, first, count, zero, unix_ms = fields[:10]
+    require((magic, version, zeros, zero) == (b"CHYF", 1, bytes(3), 0), "not a frame")
+    require(228 <= length <= FRAME_BYTES_MAX and count <= FRAME_RECORDS_MAX, "a frame of no such size")
+    whole = _Cursor(data, at).take(-(-length // BLOCK) * BLOCK)
+    used = whole[:length]
+    require(crc32c(used[:-4]) == used[-4:] and not any(whole[length:]), "a frame's checksum or padding")
+    cursor = _Cursor(used[:-4], 224)
+    frame = dict(
+        zip(("boot_nonce", "previous_hash", "tree_root", "frame_root", "previous_signature"), fields[10:]),
+        incarnation=incarnation, number=number, first_index=first, unix_ms=unix_ms,
+        items=[_decode_item(cursor) for _ in range(count)],
+    )  # fmt: skip
+    require(cursor.at == len(used) - 4, "a frame with more than its records")
+    return frame, used
+
+
+def frame_head(frame, log_id):
+    size = frame["first_index"] + len(frame["items"])
+    numbers = struct.pack(">IQQQ", frame["incarnation"], frame["number"], frame["first_index"], size)
+    return log_id + numbers + frame["tree_root"] + frame["frame_root"]
+
+
+def encode_segment_header(log_id, number, size, incarnation, first_frame, previous_hash, frontier):
+    peaks = frontier.peaks
+    head = struct.pack(
+        _SEGMENT, b"CHYSEG1\n", log_id, number, size, incarnation, len(peaks), first_frame, frontier.size, previous_hash
+    )
+    head = (head + b"".join(peaks)).ljust(BLOCK - 4, b"\0")
+    return head + crc32c(head)
+
+
+def origin_name(log_id):
+    import base64
+
+    return "chancery.log/" + base64.b32encode(log_id).decode().lower()[:26]
+
+
+def encode_origin(receipt_key):
+    log_id = sha256(LABELS["LOG_ID"], receipt_key)
+    lines = ("chancery audit origin 1", origin_name(log_id), log_id.hex(), receipt_key.hex())
+    return "".join(line + "\n" for line in lines).encode()
+
+
+class Log:
+    """A log, verified as it is read from its files."""
+
+    def __init__(self, files):
+        require("origin" in files, "the origin is missing")
+        lines = files["origin"].split(b"\n")
+        require(len(lines) == 5 and re.fullmatch(rb"[0-9a-f]{64}", lines[3]), "not an origin")
+        self.receipt_key = bytes.fromhex(lines[3].decode())
+        require(encode_origin(self.receipt_key) == files["origin"], "not an origin")
+        self.log_id = sha256(LABELS["LOG_ID"], self.receipt_key)
+        self.files, self.frames, self.frontier, self.torn = files, [], Frontier(), None
+        self.previous_hash, self.incarnation, self.signatures, self.command = bytes(32), 0, 0, 0
+        self.begun = []
+        self._list()
+        for number, name in enumerate(self.segments):
+            self._segment(number, files[name], number + 1 == len(self.segments))
+        self._check_kept()
+        require(not any(files.get("spare", b"")), "the spare is not empty")
+
+    def _list(self):
+        single = r"origin|spare|torn-[0-9a-f]{16}-[0-9a-f]{64}\.bin"
+        for name in self.files:
+            require(re.fullmatch(rf"({single})(\.new)?|[0-9a-f]{{16}}\.seg", name), f"{name} is no file of the log")
+        self.segments = sorted(name for name in self.files if name.endswith(".seg"))
+        require(self.segments == [f"{at:016x}.seg" for at in range(len(self.segments))], "a segment is missing")
+
+    def _segment(self, number, data, is_last):
+        require(len(data) >= BLOCK, "a segment without a header")
+        size, incarnation = struct.unpack(">QI", data[48:60])
+        last = self.frames[-1]["incarnation"] if self.frames else 0
+        header = encode_segment_header(
+            self.log_id, number, size, incarnation, len(self.frames), self.previous_hash, self.frontier
+        )
+        require(data[:BLOCK] == header and incarnation >= last, "a segment's header does not continue the log")
+        self.incarnation, at = incarnation, BLOCK
+        while at < len(data):
+            try:
+                frame, used = decode_frame(data, at)
+            except Refused:
+                break
+            self._frame(frame, used)
+            at += -(-len(used) // BLOCK) * BLOCK
+        rest = data[at:].rstrip(b"\0")
+        if not rest:
+            return require(len(data) in (size, at), "a segment was cut")
+        require(is_last and len(rest) <= FRAME_BYTES_MAX, "a frame is altered, and others follow")
+        for later in range(at + BLOCK, len(data), BLOCK):
+            try:
+                require(decode_frame(data, later)[0]["number"] < len(self.frames), "a later frame follows a bad one")
+            except Refused as refused:
+                if "later" in str(refused):
+                    raise
+        self.torn = (self.segments[number], at, rest)
+
+    def _frame(self, frame, used):
+        before = self.frames[-1] if self.frames else None
+        numbers = (frame["number"], frame["previous_hash"], frame["incarnation"], frame["first_index"])
+        expected = (len(self.frames), self.previous_hash, self.incarnation, self.frontier.size)
+        require(numbers == expected and frame["items"], "a frame does not follow the one before it")
+        step = frame["incarnation"] - (before["incarnation"] if before else 0)
+        require(step in (0, 1), "an incarnation was left out")
+        if step:
+            self.begun.append(frame["number"])
+        leaves = [leaf_hash(record_leaf(item["root"])) for item in frame["items"]]
+        for leaf in leaves:
+            self.frontier.append(leaf)
+        require((frame["tree_root"], frame["frame_root"]) == (self.frontier.root(), tree_root(leaves)), "a frame's roots")
+        if before is None:
+            require(frame["previous_signature"] == bytes(64), "a signature of nothing")
+        else:
+            signed = LABELS["RECEIPT_HEAD"] + frame_head(before, self.log_id)
+            ed25519_verify(self.receipt_key, frame["previous_signature"], signed)
+            self.signatures += 1
+        for item in frame["items"]:
+            require(item["command"] == 0 or item["command"] > self.command, "a command out of order")
+            self.command = max(self.command, item["command"])
+        self.previous_hash = sha256(used)
+        self.frames.append(frame)
+
+    def _check_kept(self):
+        last = self.frames[-1]["incarnation"] if self.frames else 0
+        wanted = set(self.begun) | ({len(self.frames)} if self.incarnation > last else set())
+        kept = [name for name in self.files if name.startswith("torn-") and name.endswith(".bin")]
+        for name in kept:
+            frame = int(name[5:21], 16)
+            require(name[22:86] == sha256(self.files[name]).hex(), "a kept torn end is altered")
+            require(frame in self.begun or frame == len(self.frames), "a torn end of no frame")
+            wanted.discard(frame)
+        require(not wanted, "a torn end is missing")
+        self.kept = len(kept)
+
+    def report(self):
+        return {
+            "origin": origin_name(self.log_id), "frames": len(self.frames), "size": self.frontier.size,
+            "root": self.frontier.root().hex(), "signatures": self.signatures, "kept": self.kept,
+            "incarnation": self.frames[-1]["incarnation"] if self.frames else 0,
+            "torn": [self.torn[0], self.torn[1]] if self.torn else None,
+        }  # fmt: skip
+
+    def records(self, secrets):
+        for frame in self.frames:
+            keys = MonthKeys(secrets, self.log_id, frame["boot_nonce"])
+            for item in frame["items"]:
+                record = keys.open_record(item)
+                record["answer"] = keys.open_answer(item) if item["answer"] else None
+                yield record
+
+
+# --- Receipts --------------------------------------------------------------------------------------------
+
+
+def make_receipt(frame, log_id, receipt_seed, position, keys):
+    head = frame_head(frame, log_id)
+    item = frame["items"][position]
+    record = keys.open_record(item)
+    path = tree_path([leaf_hash(record_leaf(each["root"])) for each in frame["items"]], position)
+    signature = ed25519_sign(receipt_seed, LABELS["RECEIPT_HEAD"] + head)
+    seed = keys.seed(3, item["nonce"])
+    return cbor([1, head, signature, position, path, seed, record["payload"], record["payload_path"]])
+
+
+def check_receipt(receipt, receipt_key):
+    """The record's index in the log, and the payload, if the receipt holds."""
+    values = uncbor(receipt)
+    require(isinstance(values, list) and len(values) == 8 and values[0] == 1, "not a receipt")
+    _, head, signature, position, path, seed, payload, payload_path = values
+    require(len(head) == 124 and len(payload) == len(payload_path) == 3, "not a receipt")
+    ed25519_verify(receipt_key, signature, LABELS["RECEIPT_HEAD"] + head)
+    first, size = struct.unpack(">QQ", head[44:60])
+    root = root_by_path(leaf_hash(commit_payload(seed, payload)), 5, 8, payload_path)
+    leaf = leaf_hash(record_leaf(root))
+    require(root_by_path(leaf, position, size - first, path) == head[92:], "the payload is not under the head")
+    return first + position, payload
+
+
+# --- Frames between front and signer ---------------------------------------------------------------------
+
+
+def encode_message(kind, tag, body):
+    return struct.pack(">BBHIQ", 1, kind, 0, len(body), tag) + body
+
+
+def decode_messages(stream):
+    messages = []
+    while stream:
+        require(len(stream) >= 16, "a header is cut")
+        version, kind, zero, length, tag = struct.unpack(">BBHIQ", stream[:16])
+        require((version, zero) == (1, 0) and 1 <= kind <= 8 and length <= 1 << 20, "not a header")
+        require(len(stream) >= 16 + length, "a body is cut")
+        messages.append((kind, tag, stream[16 : 16 + length]))
+        stream = stream[16 + length :]
+    return messages
+
+
+# --- The program -----------------------------------------------------------------------------------------
+
+
+def _plain(value):
+    return value.hex() if isinstance(value, bytes) else [_plain(each) for each in value] if isinstance(value, list) else value
+
+
+def read_directory(directory):
+    files = {}
+    for name in sorted(os.listdir(directory)):
+        with open(os.path.join(directory, name), "rb") as file:
+            files[name] = file.read()
+    return files
+
+
+def main(arguments):
+    if arguments[0] == "verify":
+        log = Log(read_directory(arguments[1]))
+        result = log.report()
+        if len(arguments) > 2:
+            records = log.records(bytes.fromhex(arguments[2]))
+            result["records"] = [{name: _plain(value) for name, value in record.items()} for record in records]
+    else:
+        with open(arguments[1], "rb") as file:
+            index, payload = check_receipt(file.read(), bytes.fromhex(arguments[2]))
+        result = {"index": index, "payload": _plain(payload)}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (Refused, ValueError, TypeError) as refused:
+        sys.exit(f"refused: {refused}")
