@@ -1,6 +1,7 @@
 //! The machine: its cores, its clock, and what it says of itself.
 
 use std::fs;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -24,8 +25,17 @@ pub(crate) enum Side {
 }
 
 impl Cores {
-    /// The first and the last core that this process may run on.
+    /// The first and the last core that this process may run on. They are found once, before anything is pinned.
     pub(crate) fn find() -> Result<Self> {
+        static FOUND: OnceLock<Cores> = OnceLock::new();
+        if let Some(cores) = FOUND.get() {
+            return Ok(*cores);
+        }
+        let cores = Self::allowed()?;
+        Ok(*FOUND.get_or_init(|| cores))
+    }
+
+    fn allowed() -> Result<Self> {
         let allowed = sched_getaffinity(None).context("the cores cannot be asked for")?;
         let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
         let load = cores.next().context("this process may run on no core")?;

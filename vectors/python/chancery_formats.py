@@ -9,6 +9,7 @@ directory from its files, opens its records with the keys of a tenant's month, o
 The result is one JSON object on standard output; a log or receipt that does not hold ends with status 1.
 """
 
+import base64
 import hashlib
 import hmac
 import json
@@ -201,8 +202,6 @@ def uuid(data):
 
 
 def command_base(method, path, command, principal, operation, created, expires):
-    import base64
-
     digest = base64.b64encode(sha256(command)).decode()
     components = '("@method" "@path" "idempotency-key" "chancery-command-digest")'
     parameters = (
@@ -408,6 +407,7 @@ def record_leaf(root):
 
 BLOCK = 4096
 FRAME_BYTES_MAX, FRAME_RECORDS_MAX = 4 * 1024 * 1024, 8192
+RESUME_MAGIC = b"CHYRSM1\n"
 _ITEM = ">BBH16s12sQQ32sHHHHI"
 _FRAME = ">4sB3sIIQQIIQ16s32s32s32s64s"
 _SEGMENT = ">8s32sQQIIQQ32s"
@@ -495,8 +495,6 @@ def encode_segment_header(log_id, number, size, incarnation, first_frame, previo
 
 
 def origin_name(log_id):
-    import base64
-
     return "chancery.log/" + base64.b32encode(log_id).decode().lower()[:26]
 
 
@@ -524,9 +522,12 @@ class Log:
             self._segment(number, files[name], number + 1 == len(self.segments))
         self._check_kept()
         require(not any(files.get("spare", b"")), "the spare is not empty")
+        resume = files.get("resume", RESUME_MAGIC + crc32c(RESUME_MAGIC))
+        whole = resume.startswith(RESUME_MAGIC) and crc32c(resume[:-4]) == resume[-4:]
+        require(whole, "the resume file is altered")
 
     def _list(self):
-        single = r"origin|spare|torn-[0-9a-f]{16}-[0-9a-f]{64}\.bin"
+        single = r"origin|resume|spare|torn-[0-9a-f]{16}-[0-9a-f]{64}\.bin"
         for name in self.files:
             require(re.fullmatch(rf"({single})(\.new)?|[0-9a-f]{{16}}\.seg", name), f"{name} is no file of the log")
         self.segments = sorted(name for name in self.files if name.endswith(".seg"))

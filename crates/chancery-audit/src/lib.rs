@@ -15,6 +15,7 @@ pub mod origin;
 pub mod receipt;
 pub mod record;
 pub mod recovery;
+pub mod resume;
 pub mod sealer;
 pub mod segment;
 pub mod verify;

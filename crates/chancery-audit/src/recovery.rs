@@ -17,6 +17,7 @@ use chancery_log::Frontier;
 use crate::disk::Disk;
 use crate::frame::Frame;
 use crate::origin::{ORIGIN_FILE, Origin, hex};
+use crate::resume::RESUME_FILE;
 use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name, file_number};
 use crate::wal::{Address, SPARE_FILE, Tail};
 
@@ -116,28 +117,48 @@ pub fn walk(
     origin: &Origin,
     visit: &mut dyn FnMut(&Frame, Address) -> Result<(), &'static str>,
 ) -> Result<Walked, WalkError> {
+    let start = Tail {
+        incarnation: 0,
+        next_frame: 0,
+        previous_hash: [0; 32],
+        frontier: Frontier::new(),
+        last_head: None,
+        next_segment: 0,
+    };
+    walk_from(disk, origin, start, visit)
+}
+
+/// Goes through the log from the segment on with which `start` goes on.
+///
+/// # Errors
+///
+/// [`WalkError`], which names file and offset; [`WalkError::Missing`] if the log is shorter than `start` says.
+pub fn walk_from(
+    disk: &dyn Disk,
+    origin: &Origin,
+    start: Tail,
+    visit: &mut dyn FnMut(&Frame, Address) -> Result<(), &'static str>,
+) -> Result<Walked, WalkError> {
     let files = Files::list(disk)?;
+    let segments = u64::try_from(files.segments.len()).unwrap_or(u64::MAX);
+    if start.next_segment > segments {
+        return Err(WalkError::Missing { file: file_name(segments) });
+    }
     let mut walker = Walker {
         log_id: origin.log_id,
         visit,
         walked: Walked {
-            tail: Tail {
-                incarnation: 0,
-                next_frame: 0,
-                previous_hash: [0; 32],
-                frontier: Frontier::new(),
-                last_head: None,
-                next_segment: 0,
-            },
             last: None,
             torn: None,
-            last_incarnation: 0,
-            frames: 0,
+            last_incarnation: start.incarnation,
+            frames: start.next_frame,
+            tail: start,
             kept: files.kept,
         },
     };
     let last = files.segments.last().copied();
-    for number in files.segments {
+    let first = walker.walked.tail.next_segment;
+    for number in files.segments.into_iter().filter(|number| *number >= first) {
         walker.segment(&read(disk, &file_name(number))?, number, last == Some(number))?;
     }
     Ok(walker.walked)
@@ -172,7 +193,7 @@ impl Files {
 
 /// A crash may leave a file half written under its temporary name; it is replaced when it is written next.
 fn is_known(name: &str) -> bool {
-    let is_single = |name| name == ORIGIN_FILE || name == SPARE_FILE;
+    let is_single = |name| [ORIGIN_FILE, RESUME_FILE, SPARE_FILE].contains(&name);
     is_single(name) || name.strip_suffix(".new").is_some_and(|of| is_single(of) || is_kept(of))
 }
 

@@ -18,6 +18,7 @@ use crate::disk::{DirectoryDisk, Disk};
 use crate::frame::{Frame, Head};
 use crate::origin::Origin;
 use crate::recovery::{Torn, WalkError, Walked, kept_frame, read_origin, walk};
+use crate::resume::{RESUME_FILE, from_file};
 use crate::wal::{Address, SPARE_FILE};
 
 /// The directory of the log in the data directory.
@@ -96,6 +97,7 @@ pub fn verify_disk(disk: &dyn Disk) -> Result<Report, WalkError> {
     let walked = walk(disk, &origin, &mut |frame, address| checks.frame(frame, address))?;
     check_kept(disk, &walked, &checks.begun)?;
     check_spare(disk)?;
+    check_resume(disk)?;
     Ok(Report {
         origin,
         frames: walked.frames,
@@ -174,6 +176,18 @@ fn check_kept(disk: &dyn Disk, walked: &Walked, begun: &[u64]) -> Result<(), Wal
         None => Ok(()),
         Some(frame) => Err(WalkError::Missing { file: format!("torn-{frame:016x}-….bin") }),
     }
+}
+
+/// What the resume file says is sealed; that it is whole is seen without a key.
+fn check_resume(disk: &dyn Disk) -> Result<(), WalkError> {
+    let bytes = match disk.read_whole(RESUME_FILE) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(WalkError::Unreadable { file: RESUME_FILE.into(), source }),
+    };
+    let what = "the resume file is altered; the next start reads the whole log instead";
+    let corrupt = WalkError::Corrupt { file: RESUME_FILE.into(), offset: 0, what };
+    from_file(&bytes).map(|_| ()).ok_or(corrupt)
 }
 
 fn check_spare(disk: &dyn Disk) -> Result<(), WalkError> {

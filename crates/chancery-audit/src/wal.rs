@@ -155,6 +155,19 @@ impl Chain {
         &self.frontier
     }
 
+    /// Where the log goes on, in a segment of that number, after the frame whose head that was.
+    #[must_use]
+    pub fn tail(&self, next_segment: u64, last_head: Option<Head>) -> Tail {
+        Tail {
+            incarnation: self.incarnation,
+            next_frame: self.next_frame,
+            previous_hash: self.previous_hash,
+            frontier: self.frontier.clone(),
+            last_head,
+            next_segment,
+        }
+    }
+
     /// What a segment that begins with the frame just composed says of itself.
     ///
     /// `before` is the tree before that frame.
@@ -180,6 +193,19 @@ pub struct SegmentStart {
     pub previous_hash: [u8; 32],
     /// The tree before.
     pub frontier: Frontier,
+}
+
+impl SegmentStart {
+    /// The start of a segment that goes on at `tail`.
+    #[must_use]
+    pub fn at(tail: &Tail) -> Self {
+        Self {
+            incarnation: tail.incarnation,
+            first_frame: tail.next_frame,
+            previous_hash: tail.previous_hash,
+            frontier: tail.frontier.clone(),
+        }
+    }
 }
 
 /// Writes frames.
@@ -227,12 +253,7 @@ impl Wal {
         segment_bytes: u64,
         tail: &Tail,
     ) -> Result<Self, WalError> {
-        let start = SegmentStart {
-            incarnation: tail.incarnation,
-            first_frame: tail.next_frame,
-            previous_hash: tail.previous_hash,
-            frontier: tail.frontier.clone(),
-        };
+        let start = SegmentStart::at(tail);
         let number = tail.next_segment;
         prepare_spare(&*disk, segment_bytes)?;
         let segment = take_spare(&*disk, &header(log_id, number, segment_bytes, &start))?;
@@ -244,6 +265,12 @@ impl Wal {
     pub fn fits(&self, bytes: usize) -> bool {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.end.saturating_add(bytes) <= self.segment_bytes
+    }
+
+    /// The bytes that are left in the open segment.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.segment_bytes.saturating_sub(self.end)
     }
 
     /// Ends the open segment and begins the next. The spare must have been prepared.
@@ -276,6 +303,27 @@ impl Wal {
         self.segment.sync().map_err(WalError::Failed)?;
         self.end += u64::try_from(frame.bytes.len()).unwrap_or(u64::MAX);
         Ok(Address { segment, block })
+    }
+
+    /// The bytes of a whole segment.
+    #[must_use]
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// Cuts the open segment behind its last frame: an orderly stop.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::Failed`].
+    pub fn finish(&self) -> Result<(), WalError> {
+        self.segment.truncate(self.end).map_err(WalError::Failed)
+    }
+
+    /// The number of the segment after the open one.
+    #[must_use]
+    pub fn next_segment(&self) -> u64 {
+        self.number + 1
     }
 
     /// Checks that the open segment is still the file of its name.

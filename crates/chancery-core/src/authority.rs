@@ -24,7 +24,7 @@ use crate::sequencer::Mark;
 mod decide;
 mod permit;
 
-pub use decide::{Decided, Effect, Fresh, Refusal};
+pub use decide::{Decided, DueDestruction, Effect, Fresh, Refusal};
 pub use permit::{Permit, Use};
 
 /// A tenant's own settings.

@@ -124,6 +124,14 @@ impl Index {
         self.by_time.insert((id_ms, name));
     }
 
+    /// The ids of operations that were carried out: name, digest, time in the id, place.
+    pub fn finished(&self) -> impl Iterator<Item = (EntryName, RequestDigest, u64, Place)> {
+        self.by_time.iter().filter_map(|(id_ms, name)| {
+            let entry = self.entries.get(name)?;
+            Some((*name, entry.digest, *id_ms, entry.place?))
+        })
+    }
+
     /// How many ids are remembered.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -9,6 +9,7 @@
 //! [`sequencer::Durable`] position opens a result into one.
 
 pub mod authority;
+pub mod budget;
 pub mod cbor;
 pub mod clock;
 pub mod command;

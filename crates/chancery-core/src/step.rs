@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::authority::{Authority, Permit, Use};
+use crate::budget::AuditBudget;
 use crate::clock::{Clock, Reading, Sample, millis};
 use crate::idempotency::{Dated, EntryName, Index, Place, RequestDigest, Reservation};
 use crate::limits::{PROOF_NONCES_MAX, PROOF_VALIDITY_MAX};
@@ -56,6 +57,8 @@ pub struct Core {
     pub operations: Index,
     /// What time it is.
     pub clock: Clock,
+    /// What each tenant may still write into the audit today.
+    pub budget: AuditBudget,
     proofs: Proofs,
 }
 
@@ -63,7 +66,13 @@ impl Core {
     /// Begins with what was loaded.
     #[must_use]
     pub fn new(authority: Authority, operations: Index, clock: Clock) -> Self {
-        Self { authority, operations, clock, proofs: Proofs::default() }
+        Self {
+            authority,
+            operations,
+            clock,
+            budget: AuditBudget::default(),
+            proofs: Proofs::default(),
+        }
     }
 
     /// Reads the time.
@@ -83,7 +92,8 @@ impl Core {
 
     /// Decides one use. The proofs behind `asked.proven` were taken before.
     pub fn step_use(&mut self, asked: &Use<'_>, claimed: Option<&Claimed>) -> UseDecision {
-        let permitted = self.authority.permit(asked);
+        let within = self.budget.check(asked.handle.root().tenant, asked.now.unix_ms);
+        let permitted = within.and_then(|()| self.authority.permit(asked));
         match (permitted, claimed) {
             (Ok(permit), None) => UseDecision::Permitted(permit),
             (Ok(permit), Some(claimed)) => match self.reserve(claimed, asked.now) {

@@ -10,10 +10,12 @@ use chancery_audit::disk::Disk;
 use chancery_audit::frame::{Frame, Item};
 use chancery_audit::origin::Origin;
 use chancery_audit::record::{Kind, PseudonymousSection};
-use chancery_audit::recovery::{Settled, settle, walk};
+use chancery_audit::recovery::{Settled, WalkError, Walked, settle, walk, walk_from};
+use chancery_audit::resume::{RESUME_FILE, Resume, from_file};
 use chancery_audit::sealer::{Month, MonthKeys, MonthSecrets, NameClass};
-use chancery_audit::wal::Address;
+use chancery_audit::wal::{Address, Tail};
 use chancery_core::authority::Authority;
+use chancery_core::clock::Served;
 use chancery_core::id::{KeyId, TenantId};
 use chancery_core::idempotency::{EntryName, Index, Place, RequestDigest};
 use chancery_core::sequencer::Recovered;
@@ -30,6 +32,7 @@ pub(crate) struct Opened {
     pub(crate) last_command: u64,
     pub(crate) heads: BTreeMap<TenantId, [u8; 32]>,
     pub(crate) mark_ms: Option<u64>,
+    pub(crate) served: Served,
 }
 
 /// Reads the log and settles its end.
@@ -39,19 +42,21 @@ pub(crate) fn open(
     vault: &Vault,
     authority: &Authority,
 ) -> Result<Opened, SignerError> {
-    let mut reader = Reader {
-        vault,
-        authority,
-        log_id: origin.log_id,
-        months: BTreeMap::new(),
-        names: BTreeMap::new(),
-        uses: BTreeMap::new(),
-        entries: Vec::new(),
-        last_command: 0,
-        heads: BTreeMap::new(),
-        mark_ms: None,
+    let resume = read_resume(&**disk, origin, vault);
+    let served = Served::from_ms(resume.as_ref().map_or(0, |resume| resume.served_ms));
+    let remembered = resume.as_ref().map_or(0, |resume| resume.tail.frontier.size());
+    let new_reader = |resume| Reader::new(vault, authority, origin, resume);
+    let read = match read(disk, origin, new_reader(resume)) {
+        // The resume file may be of another moment than the frames; then they alone count.
+        Err(SignerError::Audit(WalkError::Corrupt { .. })) if remembered > 0 => {
+            read(disk, origin, new_reader(None))
+        }
+        read => read,
     };
-    let walked = walk(&**disk, origin, &mut |frame, address| reader.frame(frame, address))?;
+    let (walked, reader) = read?;
+    if walked.tail.frontier.size() < remembered {
+        return Err(SignerError::Inconsistent("the log is shorter than its resume file remembers"));
+    }
     let settled = settle(&**disk, walked).map_err(SignerError::system("the audit log's end cannot be settled"))?;
     let mut operations = Index::default();
     for (name, digest, id_ms, place) in reader.entries {
@@ -68,10 +73,34 @@ pub(crate) fn open(
         last_command: reader.last_command,
         heads: reader.heads,
         mark_ms: reader.mark_ms,
+        served,
     })
 }
 
+/// Reads the log from where the resume file says, or all of it.
+fn read<'v>(
+    disk: &Arc<dyn Disk>,
+    origin: &Origin,
+    mut reader: Reader<'v>,
+) -> Result<(Walked, Reader<'v>), SignerError> {
+    let start = reader.start.take();
+    let visit = &mut |frame: &Frame, address| reader.frame(frame, address);
+    let walked = match start {
+        Some(start) => walk_from(&**disk, origin, start, visit),
+        None => walk(&**disk, origin, visit),
+    };
+    Ok((walked?, reader))
+}
+
+/// The resume file, if it is there, whole, and of this log.
+fn read_resume(disk: &dyn Disk, origin: &Origin, vault: &Vault) -> Option<Resume> {
+    let bytes = disk.read_whole(RESUME_FILE).ok()?;
+    let opened = vault.open_resume(&origin.log_id, from_file(&bytes)?)?;
+    Resume::parse(&opened)
+}
+
 struct Reader<'v> {
+    start: Option<Tail>,
     vault: &'v Vault,
     authority: &'v Authority,
     log_id: [u8; 32],
@@ -84,7 +113,39 @@ struct Reader<'v> {
     mark_ms: Option<u64>,
 }
 
-impl Reader<'_> {
+impl<'v> Reader<'v> {
+    fn new(
+        vault: &'v Vault,
+        authority: &'v Authority,
+        origin: &Origin,
+        resume: Option<Resume>,
+    ) -> Self {
+        let mut reader = Self {
+            start: None,
+            vault,
+            authority,
+            log_id: origin.log_id,
+            months: BTreeMap::new(),
+            names: BTreeMap::new(),
+            uses: BTreeMap::new(),
+            entries: Vec::new(),
+            last_command: 0,
+            heads: BTreeMap::new(),
+            mark_ms: None,
+        };
+        if let Some(resume) = resume {
+            let entries = resume.entries.iter();
+            reader.entries =
+                entries.map(|entry| (entry.name, entry.digest, entry.id_ms, entry.place())).collect();
+            reader.uses = resume.uses.iter().map(|uses| ((uses.key, uses.version), uses.next)).collect();
+            reader.heads = resume.heads.iter().map(|head| (head.tenant, head.hash)).collect();
+            reader.last_command = resume.last_command;
+            reader.mark_ms = resume.mark_ms;
+            reader.start = Some(resume.tail);
+        }
+        reader
+    }
+
     fn frame(&mut self, frame: &Frame, address: Address) -> Result<(), &'static str> {
         self.mark_ms = self.mark_ms.max(Some(frame.unix_ms));
         for (position, item) in (0..).zip(&frame.items) {

@@ -13,12 +13,14 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use chancery_api::frame::Kind as FrameKind;
 use chancery_api::message::{CommandReply, CommandRequest};
 use chancery_audit::record::{Authentication, Facts, Kind};
+use chancery_audit::resume::HeadHash;
 use chancery_audit::sealer::{Kept, Sealer};
 use chancery_audit::wal::{Address, read_frame};
-use chancery_core::authority::{Decided, Effect, Fresh, Refusal, Row};
+use chancery_core::authority::{Decided, DueDestruction, Effect, Fresh, Refusal, Row};
 use chancery_core::cbor;
 use chancery_core::clock::{Quality, Reading, Served, millis};
 use chancery_core::command::{Answer, Command, SignatureParameters};
+use chancery_core::epoch::Epoch;
 use chancery_core::handle;
 use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
 use chancery_core::idempotency::{Place, Reservation};
@@ -42,6 +44,9 @@ use crate::query;
 use crate::sequencer::{CommandWay, Finished, Submission, Way, halt};
 use crate::service::Shared;
 use crate::vault::Change;
+
+/// The number in records of a version's destruction, which no principal commands at its moment.
+pub(crate) const DESTROY_VERSION: u8 = 11;
 
 /// The most commands that wait for the store thread: 256, about a second of the embedded store.
 const COMMANDS_MAX: usize = 256;
@@ -127,12 +132,21 @@ pub(crate) fn take(shared: &Arc<Shared>, verified: Verified, outlet: Arc<Outlet>
         }
         return;
     }
-    if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = shared.commands.try_send(job) {
+    let sent = shared.commands.try_send(Job::Command(job));
+    if let Err(TrySendError::Full(Job::Command(job)) | TrySendError::Disconnected(Job::Command(job))) = sent {
         let reason = Reason::Overloaded;
         shared.counters.refused(reason);
         let detail = early_detail(reason).to_owned();
         job.outlet.say(FrameKind::CommandReply, job.tag, &CommandReply::Refused { reason, detail });
     }
+}
+
+/// What the store thread does.
+pub(crate) enum Job {
+    /// A principal's command.
+    Command(CommandJob),
+    /// A version whose time has come.
+    Destroy(DueDestruction),
 }
 
 /// A verified command with who waits for its answer.
@@ -210,6 +224,11 @@ impl OutboxEntry {
         cbor::encode(&Self { head_digest, ..self.clone() })
     }
 
+    /// The head that it left, as the resume file holds it.
+    pub(crate) fn head_hash(&self) -> HeadHash {
+        HeadHash { tenant: self.tenant, hash: self.head_digest }
+    }
+
     /// The tenant and the head that it left.
     pub(crate) fn head(&self) -> (TenantId, [u8; 32]) {
         (self.tenant, self.head_digest)
@@ -259,7 +278,7 @@ impl OutboxEntry {
 }
 
 /// The channel to the store thread.
-pub(crate) fn channel() -> (SyncSender<CommandJob>, Receiver<CommandJob>) {
+pub(crate) fn channel() -> (SyncSender<Job>, Receiver<Job>) {
     sync_channel(COMMANDS_MAX)
 }
 
@@ -280,12 +299,15 @@ struct NewMaterial {
 
 impl StoreThread {
     /// Starts the thread.
-    pub(crate) fn start(shared: &Arc<Shared>, jobs: Receiver<CommandJob>, last_command: u64) {
+    pub(crate) fn start(shared: &Arc<Shared>, jobs: Receiver<Job>, last_command: u64) {
         let (shared, sealer) = (Arc::clone(shared), shared.sealer());
         let mut thread = Self { shared, sealer, last_command, drained: Vec::new() };
         std::thread::spawn(move || {
             while let Ok(job) = jobs.recv() {
-                thread.run(&job);
+                match job {
+                    Job::Command(job) => thread.run(&job),
+                    Job::Destroy(due) => thread.destroy(&due),
+                }
             }
         });
     }
@@ -408,10 +430,7 @@ impl StoreThread {
         let reply = CommandReply::Committed { answer: decided.answer.clone(), index: None };
         let mut entry = self.entry(job, &decided, &reply, now);
         let number = self.last_command + 1;
-        let epoch = decided.rows.iter().find_map(|row| match row {
-            Row::Tenant(row) => Some(row.epoch),
-            _ => None,
-        });
+        let epoch = epoch_of(&decided.rows);
         let change = Change {
             tenant,
             epoch: epoch.ok_or_else(unavailable)?,
@@ -419,19 +438,61 @@ impl StoreThread {
             material: material.zip(decided.key).map(|(material, (key, version))| {
                 (key, version, material.scope, material.secret)
             }),
+            erased: None,
             command: number,
         };
-        let committed = lock(&self.shared.vault).commit(&change, |head| entry.with_head(head), &self.drained);
-        let committed = committed.map_err(refused_by_store)?;
-        entry.head_digest = committed.head_hash;
-        self.last_command = number;
-        self.drained.clear();
-        self.take_effect(job, decided, &entry, OutAnswer::Command(reply));
+        self.commit(&change, &mut entry)?;
+        let outlet = Some((Arc::clone(&job.outlet), job.tag));
+        self.take_effect(decided, &entry, OutAnswer::Command(reply), outlet);
         Ok(())
     }
 
-    fn take_effect(&mut self, job: &CommandJob, decided: Decided, entry: &OutboxEntry, answer: OutAnswer) {
-        let tenant = job.verified.principal.tenant;
+    /// Destroys a version whose scheduled time has come: its material leaves the store, its metadata stays.
+    fn destroy(&mut self, due: &DueDestruction) {
+        let (now, decided) = {
+            let mut core = lock(&self.shared.core);
+            let now = core.now(entropy::sample());
+            (now, core.authority.decide_destruction(due, now))
+        };
+        // It was cancelled meanwhile, or there is no room to record it: it stays scheduled.
+        let Ok(decided) = decided else { return };
+        let posture_epoch = lock(&self.shared.core).authority.posture().epoch;
+        let mut entry = OutboxEntry::of_service(due.tenant, now, posture_epoch);
+        entry.operation = DESTROY_VERSION;
+        entry.key = Some((due.key, due.version));
+        let epoch = epoch_of(&decided.rows);
+        let Some(epoch) = epoch else { return };
+        let change = Change {
+            tenant: due.tenant,
+            epoch,
+            rows: decided.rows.clone(),
+            material: None,
+            erased: Some((due.key, due.version)),
+            command: self.last_command + 1,
+        };
+        if self.commit(&change, &mut entry).is_ok() {
+            self.shared.materials.forget((due.key, due.version));
+            self.take_effect(decided, &entry, OutAnswer::None, None);
+        }
+    }
+
+    fn commit(&mut self, change: &Change, entry: &mut OutboxEntry) -> Result<(), Refusal> {
+        let outbox = |head| entry.with_head(head);
+        let committed = lock(&self.shared.vault).commit(change, outbox, &self.drained);
+        entry.head_digest = committed.map_err(refused_by_store)?.head_hash;
+        self.last_command = change.command;
+        self.drained.clear();
+        Ok(())
+    }
+
+    fn take_effect(
+        &mut self,
+        decided: Decided,
+        entry: &OutboxEntry,
+        answer: OutAnswer,
+        outlet: Option<(Arc<Outlet>, u64)>,
+    ) {
+        let tenant = entry.tenant;
         let mut rows = decided.rows;
         if decided.effect == Effect::Reduction {
             let mut core = lock(&self.shared.core);
@@ -444,8 +505,7 @@ impl StoreThread {
             self.shared.inbox.send(Submission::Moved(tenant, mark));
         }
         let (done, recorded) = sync_channel(1);
-        let outlet = Some((Arc::clone(&job.outlet), job.tag));
-        let way = CommandWay { outlet, rows, done: Some(done) };
+        let way = CommandWay { outlet, rows, head: Some(entry.head_hash()), done: Some(done) };
         let submission = entry.submission(&mut self.sealer, self.last_command, answer, way);
         self.shared.inbox.send(submission.unwrap_or_else(|error| halt(&error)));
         // The next command is decided on the state that this one leaves.
@@ -502,6 +562,13 @@ impl StoreThread {
             way: Way::Command(CommandWay { outlet, ..CommandWay::default() }),
         })));
     }
+}
+
+fn epoch_of(rows: &[Row]) -> Option<Epoch> {
+    rows.iter().find_map(|row| match row {
+        Row::Tenant(row) => Some(row.epoch),
+        _ => None,
+    })
 }
 
 fn is_reduction(command: &Command) -> bool {

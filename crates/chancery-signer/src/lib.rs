@@ -25,6 +25,7 @@ mod materials;
 mod outlet;
 mod pool;
 mod query;
+mod resumes;
 mod root;
 mod sequencer;
 mod service;

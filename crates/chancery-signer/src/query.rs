@@ -174,6 +174,7 @@ fn command_name(number: u8) -> &'static str {
         8 => "revoke-issued",
         9 => "create-principal",
         10 => "begin-import",
+        11 => "destroy-version",
         _ => "read",
     }
 }

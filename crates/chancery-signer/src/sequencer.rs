@@ -7,7 +7,7 @@
 //! **Invariant:** one frame is in flight at a time. After a failed write or sync the process ends at once,
 //! with status 74: nothing is retried, nothing leaves.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -16,7 +16,8 @@ use chancery_api::message::Receipt as ReceiptWish;
 use chancery_audit::frame::{FRAME_HEADER_BYTES, Item};
 use chancery_audit::receipt::Receipt;
 use chancery_audit::sealer::{Keyring, Prepared};
-use chancery_audit::wal::{Address, Chain, Composed, Wal, WalError};
+use chancery_audit::resume::HeadHash;
+use chancery_audit::wal::{Address, Chain, Composed, SegmentStart, Tail, Wal, WalError};
 use chancery_core::authority::Row;
 use chancery_core::id::TenantId;
 use chancery_core::idempotency::{EntryName, Place};
@@ -30,6 +31,7 @@ use crate::config::EXIT_AUDIT_FAILED;
 use crate::counters::{Counters, lock};
 use crate::outlet::{Answer, Assembly, Outlet, Recorded};
 use crate::pool::Pool;
+use crate::resumes::Resumes;
 use crate::spare::Spare;
 use crate::summaries::Summaries;
 use crate::uses::Redo;
@@ -88,6 +90,8 @@ pub(crate) struct CommandWay {
     pub(crate) outlet: Option<(Arc<Outlet>, u64)>,
     /// Rows that take effect now; a reduction's took effect at its commit.
     pub(crate) rows: Vec<Row>,
+    /// The head that the command left.
+    pub(crate) head: Option<HeadHash>,
     pub(crate) done: Option<SyncSender<()>>,
 }
 
@@ -147,6 +151,7 @@ pub(crate) struct Thread {
     pub(crate) spare: Arc<Spare>,
     pub(crate) progress: Arc<Mutex<Progress>>,
     pub(crate) summaries: Summaries,
+    pub(crate) resumes: Resumes,
 }
 
 /// How far the log is, for status.
@@ -195,7 +200,7 @@ impl Thread {
             let is_last = self.collect(&mut waiting, &mut open);
             self.commit(open);
             if is_last {
-                return;
+                self.stop();
             }
         }
     }
@@ -228,6 +233,7 @@ impl Thread {
             return None;
         };
         let Finished { prepared, command, entry, answer, way, .. } = *finished;
+        self.resumes.note(command, &way);
         let (item, leaf) = prepared.finish(seat.use_index, command);
         open.bytes += item.encoded_bytes();
         open.records.push((item, leaf));
@@ -260,6 +266,41 @@ impl Thread {
         // Off the path of the answers: the next frame stores it.
         let signature = signature.unwrap_or_else(|| self.sign(&composed));
         self.chain.signed(signature);
+        self.resumes.head = Some(composed.head);
+        self.roll_ahead();
+    }
+
+    /// Ends a segment that is nearly full, with all that joined on record: what the resume file can say.
+    fn roll_ahead(&mut self) {
+        if self.wal.room() > self.wal.segment_bytes() / 8 || !self.spare.is_ready() {
+            return;
+        }
+        let next = self.wal.next_segment();
+        let tail = self.chain.tail(next, self.resumes.head);
+        self.wal.roll(&SegmentStart::at(&tail)).unwrap_or_else(|error| halt(&error));
+        self.spare.taken();
+        // The new segment is the one to read from.
+        self.write_resume(tail);
+    }
+
+    /// An orderly stop: everything is durable; the segment is cut, and the resume file says where it ends.
+    fn stop(&mut self) -> ! {
+        self.wal.finish().unwrap_or_else(|error| halt(&error));
+        self.write_resume(self.chain.tail(self.wal.next_segment(), self.resumes.head));
+        std::process::exit(0);
+    }
+
+    fn write_resume(&self, tail: Tail) {
+        let resume = {
+            let mut core = lock(&self.core);
+            let now = core.now(crate::entropy::sample());
+            self.resumes.resume(tail, &core, now, self.sequencer.uses())
+        };
+        let written = self.resumes.write(&**self.wal.disk(), &resume);
+        // Without it the next start reads more; with it half written there is the old one.
+        if let Err(error) = written {
+            eprintln!("chancery signer: the resume file cannot be written: {error}");
+        }
     }
 
     /// A record of early refusals rides along in a frame that is written anyway.
@@ -329,15 +370,23 @@ impl Thread {
         }
     }
 
+    /// The ids of a durable frame are carried out, and its bytes are charged.
     fn complete(&self, placed: &[Placed], written: &Written<'_>) {
-        let entries = (0..).zip(placed).filter_map(|(item, placed)| Some((item, placed.entry?)));
-        let entries: Vec<(u32, EntryName)> = entries.collect();
-        if entries.is_empty() {
-            return;
+        let frame = &written.composed.frame;
+        let mut bytes: BTreeMap<TenantId, u64> = BTreeMap::new();
+        for item in &frame.items {
+            let size = u64::try_from(item.encoded_bytes()).unwrap_or(u64::MAX);
+            *bytes.entry(item.tenant).or_default() += size;
         }
         let mut core = lock(&self.core);
-        for (item, entry) in entries {
-            core.operations.complete(&entry, Place { address: written.address.to_number(), item });
+        for (item, placed) in (0..).zip(placed) {
+            if let Some(entry) = &placed.entry {
+                let place = Place { address: written.address.to_number(), item };
+                core.operations.complete(entry, place);
+            }
+        }
+        for (tenant, bytes) in bytes {
+            core.budget.charge(tenant, bytes, frame.unix_ms);
         }
     }
 

@@ -37,7 +37,7 @@ use chancery_store::{Embedded, OpenMode, private_dir};
 
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
-use crate::commands::{CommandJob, OutboxEntry, StoreThread, channel};
+use crate::commands::{Job, OutboxEntry, StoreThread, channel};
 use crate::config::{RootSource, SignerConfig, SignerError};
 use crate::counters::{Counters, lock};
 use crate::entropy;
@@ -47,6 +47,7 @@ use crate::lane::Lane;
 use crate::materials::Materials;
 use crate::outlet::Answer;
 use crate::pool::Pool;
+use crate::resumes::Resumes;
 use crate::root;
 use crate::sequencer::{CommandWay, Finished, Inbox, Progress, Submission, Thread, Way};
 use crate::spare::Spare;
@@ -56,8 +57,8 @@ use crate::vault::Vault;
 /// The store's file in the data directory.
 const STORE_FILE: &str = "store.redb";
 
-/// How often it is checked that the coming month's audit keys are there.
-const MONTH_CHECK: Duration = Duration::from_mins(1);
+/// How often it is checked that the coming month's audit keys are there, and whether destructions are due.
+const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
 /// The most lanes at once: 64, far more than a front has runtimes.
 const LANES_MAX: usize = 64;
@@ -88,7 +89,7 @@ pub(crate) struct Shared {
     pub(crate) operation_key: KeyedHash,
     pub(crate) authority: LocalAuthority,
     pub(crate) imports: Imports,
-    pub(crate) commands: SyncSender<CommandJob>,
+    pub(crate) commands: SyncSender<Job>,
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
     keyring: Arc<Keyring>,
@@ -185,6 +186,7 @@ pub fn run(config: SignerConfig, listener: UnixListener) -> Result<(), SignerErr
     let arena = Arena::new()?;
     let _ = hooks::install(&arena);
     let shared = start(config, arena)?;
+    stop_on_signal(&shared)?;
     serve(&shared, &listener)
 }
 
@@ -198,6 +200,20 @@ fn serve(shared: &Arc<Shared>, listener: &UnixListener) -> Result<(), SignerErro
             Lane::start(Arc::clone(shared), stream, Arc::clone(&lanes))?;
         }
     }
+    Ok(())
+}
+
+/// On SIGTERM or SIGINT, what came before is made durable, and the process ends in order.
+fn stop_on_signal(shared: &Arc<Shared>) -> Result<(), SignerError> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]);
+    let mut signals = signals.map_err(SignerError::system("signals cannot be listened to"))?;
+    let inbox = Arc::clone(&shared.inbox);
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            inbox.send(Submission::Stop);
+        }
+    });
     Ok(())
 }
 
@@ -332,7 +348,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     };
     let wal = Wal::begin(Arc::clone(&disk), origin.log_id, config.segment_bytes, tail)?;
     let chain = Chain::resume(tail, origin.log_id, boot.boot_nonce, previous_signature);
-    let clock = Clock::start(opened.mark_ms, Served::default(), entropy::sample());
+    let clock = Clock::start(opened.mark_ms, opened.served, entropy::sample());
     let (commands, jobs) = channel();
     let build = BuildGroup { build: build_hash(), configuration: sha256(&[config.endpoint.as_bytes()]) };
     let shared = Arc::new(Shared {
@@ -361,11 +377,17 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         origin,
     });
     let sequencer = Sequencer::resume(opened.recovered);
-    start_sequencer(&shared, sequencer, chain, wal);
+    let resumes = Resumes {
+        shared: Arc::clone(&shared),
+        head: None,
+        last_command: opened.last_command,
+        heads: opened.heads,
+    };
+    start_sequencer(&shared, sequencer, (chain, wal), resumes);
     Pool::start(&shared);
     open_log(&shared, opened.settled.kept, &outbox)?;
     StoreThread::start(&shared, jobs, last_command.max(opened.last_command));
-    start_month_keeper(&shared);
+    start_housekeeping(&shared);
     Ok(shared)
 }
 
@@ -380,7 +402,12 @@ fn build_hash() -> [u8; 32] {
     bytes.map(|bytes| sha256(&[&bytes])).unwrap_or_default()
 }
 
-fn start_sequencer(shared: &Arc<Shared>, sequencer: Sequencer, chain: Chain, wal: Wal) {
+fn start_sequencer(
+    shared: &Arc<Shared>,
+    sequencer: Sequencer,
+    (chain, wal): (Chain, Wal),
+    resumes: Resumes,
+) {
     let thread = Thread {
         inbox: Arc::clone(&shared.inbox),
         core: Arc::clone(&shared.core),
@@ -395,6 +422,7 @@ fn start_sequencer(shared: &Arc<Shared>, sequencer: Sequencer, chain: Chain, wal
         spare: Arc::clone(&shared.spare),
         progress: Arc::clone(&shared.progress),
         summaries: Summaries::new(shared.sealer()),
+        resumes,
     };
     std::thread::spawn(move || thread.run());
 }
@@ -421,7 +449,8 @@ fn open_log(
         way: Way::Command(CommandWay { done: Some(done.clone()), ..CommandWay::default() }),
     })));
     for (number, entry) in outbox {
-        let way = CommandWay { done: Some(done.clone()), ..CommandWay::default() };
+        let head = Some(entry.head_hash());
+        let way = CommandWay { done: Some(done.clone()), head, ..CommandWay::default() };
         shared.inbox.send(entry.submission(&mut sealer, *number, Answer::None, way)?);
     }
     for _ in 0..=outbox.len() {
@@ -432,17 +461,22 @@ fn open_log(
     lock(&shared.vault).delete_outbox(&numbers)
 }
 
-/// Makes the coming month's audit keys before the month begins.
-fn start_month_keeper(shared: &Arc<Shared>) {
+/// Makes the coming month's audit keys before the month begins, and has versions destroyed that are due.
+fn start_housekeeping(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
         loop {
-            std::thread::sleep(MONTH_CHECK);
-            let (tenants, now_ms) = {
+            std::thread::sleep(HOUSEKEEPING);
+            let (tenants, due, now_ms) = {
                 let mut core = lock(&shared.core);
                 let now = core.now(entropy::sample());
-                (core.authority.tenants().collect::<Vec<_>>(), now.unix_ms)
+                let tenants: Vec<_> = core.authority.tenants().collect();
+                (tenants, core.authority.due_destructions(now), now.unix_ms)
             };
+            for due in due {
+                // A full queue is tried again next time.
+                let _ = shared.commands.try_send(Job::Destroy(due));
+            }
             let vault = lock(&shared.vault);
             let made = ensure_months(&vault, &tenants, &shared.keyring, shared.boot, now_ms);
             if let Err(error) = made {

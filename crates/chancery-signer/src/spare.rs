@@ -41,6 +41,11 @@ impl Spare {
         *lock(&self.state) == State::NoRoom
     }
 
+    /// Whether it is there.
+    pub(crate) fn is_ready(&self) -> bool {
+        *lock(&self.state) == State::Ready
+    }
+
     /// Waits until it is there.
     pub(crate) fn wait(&self) {
         let mut state = lock(&self.state);

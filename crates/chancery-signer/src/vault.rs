@@ -85,6 +85,8 @@ pub(crate) struct Change {
     pub(crate) epoch: Epoch,
     pub(crate) rows: Vec<Row>,
     pub(crate) material: Option<(KeyId, u32, Scope, Zeroizing<Vec<u8>>)>,
+    /// The version whose material is erased.
+    pub(crate) erased: Option<(KeyId, u32)>,
     pub(crate) command: u64,
 }
 
@@ -215,11 +217,6 @@ impl Vault {
         Ok(())
     }
 
-    /// Whether the service was ever started on this store.
-    pub(crate) fn is_virgin(&self) -> Result<bool, SignerError> {
-        Ok(self.read_root_row(&name(TenantId::SYSTEM, kind::SECRETS, &[]))?.is_none())
-    }
-
     /// Commits a change with its head, and the outbox row `outbox` of the command's number.
     pub(crate) fn commit(
         &mut self,
@@ -252,6 +249,9 @@ impl Vault {
         let tenant = self.tenants.get_mut(&change.tenant).ok_or(NotSealedHere)?;
         tenant.digest = draft.digest;
         tenant.rows.extend(draft.marks);
+        if let Some((key, version)) = change.erased {
+            tenant.rows.remove(&material_name(change.tenant, key, version));
+        }
         tenant.epoch = change.epoch;
         tenant.head = Some((revision, draft.head_version));
         tenant.head_hash = committed.head_hash;
@@ -284,6 +284,12 @@ impl Vault {
             digest.add(&self.lthash, &RowMark { name: &name, version, tag })?;
             transaction = transaction.put(row_name(&name)?, sealed);
             marks.push((name, Mark { version, tag }));
+        }
+        if let Some((key, version)) = change.erased {
+            let name = material_name(change.tenant, key, version);
+            let old = tenant.rows.get(&name).ok_or(NotSealedHere)?;
+            digest.subtract(&self.lthash, &RowMark { name: &name, version: old.version, tag: old.tag })?;
+            transaction = transaction.delete(row_name(&name)?);
         }
         let head_name = name(change.tenant, kind::HEAD, &[]);
         let head_version = tenant.head.map_or(1, |(_, version)| version + 1);
@@ -446,6 +452,17 @@ impl Vault {
         Ok(&self.tenants.get(&tenant).ok_or(NotSealedHere)?.key)
     }
 
+    /// Seals the resume file of a log.
+    pub(crate) fn seal_resume(&self, log_id: &[u8; 32], bytes: &[u8]) -> Result<Vec<u8>, SignerError> {
+        let system = self.system.as_ref().ok_or(NotSealedHere)?;
+        Ok(system.seal(&resume_place(&resume_name(log_id)), bytes)?)
+    }
+
+    /// Opens the resume file of a log.
+    pub(crate) fn open_resume(&self, log_id: &[u8; 32], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.system.as_ref()?.open(&resume_place(&resume_name(log_id)), sealed).ok()
+    }
+
     /// The outbox, in order: commands whose records may not be in the log.
     pub(crate) fn outbox(&self) -> Result<Vec<(u64, Zeroizing<Vec<u8>>)>, SignerError> {
         let system = self.system.as_ref().ok_or(NotSealedHere)?;
@@ -502,6 +519,14 @@ impl Tenant {
 fn root_place(name: &[u8]) -> Result<RowPlace<'_>, SignerError> {
     let tenant = TenantId::from_bytes(*name.first_chunk::<16>().ok_or(NotSealedHere)?);
     Ok(RowPlace { tenant, name, version: 1, epoch: Epoch::default() })
+}
+
+fn resume_name(log_id: &[u8; 32]) -> Vec<u8> {
+    [b"resume".as_slice(), log_id].concat()
+}
+
+fn resume_place(name: &[u8]) -> RowPlace<'_> {
+    RowPlace { tenant: TenantId::SYSTEM, name, version: 1, epoch: Epoch::default() }
 }
 
 fn outbox_place(name: &[u8]) -> RowPlace<'_> {

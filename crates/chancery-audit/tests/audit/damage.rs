@@ -5,6 +5,7 @@
 //!   A resume file, a lock record, a witness or a receipt remembers it;
 //! - of two torn ends kept of one frame, one was taken away;
 //! - the spare was taken away or cut: it holds nothing;
+//! - the resume file was taken away: it says nothing that the frames do not;
 //! - a file half written (`….new`) was altered: it is no part of the log.
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use chancery_audit::disk::{Disk, DiskFile};
 use chancery_audit::origin::ORIGIN_FILE;
 use chancery_audit::recovery::WalkError;
+use chancery_audit::resume::{RESUME_FILE, to_file};
 use chancery_audit::segment::file_name;
 use chancery_audit::verify::{Report, verify_disk};
 use chancery_audit::wal::SPARE_FILE;
@@ -25,7 +27,7 @@ const BLOCK: usize = 4096;
 
 /// Files that are only read.
 #[derive(Clone)]
-struct Still(BTreeMap<String, Vec<u8>>);
+pub(super) struct Still(pub(super) BTreeMap<String, Vec<u8>>);
 
 impl Disk for Still {
     fn list(&self) -> io::Result<Vec<String>> {
@@ -58,7 +60,7 @@ impl Disk for Still {
 }
 
 /// Two frames in a segment that was cut behind them; a kept torn end; one frame and room in a second
-/// segment; a spare of one block.
+/// segment; a spare of one block; a resume file.
 fn log() -> Still {
     let model = Model::default();
     let disk: Arc<dyn Disk> = Arc::new(model.clone());
@@ -70,6 +72,7 @@ fn log() -> Still {
     let mut files: BTreeMap<_, _> =
         image.into_iter().map(|(name, file)| (name, file.to_bytes())).collect();
     files.get_mut(SPARE_FILE).unwrap().truncate(BLOCK);
+    files.insert(RESUME_FILE.into(), to_file(&[0x5a; 300]));
     Still(files)
 }
 
@@ -100,7 +103,7 @@ fn expected(log: &Still, file: &str, at: usize) -> String {
         // The last frame is signed by none that follows, and room behind it is all that a torn one leaves.
         format!("torn {file} {block}")
     } else {
-        assert!(file == ORIGIN_FILE || file == kept_name(log) || file == file_name(1));
+        assert!(file != SPARE_FILE && block == 0);
         format!("corrupt {file} 0")
     }
 }
@@ -124,7 +127,7 @@ fn flip_bits(mut log: Still, file: &str, share: usize) -> usize {
 fn every_flipped_bit_of_every_file_is_found_where_it_is() {
     let log = log();
     assert_eq!(said(&verify_disk(&log)), "holds 3");
-    assert_eq!(log.0.len(), 5, "{:?}", log.0.keys());
+    assert_eq!(log.0.len(), 6, "{:?}", log.0.keys());
     let flipped: usize = std::thread::scope(|scope| {
         let share = |share| {
             let log = log.clone();
@@ -154,6 +157,7 @@ fn a_removed_file_is_missed_unless_nothing_follows_it() {
     remove(&file_name(0), &format!("missing {}", file_name(0)));
     remove(&kept_name(&log()), "missing torn-0000000000000002-….bin");
     remove(SPARE_FILE, "holds 3");
+    remove(RESUME_FILE, "holds 3");
     // Not found from files alone; see the module's documentation.
     remove(&file_name(1), "holds 2");
 }
@@ -194,7 +198,7 @@ fn a_file_that_stands_there_twice_is_found() {
     let whole = log();
     let kept = kept_name(&whole);
     let other_frame = kept.replace("torn-0000000000000002", "torn-0000000000000001");
-    let places = [&file_name(2), "spare", &other_frame, "copy", "copy.new", "0000000000000002.seg.new"];
+    let places = [&file_name(2), "spare", "resume", &other_frame, "copy", "copy.new", "0000000000000002.seg.new"];
     for (file, bytes) in &whole.0 {
         for place in places.into_iter().filter(|place| place != file) {
             let mut doubled = whole.clone();
@@ -207,7 +211,7 @@ fn a_file_that_stands_there_twice_is_found() {
 
 #[test]
 fn a_file_half_written_by_a_crash_is_no_part_of_the_log() {
-    for name in ["origin.new", "spare.new", &format!("{}.new", kept_name(&log()))] {
+    for name in ["origin.new", "resume.new", "spare.new", &format!("{}.new", kept_name(&log()))] {
         check(|files| drop(files.insert(name.into(), b"half".to_vec())), "holds 3");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chancery_audit::disk::Disk;
 use chancery_audit::frame::{Frame, Item};
-use chancery_audit::origin::ORIGIN_FILE;
+use chancery_audit::origin::{ORIGIN_FILE, Origin};
 use chancery_audit::record::{BuildGroup, Counted, Facts, Kind};
 use chancery_audit::recovery::{settle, walk};
 use chancery_audit::sealer::{Kept, Keyring, MonthKeys, MonthSecrets, Sealer, month_of};
@@ -121,12 +121,17 @@ pub(super) fn write_log(disk: &Arc<dyn Disk>, segment_bytes: u64, frames: &[usiz
 }
 
 /// The frames of a log, as they are read from its files.
-pub(super) fn read_frames(disk: &dyn Disk) -> Vec<Frame> {
+pub(super) fn read_frames_of(disk: &dyn Disk, origin: &Origin) -> Vec<Frame> {
     let mut frames = Vec::new();
-    walk(disk, origin(), &mut |frame, _| {
+    walk(disk, origin, &mut |frame, _| {
         frames.push(frame.clone());
         Ok(())
     })
     .unwrap();
     frames
+}
+
+/// The frames of a log of ours.
+pub(super) fn read_frames(disk: &dyn Disk) -> Vec<Frame> {
+    read_frames_of(disk, origin())
 }

@@ -1,11 +1,11 @@
 //! What a command would change, and what it is answered.
 
 use super::{Authority, RevocationRow, Row, Tenant, TenantRow};
-use crate::clock::{Reading, millis};
+use crate::clock::{Reading, Served, millis};
 use crate::command::{Answer, Command, LIST_PAGE, NewHandle, NewKey};
 use crate::epoch::Epoch;
 use crate::handle::{Caveat, LinkId, Operations, Root};
-use crate::id::{HandleId, KeyId, PrincipalId};
+use crate::id::{HandleId, KeyId, PrincipalId, TenantId};
 use crate::key::{Key, KeyVersion, Provenance, VersionError};
 use crate::limits::{CAVEATS_MAX, DESTRUCTION_DELAY, HANDLE_TTL_MAX, KEYS_MAX, REVOCATIONS_MAX};
 use crate::name::Name;
@@ -48,6 +48,17 @@ pub struct Fresh {
     pub principal: PrincipalId,
     /// The public half of new material, as SubjectPublicKeyInfo in DER; empty where there is none.
     pub public: Vec<u8>,
+}
+
+/// A version whose scheduled destruction is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueDestruction {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The key.
+    pub key: KeyId,
+    /// The version.
+    pub version: u32,
 }
 
 /// When a change takes effect.
@@ -171,6 +182,41 @@ impl Authority {
             | Command::ReadOperation { .. }
             | Command::QueryAudit(_) => Ok(Decided::read(Answer::Done)),
         }
+    }
+
+    /// Decides the destruction of a version whose time has come.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] if it has not, or there is no such version.
+    pub fn decide_destruction(&self, due: &DueDestruction, now: Reading) -> Result<Decided, Refusal> {
+        let tenant = self.tenants.get(&due.tenant);
+        let key = tenant.and_then(|tenant| tenant.keys.get(&due.key));
+        let gone = || Refusal::new(Reason::IllegalTransition, "the version is not due for destruction");
+        let (tenant, key) = tenant.zip(key).ok_or_else(gone)?;
+        let is_due = |at: Served| at <= now.served;
+        let scheduled = key.version(due.version).and_then(|version| version.destruction);
+        scheduled.filter(|at| is_due(*at)).ok_or_else(gone)?;
+        tenant.edit(&key.name, due.version, Effect::Reduction, |key| {
+            key.apply(due.version, KeyEvent::Destroy)
+        })
+    }
+
+    /// The versions whose scheduled time has come.
+    #[must_use]
+    pub fn due_destructions(&self, now: Reading) -> Vec<DueDestruction> {
+        let keys = self.tenants.values().flat_map(|tenant| tenant.keys.values());
+        let due = keys.flat_map(|key| {
+            let due = key.versions.iter().filter(move |version| {
+                version.destruction.is_some_and(|at| at <= now.served)
+            });
+            due.map(|version| DueDestruction {
+                tenant: key.tenant,
+                key: key.id,
+                version: version.number,
+            })
+        });
+        due.collect()
     }
 
     fn home(&self, principal: &Principal) -> Result<&Tenant, Refusal> {

@@ -274,3 +274,21 @@ fn a_handle_asks_no_more_than_its_key_does() {
         authority.decide(&principal(Role::Operator), &Command::IssueHandle(new), fresh(), now());
     assert_eq!(decided.unwrap_err().reason, Reason::PurposeRefused);
 }
+
+#[test]
+fn a_version_is_destroyed_when_its_time_served_has_come_and_not_before() {
+    let mut authority = with_key();
+    operator(&mut authority, &Command::ScheduleDestruction { key: name("k"), version: 1 }).unwrap();
+    let delay = crate::clock::millis(crate::limits::DESTRUCTION_DELAY);
+    let at = |served| Reading { served: Served::from_ms(served), ..now() };
+    assert!(authority.due_destructions(at(delay - 1)).is_empty());
+    let due = authority.due_destructions(at(delay));
+    assert_eq!(due.len(), 1);
+    assert!(authority.decide_destruction(&due[0], at(delay - 1)).is_err());
+    for row in authority.decide_destruction(&due[0], at(delay)).unwrap().rows {
+        authority.apply(row).unwrap();
+    }
+    let key = authority.key_named(TENANT, &name("k")).unwrap();
+    assert_eq!(key.versions[0].state, KeyState::Destroyed);
+    assert!(authority.decide_destruction(&due[0], at(delay)).is_err());
+}

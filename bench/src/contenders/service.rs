@@ -1,0 +1,168 @@
+//! This service itself: the real processes, the real front, durable audit, nothing turned off.
+//!
+//! Keys and handles are made through the client, as anybody makes them. Requests carry no operation id, so
+//! that the service makes one for each, and every answer has its record on the disk.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use chancery_api::http::replies::{AnswerObject, KeyObject};
+use chancery_api::http::uses::authorization_field;
+use chancery_client::{Client, KeyHandle, Profile, operation_id, unix_ms};
+use chancery_core::command::{Command, NewHandle, NewKey};
+use chancery_core::context::Context as KeyContext;
+use chancery_core::handle::Operations;
+use chancery_core::limits::HANDLE_TTL_MAX;
+use chancery_core::name::{Name as KeyName, Scope};
+use chancery_crypto::formats::{KeyVersion, Payload, Verifier, Verifying, verify};
+use chancery_crypto::key::PublicKey;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+
+use super::bare::{outputs, render};
+use crate::contender::{Contender, Running};
+use crate::load::{Address, Target};
+use crate::options::{Name, Options};
+use crate::order::{Form, orders};
+use crate::process::{Cpu, Directory, Server, free_port};
+use crate::tls;
+
+/// The service, running.
+pub(crate) struct Service {
+    running: Rc<Running>,
+    client: Client,
+    address: Address,
+}
+
+/// Starts the service with one Ed25519 key.
+pub(crate) fn start(options: &Options, scratch: &Path) -> Result<Contender> {
+    let service = Service::start(options, scratch)?;
+    let (single, batch) = service.targets("ed25519")?;
+    Ok(Contender { name: Name::Chancery, running: service.running, single, batch })
+}
+
+impl Service {
+    /// Starts it on an empty data directory.
+    pub(crate) fn start(options: &Options, scratch: &Path) -> Result<Self> {
+        let directory = Directory::make(scratch, "chancery")?;
+        let port = free_port()?;
+        let server = launch(&options.chancery()?, &directory, port)?;
+        let mut running = Running { server, directory };
+        let profile_path = running.directory.path().join("data/admin.toml");
+        let (profile, client) = running.server.wait_for(|| ready(&profile_path))?;
+        let address = Address { port, tls: tls::client(&profile.ca)? };
+        Ok(Self { running: Rc::new(running), client, address })
+    }
+
+    /// The processor time of all three processes.
+    pub(crate) fn cpu(&self) -> Result<Cpu> {
+        self.running.server.cpu()
+    }
+
+    /// Makes a signing key of this algorithm, and says how it is used, in both forms.
+    pub(crate) fn targets(&self, algorithm: &str) -> Result<(Rc<Target>, Rc<Target>)> {
+        let name: KeyName = format!("bench-{algorithm}").parse()?;
+        let key = self.create(&name, algorithm)?;
+        let handle = self.issue(&key)?;
+        let target = |form| Ok::<_, anyhow::Error>(Rc::new(self.target(form, &key, &handle)?));
+        Ok((target(Form::Single)?, target(Form::Batch)?))
+    }
+
+    fn create(&self, name: &KeyName, algorithm: &str) -> Result<KeyObject> {
+        let scope = || "bench".parse::<KeyName>();
+        let new = NewKey {
+            name: name.clone(),
+            purpose: "sign.bound:bench".parse()?,
+            suite: algorithm.parse()?,
+            scope: Scope { environment: scope()?, region: scope()?, service: scope()? },
+        };
+        match self.ask(&Command::CreateKey(new))? {
+            AnswerObject::Key(key) => Ok(key),
+            _ => match self.ask(&Command::ShowKey { key: name.clone() })? {
+                AnswerObject::Key(key) => Ok(key),
+                other => bail!("the service showed no key but {other:?}"),
+            },
+        }
+    }
+
+    fn issue(&self, key: &KeyObject) -> Result<KeyHandle> {
+        let new = NewHandle {
+            key: key.name.clone(),
+            operations: Operations::usual(key.purpose.usage()),
+            ttl_ms: u64::try_from(HANDLE_TTL_MAX.as_millis())?,
+            pins: Vec::new(),
+            holder: Vec::new(),
+            subject: None,
+        };
+        match self.ask(&Command::IssueHandle(new))? {
+            AnswerObject::Handle(text) => Ok(KeyHandle::parse(&text.0)?),
+            other => bail!("the service issued no handle but {other:?}"),
+        }
+    }
+
+    fn ask(&self, command: &Command) -> Result<AnswerObject> {
+        Ok(self.client.command(command, operation_id()?).committed()?.answer)
+    }
+
+    fn target(&self, form: Form, key: &KeyObject, handle: &KeyHandle) -> Result<Target> {
+        let path = match form {
+            Form::Batch => "/v1/sign/batch",
+            Form::Single => "/v1/sign",
+        };
+        let mut authorization = HeaderValue::try_from(authorization_field(handle.expose_bytes()))?;
+        authorization.set_sensitive(true);
+        let key = key.clone();
+        Ok(Target {
+            address: self.address.clone(),
+            path: path.into(),
+            headers: HeaderMap::from_iter([(AUTHORIZATION, authorization)]),
+            orders: orders(form, |messages| render(form, messages))?,
+            check: Box::new(move |messages, body| check(&key, messages, &outputs(form, body)?)),
+        })
+    }
+}
+
+fn launch(binary: &Path, directory: &Directory, port: u16) -> Result<Server> {
+    let file = |name: &str| directory.path().join(name).into_os_string();
+    let arguments = [
+        "serve".into(),
+        "--data".into(),
+        file("data"),
+        "--listen".into(),
+        format!("127.0.0.1:{port}").into(),
+        "--root-key".into(),
+        file("root.key"),
+        "--recovery-key".into(),
+        file("recovery.key"),
+    ];
+    Server::start(binary, &arguments, directory.path().join("log"))
+}
+
+/// The profile that the first start wrote, and a client that was answered.
+fn ready(profile: &Path) -> Result<(Profile, Client)> {
+    let profile = Profile::load(profile)?;
+    let client = Client::new(&profile)?;
+    client.command(&Command::ListKeys { after: None }, operation_id()?).committed()?;
+    Ok((profile, client))
+}
+
+/// Verifies as a receiver does: offline, with the public key.
+fn check(key: &KeyObject, messages: &[Vec<u8>], signatures: &[Vec<u8>]) -> Result<()> {
+    ensure!(messages.len() == signatures.len(), "{} signatures came", signatures.len());
+    let version = key.versions.first().context("the key has a version")?;
+    let spki = version.public_key.as_ref().context("the version has a public key")?;
+    let public = PublicKey::from_spki(key.algorithm, &spki.0)?;
+    let context = KeyContext::default();
+    for (message, signature) in messages.iter().zip(signatures) {
+        let expected = Verifying {
+            purpose: &key.purpose,
+            key: KeyVersion { key: key.id, version: version.version },
+            verifier: Verifier::Public(&public),
+            context: &context,
+            payload: Some(Payload::Message(message)),
+            now_ms: unix_ms(),
+        };
+        verify(signature, &expected)?;
+    }
+    Ok(())
+}

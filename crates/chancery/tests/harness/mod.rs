@@ -1,0 +1,417 @@
+//! A real service for tests: three processes, a data directory of their own, real TLS.
+//!
+//! [`Service::start`] runs `chancery serve` and waits until it answers. Nothing waits by the clock alone:
+//! every wait is a poll with a deadline. Each service has its directory under the target directory, so that
+//! it lies on the file system that is built on, and a port of its own, which it keeps over restarts.
+//!
+//! **Invariant:** a [`Service`] that is dropped leaves no process, and no directory unless its test fails;
+//! then the directory is named on standard error.
+
+mod processes;
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use chancery_api::http::replies::{AnswerObject, CommandAnswer, KeyObject};
+use chancery_client::{
+    Client, Input, KeyHandle, Manner, NotCommitted, Outcome, Profile, Receipt, Used, operation_id,
+};
+use chancery_core::command::{Command as Asked, NewHandle, NewKey};
+use chancery_core::context::Context;
+use chancery_core::handle::Operations;
+use chancery_core::id::OperationId;
+use chancery_core::name::{Name, Scope};
+use rustix::process::Signal;
+
+pub(crate) use self::processes::{Pids, Process, is_alive, signal};
+
+/// The longest wait for a service to answer or to end: 30 s, for two cores that build and test.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often something that is waited for is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Ports lie under those that the system gives out by itself.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// How a service is started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// The bytes of an audit segment; the service's own if not said.
+    pub(crate) segment_bytes: Option<u64>,
+    /// The umask of the supervisor, in octal.
+    pub(crate) umask: Option<&'static str>,
+}
+
+/// A running service, or one that was stopped and can be started again.
+#[derive(Debug)]
+pub(crate) struct Service {
+    directory: PathBuf,
+    port: u16,
+    options: Options,
+    child: Option<Child>,
+}
+
+impl Service {
+    /// Starts a service on a fresh directory and waits until it answers.
+    pub(crate) fn start() -> Self {
+        Self::start_with(Options::default())
+    }
+
+    /// As [`Self::start`], in another way than usual.
+    pub(crate) fn start_with(options: Options) -> Self {
+        let mut service = Self::prepare(options);
+        service.launch();
+        service.wait_until_up();
+        service
+    }
+
+    /// A fresh directory with a port, and no process yet.
+    pub(crate) fn prepare(options: Options) -> Self {
+        let (directory, port) = fresh_place();
+        Self { directory, port, options, child: None }
+    }
+
+    /// The directory of this service alone: data directory, keys, log, and room for a test's files.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.join("d")
+    }
+
+    /// A file in the service's directory, outside the data directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Where the front listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The operator's profile.
+    pub(crate) fn profile(&self) -> Profile {
+        Profile::load(&self.data().join("admin.toml")).unwrap()
+    }
+
+    /// A client of the operator.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.profile()).unwrap()
+    }
+
+    /// What the three processes wrote since the directory was made.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Runs a command of the binary as the operator, in the service's directory.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
+        let mut command = binary();
+        command.arg("--context-file").arg(self.data().join("admin.toml")).args(arguments);
+        command.current_dir(&self.directory).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// As [`Self::cli`], for a command that must succeed; its standard output.
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
+        let output = self.cli(arguments);
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {}\n{stdout}{stderr}", output.status);
+        stdout
+    }
+
+    /// The arguments of `serve` for this directory.
+    pub(crate) fn serve_arguments(&self) -> Vec<String> {
+        let path = |name: &str| self.path(name).to_str().unwrap().to_owned();
+        let mut arguments: Vec<String> = vec!["serve".into(), "--data".into(), path("d")];
+        arguments.extend(["--listen".into(), format!("127.0.0.1:{}", self.port)]);
+        arguments.extend(["--root-key".into(), path("root.key")]);
+        arguments.extend(["--recovery-key".into(), path("recovery.key")]);
+        let bytes = self.options.segment_bytes.map(|bytes| bytes.to_string());
+        arguments.extend(bytes.into_iter().flat_map(|bytes| ["--segment-bytes".into(), bytes]));
+        arguments
+    }
+
+    /// Starts the supervisor and does not wait.
+    pub(crate) fn launch(&mut self) {
+        assert!(self.child.is_none(), "the service runs already");
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = self.serve_command();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    fn serve_command(&self) -> Command {
+        let Some(umask) = self.options.umask else {
+            let mut command = binary();
+            command.args(self.serve_arguments());
+            return command;
+        };
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("umask {umask}; exec \"$0\" \"$@\""));
+        command.arg(env!("CARGO_BIN_EXE_chancery")).args(self.serve_arguments());
+        command
+    }
+
+    /// Waits until the service answers a command.
+    pub(crate) fn wait_until_up(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.answers() {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
+                panic!("the service ended with {status}:\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "the service does not answer:\n{}", self.log());
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn answers(&self) -> bool {
+        let Ok(profile) = Profile::load(&self.data().join("admin.toml")) else { return false };
+        let Ok(client) = Client::new(&profile) else { return false };
+        matches!(ask(&client, &Asked::ReadStatus), Outcome::Committed(_))
+    }
+
+    /// The ids of the three processes that run now.
+    pub(crate) fn pids(&self) -> Pids {
+        Pids::of(self.child.as_ref().map(Child::id))
+    }
+
+    /// Kills one process with `SIGKILL`, and waits until it is gone. Killing the supervisor ends the service;
+    /// [`Self::launch`] or [`Self::restart`] starts it again.
+    pub(crate) fn kill(&mut self, process: Process) {
+        let pids = self.pids();
+        let Some(pid) = pids.get(process) else { panic!("{process:?} does not run") };
+        signal(pid, Signal::KILL);
+        if process == Process::Supervisor {
+            self.reap();
+        }
+        eventually("a killed process is gone", || !is_alive(pid));
+    }
+
+    /// Kills all that runs with `SIGKILL`, as a power cut would but for the page cache.
+    pub(crate) fn kill_all(&mut self) {
+        let pids = self.pids();
+        for pid in pids.all() {
+            signal(pid, Signal::KILL);
+        }
+        self.reap();
+        eventually("killed processes are gone", || !pids.all().any(is_alive));
+    }
+
+    /// Stops the service with `SIGTERM` and waits for its end.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        let pids = self.pids();
+        signal(pids.get(Process::Supervisor).unwrap(), Signal::TERM);
+        let status = self.reap().unwrap();
+        eventually("a stopped service leaves no process", || !pids.all().any(is_alive));
+        status
+    }
+
+    /// Stops the service if it runs, starts it again and waits until it answers.
+    pub(crate) fn restart(&mut self) {
+        if self.child.is_some() {
+            self.stop();
+        }
+        self.launch();
+        self.wait_until_up();
+    }
+
+    /// Waits until the service has ended by itself.
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        let child = self.child.as_mut().expect("the service runs");
+        while child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the service does not end");
+            std::thread::sleep(POLL);
+        }
+        self.reap().unwrap()
+    }
+
+    fn reap(&mut self) -> Option<ExitStatus> {
+        self.child.take().map(|mut child| child.wait().unwrap())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let pids: Vec<u32> = self.pids().all().collect();
+        for &pid in &pids {
+            signal(pid, Signal::KILL);
+        }
+        self.reap();
+        let deadline = Instant::now() + PATIENCE;
+        while pids.iter().any(|&pid| is_alive(pid)) && Instant::now() < deadline {
+            std::thread::sleep(POLL);
+        }
+        if std::thread::panicking() {
+            eprintln!("kept for a look: {}", self.directory.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// The binary under test, without a context of whoever runs the tests.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+    command.env_remove("CHANCERY_CONTEXT");
+    command
+}
+
+/// Waits until `holds`, at most [`PATIENCE`].
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Bytes of a program's output, as text.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A fresh operation id.
+pub(crate) fn fresh() -> OperationId {
+    operation_id().unwrap()
+}
+
+/// Gives a command under a fresh operation id.
+pub(crate) fn ask(client: &Client, command: &Asked) -> Outcome<CommandAnswer> {
+    client.command(command, fresh())
+}
+
+/// What was committed; anything else fails the test.
+#[track_caller]
+pub(crate) fn committed<T>(outcome: Outcome<T>) -> T {
+    match outcome.committed() {
+        Ok(value) => value,
+        Err(other) => panic!("not committed: {other}"),
+    }
+}
+
+/// The code of a refusal; anything else fails the test.
+#[track_caller]
+pub(crate) fn refused<T>(outcome: Outcome<T>) -> String {
+    match outcome.committed() {
+        Err(NotCommitted::Refused(refusal)) => refusal.code.text().to_owned(),
+        Err(NotCommitted::Unknown(operation)) => panic!("the outcome of {operation} is unknown"),
+        Ok(_) => panic!("committed, and not refused"),
+    }
+}
+
+/// The command that makes a key in the default scope.
+pub(crate) fn new_key(key: &str, purpose: &str, suite: &str) -> Asked {
+    let part = || name("default");
+    Asked::CreateKey(NewKey {
+        name: name(key),
+        purpose: purpose.parse().unwrap(),
+        suite: suite.parse().unwrap(),
+        scope: Scope { environment: part(), region: part(), service: part() },
+    })
+}
+
+/// Makes a key in the default scope.
+#[track_caller]
+pub(crate) fn create_key(client: &Client, name: &str, purpose: &str, suite: &str) -> KeyObject {
+    match committed(ask(client, &new_key(name, purpose, suite))).answer {
+        AnswerObject::Key(key) => key,
+        other => panic!("no key but {other:?}"),
+    }
+}
+
+/// The command that issues a handle for an hour, for all that a key's usage is for.
+pub(crate) fn new_handle(key: &KeyObject) -> NewHandle {
+    NewHandle {
+        key: key.name.clone(),
+        operations: Operations::usual(key.purpose.usage()),
+        ttl_ms: 3_600_000,
+        pins: Vec::new(),
+        holder: Vec::new(),
+        subject: None,
+    }
+}
+
+/// Issues a handle.
+#[track_caller]
+pub(crate) fn issue(client: &Client, new: NewHandle) -> KeyHandle {
+    handle_of(committed(ask(client, &Asked::IssueHandle(new))))
+}
+
+/// The handle in an answer.
+#[track_caller]
+pub(crate) fn handle_of(answer: CommandAnswer) -> KeyHandle {
+    match answer.answer {
+        AnswerObject::Handle(token) => KeyHandle::parse(&token.0).unwrap(),
+        other => panic!("no handle but {other:?}"),
+    }
+}
+
+/// Makes a key and issues a handle for all that its usage is for.
+#[track_caller]
+pub(crate) fn key_and_handle(
+    client: &Client,
+    name: &str,
+    purpose: &str,
+    suite: &str,
+) -> (KeyObject, KeyHandle) {
+    let key = create_key(client, name, purpose, suite);
+    let handle = issue(client, new_handle(&key));
+    (key, handle)
+}
+
+/// A use with this operation id, without context, receipt or holder.
+pub(crate) fn plainly(operation: OperationId) -> Manner<'static> {
+    static NO_CONTEXT: std::sync::LazyLock<Context> = std::sync::LazyLock::new(Context::default);
+    Manner { operation, context: &NO_CONTEXT, receipt: Receipt::Unwanted, holders: &[] }
+}
+
+/// Signs a message under an operation id.
+pub(crate) fn sign(
+    client: &Client,
+    handle: &KeyHandle,
+    message: &[u8],
+    operation: OperationId,
+) -> Outcome<Used> {
+    client.sign_with(handle, Input::Message(message), &plainly(operation))
+}
+
+/// The name that a text is.
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+/// A directory and a port that no other test of this machine uses.
+fn fresh_place() -> (PathBuf, u16) {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let span = PORTS.end - PORTS.start;
+    let start = u16::try_from(std::process::id() % u32::from(span)).unwrap();
+    loop {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+        // 37 apart, so that processes of neighbouring ids do not meet at once.
+        let port = PORTS.start + start.wrapping_mul(37).wrapping_add(offset) % span;
+        // Short names: the path of the signer's socket has at most 107 bytes.
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("s{port}"));
+        let is_free = TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free && fs::DirBuilder::new().mode(0o700).create(&path).is_ok() {
+            return (path, port);
+        }
+    }
+}
+
+/// No test file uses all of this module; what one leaves out is still meant to be here.
+const _: () = {
+    let _ = (Service::start, Service::kill, Service::kill_all, Service::stop, Service::restart);
+    let _ = (Service::wait_for_end, Service::port, Service::directory, Service::cli, Service::done);
+    let _ = (key_and_handle, plainly, sign, refused::<()>, issue, handle_of, create_key, new_handle);
+    let _ = (Pids::get, Process::Front, Process::Signer, Process::Supervisor, fresh);
+};
