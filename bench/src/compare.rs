@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -10,7 +11,8 @@ use crate::contenders::bare::{self, Durability};
 use crate::contenders::{openbao, raw, service};
 use crate::load::{Generator, Group, Refusals};
 use crate::options::{Name, Options};
-use crate::order::{BATCH_ITEMS, Form};
+use crate::order::Form;
+use crate::process::Cpu;
 use crate::report::{Comparison, Figure, Sample};
 
 /// One load: the form of requests, and how many callers there are.
@@ -48,7 +50,8 @@ pub(crate) fn run(options: &Options) -> Result<Comparison> {
             }
         }
     }
-    let figures = samples.into_iter().map(|((name, number), samples)| figure(name, number, &samples));
+    let figures =
+        samples.into_iter().map(|((name, number), samples)| figure(name, number, &samples));
     Ok(Comparison {
         seconds: options.duration().as_secs_f64(),
         rounds: options.rounds(),
@@ -79,7 +82,9 @@ fn contenders(
             Err(error) => skipped.push(format!("openbao is not measured: {error:#}")),
         }
     }
-    skipped.iter().for_each(|line| eprintln!("chancery-bench: {line}"));
+    for line in &skipped {
+        eprintln!("chancery-bench: {line}");
+    }
     Ok((contenders, skipped))
 }
 
@@ -89,7 +94,7 @@ fn sample_raw(options: &Options) -> Result<Sample> {
     Ok(Sample {
         items: looped.signatures,
         elapsed: looped.elapsed,
-        user: looped.cpu,
+        cpu: Cpu { user: looped.cpu, system: Duration::ZERO },
         ..Sample::default()
     })
 }
@@ -107,8 +112,7 @@ fn measure(
     Ok(Sample {
         items: run.answered * u64::try_from(form.items())?,
         elapsed: run.elapsed,
-        user: cpu.user,
-        system: cpu.system,
+        cpu,
         p50: run.percentile(50),
         p99: run.percentile(99),
     })
@@ -117,8 +121,7 @@ fn measure(
 fn figure(name: Name, number: usize, samples: &[Sample]) -> Figure {
     let (form, connections) = match (name, LOADS.get(number)) {
         (Name::Raw, _) | (_, None) => ("loop".to_owned(), 0),
-        (_, Some((Form::Batch, callers))) => (format!("batch of {BATCH_ITEMS}"), *callers),
-        (_, Some((Form::Single, callers))) => (Form::Single.text(), *callers),
+        (_, Some((form, callers))) => (form.text(), *callers),
     };
     Figure::of(name.text(), form, connections, samples)
 }

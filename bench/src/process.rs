@@ -83,7 +83,9 @@ impl Server {
             let ended = self.child.try_wait()?.is_some();
             if ended || Instant::now() >= deadline {
                 let printed = fs::read_to_string(&self.log).unwrap_or_default();
-                return Err(error.context(format!("a server did not start; it printed:\n{printed}")));
+                return Err(
+                    error.context(format!("a server did not start; it printed:\n{printed}"))
+                );
             }
             std::thread::sleep(POLL);
         }
@@ -174,7 +176,8 @@ fn cpu_of_tree(root: u32) -> Result<Cpu> {
 }
 
 fn ticks(ticks: u64) -> Duration {
-    let each = Duration::from_secs(1) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100);
+    let each = Duration::from_secs(1)
+        / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100);
     each * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 

@@ -131,14 +131,11 @@ fn target(address: Address, form: Form) -> Result<Target> {
 
 /// The body in the service's own shapes.
 pub(crate) fn render(form: Form, messages: &[Vec<u8>]) -> Result<Vec<u8>> {
-    let mut items = messages.iter().map(|message| UseBody {
-        message: Some(Base64(message.clone())),
-        ..UseBody::default()
-    });
+    let mut items = messages
+        .iter()
+        .map(|message| UseBody { message: Some(Base64(message.clone())), ..UseBody::default() });
     Ok(match form {
-        Form::Batch => {
-            serde_json::to_vec(&BatchBody { items: items.collect(), receipt: false })?
-        }
+        Form::Batch => serde_json::to_vec(&BatchBody { items: items.collect(), receipt: false })?,
         Form::Single => serde_json::to_vec(&items.next().context("there is a message")?)?,
     })
 }

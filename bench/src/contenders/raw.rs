@@ -48,7 +48,7 @@ fn sign_for(duration: Duration) -> Result<Looped> {
     }
     Ok(Looped {
         signatures: u64::try_from(signed)?,
-        cpu: thread_cpu() - cpu,
+        cpu: thread_cpu().saturating_sub(cpu),
         elapsed: start.elapsed(),
     })
 }

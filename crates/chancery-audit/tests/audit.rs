@@ -11,6 +11,7 @@ mod audit {
     mod model;
     mod planned;
     mod receipts;
+    mod replay;
     mod second;
     mod vectors;
     mod wrong;

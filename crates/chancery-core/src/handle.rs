@@ -181,7 +181,7 @@ impl Operations {
         Self(operations.iter().fold(0, |bits, operation| bits | 1 << operation.number()))
     }
 
-    /// All that a key of `usage` can do without giving key bytes out, and those alone.
+    /// All that a key of `usage` is for. Random bytes need no key and are not among it.
     #[must_use]
     pub fn usual(usage: Usage) -> Self {
         let all = Operation::ALL

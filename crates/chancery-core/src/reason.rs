@@ -96,6 +96,8 @@ reasons! {
     ClockSuspect = 24, "clock-suspect", 503, AfterAuthentication;
     /// The service failed; no effect left it.
     Unavailable = 25, "unavailable", 503, AfterAuthentication;
+    /// The operation was carried out; its answer cannot be read back now.
+    AnswerUnreadable = 26, "answer-unreadable", 503, AfterAuthentication;
 }
 
 impl Reason {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chancery_audit::disk::Disk;
-use chancery_audit::frame::{Frame, Item};
+use chancery_audit::frame::{Frame, Head, Item};
 use chancery_audit::origin::Origin;
 use chancery_audit::record::{Kind, PseudonymousSection};
 use chancery_audit::recovery::{Settled, WalkError, Walked, settle, walk, walk_from};
@@ -19,6 +19,7 @@ use chancery_core::clock::Served;
 use chancery_core::id::{KeyId, TenantId};
 use chancery_core::idempotency::{EntryName, Index, Place, RequestDigest};
 use chancery_core::sequencer::Recovered;
+use chancery_crypto::key::PublicKey;
 use chancery_crypto::section::Boot;
 
 use crate::config::SignerError;
@@ -46,10 +47,10 @@ pub(crate) fn open(
     let served = Served::from_ms(resume.as_ref().map_or(0, |resume| resume.served_ms));
     let remembered = resume.as_ref().map_or(0, |resume| resume.tail.frontier.size());
     let new_reader = |resume| Reader::new(vault, authority, origin, resume);
-    let read = match read(disk, origin, new_reader(resume)) {
+    let read = match read(disk, origin, new_reader(resume)?) {
         // The resume file may be of another moment than the frames; then they alone count.
         Err(SignerError::Audit(WalkError::Corrupt { .. })) if remembered > 0 => {
-            read(disk, origin, new_reader(None))
+            read(disk, origin, new_reader(None)?)
         }
         read => read,
     };
@@ -101,6 +102,8 @@ fn read_resume(disk: &dyn Disk, origin: &Origin, vault: &Vault) -> Option<Resume
 
 struct Reader<'v> {
     start: Option<Tail>,
+    key: PublicKey,
+    head: Option<Head>,
     vault: &'v Vault,
     authority: &'v Authority,
     log_id: [u8; 32],
@@ -119,9 +122,12 @@ impl<'v> Reader<'v> {
         authority: &'v Authority,
         origin: &Origin,
         resume: Option<Resume>,
-    ) -> Self {
+    ) -> Result<Self, SignerError> {
+        let key = origin.verifier().map_err(|_| SignerError::Inconsistent("the receipt key is no key"))?;
         let mut reader = Self {
             start: None,
+            key,
+            head: None,
             vault,
             authority,
             log_id: origin.log_id,
@@ -141,12 +147,17 @@ impl<'v> Reader<'v> {
             reader.heads = resume.heads.iter().map(|head| (head.tenant, head.hash)).collect();
             reader.last_command = resume.last_command;
             reader.mark_ms = resume.mark_ms;
+            reader.head = resume.tail.last_head;
             reader.start = Some(resume.tail);
         }
-        reader
+        Ok(reader)
     }
 
     fn frame(&mut self, frame: &Frame, address: Address) -> Result<(), &'static str> {
+        if let Some(head) = self.head.replace(frame.head(self.log_id)) {
+            let held = self.key.verify(&head.to_signed_bytes(), &frame.previous_signature);
+            held.map_err(|_| "the signature of the frame before does not hold")?;
+        }
         self.mark_ms = self.mark_ms.max(Some(frame.unix_ms));
         for (position, item) in (0..).zip(&frame.items) {
             if let Some(block) = &item.answer {

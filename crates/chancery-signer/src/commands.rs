@@ -494,7 +494,8 @@ impl StoreThread {
     ) {
         let tenant = entry.tenant;
         let mut rows = decided.rows;
-        if decided.effect == Effect::Reduction {
+        let reduces = (decided.effect == Effect::Reduction).then_some(tenant);
+        if reduces.is_some() {
             let mut core = lock(&self.shared.core);
             for row in rows.drain(..) {
                 core.authority.apply(row).unwrap_or_else(|error| halt(&error));
@@ -505,7 +506,7 @@ impl StoreThread {
             self.shared.inbox.send(Submission::Moved(tenant, mark));
         }
         let (done, recorded) = sync_channel(1);
-        let way = CommandWay { outlet, rows, head: Some(entry.head_hash()), done: Some(done) };
+        let way = CommandWay { outlet, rows, head: Some(entry.head_hash()), done: Some(done), reduces };
         let submission = entry.submission(&mut self.sealer, self.last_command, answer, way);
         self.shared.inbox.send(submission.unwrap_or_else(|error| halt(&error)));
         // The next command is decided on the state that this one leaves.
@@ -515,7 +516,7 @@ impl StoreThread {
 
     fn repeat(&self, job: &CommandJob, place: Place) {
         let reply = self.recall(job, place).unwrap_or_else(|| CommandReply::Refused {
-            reason: Reason::Unavailable,
+            reason: Reason::AnswerUnreadable,
             detail: "the operation was carried out; its answer cannot be read back now".to_owned(),
         });
         job.outlet.say(FrameKind::CommandReply, job.tag, &reply);
@@ -574,7 +575,9 @@ fn epoch_of(rows: &[Row]) -> Option<Epoch> {
 fn is_reduction(command: &Command) -> bool {
     match command {
         Command::ChangeVersion { event, .. } => event.is_reduction(),
-        Command::RevokeHandle { .. } | Command::RevokeIssued { .. } => true,
+        Command::RevokeHandle { .. }
+        | Command::RevokeIssued { .. }
+        | Command::ScheduleDestruction { .. } => true,
         _ => false,
     }
 }

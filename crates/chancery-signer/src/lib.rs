@@ -14,6 +14,7 @@
 
 mod audit;
 mod authority_tls;
+mod barrier;
 mod commands;
 mod config;
 mod counters;

@@ -31,8 +31,15 @@ pub(crate) struct Outlet {
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
+    /// How many bytes were ever queued, and how many of them the socket took.
+    queued: u64,
+    sent: u64,
     closed: bool,
 }
+
+/// A place in an outlet's stream of bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamEnd(u64);
 
 impl Outlet {
     pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
@@ -70,7 +77,9 @@ impl Outlet {
         if queue.closed {
             return;
         }
+        let before = queue.bytes.len();
         let is_written = frame::write(&mut queue.bytes, kind, tag, body).is_ok();
+        queue.queued += u64::try_from(queue.bytes.len() - before).unwrap_or_default();
         if !is_written || queue.bytes.len() > QUEUE_BYTES_MAX {
             self.close(&mut queue);
         }
@@ -83,6 +92,7 @@ impl Outlet {
             match send(&self.stream, &queue.bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(sent) => {
                     queue.bytes.drain(..sent);
+                    queue.sent += u64::try_from(sent).unwrap_or_default();
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => {
@@ -93,6 +103,27 @@ impl Outlet {
                 Err(_) => self.close(&mut queue),
             }
         }
+    }
+
+    /// What has been queued up to now.
+    pub(crate) fn end(&self) -> StreamEnd {
+        StreamEnd(lock(&self.queue).queued)
+    }
+
+    /// Whether everything up to there was handed to the socket, or will never be.
+    pub(crate) fn has_passed(&self, end: StreamEnd) -> bool {
+        let queue = lock(&self.queue);
+        queue.closed || queue.sent >= end.0
+    }
+
+    /// Gives the socket up: what waits for it is discarded.
+    pub(crate) fn give_up(&self) {
+        self.close(&mut lock(&self.queue));
+    }
+
+    /// Whether it was given up.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.queue).closed
     }
 
     /// Whether bytes are waiting.
@@ -152,6 +183,11 @@ impl Assembly {
         outstanding.fetch_add(items, Ordering::Relaxed);
         let parts = Mutex::new(Parts { results: vec![None; items], missing: items });
         Arc::new(Self { outlet, tag, parts, outstanding })
+    }
+
+    /// Whether the answer was queued as a whole.
+    pub(crate) fn is_complete(&self) -> bool {
+        lock(&self.parts).missing == 0
     }
 
     /// The outlet it goes to.

@@ -63,7 +63,10 @@ fn file(path: &Path, what: &'static str, source: Option<io::Error>) -> SignerErr
 fn read_private(path: &Path) -> Result<Zeroizing<String>, SignerError> {
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let opened = opened.map_err(|error| file(path, "cannot be opened", Some(error)))?;
+    let opened = opened.map_err(|error| {
+        let what = "cannot be opened; it is the root key that this data directory was made with: bring it back, or name it with --root-key";
+        file(path, what, Some(error))
+    })?;
     let metadata = opened.metadata().map_err(|error| file(path, "cannot be looked at", Some(error)))?;
     let own = rustix::process::geteuid().as_raw();
     if metadata.mode() & 0o077 != 0 || metadata.uid() != own || !metadata.is_file() {

@@ -27,6 +27,7 @@ use chancery_core::step::Core;
 use chancery_crypto::key::PrivateKey;
 use chancery_log::{Frontier, Hash};
 
+use crate::barrier::Barrier;
 use crate::config::EXIT_AUDIT_FAILED;
 use crate::counters::{Counters, lock};
 use crate::outlet::{Answer, Assembly, Outlet, Recorded};
@@ -38,6 +39,9 @@ use crate::uses::Redo;
 
 /// How often it is checked that the open segment is still the file of its name.
 const LINK_CHECK: Duration = Duration::from_secs(1);
+
+/// How often it is checked whether a held answer may go: 1 ms.
+const BARRIER_CHECK: Duration = Duration::from_millis(1);
 
 /// A frame's items take at most this many bytes; the rest is for its header and checksum.
 const ITEMS_BYTES_MAX: usize = FRAME_AUDIT_BYTES_MAX - FRAME_HEADER_BYTES - 4;
@@ -93,6 +97,8 @@ pub(crate) struct CommandWay {
     /// The head that the command left.
     pub(crate) head: Option<HeadHash>,
     pub(crate) done: Option<SyncSender<()>>,
+    /// Whose reduction it is: then its answer waits for those before it.
+    pub(crate) reduces: Option<TenantId>,
 }
 
 /// The way to the sequencer. Lanes never wait here.
@@ -152,6 +158,7 @@ pub(crate) struct Thread {
     pub(crate) progress: Arc<Mutex<Progress>>,
     pub(crate) summaries: Summaries,
     pub(crate) resumes: Resumes,
+    pub(crate) barrier: Barrier,
 }
 
 /// How far the log is, for status.
@@ -191,7 +198,8 @@ impl Thread {
         let mut waiting = VecDeque::new();
         let mut checked = Instant::now();
         loop {
-            self.inbox.wait(&mut waiting, LINK_CHECK);
+            let patience = if self.barrier.is_waiting() { BARRIER_CHECK } else { LINK_CHECK };
+            self.inbox.wait(&mut waiting, patience);
             if checked.elapsed() >= LINK_CHECK {
                 checked = Instant::now();
                 self.wal.check_linked().unwrap_or_else(|error| halt(&error));
@@ -199,6 +207,7 @@ impl Thread {
             let mut open = Open::default();
             let is_last = self.collect(&mut waiting, &mut open);
             self.commit(open);
+            self.barrier.settle();
             if is_last {
                 self.stop();
             }
@@ -243,7 +252,6 @@ impl Thread {
 
     /// The authority moved since it was decided: nothing of it leaves, and it is decided anew.
     fn decide_again(&self, finished: Finished) {
-        Counters::add(&self.counters.redecided, 1);
         if let Way::Item(ItemWay { redo: Some(redo), .. }) = finished.way {
             self.pool.redo(redo);
         }
@@ -312,7 +320,7 @@ impl Thread {
 
     fn write(&mut self, composed: &Composed, before: Frontier) -> Result<Address, WalError> {
         if !self.wal.fits(composed.encoded.bytes.len()) {
-            self.spare.wait();
+            self.spare.wait()?;
             self.wal.roll(&self.chain.segment_start(composed, before))?;
             self.spare.taken();
         }
@@ -344,7 +352,7 @@ impl Thread {
         };
     }
 
-    fn release(&self, placed: Vec<Placed>, durable: Durable, written: &Written<'_>) {
+    fn release(&mut self, placed: Vec<Placed>, durable: Durable, written: &Written<'_>) {
         self.complete(&placed, written);
         let mut outlets: Vec<Arc<Outlet>> = Vec::new();
         for (position, placed) in (0..).zip(placed) {
@@ -358,9 +366,10 @@ impl Thread {
                 Way::Item(way) => {
                     let receipt = self.receipt(&way, position, written);
                     way.assembly.put(way.position, released, Recorded { index: seat.index.0, receipt });
+                    self.barrier.note(way.tenant, &way.assembly);
                     Some(Arc::clone(way.assembly.outlet()))
                 }
-                Way::Command(way) => self.end_command(way, released, seat.index.0),
+                Way::Command(way) => self.end_command(way, (released, seat.index.0), &outlets),
                 Way::Nowhere => None,
             };
             outlets.extend(outlet.filter(|new| !outlets.iter().any(|known| Arc::ptr_eq(known, new))));
@@ -391,10 +400,10 @@ impl Thread {
     }
 
     fn end_command(
-        &self,
+        &mut self,
         way: CommandWay,
-        answer: Released<Answer>,
-        index: u64,
+        (answer, index): (Released<Answer>, u64),
+        outlets: &[Arc<Outlet>],
     ) -> Option<Arc<Outlet>> {
         if !way.rows.is_empty() {
             let mut core = lock(&self.core);
@@ -407,6 +416,10 @@ impl Thread {
             let _ = done.send(());
         }
         let (outlet, tag) = way.outlet?;
+        if let Some(tenant) = way.reduces {
+            self.barrier.hold(tenant, (outlet, tag), (answer, index), outlets);
+            return None;
+        }
         outlet.answer(tag, answer, index);
         Some(outlet)
     }

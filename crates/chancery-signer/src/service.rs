@@ -37,6 +37,7 @@ use chancery_store::{Embedded, OpenMode, private_dir};
 
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
+use crate::barrier::Barrier;
 use crate::commands::{Job, OutboxEntry, StoreThread, channel};
 use crate::config::{RootSource, SignerConfig, SignerError};
 use crate::counters::{Counters, lock};
@@ -423,6 +424,7 @@ fn start_sequencer(
         progress: Arc::clone(&shared.progress),
         summaries: Summaries::new(shared.sealer()),
         resumes,
+        barrier: Barrier::default(),
     };
     std::thread::spawn(move || thread.run());
 }

@@ -7,12 +7,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use chancery_audit::disk::Disk;
-use chancery_audit::wal::prepare_spare;
+use chancery_audit::wal::{WalError, prepare_spare};
 
 use crate::counters::lock;
 
 /// How long to wait before trying again to make room.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// How long a full segment waits for the next: 10 s, far longer than making it takes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -47,11 +50,20 @@ impl Spare {
     }
 
     /// Waits until it is there.
-    pub(crate) fn wait(&self) {
-        let mut state = lock(&self.state);
-        while *state != State::Ready {
-            state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::NoRoom`] if it is not there after [`PATIENCE`]: what waits to be recorded cannot be, and
+    /// so cannot leave.
+    pub(crate) fn wait(&self) -> Result<(), WalError> {
+        let state = lock(&self.state);
+        let is_missing = |state: &mut State| *state != State::Ready;
+        let waited = self.changed.wait_timeout_while(state, PATIENCE, is_missing);
+        let (state, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *state == State::Ready {
+            return Ok(());
         }
+        Err(WalError::NoRoom(std::io::ErrorKind::StorageFull.into()))
     }
 
     /// It became the open segment; another is wanted.

@@ -347,7 +347,7 @@ impl Worker {
                 request.assembly.repeat(position, result);
                 request.assembly.outlet().flush();
             }
-            None => self.refuse(&request, position, Reason::Unavailable, permit.now()),
+            None => self.refuse(&request, position, Reason::AnswerUnreadable, permit.now()),
         }
     }
 

@@ -190,9 +190,7 @@ fn kind_of_key(operation: Option<Operation>) -> (&'static str, &'static str) {
             ("encrypt.aead:matrix", "aes-256-gcm")
         }
         Some(Operation::Derive) => ("derive.hkdf:matrix", "hkdf-sha-256"),
-        Some(Operation::GenerateDataKey | Operation::Unwrap) => {
-            ("wrap.aead:matrix", "aes-256-gcm")
-        }
+        Some(Operation::GenerateDataKey | Operation::Unwrap) => ("wrap.aead:matrix", "aes-256-gcm"),
         Some(Operation::Sign | Operation::Verify | Operation::Random) | None => {
             ("sign.bound:matrix", "ed25519")
         }
@@ -257,13 +255,20 @@ fn command(kind: CommandKind, key: &str, operation: Option<Operation>) -> Comman
         CommandKind::ReadOperation => {
             Command::ReadOperation { id: OperationId::from_bytes([1; 16]) }
         }
-        CommandKind::QueryAudit => Command::QueryAudit(AuditQuery { limit: 1, ..AuditQuery::default() }),
+        CommandKind::QueryAudit => {
+            Command::QueryAudit(AuditQuery { limit: 1, ..AuditQuery::default() })
+        }
     }
 }
 
 fn fresh_key(key: chancery_core::name::Name) -> NewKey {
     let (purpose, suite) = kind_of_key(None);
-    NewKey { name: key, purpose: purpose.parse().unwrap(), suite: suite.parse().unwrap(), scope: scope() }
+    NewKey {
+        name: key,
+        purpose: purpose.parse().unwrap(),
+        suite: suite.parse().unwrap(),
+        scope: scope(),
+    }
 }
 
 fn scope() -> Scope {
@@ -287,8 +292,7 @@ impl Core {
     fn new(cell: &Cell) -> Self {
         let mut authority = Authority::default();
         let epoch = Epoch::default();
-        let tenant =
-            TenantRow { id: TENANT, name: name("default"), epoch, min_issue_epoch: epoch };
+        let tenant = TenantRow { id: TENANT, name: name("default"), epoch, min_issue_epoch: epoch };
         authority.apply(Row::Tenant(tenant)).unwrap();
         let key = key_in(cell.state.unwrap_or(State::of(KeyState::Active)), cell.operation);
         authority.apply(Row::Key(key.clone())).unwrap();
@@ -342,8 +346,14 @@ impl Core {
         let minted = handle::mint(HANDLE_KEY, &root, &self.mac).unwrap();
         let handle = Handle::open(&minted, &self.mac).unwrap();
         let context = Context::default();
-        let asked =
-            Use { handle: &handle, operation, context: &context, version: None, proven: &[], now: NOW };
+        let asked = Use {
+            handle: &handle,
+            operation,
+            context: &context,
+            version: None,
+            proven: &[],
+            now: NOW,
+        };
         self.authority.permit(&asked).map(|_| ())
     }
 }
@@ -569,7 +579,10 @@ impl Running {
         let begun = committed(ask(&self.operator, &Command::BeginImport)).answer;
         let AnswerObject::OneTimeKey(one_time) = begun else { panic!("no one-time key") };
         // RFC 8410, 7, with a seed that anybody knows.
-        let pkcs8 = [&[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20][..], &[7; 32]];
+        let pkcs8 = [
+            &[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20][..],
+            &[7; 32],
+        ];
         let sealed = seal_import(&new, &one_time, &pkcs8.concat()).unwrap();
         Command::ImportKey { new, one_time: one_time.id.0, sealed }
     }

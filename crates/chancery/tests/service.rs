@@ -1,16 +1,23 @@
 //! The service as a whole: three real processes, real TLS, the real command line.
+//!
+//! What is held here is what no crate can hold alone: the walk of the README, every algorithm in every
+//! format, operation ids, reductions under load, the death of each process, a front that lies, and a store
+//! that was altered while the service was down.
 
+#[cfg(test)]
 mod harness;
 
-use crate::harness::{Process, Service, committed, fresh, key_and_handle, sign};
-
-#[test]
-fn a_service_signs_and_survives_its_processes() {
-    let mut service = Service::start();
-    let client = service.client();
-    let (_, handle) = key_and_handle(&client, "invoices", "sign.bound:invoice", "ed25519");
-    committed(sign(&client, &handle, b"one", fresh()));
-    service.kill(Process::Supervisor);
-    service.restart();
-    committed(sign(&client, &handle, b"two", fresh()));
+#[cfg(test)]
+mod service {
+    mod algorithms;
+    mod frames;
+    mod handles;
+    mod idempotency;
+    mod lying_front;
+    mod people;
+    mod processes;
+    mod reductions;
+    mod rows;
+    mod unknown;
+    mod walk;
 }

@@ -80,6 +80,18 @@ impl Code {
         reasons.chain(FrontCode::ALL.iter().copied().map(Self::Front))
     }
 
+    /// What became of an operation that is answered with this code, as far as the code alone says.
+    #[must_use]
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            // It was carried out; this caller may not have the answer.
+            Self::Reason(Reason::ResultWithheld) => Outcome::Committed,
+            // It was carried out; whoever asks again may have the answer.
+            Self::Reason(Reason::AnswerUnreadable) => Outcome::Unknown,
+            Self::Reason(_) | Self::Front(_) => Outcome::Refused,
+        }
+    }
+
     /// The stable code.
     #[must_use]
     pub const fn text(self) -> &'static str {
@@ -156,7 +168,7 @@ impl Problem {
     /// A refusal.
     #[must_use]
     pub fn refused(code: Code) -> Self {
-        Self::new(code, Outcome::Refused)
+        Self::new(code, code.outcome())
     }
 
     /// The same with the operation that it is about.
@@ -227,6 +239,7 @@ mod tests {
 503 audit-full
 503 clock-suspect
 503 unavailable
+503 answer-unreadable
 408 body-timeout
 405 method-not-allowed
 503 signer-unavailable

@@ -350,7 +350,7 @@ impl UseAnswer {
 
     fn refused(operation_id: Option<OperationId>, code: Code) -> Self {
         Self {
-            outcome: Outcome::Refused,
+            outcome: code.outcome(),
             operation_id,
             output: None,
             valid: None,

@@ -15,7 +15,8 @@ use chancery_audit::verify::verify_disk;
 use chancery_crypto::primitive::sha256;
 
 use super::life::{Found, Life, SMALL, Shape, read};
-use super::model::{Event, Image, Model, Random, Replay};
+use super::model::{Event, Image, Model};
+use super::replay::{Random, Replay};
 use super::wrong::{Wrong, WrongDisk};
 
 /// Three small frames fill a segment.
@@ -80,7 +81,8 @@ pub(super) struct Promised<'j> {
 
 impl Promised<'_> {
     fn check(&self, found: &[[u8; 32]]) -> Result<(), String> {
-        let rest = found.strip_prefix(self.acknowledged).ok_or("an acknowledged frame is missing")?;
+        let rest =
+            found.strip_prefix(self.acknowledged).ok_or("an acknowledged frame is missing")?;
         match rest {
             [] => Ok(()),
             [one] if Some(*one) == self.in_flight => Ok(()),
@@ -90,7 +92,11 @@ impl Promised<'_> {
 }
 
 /// Recovers, writes one more frame, and reads the log again.
-pub(super) fn judge(life: Life, image: &Image, promised: Promised<'_>) -> Result<(Found, Image), String> {
+pub(super) fn judge(
+    life: Life,
+    image: &Image,
+    promised: Promised<'_>,
+) -> Result<(Found, Image), String> {
     let model = Model::of(image);
     let disk: Arc<dyn Disk> = Arc::new(model.clone());
     let found = life.lead(&disk, &model, &[SMALL]).map_err(|error| error.to_string())?;
@@ -190,7 +196,11 @@ fn recovery_can_be_cut_short_anywhere_and_done_again() {
         explore_recovery(LIFE, image, found, &mut tally);
     }
     let torn = left.iter().filter(|(_, found)| found.torn.is_some()).count();
-    println!("{} states, {torn} of them torn; {} crash states of their recovery", left.len(), tally.states);
+    println!(
+        "{} states, {torn} of them torn; {} crash states of their recovery",
+        left.len(),
+        tally.states
+    );
     tally.assert_clean();
     assert!(torn > 0 && tally.states > 1_000);
 }

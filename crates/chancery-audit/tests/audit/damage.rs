@@ -93,7 +93,7 @@ fn said(result: &Result<Report, WalkError>) -> String {
 }
 
 /// What is said when a bit of the byte at `at` in a file is flipped.
-fn expected(log: &Still, file: &str, at: usize) -> String {
+fn expected(file: &str, at: usize) -> String {
     let block = at / BLOCK * BLOCK;
     if file == SPARE_FILE {
         format!("corrupt {file} {at}")
@@ -110,13 +110,12 @@ fn expected(log: &Still, file: &str, at: usize) -> String {
 
 /// Flips every bit of `file` whose byte's number leaves `share` when divided by 2.
 fn flip_bits(mut log: Still, file: &str, share: usize) -> usize {
-    let original = log.clone();
     let bytes = log.0[file].len();
     for at in (share..bytes).step_by(2) {
         for bit in 0..8 {
             log.0.get_mut(file).unwrap()[at] ^= 1 << bit;
             let found = said(&verify_disk(&log));
-            assert_eq!(found, expected(&original, file, at), "bit {bit} of byte {at} in `{file}`");
+            assert_eq!(found, expected(file, at), "bit {bit} of byte {at} in `{file}`");
             log.0.get_mut(file).unwrap()[at] ^= 1 << bit;
         }
     }
@@ -166,7 +165,9 @@ fn a_removed_file_is_missed_unless_nothing_follows_it() {
 fn a_cut_file_is_found_unless_it_is_cut_where_the_log_might_end() {
     let whole = log();
     for (file, bytes) in &whole.0 {
-        for length in (0..bytes.len()).filter(|length| length % 256 == 0 || length + 1 == bytes.len()) {
+        for length in
+            (0..bytes.len()).filter(|length| length % 256 == 0 || length + 1 == bytes.len())
+        {
             let mut cut = whole.clone();
             cut.0.get_mut(file).unwrap().truncate(length);
             let found = said(&verify_disk(&cut));
@@ -198,7 +199,15 @@ fn a_file_that_stands_there_twice_is_found() {
     let whole = log();
     let kept = kept_name(&whole);
     let other_frame = kept.replace("torn-0000000000000002", "torn-0000000000000001");
-    let places = [&file_name(2), "spare", "resume", &other_frame, "copy", "copy.new", "0000000000000002.seg.new"];
+    let places = [
+        &file_name(2),
+        "spare",
+        "resume",
+        &other_frame,
+        "copy",
+        "copy.new",
+        "0000000000000002.seg.new",
+    ];
     for (file, bytes) in &whole.0 {
         for place in places.into_iter().filter(|place| place != file) {
             let mut doubled = whole.clone();

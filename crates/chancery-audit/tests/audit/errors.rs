@@ -7,7 +7,8 @@ use chancery_audit::wal::prepare_spare;
 
 use super::crash::{Promised, judge};
 use super::life::{Life, LifeError, SMALL, Shape};
-use super::model::{Extent, Fault, Image, Model, Random, Replay};
+use super::model::{Extent, Fault, Image, Model};
+use super::replay::{Random, Replay};
 use super::wrong::{Wrong, WrongDisk};
 
 const LIFE: Life = Life::of(12 * 1024);
@@ -41,8 +42,7 @@ fn faults() -> Vec<Fault> {
 fn judge_end(model: &Model) -> Result<u64, String> {
     let mut replay = Replay::of(&Image::new());
     model.trace().iter().for_each(|event| replay.apply(event));
-    let promised =
-        Promised { acknowledged: &replay.acknowledged, in_flight: replay.in_flight };
+    let promised = Promised { acknowledged: &replay.acknowledged, in_flight: replay.in_flight };
     let mut verdict = judge(LIFE, &model.image(), promised).map(|_| 1);
     replay.states(&mut Random::seeded(1), &mut |image| {
         let judged = judge(LIFE, &image, promised);
@@ -88,7 +88,8 @@ fn a_writer_that_syncs_again_after_an_error_is_condemned() {
     let condemned = faults().into_iter().filter(|fault| {
         let model = Model::default();
         model.fail(*fault);
-        let disk: Arc<dyn Disk> = Arc::new(WrongDisk { model: model.clone(), wrong: Wrong::SyncRetried });
+        let disk: Arc<dyn Disk> =
+            Arc::new(WrongDisk { model: model.clone(), wrong: Wrong::SyncRetried });
         lead(&disk, &model).is_ok() && judge_end_of_each_frame(&model).is_err()
     });
     assert!(condemned.count() > 0);
@@ -99,8 +100,7 @@ fn judge_end_of_each_frame(model: &Model) -> Result<(), String> {
     let mut replay = Replay::of(&Image::new());
     for event in model.trace() {
         replay.apply(&event);
-        let promised =
-            Promised { acknowledged: &replay.acknowledged, in_flight: replay.in_flight };
+        let promised = Promised { acknowledged: &replay.acknowledged, in_flight: replay.in_flight };
         if replay.in_flight.is_some() {
             continue;
         }

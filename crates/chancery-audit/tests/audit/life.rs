@@ -146,7 +146,9 @@ impl Life {
 /// Writes the origin, if this is a new log.
 fn begin_log(disk: &dyn Disk) -> Result<(), LifeError> {
     match read_origin(disk) {
-        Err(WalkError::Missing { .. }) if !disk.list()?.iter().any(|name| file_number(name).is_some()) => {
+        Err(WalkError::Missing { .. })
+            if !disk.list()?.iter().any(|name| file_number(name).is_some()) =>
+        {
             Ok(disk.write_whole(ORIGIN_FILE, origin().to_text().as_bytes())?)
         }
         read => Ok(read.map(|_| ())?),

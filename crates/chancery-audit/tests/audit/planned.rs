@@ -12,8 +12,8 @@ use chancery_audit::sealer::NameClass;
 use chancery_core::cbor;
 use chancery_crypto::section::{SectionKeys, commit_field, commit_group, salts};
 use chancery_log::{
-    Frontier, Hash, Leaf, TreeHead, consistency_proof, inclusion_proof, leaf_hash, node_hash, root_of,
-    verify_consistency, verify_inclusion,
+    Frontier, Hash, Leaf, TreeHead, consistency_proof, inclusion_proof, leaf_hash, node_hash,
+    root_of, verify_consistency, verify_inclusion,
 };
 
 use super::genuine::{KEY, SECRETS, boot, keys, read_frames, write_log};
@@ -123,7 +123,8 @@ fn check_resumable(frames: &[Frame]) {
                 assert_eq!(*next, index);
                 *next += 1;
             }
-            entries.extend(item.answer.as_ref().map(|block| (block.name, block.digest, block.id_ms)));
+            entries
+                .extend(item.answer.as_ref().map(|block| (block.name, block.digest, block.id_ms)));
         }
         // At every frame's end, put away and taken up again.
         let parts = (frontier.size(), frontier.peaks().to_vec());

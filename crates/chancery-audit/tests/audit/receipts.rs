@@ -56,7 +56,10 @@ fn every_changed_bit_is_refused() {
         for bit in 0..bytes.len() * 8 {
             let mut altered = bytes.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
-            assert!(Receipt::check(&altered, &log_key()).is_err(), "bit {bit} of {records} records");
+            assert!(
+                Receipt::check(&altered, &log_key()).is_err(),
+                "bit {bit} of {records} records"
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use chancery_audit::disk::{Disk, DirectoryDisk};
+use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::origin::hex;
 use chancery_audit::receipt::Receipt;
 use chancery_audit::segment::file_name;
@@ -93,8 +93,10 @@ fn it_names_a_torn_end_and_refuses_an_altered_file() {
     let scratch = Scratch::new("second-damage");
     let disk = write(&scratch, &[1, 1, 30, 1]);
     let directory = scratch.0.to_str().unwrap();
-    let last = (0..).map(file_name).take_while(|name| scratch.0.join(name).exists()).last().unwrap();
-    for (name, at) in [("origin", 100), (&*file_name(0), 200), (&*file_name(0), 4_200), ("spare", 9)] {
+    let last = (0..4).map(file_name).rfind(|name| scratch.0.join(name).exists()).unwrap();
+    for (name, at) in
+        [("origin", 100), (&*file_name(0), 200), (&*file_name(0), 4_200), ("spare", 9)]
+    {
         let path = scratch.0.join(name);
         let whole = fs::read(&path).unwrap();
         let mut altered = whole.clone();
@@ -109,7 +111,10 @@ fn it_names_a_torn_end_and_refuses_an_altered_file() {
     torn[4_096 + 230] ^= 1;
     fs::write(&path, &torn).unwrap();
     let ours = verify_disk(&*disk).unwrap().torn.unwrap();
-    assert_eq!(accepted(&["verify", directory])["torn"], serde_json::json!([ours.file, ours.offset]));
+    assert_eq!(
+        accepted(&["verify", directory])["torn"],
+        serde_json::json!([ours.file, ours.offset])
+    );
 }
 
 #[test]
@@ -145,7 +150,11 @@ fn the_vectors_are_what_the_generator_writes() {
     for entry in fs::read_dir(&scratch.0).unwrap() {
         let path = entry.unwrap().path();
         let committed = project().join("vectors").join(path.file_name().unwrap());
-        assert!(fs::read(&path).unwrap() == fs::read(&committed).unwrap(), "{}", committed.display());
+        assert!(
+            fs::read(&path).unwrap() == fs::read(&committed).unwrap(),
+            "{}",
+            committed.display()
+        );
         written += 1;
     }
     assert_eq!(written, 7);

@@ -66,7 +66,9 @@ fn encoded(value: &Value) -> Vec<u8> {
             Value::String(text) => drop(encoder.bytes(&unhex(text)).unwrap()),
             Value::Array(values) => {
                 encoder.array(values.len() as u64).unwrap();
-                values.iter().for_each(|value| write(value, encoder));
+                for value in values {
+                    write(value, encoder);
+                }
             }
             other => panic!("{other} is in no record"),
         }
@@ -84,7 +86,8 @@ fn roots_paths_and_labels_agree() {
         let leaves: Vec<Hash> = (0..size).map(|at| leaf_hash(&[at])).collect();
         assert_eq!(root_of(&leaves).as_bytes(), &array::<32>(&tree["root"]));
         for (index, path) in (0..).zip(list(&tree["paths"])) {
-            let expected: Vec<Hash> = list(path).iter().map(|hash| Hash::from(array(hash))).collect();
+            let expected: Vec<Hash> =
+                list(path).iter().map(|hash| Hash::from(array(hash))).collect();
             assert_eq!(inclusion_proof(&leaves, index).unwrap(), expected);
         }
     }

@@ -157,6 +157,11 @@ fn check_key(key: &Key, asked: &Use<'_>, posture: &Posture) -> Result<(), Reason
 }
 
 fn choose_version<'k>(key: &'k Key, asked: &Use<'_>) -> Result<&'k KeyVersion, Reason> {
+    // What is encrypted again is protected by the scheduled version.
+    let protects_anew = asked.operation == Operation::Rewrap;
+    if protects_anew && !key.scheduled_version().is_some_and(KeyVersion::protects) {
+        return Err(Reason::KeyUnusable);
+    }
     let version = match asked.version {
         Some(number) if !asked.operation.protects() => key.version(number),
         _ => key.scheduled_version(),

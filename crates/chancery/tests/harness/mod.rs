@@ -412,6 +412,7 @@ fn fresh_place() -> (PathBuf, u16) {
 const _: () = {
     let _ = (Service::start, Service::kill, Service::kill_all, Service::stop, Service::restart);
     let _ = (Service::wait_for_end, Service::port, Service::directory, Service::cli, Service::done);
-    let _ = (key_and_handle, plainly, sign, refused::<()>, issue, handle_of, create_key, new_handle);
+    let _ =
+        (key_and_handle, plainly, sign, refused::<()>, issue, handle_of, create_key, new_handle);
     let _ = (Pids::get, Process::Front, Process::Signer, Process::Supervisor, fresh);
 };
