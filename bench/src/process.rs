@@ -203,6 +203,8 @@ fn parse(stat: &str) -> Option<Entry> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt as _;
+
     use super::*;
 
     #[test]
@@ -214,9 +216,8 @@ mod tests {
 
     #[test]
     fn the_time_of_a_child_counts() {
-        let busy = "i=0; while [ $i -lt 3000000 ]; do i=$((i+1)); done";
-        let script = format!("sh -c '{busy}' & wait");
-        let mut shell = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+        let script = "sh -c 'while :; do :; done' & wait";
+        let mut shell = Command::new("sh").args(["-c", script]).process_group(0).spawn().unwrap();
         let deadline = Instant::now() + START_MAX;
         let counted = loop {
             let cpu = cpu_of_tree(shell.id()).unwrap();
@@ -225,7 +226,8 @@ mod tests {
             }
             std::thread::sleep(POLL);
         };
-        shell.kill().unwrap();
+        let group = Pid::from_raw(i32::try_from(shell.id()).unwrap()).unwrap();
+        rustix::process::kill_process_group(group, Signal::KILL).unwrap();
         shell.wait().unwrap();
         assert!(counted >= Duration::from_millis(50), "{counted:?}");
     }

@@ -60,7 +60,7 @@ impl Disk for Still {
 }
 
 /// Two frames in a segment that was cut behind them; a kept torn end; one frame and room in a second
-/// segment; a spare of one block; a resume file.
+/// segment; a spare that was hardly begun; a resume file.
 fn log() -> Still {
     let model = Model::default();
     let disk: Arc<dyn Disk> = Arc::new(model.clone());
@@ -71,7 +71,7 @@ fn log() -> Still {
     let image = model.image();
     let mut files: BTreeMap<_, _> =
         image.into_iter().map(|(name, file)| (name, file.to_bytes())).collect();
-    files.get_mut(SPARE_FILE).unwrap().truncate(BLOCK);
+    files.get_mut(SPARE_FILE).unwrap().truncate(512);
     files.insert(RESUME_FILE.into(), to_file(&[0x5a; 300]));
     Still(files)
 }
