@@ -6,276 +6,29 @@
 //! Nothing that a sealer makes depends on where in the log the record will stand.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use chancery_core::cbor;
-use chancery_core::id::{OperationId, PrincipalId, TenantId};
+use chancery_core::id::{PrincipalId, TenantId};
 use chancery_core::idempotency::{EntryName, RequestDigest};
 use chancery_core::reason::Reason;
-use chancery_crypto::labels;
-use chancery_crypto::mac::KeyedHash;
-use chancery_crypto::primitive::{Gcm, PrimitiveError};
-use chancery_crypto::section::{
-    Boot, RecordNonce, Salt, SectionKeys, commit_field, commit_group, salts,
-};
+use chancery_crypto::section::{Boot, RecordNonce, Salt, commit_group};
 use chancery_log::Hash;
 
 use crate::frame::{AnswerBlock, Item};
 use crate::record::{
-    ActorGroup, AuthorizationGroup, BuildGroup, Counted, CountedKeyGroup, Facts, IdentitySection,
-    KeyGroup, OpenRoot, OperationGroup, PayloadGroup, PayloadPath, PayloadSection, Pseudonym,
-    PseudonymousSection, SECTIONS, SourceGroup, TimeGroup, record_nonce,
+    ActorGroup, AuthorizationGroup, BuildGroup, CountedKeyGroup, Facts, IdentitySection, KeyGroup,
+    OpenRoot, OperationGroup, PayloadSection, Pseudonym, PseudonymousSection, SourceGroup,
+    TimeGroup, record_nonce,
 };
 
-/// Months since January 1970.
-pub type Month = u16;
+mod months;
+
+use months::{Committed, answer_data};
+pub use months::{Keyring, Month, MonthKeys, MonthSecrets, NameClass, commit_payload, month_of};
 
 /// The most pseudonyms a sealer keeps at hand: 4 096, about 200 KiB; a full cache is emptied.
 const PSEUDONYMS_MAX: usize = 4_096;
-
-/// The month of a time in milliseconds since 1970.
-#[must_use]
-pub fn month_of(unix_ms: u64) -> Month {
-    // Civil months from days, after Hinnant's `civil_from_days`.
-    let days = unix_ms / 86_400_000 + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let (month, carry) = if shifted < 10 { (shifted + 2, 0) } else { (shifted - 10, 1) };
-    let year = year_of_era + era * 400 + carry;
-    u16::try_from((year.saturating_sub(1970)) * 12 + month).unwrap_or(u16::MAX)
-}
-
-/// The random keys of one tenant and month: what shredding destroys.
-#[derive(Clone, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
-pub struct MonthSecrets {
-    /// One for each section, in the order of their numbers.
-    pub sections: [[u8; 32]; 3],
-    /// For names.
-    pub pseudonyms: [u8; 32],
-    /// For answers.
-    pub answers: [u8; 32],
-}
-
-impl std::fmt::Debug for MonthSecrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MonthSecrets")
-    }
-}
-
-impl MonthSecrets {
-    /// Their bytes in a sealed row.
-    pub const BYTES: usize = 5 * 32;
-
-    /// Reads them from a row.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (keys, rest) = bytes.as_chunks::<32>();
-        let [one, two, three, pseudonyms, answers] = *keys else { return None };
-        rest.is_empty().then_some(Self { sections: [one, two, three], pseudonyms, answers })
-    }
-}
-
-/// The keys of one tenant and month, for one start of the service.
-#[derive(Debug)]
-pub struct MonthKeys {
-    sections: [SectionKeys; 3],
-    pseudonyms: KeyedHash,
-    answers: Gcm,
-    boot: Boot,
-}
-
-impl MonthKeys {
-    /// Derives them.
-    ///
-    /// # Errors
-    ///
-    /// [`PrimitiveError`] if the provider cannot.
-    pub fn derive(secrets: &MonthSecrets, boot: Boot) -> Result<Self, PrimitiveError> {
-        let [one, two, three] = &secrets.sections;
-        let [n1, n2, n3] = SECTIONS;
-        Ok(Self {
-            sections: [
-                SectionKeys::derive(one, n1, boot)?,
-                SectionKeys::derive(two, n2, boot)?,
-                SectionKeys::derive(three, n3, boot)?,
-            ],
-            pseudonyms: KeyedHash::new(&secrets.pseudonyms),
-            answers: Gcm::new(&*boot.derive(&secrets.answers, labels::ANSWER_KEY)?)?,
-            boot,
-        })
-    }
-
-    /// The pseudonym of a name of some class.
-    #[must_use]
-    pub fn pseudonym(&self, class: NameClass, name: &[u8]) -> Pseudonym {
-        truncate(&self.pseudonyms.of(labels::AUDIT_PSEUDONYM, &[&[class as u8], name]))
-    }
-
-    /// The keyed hash that stands for an operation id.
-    #[must_use]
-    pub fn operation(&self, principal: PrincipalId, id: OperationId) -> Pseudonym {
-        let parts: [&[u8]; 2] = [principal.as_bytes(), id.as_bytes()];
-        truncate(&self.pseudonyms.of(labels::AUDIT_OPERATION_ID, &parts))
-    }
-
-    /// Opens the pseudonymous section of an item, and gives the use index if one is counted.
-    #[must_use]
-    pub fn open(&self, item: &Item) -> Option<(PseudonymousSection, Option<u64>)> {
-        let [section, ..] = &self.sections;
-        let body = section.open(&item.nonce(), &item.pseudonymous).ok()?;
-        let opened: PseudonymousSection = cbor::decode(&body, "pseudonymous section").ok()?;
-        let (_, mask) = salts::<7>(&section.seed(&item.nonce())).ok()?;
-        let index = (opened.key.counted == Counted::Yes).then_some(item.masked_use_index ^ mask);
-        Some((opened, index))
-    }
-
-    /// Opens the identity section of an item.
-    #[must_use]
-    pub fn open_identity(&self, item: &Item) -> Option<IdentitySection> {
-        let [_, section, _] = &self.sections;
-        cbor::decode(&section.open(&item.nonce(), &item.identity).ok()?, "identity section").ok()
-    }
-
-    /// Recomputes the root of an item from its opened sections: the record is what the leaf commits to.
-    #[must_use]
-    pub fn recompute(&self, item: &Item) -> Option<Hash> {
-        let (committed, _, group_2) = self.recommit(item)?;
-        Some(committed.open.close(&group_2))
-    }
-
-    /// What opens the payload section of an item to somebody: the section, its seed, and the way to the root.
-    #[must_use]
-    pub fn open_payload(&self, item: &Item) -> Option<(PayloadSection, [u8; 32], PayloadPath)> {
-        let (committed, payload, group_2) = self.recommit(item)?;
-        let [.., section] = &self.sections;
-        Some((payload, section.seed(&item.nonce()), committed.open.payload_path(&group_2)))
-    }
-
-    fn recommit(&self, item: &Item) -> Option<(Committed, PayloadSection, [u8; 32])> {
-        let (opened, index) = self.open(item)?;
-        let [.., section] = &self.sections;
-        let payload = section.open(&item.nonce(), &item.payload).ok()?;
-        let payload: PayloadSection = cbor::decode(&payload, "payload section").ok()?;
-        let identity = self.open_identity(item)?;
-        // The identity commitment is part of the actor group, so an altered one changes the root.
-        let committed = self.commit(&item.nonce(), opened, &identity, &payload).ok()?;
-        let group_2 = committed.key_commitment(index);
-        Some((committed, payload, group_2))
-    }
-
-    fn commit(
-        &self,
-        nonce: &RecordNonce,
-        mut section: PseudonymousSection,
-        identity: &IdentitySection,
-        payload: &PayloadSection,
-    ) -> Result<Committed, PrimitiveError> {
-        let [pseudonymous_keys, identity_keys, payload_keys] = &self.sections;
-        let ([s0, s1, s2, s3, s4, s6, s7], mask) = salts::<7>(&pseudonymous_keys.seed(nonce))?;
-        let ([identity_salt], _) = salts::<1>(&identity_keys.seed(nonce))?;
-        section.actor.identity = commit_field(3, 3, &identity_salt, &cbor::encode(identity));
-        let c5 = commit_payload(&payload_keys.seed(nonce), payload)?;
-        let commitments = [
-            commit_group(0, &s0, &cbor::encode(&section.time)),
-            commit_group(1, &s1, &cbor::encode(&section.operation)),
-            commit_group(3, &s3, &cbor::encode(&section.actor)),
-            commit_group(4, &s4, &cbor::encode(&section.authorization)),
-            c5,
-            commit_group(6, &s6, &cbor::encode(&section.source)),
-            commit_group(7, &s7, &cbor::encode(&section.build)),
-        ];
-        Ok(Committed { section, key_salt: s2, mask, open: OpenRoot::new(commitments) })
-    }
-
-    /// Opens an answer.
-    #[must_use]
-    pub fn open_answer(&self, tenant: TenantId, item: &Item) -> Option<Vec<u8>> {
-        let block = item.answer.as_ref()?;
-        let mut answer = block.sealed.clone();
-        let data = answer_data(&self.boot, tenant, block, &item.nonce());
-        let length = self.answers.open(item.nonce(), &data, &mut answer).ok()?.len();
-        answer.truncate(length);
-        Some(answer)
-    }
-}
-
-/// The commitment of group 5 under its seed. Whoever is given seed and section can compute it.
-///
-/// # Errors
-///
-/// [`PrimitiveError`] if the provider cannot.
-pub fn commit_payload(
-    seed: &[u8; 32],
-    payload: &PayloadSection,
-) -> Result<[u8; 32], PrimitiveError> {
-    let ([message, output, context, group], _) = salts::<4>(seed)?;
-    let fields = PayloadGroup {
-        message: commit_field(5, 0, &message, &payload.message),
-        output: commit_field(5, 1, &output, &payload.output),
-        context: commit_field(5, 2, &context, &payload.context),
-    };
-    Ok(commit_group(5, &group, &cbor::encode(&fields)))
-}
-
-struct Committed {
-    section: PseudonymousSection,
-    key_salt: Salt,
-    mask: u64,
-    open: OpenRoot,
-}
-
-impl Committed {
-    fn key_commitment(&self, use_index: Option<u64>) -> [u8; 32] {
-        let use_index = use_index.unwrap_or_default();
-        let group = CountedKeyGroup { group: self.section.key.clone(), use_index };
-        commit_group(2, &self.key_salt, &cbor::encode(&group))
-    }
-}
-
-/// What a pseudonym stands for. The number keeps classes apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum NameClass {
-    /// A tenant.
-    Tenant = 1,
-    /// A key.
-    Key = 2,
-    /// A principal.
-    Principal = 3,
-    /// A handle.
-    Handle = 4,
-    /// A node.
-    Node = 5,
-}
-
-fn truncate(hash: &[u8; 32]) -> Pseudonym {
-    hash.first_chunk::<16>().copied().unwrap_or_default()
-}
-
-/// The keys of all tenants and months that are loaded, shared by lanes and readers.
-#[derive(Debug, Default)]
-pub struct Keyring {
-    months: RwLock<BTreeMap<(TenantId, Month), Arc<MonthKeys>>>,
-}
-
-impl Keyring {
-    /// Adds the keys of a tenant and month.
-    pub fn insert(&self, tenant: TenantId, month: Month, keys: MonthKeys) {
-        let mut months = self.months.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        months.insert((tenant, month), Arc::new(keys));
-    }
-
-    /// The keys of a tenant and month, if they are loaded.
-    #[must_use]
-    pub fn get(&self, tenant: TenantId, month: Month) -> Option<Arc<MonthKeys>> {
-        let months = self.months.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        months.get(&(tenant, month)).cloned()
-    }
-}
 
 /// There are no keys for the tenant's month, or the provider failed: no record can be made, so nothing leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -504,20 +257,13 @@ fn seal_answer(
     Ok(block)
 }
 
-fn answer_data(boot: &Boot, tenant: TenantId, block: &AnswerBlock, nonce: &RecordNonce) -> Vec<u8> {
-    let id_ms = block.id_ms.to_be_bytes();
-    let parts: [&[u8]; 6] =
-        [tenant.as_bytes(), &block.name, &block.digest, &id_ms, &boot.boot_nonce, nonce];
-    parts.concat()
-}
-
 #[cfg(test)]
 mod tests {
     use chancery_core::clock::{Quality, Reading, Served};
     use chancery_core::id::KeyId;
 
     use super::*;
-    use crate::record::Kind;
+    use crate::record::{Counted, Kind};
 
     const TENANT: TenantId = TenantId::from_bytes([1; 16]);
     const BOOT: Boot = Boot { log_id: [1; 32], boot_nonce: [2; 16] };

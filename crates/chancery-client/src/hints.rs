@@ -42,6 +42,9 @@ fn reason_words(reason: Reason) -> &'static str {
         Reason::OperationInFlight => {
             "an operation with this id is being carried out; ask again in a moment"
         }
+        Reason::AnswerUnreadable => {
+            "the operation was carried out; its answer cannot be read back now; ask again with its id"
+        }
         Reason::Overloaded => "the service has too much to do; try again in a moment",
         Reason::PayloadRefused => "the payload is not what the key's purpose takes",
         Reason::ProofInvalid => "the proof of a holder's key is missing, wrong or stale",

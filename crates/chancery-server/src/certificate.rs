@@ -95,7 +95,12 @@ impl Issued {
 async fn exchange(socket: &Path, public_key: &[u8]) -> Result<Vec<u8>, CertificateError> {
     let mut stream = UnixStream::connect(socket).await?;
     let mut out = Vec::new();
-    frame::write(&mut out, Kind::Certificate, 1, &CertificateRequest { public_key: public_key.to_vec() })?;
+    frame::write(
+        &mut out,
+        Kind::Certificate,
+        1,
+        &CertificateRequest { public_key: public_key.to_vec() },
+    )?;
     stream.write_all(&out).await?;
     let mut decoder = Decoder::default();
     let mut buffer = [0; 4 * 1024];

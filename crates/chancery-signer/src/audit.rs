@@ -58,7 +58,8 @@ pub(crate) fn open(
     if walked.tail.frontier.size() < remembered {
         return Err(SignerError::Inconsistent("the log is shorter than its resume file remembers"));
     }
-    let settled = settle(&**disk, walked).map_err(SignerError::system("the audit log's end cannot be settled"))?;
+    let settled = settle(&**disk, walked)
+        .map_err(SignerError::system("the audit log's end cannot be settled"))?;
     let mut operations = Index::default();
     for (name, digest, id_ms, place) in reader.entries {
         operations.restore(name, digest, id_ms, place);
@@ -123,7 +124,9 @@ impl<'v> Reader<'v> {
         origin: &Origin,
         resume: Option<Resume>,
     ) -> Result<Self, SignerError> {
-        let key = origin.verifier().map_err(|_| SignerError::Inconsistent("the receipt key is no key"))?;
+        let key = origin
+            .verifier()
+            .map_err(|_| SignerError::Inconsistent("the receipt key is no key"))?;
         let mut reader = Self {
             start: None,
             key,
@@ -141,9 +144,11 @@ impl<'v> Reader<'v> {
         };
         if let Some(resume) = resume {
             let entries = resume.entries.iter();
-            reader.entries =
-                entries.map(|entry| (entry.name, entry.digest, entry.id_ms, entry.place())).collect();
-            reader.uses = resume.uses.iter().map(|uses| ((uses.key, uses.version), uses.next)).collect();
+            reader.entries = entries
+                .map(|entry| (entry.name, entry.digest, entry.id_ms, entry.place()))
+                .collect();
+            reader.uses =
+                resume.uses.iter().map(|uses| ((uses.key, uses.version), uses.next)).collect();
             reader.heads = resume.heads.iter().map(|head| (head.tenant, head.hash)).collect();
             reader.last_command = resume.last_command;
             reader.mark_ms = resume.mark_ms;

@@ -58,7 +58,9 @@ fn authority_parameters(now_s: i64) -> CertificateParams {
 }
 
 fn set_life(parameters: &mut CertificateParams, now_s: i64, life_s: i64) {
-    let at = |s: i64| time::OffsetDateTime::from_unix_timestamp(s).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    let at = |s: i64| {
+        time::OffsetDateTime::from_unix_timestamp(s).unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
+    };
     parameters.not_before = at(now_s - BACKDATED_S);
     parameters.not_after = at(now_s + life_s);
 }
@@ -66,8 +68,10 @@ fn set_life(parameters: &mut CertificateParams, now_s: i64, life_s: i64) {
 impl LocalAuthority {
     /// Makes an authority.
     pub(crate) fn create(now_s: i64) -> Result<NewAuthority, SignerError> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| SignerError::Certificate)?;
-        let certificate = authority_parameters(now_s).self_signed(&key).map_err(|_| SignerError::Certificate)?;
+        let key =
+            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| SignerError::Certificate)?;
+        let certificate =
+            authority_parameters(now_s).self_signed(&key).map_err(|_| SignerError::Certificate)?;
         Ok(NewAuthority { pkcs8: Zeroizing::new(key.serialize_der()), pem: certificate.pem() })
     }
 
@@ -82,7 +86,8 @@ impl LocalAuthority {
     /// A certificate in DER over a front's P-256 key.
     pub(crate) fn issue(&self, point: &[u8]) -> Option<Vec<u8>> {
         let is_point = point.len() == P256_POINT_BYTES && point.first() == Some(&4);
-        let mut parameters = CertificateParams::new(self.names.clone()).ok().filter(|_| is_point)?;
+        let mut parameters =
+            CertificateParams::new(self.names.clone()).ok().filter(|_| is_point)?;
         parameters.distinguished_name = rcgen::DistinguishedName::new();
         parameters.distinguished_name.push(DnType::CommonName, "Chancery front");
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];

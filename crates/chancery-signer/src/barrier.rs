@@ -88,8 +88,10 @@ impl Barrier {
 
 impl Held {
     fn is_passed(&self) -> bool {
-        let is_out = |assembly: &Arc<Assembly>| assembly.is_complete() || assembly.outlet().is_closed();
-        self.before.iter().all(is_out) && self.queues.iter().all(|(outlet, end)| outlet.has_passed(*end))
+        let is_out =
+            |assembly: &Arc<Assembly>| assembly.is_complete() || assembly.outlet().is_closed();
+        self.before.iter().all(is_out)
+            && self.queues.iter().all(|(outlet, end)| outlet.has_passed(*end))
     }
 
     fn give_up(&self) {

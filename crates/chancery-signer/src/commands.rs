@@ -13,16 +13,15 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use chancery_api::frame::Kind as FrameKind;
 use chancery_api::message::{CommandReply, CommandRequest};
 use chancery_audit::record::{Authentication, Facts, Kind};
-use chancery_audit::resume::HeadHash;
-use chancery_audit::sealer::{Kept, Sealer};
+use chancery_audit::sealer::Sealer;
 use chancery_audit::wal::{Address, read_frame};
 use chancery_core::authority::{Decided, DueDestruction, Effect, Fresh, Refusal, Row};
 use chancery_core::cbor;
-use chancery_core::clock::{Quality, Reading, Served, millis};
+use chancery_core::clock::{Reading, millis};
 use chancery_core::command::{Answer, Command, SignatureParameters};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle;
-use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, PrincipalId};
 use chancery_core::idempotency::{Place, Reservation};
 use chancery_core::limits::{CLOCK_DRIFT_MAX, COMMAND_VALIDITY_MAX};
 use chancery_core::name::Scope;
@@ -33,12 +32,12 @@ use chancery_core::step::Claimed;
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
 use chancery_crypto::primitive::sha256;
-use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
 use crate::config::SignerError;
 use crate::counters::lock;
 use crate::entropy;
+use crate::outbox::{KeptEntry, OutboxEntry};
 use crate::outlet::{Answer as OutAnswer, Outlet};
 use crate::query;
 use crate::sequencer::{CommandWay, Finished, Submission, Way, halt};
@@ -61,7 +60,8 @@ pub(crate) struct Verified {
 
 /// Checks a command's signature and life.
 pub(crate) fn verify(shared: &Shared, request: &CommandRequest<'_>) -> Result<Verified, Reason> {
-    let command: Command = cbor::decode(request.command, "command").map_err(|_| Reason::Malformed)?;
+    let command: Command =
+        cbor::decode(request.command, "command").map_err(|_| Reason::Malformed)?;
     let parameters = request.parameters.clone();
     let (principal, now) = {
         let mut core = lock(&shared.core);
@@ -88,7 +88,8 @@ fn check_life(parameters: &SignatureParameters, now: Reading) -> Result<(), Reas
     let now_s = now.unix_ms / 1_000;
     let drift_s = millis(CLOCK_DRIFT_MAX) / 1_000;
     let lives_s = parameters.expires_s.checked_sub(parameters.created_s);
-    let is_short = lives_s.is_some_and(|life| life > 0 && life <= millis(COMMAND_VALIDITY_MAX) / 1_000);
+    let is_short =
+        lives_s.is_some_and(|life| life > 0 && life <= millis(COMMAND_VALIDITY_MAX) / 1_000);
     let is_now = parameters.created_s <= now_s + drift_s && now_s < parameters.expires_s;
     if is_short && is_now { Ok(()) } else { Err(Reason::SignatureExpired) }
 }
@@ -96,7 +97,8 @@ fn check_life(parameters: &SignatureParameters, now: Reading) -> Result<(), Reas
 /// Base64 with padding (RFC 4648, 4), as digests stand in HTTP fields.
 pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
+    // Of its final size, since what grows leaves what it outgrew behind, and some of it is secret.
+    let mut text = String::with_capacity(4 * bytes.len().div_ceil(3));
     for chunk in bytes.chunks(3) {
         let byte = |position: usize| chunk.get(position).copied().map_or(0, u32::from);
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
@@ -116,14 +118,16 @@ pub(crate) fn early_detail(reason: Reason) -> &'static str {
         Reason::SignatureExpired => {
             "the signature's life is over, too long, or begins in the future; check the clock and sign again"
         }
-        Reason::SignatureInvalid => "the signature does not verify under a principal of this service",
+        Reason::SignatureInvalid => {
+            "the signature does not verify under a principal of this service"
+        }
         _ => "the command was not taken; try again later",
     }
 }
 
 /// Hands a verified command on: reads to the pool, changes to the store thread.
 pub(crate) fn take(shared: &Arc<Shared>, verified: Verified, outlet: Arc<Outlet>, tag: u64) {
-    let job = CommandJob { verified, outlet, tag };
+    let job = Box::new(CommandJob { verified, outlet, tag });
     if job.verified.command.is_read() {
         let task = Box::new(move |shared: &Shared| query::answer(shared, &job));
         if let Err(task) = shared.pool.task(task) {
@@ -133,7 +137,10 @@ pub(crate) fn take(shared: &Arc<Shared>, verified: Verified, outlet: Arc<Outlet>
         return;
     }
     let sent = shared.commands.try_send(Job::Command(job));
-    if let Err(TrySendError::Full(Job::Command(job)) | TrySendError::Disconnected(Job::Command(job))) = sent {
+    if let Err(
+        TrySendError::Full(Job::Command(job)) | TrySendError::Disconnected(Job::Command(job)),
+    ) = sent
+    {
         let reason = Reason::Overloaded;
         shared.counters.refused(reason);
         let detail = early_detail(reason).to_owned();
@@ -144,7 +151,7 @@ pub(crate) fn take(shared: &Arc<Shared>, verified: Verified, outlet: Arc<Outlet>
 /// What the store thread does.
 pub(crate) enum Job {
     /// A principal's command.
-    Command(CommandJob),
+    Command(Box<CommandJob>),
     /// A version whose time has come.
     Destroy(DueDestruction),
 }
@@ -154,127 +161,6 @@ pub(crate) struct CommandJob {
     pub(crate) verified: Verified,
     pub(crate) outlet: Arc<Outlet>,
     pub(crate) tag: u64,
-}
-
-/// What an outbox row holds: the record to be made, and the answer.
-#[derive(Clone, Debug, Encode, Decode)]
-#[cbor(array)]
-pub(crate) struct OutboxEntry {
-    #[n(0)]
-    tenant: TenantId,
-    #[n(1)]
-    unix_ms: u64,
-    #[n(2)]
-    quality: Quality,
-    #[n(3)]
-    operation: u8,
-    #[n(4)]
-    suite: u16,
-    #[n(5)]
-    key: Option<(KeyId, u32)>,
-    #[n(6)]
-    actor: Option<PrincipalId>,
-    #[n(7)]
-    operation_id: Option<OperationId>,
-    #[n(8)]
-    posture_epoch: u64,
-    #[cbor(n(9), with = "minicbor::bytes")]
-    head_digest: [u8; 32],
-    #[cbor(n(10), with = "minicbor::bytes")]
-    message: [u8; 32],
-    #[n(11)]
-    kept: Option<KeptEntry>,
-}
-
-/// The operation id of an outbox row, and its answer.
-#[derive(Clone, Debug, Encode, Decode)]
-#[cbor(array)]
-struct KeptEntry {
-    #[cbor(n(0), with = "minicbor::bytes")]
-    name: [u8; 32],
-    #[cbor(n(1), with = "minicbor::bytes")]
-    digest: [u8; 32],
-    #[n(2)]
-    id_ms: u64,
-    #[cbor(n(3), with = "minicbor::bytes")]
-    answer: Vec<u8>,
-}
-
-impl OutboxEntry {
-    /// The entry of something that the service did by itself.
-    pub(crate) fn of_service(tenant: TenantId, now: Reading, posture_epoch: u64) -> Self {
-        Self {
-            tenant,
-            unix_ms: now.unix_ms,
-            quality: now.quality,
-            operation: 0,
-            suite: 0,
-            key: None,
-            actor: None,
-            operation_id: None,
-            posture_epoch,
-            head_digest: [0; 32],
-            message: [0; 32],
-            kept: None,
-        }
-    }
-
-    /// The bytes of its row, once the head is known.
-    pub(crate) fn with_head(&self, head_digest: [u8; 32]) -> Vec<u8> {
-        cbor::encode(&Self { head_digest, ..self.clone() })
-    }
-
-    /// The head that it left, as the resume file holds it.
-    pub(crate) fn head_hash(&self) -> HeadHash {
-        HeadHash { tenant: self.tenant, hash: self.head_digest }
-    }
-
-    /// The tenant and the head that it left.
-    pub(crate) fn head(&self) -> (TenantId, [u8; 32]) {
-        (self.tenant, self.head_digest)
-    }
-
-    fn facts(&self) -> Facts {
-        let now = Reading { unix_ms: self.unix_ms, quality: self.quality, served: Served::default() };
-        let mut facts = Facts::new(self.tenant, now, Kind::Command);
-        facts.operation = self.operation;
-        facts.suite = self.suite;
-        facts.key = self.key;
-        facts.actor = self.actor;
-        facts.authentication =
-            if self.actor.is_some() { Authentication::Signature } else { Authentication::Service };
-        facts.operation_id = self.operation_id;
-        facts.posture_epoch = self.posture_epoch;
-        facts.head_digest = self.head_digest;
-        facts.message = self.message;
-        facts
-    }
-
-    /// The record of this entry, for the sequencer.
-    pub(crate) fn submission(
-        &self,
-        sealer: &mut Sealer,
-        number: u64,
-        answer: OutAnswer,
-        way: CommandWay,
-    ) -> Result<Submission, SignerError> {
-        let kept = self.kept.as_ref().map(|kept| Kept {
-            name: kept.name,
-            digest: kept.digest,
-            id_ms: kept.id_ms,
-            answer: &kept.answer,
-        });
-        let prepared = sealer.prepare(&self.facts(), kept.as_ref());
-        let prepared = prepared.map_err(|_| SignerError::Inconsistent("a month's audit keys are missing"))?;
-        Ok(Submission::Finished(Box::new(Finished {
-            claim: Claim { tenant: self.tenant, decided: Mark::STANDING, counted: None },
-            prepared,
-            command: number,
-            entry: self.kept.as_ref().map(|kept| kept.name),
-            answer,
-            way: Way::Command(way),
-        })))
-    }
 }
 
 /// The channel to the store thread.
@@ -324,7 +210,9 @@ impl StoreThread {
             Ok(Reservation::New) => {
                 if let Err(refusal) = self.carry_out(job, now) {
                     let claimed = &verified.claimed;
-                    lock(&self.shared.core).operations.release_unfinished(&claimed.name, claimed.id_ms);
+                    lock(&self.shared.core)
+                        .operations
+                        .release_unfinished(&claimed.name, claimed.id_ms);
                     self.refuse(job, refusal, now);
                 }
             }
@@ -338,20 +226,21 @@ impl StoreThread {
     fn carry_out(&mut self, job: &CommandJob, now: Reading) -> Result<(), Refusal> {
         let Verified { principal, command, .. } = &job.verified;
         if self.shared.spare.is_full() && !is_reduction(command) {
-            let detail = "the audit log has no room; only what takes authority away is taken".to_owned();
+            let detail =
+                "the audit log has no room; only what takes authority away is taken".to_owned();
             return Err(Refusal { reason: Reason::AuditFull, detail });
         }
         lock(&self.shared.core).authority.admit(principal, command)?;
         let material = self.material(principal, command)?;
-        let fresh = self.fresh(now, material.as_ref())?;
+        let fresh = Self::fresh(now, material.as_ref())?;
         let decided = lock(&self.shared.core).authority.decide(principal, command, fresh, now)?;
         match decided.effect {
-            Effect::None => self.issue(job, decided, now),
+            Effect::None => self.issue(job, &decided, now),
             Effect::Reduction | Effect::Recorded => self.store(job, decided, material, now),
         }
     }
 
-    fn fresh(&self, now: Reading, material: Option<&NewMaterial>) -> Result<Fresh, Refusal> {
+    fn fresh(now: Reading, material: Option<&NewMaterial>) -> Result<Fresh, Refusal> {
         let entropy = || entropy::bytes::<10>().map_err(|_| unavailable());
         Ok(Fresh {
             key: KeyId::v7(now.unix_ms, entropy()?),
@@ -362,7 +251,11 @@ impl StoreThread {
     }
 
     /// Makes or opens key material, after it was checked that there is a use for it.
-    fn material(&self, principal: &Principal, command: &Command) -> Result<Option<NewMaterial>, Refusal> {
+    fn material(
+        &self,
+        principal: &Principal,
+        command: &Command,
+    ) -> Result<Option<NewMaterial>, Refusal> {
         let (new, key) = match command {
             Command::CreateKey(new) => {
                 lock(&self.shared.core).authority.check_new_key(principal, new)?;
@@ -379,7 +272,13 @@ impl StoreThread {
         Ok(Some(NewMaterial { secret, public, scope: new.scope.clone() }))
     }
 
-    fn entry(&self, job: &CommandJob, decided: &Decided, reply: &CommandReply, now: Reading) -> OutboxEntry {
+    fn entry(
+        &self,
+        job: &CommandJob,
+        decided: &Decided,
+        reply: &CommandReply,
+        now: Reading,
+    ) -> OutboxEntry {
         let Verified { principal, command, parameters, claimed } = &job.verified;
         let posture_epoch = lock(&self.shared.core).authority.posture().epoch;
         OutboxEntry {
@@ -400,19 +299,25 @@ impl StoreThread {
     }
 
     /// Issues a handle, or a one-time key: recorded, but nothing is stored and no epoch moves.
-    fn issue(&mut self, job: &CommandJob, decided: Decided, now: Reading) -> Result<(), Refusal> {
+    fn issue(&mut self, job: &CommandJob, decided: &Decided, now: Reading) -> Result<(), Refusal> {
         let answer = match (&decided.handle, &job.verified.command) {
             (Some((root, caveats)), _) => {
                 let minted = handle::mint(self.shared.handle_key, root, &self.shared.mac);
-                let narrowed = minted.and_then(|minted| handle::narrow(&minted, caveats, &self.shared.mac));
+                let narrowed =
+                    minted.and_then(|minted| handle::narrow(&minted, caveats, &self.shared.mac));
                 Answer::Handle(narrowed.map_err(|_| unavailable())?)
             }
-            (None, Command::BeginImport) => self.shared.imports.begin().map_err(|_| unavailable())?,
+            (None, Command::BeginImport) => {
+                self.shared.imports.begin().map_err(|_| unavailable())?
+            }
             _ => decided.answer.clone(),
         };
         let reply = CommandReply::Committed { answer, index: None };
-        let entry = self.entry(job, &decided, &reply, now);
-        let way = CommandWay { outlet: Some((Arc::clone(&job.outlet), job.tag)), ..CommandWay::default() };
+        let entry = self.entry(job, decided, &reply, now);
+        let way = CommandWay {
+            outlet: Some((Arc::clone(&job.outlet), job.tag)),
+            ..CommandWay::default()
+        };
         let submission = entry.submission(&mut self.sealer, 0, OutAnswer::Command(reply), way);
         self.shared.inbox.send(submission.map_err(|_| unavailable())?);
         Ok(())
@@ -435,9 +340,9 @@ impl StoreThread {
             tenant,
             epoch: epoch.ok_or_else(unavailable)?,
             rows: decided.rows.clone(),
-            material: material.zip(decided.key).map(|(material, (key, version))| {
-                (key, version, material.scope, material.secret)
-            }),
+            material: material
+                .zip(decided.key)
+                .map(|(material, (key, version))| (key, version, material.scope, material.secret)),
             erased: None,
             command: number,
         };
@@ -479,7 +384,7 @@ impl StoreThread {
     fn commit(&mut self, change: &Change, entry: &mut OutboxEntry) -> Result<(), Refusal> {
         let outbox = |head| entry.with_head(head);
         let committed = lock(&self.shared.vault).commit(change, outbox, &self.drained);
-        entry.head_digest = committed.map_err(refused_by_store)?.head_hash;
+        entry.head_digest = committed.map_err(|error| refused_by_store(&error))?.head_hash;
         self.last_command = change.command;
         self.drained.clear();
         Ok(())
@@ -506,7 +411,8 @@ impl StoreThread {
             self.shared.inbox.send(Submission::Moved(tenant, mark));
         }
         let (done, recorded) = sync_channel(1);
-        let way = CommandWay { outlet, rows, head: Some(entry.head_hash()), done: Some(done), reduces };
+        let way =
+            CommandWay { outlet, rows, head: Some(entry.head_hash()), done: Some(done), reduces };
         let submission = entry.submission(&mut self.sealer, self.last_command, answer, way);
         self.shared.inbox.send(submission.unwrap_or_else(|error| halt(&error)));
         // The next command is decided on the state that this one leaves.
@@ -549,7 +455,8 @@ impl StoreThread {
         facts.actor = Some(principal.id);
         facts.authentication = Authentication::Signature;
         facts.operation_id = Some(parameters.operation);
-        let prepared = self.sealer.prepare(&facts, None).ok().filter(|_| !self.shared.spare.is_full());
+        let prepared =
+            self.sealer.prepare(&facts, None).ok().filter(|_| !self.shared.spare.is_full());
         let Some(prepared) = prepared else {
             return job.outlet.say(FrameKind::CommandReply, job.tag, &reply);
         };
@@ -595,14 +502,14 @@ fn unavailable() -> Refusal {
 }
 
 /// A store that failed without effect refuses; one whose outcome is unknown ends the process, to be read again.
-fn refused_by_store(error: SignerError) -> Refusal {
-    match &error {
+fn refused_by_store(error: &SignerError) -> Refusal {
+    match error {
         SignerError::Commit(
             chancery_store::CommitError::Conflict { .. }
             | chancery_store::CommitError::Failed { .. }
             | chancery_store::CommitError::Invalid(_),
         ) => unavailable(),
-        _ => halt(&error),
+        _ => halt(error),
     }
 }
 
@@ -612,7 +519,9 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_rfc_4648() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }

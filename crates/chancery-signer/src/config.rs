@@ -62,7 +62,9 @@ pub enum SignerError {
     #[error(transparent)]
     Wal(#[from] WalError),
     /// What is stored and what the log says do not go together.
-    #[error("store and audit log contradict each other: {0}; no key is used until that is resolved")]
+    #[error(
+        "store and audit log contradict each other: {0}; no key is used until that is resolved"
+    )]
     Inconsistent(&'static str),
     /// The provider failed.
     #[error(transparent)]

@@ -57,7 +57,10 @@ impl Counters {
             ("chancery_audit_sync_nanoseconds_total".to_owned(), load(&self.sync_nanoseconds)),
             ("chancery_uses_redecided_total".to_owned(), load(&self.redecided)),
             ("chancery_arena_fallbacks_total".to_owned(), chancery_memory::hooks::fallbacks()),
-            ("chancery_invariant_violations_total{property=\"2\"}".to_owned(), load(&self.violations)),
+            (
+                "chancery_invariant_violations_total{property=\"2\"}".to_owned(),
+                load(&self.violations),
+            ),
         ];
         for (operation, counter) in Operation::ALL.iter().zip(&self.uses) {
             let name = format!("chancery_uses_total{{operation=\"{}\"}}", operation.name());

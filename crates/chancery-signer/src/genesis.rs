@@ -4,6 +4,7 @@
 //! tenant is stored nobody was told anything. The operator's key is put into the administrator's file before
 //! the tenant that trusts it is stored.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use chancery_audit::disk::Disk;
@@ -22,14 +23,17 @@ use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
 use crate::authority_tls::LocalAuthority;
-use crate::commands::OutboxEntry;
 use crate::config::{SignerConfig, SignerError};
 use crate::entropy;
+use crate::outbox::OutboxEntry;
 use crate::root;
 use crate::vault::{Change, Vault, kind, name};
 
 /// The administrator's file in the data directory.
 pub(crate) const ADMIN_FILE: &str = "admin.toml";
+
+/// More than the administrator's file has besides the endpoint and the certificate, in bytes.
+const ADMIN_BYTES: usize = 512;
 
 /// What the service keeps for itself, in one row under the root key.
 #[derive(Encode, Decode)]
@@ -72,7 +76,8 @@ fn secrets_name() -> Vec<u8> {
 /// Reads the secrets, or makes them at first start.
 pub(crate) fn secrets(vault: &Vault, config: &SignerConfig) -> Result<Secrets, SignerError> {
     if let Some(row) = vault.read_root_row(&secrets_name())? {
-        return cbor::decode(&row, "secrets").map_err(|_| SignerError::Inconsistent("the service's secrets are altered"));
+        return cbor::decode(&row, "secrets")
+            .map_err(|_| SignerError::Inconsistent("the service's secrets are altered"));
     }
     let recovery = PrivateKey::generate(Suite::Ed25519).map_err(|_| SignerError::Certificate)?;
     replace_unfinished(&config.recovery_key)?;
@@ -89,6 +94,7 @@ pub(crate) fn secrets(vault: &Vault, config: &SignerConfig) -> Result<Secrets, S
     };
     let row = Zeroizing::new(cbor::encode(&secrets));
     let transaction = vault.write_root_row(Transaction::new(), &secrets_name(), &row)?;
+    let transaction = vault.make_own_key(TenantId::SYSTEM, transaction)?;
     vault.store().commit(transaction)?;
     Ok(secrets)
 }
@@ -101,7 +107,9 @@ fn replace_unfinished(path: &Path) -> Result<(), SignerError> {
     }
     let aside = path.with_extension("unfinished");
     let moved = std::fs::rename(path, aside);
-    moved.map_err(SignerError::system("the recovery key of an unfinished first start cannot be moved aside"))
+    moved.map_err(SignerError::system(
+        "the recovery key of an unfinished first start cannot be moved aside",
+    ))
 }
 
 /// Writes the log's origin at first start, and holds it to the secrets afterwards.
@@ -111,9 +119,11 @@ pub(crate) fn origin(disk: &dyn Disk, receipt: &PrivateKey) -> Result<Origin, Si
     if names.iter().any(|name| name == ORIGIN_FILE) {
         let stored = chancery_audit::recovery::read_origin(disk)?;
         let is_ours = stored == ours;
-        return is_ours.then_some(ours).ok_or(SignerError::Inconsistent("the audit log is of another service"));
+        return is_ours
+            .then_some(ours)
+            .ok_or(SignerError::Inconsistent("the audit log is of another service"));
     }
-    let is_empty = names.iter().all(|name| name.ends_with(".new"));
+    let is_empty = names.iter().all(|name| name.strip_suffix(".new").is_some());
     if !is_empty {
         return Err(SignerError::Inconsistent("the audit log's origin is missing"));
     }
@@ -142,7 +152,8 @@ pub(crate) fn first_tenant(
     let path = config.data.join(ADMIN_FILE);
     if path.exists() {
         // Of a first start that was cut short: the key in it is trusted by nobody.
-        std::fs::remove_file(&path).map_err(SignerError::system("the unfinished admin.toml cannot be removed"))?;
+        std::fs::remove_file(&path)
+            .map_err(SignerError::system("the unfinished admin.toml cannot be removed"))?;
     }
     let text = Zeroizing::new(admin_text(config, &operator, &seed, &secrets.authority_pem));
     root::write_private(&path, text.as_bytes())?;
@@ -169,12 +180,17 @@ fn raw_public(key: &PrivateKey) -> Result<[u8; 32], SignerError> {
 /// The text of `admin.toml`; the client crate reads it and pins the same form.
 fn admin_text(config: &SignerConfig, operator: &Principal, seed: &[u8], ca: &str) -> String {
     let seed = Zeroizing::new(crate::commands::base64(seed));
-    format!(
+    // Of enough room from the start, since what grows leaves what it outgrew behind.
+    let mut text = String::with_capacity(ADMIN_BYTES + config.endpoint.len() + ca.len());
+    // Writing to a `String` cannot fail.
+    let _ = write!(
+        text,
         "endpoint = \"{}\"\ntenant = \"default\"\nprincipal = \"{}\"\nrole = \"{}\"\nsigning_key = \"{}\"\nca = \"\"\"\n{}\"\"\"\n",
         config.endpoint,
         operator.id,
         operator.role.name(),
         seed.as_str(),
         ca
-    )
+    );
+    text
 }

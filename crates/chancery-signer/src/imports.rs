@@ -47,7 +47,8 @@ impl Imports {
     /// Makes a one-time key.
     pub(crate) fn begin(&self) -> Result<Answer, NoOneTimeKey> {
         let id: [u8; 16] = entropy::bytes().map_err(|_| NoOneTimeKey)?;
-        let pair = DH_KEM_X25519_HKDF_SHA256_AES_256.generate_key_pair().map_err(|_| NoOneTimeKey)?;
+        let pair =
+            DH_KEM_X25519_HKDF_SHA256_AES_256.generate_key_pair().map_err(|_| NoOneTimeKey)?;
         let (public, private) = pair;
         let mut waiting = lock(&self.waiting);
         waiting.retain(|_, (_, made)| made.elapsed() < LIFE);
@@ -65,9 +66,11 @@ impl Imports {
         id: &[u8; 16],
         sealed: &[u8],
     ) -> Result<PrivateKey, Refusal> {
-        let refused = |detail: &str| Refusal { reason: Reason::PayloadRefused, detail: detail.into() };
+        let refused =
+            |detail: &str| Refusal { reason: Reason::PayloadRefused, detail: detail.into() };
         let taken = lock(&self.waiting).remove(id).filter(|(_, made)| made.elapsed() < LIFE);
-        let (private, _) = taken.ok_or_else(|| refused("the one-time key is unknown, spent or too old; begin again"))?;
+        let (private, _) = taken
+            .ok_or_else(|| refused("the one-time key is unknown, spent or too old; begin again"))?;
         let (enc, ciphertext) = sealed
             .split_at_checked(ENC_BYTES)
             .ok_or_else(|| refused("the wrapped key is too short"))?;

@@ -100,7 +100,8 @@ impl Lane {
             Err(error) => return Err(error.into()),
         }
         let [stream, woken] = &fds;
-        let (writable, woken) = (stream.revents().contains(PollFlags::OUT), !woken.revents().is_empty());
+        let (writable, woken) =
+            (stream.revents().contains(PollFlags::OUT), !woken.revents().is_empty());
         if woken {
             self.outlet.acknowledge();
         }
@@ -117,7 +118,7 @@ impl Lane {
             self.frame(header, body, &mut requests)?;
         }
         if !requests.is_empty() {
-            self.worker.run(requests);
+            self.worker.run(&requests);
         }
         Ok(())
     }
@@ -139,7 +140,8 @@ impl Lane {
                 self.command(header.tag, &request);
             }
             Kind::Health => {
-                let _: HealthRequest = cbor::decode(body, "health request").map_err(|_| OutOfStep)?;
+                let _: HealthRequest =
+                    cbor::decode(body, "health request").map_err(|_| OutOfStep)?;
                 let mode = self.shared.mode().to_owned();
                 let reply = HealthReply { mode, counters: self.shared.counters.exposition() };
                 self.outlet.say(Kind::HealthReply, header.tag, &reply);
@@ -147,8 +149,13 @@ impl Lane {
             Kind::Certificate => {
                 let request: CertificateRequest =
                     cbor::decode(body, "certificate request").map_err(|_| OutOfStep)?;
-                let certificate = self.shared.authority.issue(&request.public_key).unwrap_or_default();
-                self.outlet.say(Kind::CertificateReply, header.tag, &CertificateReply { certificate });
+                let certificate =
+                    self.shared.authority.issue(&request.public_key).unwrap_or_default();
+                self.outlet.say(
+                    Kind::CertificateReply,
+                    header.tag,
+                    &CertificateReply { certificate },
+                );
             }
             Kind::UseReply | Kind::CommandReply | Kind::HealthReply | Kind::CertificateReply => {
                 return Err(OutOfStep);
@@ -191,7 +198,8 @@ impl Lane {
         }
         request.items.iter().try_for_each(|item| {
             let is_dated = item.id.is_none_or(|id| id.unix_ms().is_some());
-            let is_new = items == 1 || request.items.iter().filter(|other| other.id == item.id).count() == 1;
+            let is_new =
+                items == 1 || request.items.iter().filter(|other| other.id == item.id).count() == 1;
             if !is_dated || item.id.is_some() && !is_new {
                 return Err(Reason::Malformed);
             }

@@ -23,6 +23,7 @@ mod genesis;
 mod imports;
 mod lane;
 mod materials;
+mod outbox;
 mod outlet;
 mod pool;
 mod query;

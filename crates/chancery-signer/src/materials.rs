@@ -64,7 +64,8 @@ impl Materials {
         }
         let secret = lock(vault).material(key.tenant, key.id, version, &key.scope)?;
         let parsed = PrivateKey::from_secret(key.suite, &secret);
-        let parsed = parsed.map_err(|_| SignerError::Inconsistent("a key version's material is no key"))?;
+        let parsed =
+            parsed.map_err(|_| SignerError::Inconsistent("a key version's material is no key"))?;
         let parsed = Arc::new(parsed);
         lock(&self.cache).insert((key.id, version), Arc::clone(&parsed));
         Ok((parsed, First::Yes))
@@ -113,7 +114,12 @@ mod tests {
     #[test]
     fn the_longest_unused_key_is_forgotten_first() {
         let mut cache = Cache::default();
-        let id = |number: usize| (KeyId::from_bytes([u8::try_from(number % 256).unwrap(); 16]), u32::try_from(number).unwrap());
+        let id = |number: usize| {
+            (
+                KeyId::from_bytes([u8::try_from(number % 256).unwrap(); 16]),
+                u32::try_from(number).unwrap(),
+            )
+        };
         let room = BUDGET_BYTES / cost(Suite::HkdfSha256);
         let key = Arc::new(PrivateKey::from_secret(Suite::HkdfSha256, &[1; 32]).unwrap());
         for number in 0..room {

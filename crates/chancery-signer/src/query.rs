@@ -35,14 +35,16 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
     let decided = {
         let mut core = lock(&shared.core);
         let now = core.now(entropy::sample());
-        core.authority.decide(principal, command, shared.no_fresh(), now)?
+        core.authority.decide(principal, command, Shared::no_fresh(), now)?
     };
     Ok(match command {
         Command::ReadStatus => CommandReply::Status(status::status(shared, principal.tenant)),
         Command::ReadOperation { id } => {
             CommandReply::Operation(operation(shared, principal.tenant, principal.id, *id))
         }
-        Command::QueryAudit(query) => CommandReply::Records(records(shared, principal.tenant, query)?),
+        Command::QueryAudit(query) => {
+            CommandReply::Records(records(shared, principal.tenant, query)?)
+        }
         _ => CommandReply::Committed { answer: decided.answer, index: None },
     })
 }
@@ -102,18 +104,23 @@ impl<'s> Search<'s> {
     }
 
     fn view(&mut self, frame: &Frame, item: &Item, position: u64) -> Option<RecordView> {
-        if item.tenant != self.tenant || self.query.since_ms.is_some_and(|since| frame.unix_ms < since) {
+        if item.tenant != self.tenant
+            || self.query.since_ms.is_some_and(|since| frame.unix_ms < since)
+        {
             return None;
         }
         let keys = self.shared.month_keys(item.tenant, item.month, frame.boot_nonce)?;
         let (section, use_index) = keys.open(item)?;
-        let actor = keys.open_identity(item).map(|identity| PrincipalId::from_bytes(identity.principal));
+        let actor =
+            keys.open_identity(item).map(|identity| PrincipalId::from_bytes(identity.principal));
         let key = self.key_name(item, &section, &keys);
-        let operation = self.query.operation.zip(actor).map(|(id, actor)| keys.operation(actor, id));
+        let operation =
+            self.query.operation.zip(actor).map(|(id, actor)| keys.operation(actor, id));
         let fits = self.query.key.as_ref().is_none_or(|name| name.as_str() == key)
             && self.query.actor.is_none_or(|asked| actor == Some(asked))
             && self.query.outcome.is_none_or(|outcome| section.operation.outcome == outcome)
-            && (self.query.operation.is_none() || operation == Some(section.operation.operation_id));
+            && (self.query.operation.is_none()
+                || operation == Some(section.operation.operation_id));
         // Shown only if it is what its leaf commits to.
         if !fits || keys.recompute(item) != Some(item.root) {
             return None;
@@ -154,7 +161,11 @@ impl<'s> Search<'s> {
 /// What a record's operation is called.
 fn operation_name(kind: Kind, number: u8) -> String {
     match kind {
-        Kind::Use => Operation::ALL.iter().find(|operation| operation.number() == number).map_or("", |o| o.name()).into(),
+        Kind::Use => Operation::ALL
+            .iter()
+            .find(|operation| operation.number() == number)
+            .map_or("", |o| o.name())
+            .into(),
         Kind::Command => command_name(number).into(),
         Kind::Start => "start".into(),
         Kind::Refusals => "refusals".into(),

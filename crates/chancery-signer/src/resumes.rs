@@ -49,7 +49,8 @@ impl Resumes {
             version: *version,
             next: *next,
         });
-        let heads = self.heads.iter().map(|(tenant, hash)| HeadHash { tenant: *tenant, hash: *hash });
+        let heads =
+            self.heads.iter().map(|(tenant, hash)| HeadHash { tenant: *tenant, hash: *hash });
         let entries = core.operations.finished();
         Resume {
             tail,

@@ -26,7 +26,8 @@ const KEYFILE_BYTES_MAX: u64 = 256;
 pub(crate) fn read(arena: &Arena, path: &Path) -> Result<SealingKey, SignerError> {
     let text = read_private(path)?;
     let digits = text.strip_prefix(FORMAT).and_then(|rest| rest.strip_suffix('\n'));
-    let key = digits.and_then(parse).ok_or_else(|| file(path, "this is not a root key file", None))?;
+    let key =
+        digits.and_then(parse).ok_or_else(|| file(path, "this is not a root key file", None))?;
     Ok(SealingKey::from_bytes(arena, &key)?)
 }
 
@@ -67,7 +68,8 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, SignerError> {
         let what = "cannot be opened; it is the root key that this data directory was made with: bring it back, or name it with --root-key";
         file(path, what, Some(error))
     })?;
-    let metadata = opened.metadata().map_err(|error| file(path, "cannot be looked at", Some(error)))?;
+    let metadata =
+        opened.metadata().map_err(|error| file(path, "cannot be looked at", Some(error)))?;
     let own = rustix::process::geteuid().as_raw();
     if metadata.mode() & 0o077 != 0 || metadata.uid() != own || !metadata.is_file() {
         let what = "must be a file of your own that nobody else can read: `chmod 600` it";

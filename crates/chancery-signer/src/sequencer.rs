@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use chancery_api::message::Receipt as ReceiptWish;
 use chancery_audit::frame::{FRAME_HEADER_BYTES, Item};
 use chancery_audit::receipt::Receipt;
-use chancery_audit::sealer::{Keyring, Prepared};
 use chancery_audit::resume::HeadHash;
+use chancery_audit::sealer::{Keyring, Prepared};
 use chancery_audit::wal::{Address, Chain, Composed, SegmentStart, Tail, Wal, WalError};
 use chancery_core::authority::Row;
 use chancery_core::id::TenantId;
@@ -188,7 +188,10 @@ struct Open {
 
 /// Ends the process: what the disk holds is unknown.
 pub(crate) fn halt(error: &dyn std::error::Error) -> ! {
-    eprintln!("chancery signer: {error}: {}", error.source().map(ToString::to_string).unwrap_or_default());
+    eprintln!(
+        "chancery signer: {error}: {}",
+        error.source().map(ToString::to_string).unwrap_or_default()
+    );
     std::process::exit(i32::from(EXIT_AUDIT_FAILED));
 }
 
@@ -220,7 +223,9 @@ impl Thread {
             match waiting.pop_front() {
                 None => return false,
                 Some(Submission::Stop) => return true,
-                Some(Submission::Moved(tenant, mark)) => self.sequencer.authority_moved(tenant, mark),
+                Some(Submission::Moved(tenant, mark)) => {
+                    self.sequencer.authority_moved(tenant, mark);
+                }
                 Some(Submission::Finished(finished)) => {
                     if let Some(finished) = self.place(finished, open) {
                         waiting.push_front(Submission::Finished(finished));
@@ -365,14 +370,19 @@ impl Thread {
             let outlet = match way {
                 Way::Item(way) => {
                     let receipt = self.receipt(&way, position, written);
-                    way.assembly.put(way.position, released, Recorded { index: seat.index.0, receipt });
+                    way.assembly.put(
+                        way.position,
+                        released,
+                        Recorded { index: seat.index.0, receipt },
+                    );
                     self.barrier.note(way.tenant, &way.assembly);
                     Some(Arc::clone(way.assembly.outlet()))
                 }
                 Way::Command(way) => self.end_command(way, (released, seat.index.0), &outlets),
                 Way::Nowhere => None,
             };
-            outlets.extend(outlet.filter(|new| !outlets.iter().any(|known| Arc::ptr_eq(known, new))));
+            outlets
+                .extend(outlet.filter(|new| !outlets.iter().any(|known| Arc::ptr_eq(known, new))));
         }
         for outlet in outlets {
             outlet.flush();

@@ -38,7 +38,7 @@ use chancery_store::{Embedded, OpenMode, private_dir};
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::barrier::Barrier;
-use crate::commands::{Job, OutboxEntry, StoreThread, channel};
+use crate::commands::{Job, StoreThread, channel};
 use crate::config::{RootSource, SignerConfig, SignerError};
 use crate::counters::{Counters, lock};
 use crate::entropy;
@@ -46,6 +46,7 @@ use crate::genesis::{self, Secrets};
 use crate::imports::Imports;
 use crate::lane::Lane;
 use crate::materials::Materials;
+use crate::outbox::OutboxEntry;
 use crate::outlet::Answer;
 use crate::pool::Pool;
 use crate::resumes::Resumes;
@@ -119,12 +120,12 @@ impl Shared {
     }
 
     /// An operation id for a caller who named none.
-    pub(crate) fn fresh_id(&self, now: Reading) -> Result<OperationId, PrimitiveError> {
+    pub(crate) fn fresh_id(now: Reading) -> Result<OperationId, PrimitiveError> {
         Ok(OperationId::v7(now.unix_ms, entropy::bytes()?))
     }
 
     /// Fresh values for a command that uses none.
-    pub(crate) fn no_fresh(&self) -> Fresh {
+    pub(crate) fn no_fresh() -> Fresh {
         Fresh {
             key: KeyId::from_bytes([0; 16]),
             handle: HandleId::from_bytes([0; 16]),
@@ -178,7 +179,7 @@ impl Shared {
 /// # Errors
 ///
 /// [`SignerError`], whose [`exit_status`](SignerError::exit_status) tells the supervisor what to do.
-pub fn run(config: SignerConfig, listener: UnixListener) -> Result<(), SignerError> {
+pub fn run(config: SignerConfig, listener: &UnixListener) -> Result<(), SignerError> {
     std::panic::set_hook(Box::new(|panic| {
         // A state that nobody expected: what is on the disk is read again, by a new process.
         eprintln!("chancery signer: {panic}");
@@ -188,7 +189,7 @@ pub fn run(config: SignerConfig, listener: UnixListener) -> Result<(), SignerErr
     let _ = hooks::install(&arena);
     let shared = start(config, arena)?;
     stop_on_signal(&shared)?;
-    serve(&shared, &listener)
+    serve(&shared, listener)
 }
 
 fn serve(shared: &Arc<Shared>, listener: &UnixListener) -> Result<(), SignerError> {
@@ -233,7 +234,8 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
     let receipt_key = Arc::new(receipt_key.map_err(|_| SignerError::Certificate)?);
     let audit = config.data.join(AUDIT_DIRECTORY);
     private_dir(&audit)?;
-    let disk = DirectoryDisk::open(&audit).map_err(SignerError::system("the audit directory cannot be opened"))?;
+    let disk = DirectoryDisk::open(&audit)
+        .map_err(SignerError::system("the audit directory cannot be opened"))?;
     let disk: Arc<dyn Disk> = Arc::new(disk);
     let origin = genesis::origin(&*disk, &receipt_key)?;
     let boot = Boot { log_id: origin.log_id, boot_nonce: entropy::bytes()? };
@@ -288,12 +290,16 @@ fn check_heads(loaded: &Loaded, opened: &Opened) -> Result<(), SignerError> {
     heads.extend(loaded.outbox.iter().map(|(_, entry)| entry.head()));
     for (tenant, head) in &heads {
         if loaded.vault.head_hash(*tenant) != Some(*head) {
-            return Err(SignerError::Inconsistent("a tenant's rows are not the ones last recorded"));
+            return Err(SignerError::Inconsistent(
+                "a tenant's rows are not the ones last recorded",
+            ));
         }
     }
     let all_recorded = loaded.authority.tenants().all(|tenant| heads.contains_key(&tenant));
     if !all_recorded || opened.last_command > loaded.last_command {
-        return Err(SignerError::Inconsistent("the log and the store do not know the same commands"));
+        return Err(SignerError::Inconsistent(
+            "the log and the store do not know the same commands",
+        ));
     }
     Ok(())
 }
@@ -312,16 +318,17 @@ fn ensure_months(
             if keyring.get(tenant, month).is_some() {
                 continue;
             }
-            let secrets = match vault.month(tenant, month)? {
-                Some(bytes) => bytes,
-                None => {
-                    let fresh = zeroize::Zeroizing::new(entropy::bytes::<{ MonthSecrets::BYTES }>()?.to_vec());
-                    vault.put_month(tenant, month, &fresh)?;
-                    fresh
-                }
+            let secrets = if let Some(bytes) = vault.month(tenant, month)? {
+                bytes
+            } else {
+                let fresh =
+                    zeroize::Zeroizing::new(entropy::bytes::<{ MonthSecrets::BYTES }>()?.to_vec());
+                vault.put_month(tenant, month, &fresh)?;
+                fresh
             };
             let secrets = MonthSecrets::from_bytes(&secrets);
-            let secrets = secrets.ok_or(SignerError::Inconsistent("a month's audit keys are altered"))?;
+            let secrets =
+                secrets.ok_or(SignerError::Inconsistent("a month's audit keys are altered"))?;
             keyring.insert(tenant, month, MonthKeys::derive(&secrets, boot)?);
         }
     }
@@ -351,7 +358,8 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     let chain = Chain::resume(tail, origin.log_id, boot.boot_nonce, previous_signature);
     let clock = Clock::start(opened.mark_ms, opened.served, entropy::sample());
     let (commands, jobs) = channel();
-    let build = BuildGroup { build: build_hash(), configuration: sha256(&[config.endpoint.as_bytes()]) };
+    let build =
+        BuildGroup { build: build_hash(), configuration: sha256(&[config.endpoint.as_bytes()]) };
     let shared = Arc::new(Shared {
         core: Arc::new(Mutex::new(Core::new(authority, opened.operations, clock))),
         vault: Mutex::new(vault),

@@ -83,7 +83,9 @@ impl Spare {
             *lock(&self.state) = if made.is_ok() { State::Ready } else { State::NoRoom };
             self.changed.notify_all();
             if let Err(error) = made {
-                eprintln!("chancery signer: {error}; only reductions are taken until there is room");
+                eprintln!(
+                    "chancery signer: {error}; only reductions are taken until there is room"
+                );
                 std::thread::sleep(RETRY);
             }
         }

@@ -47,14 +47,18 @@ fn arena_name(kind: ArenaKind) -> &'static str {
 fn advice(shared: &Shared, is_solo: bool, clock: &str) -> Vec<String> {
     let mut advice = Vec::new();
     if is_solo {
-        advice.push("posture is `solo`: one person can do everything; nothing needs approval".to_owned());
+        advice.push(
+            "posture is `solo`: one person can do everything; nothing needs approval".to_owned(),
+        );
     }
     if shared.recovery_key.exists() {
         let path = shared.recovery_key.display();
         advice.push(format!("move the recovery key offline: {path}"));
     }
     if clock == "suspect" {
-        advice.push("the clock is suspect: tokens that carry time are refused until it is right".to_owned());
+        advice.push(
+            "the clock is suspect: tokens that carry time are refused until it is right".to_owned(),
+        );
     }
     advice.push("no lock record, witness or peer remembers this log: a rollback of the whole directory goes unnoticed".to_owned());
     advice

@@ -55,7 +55,8 @@ impl Summaries {
 fn facts(refusals: &BTreeMap<Reason, u64>, now_ms: u64) -> Facts {
     let now = Reading { unix_ms: now_ms, quality: Quality::Plausible, served: Served::default() };
     let total: u64 = refusals.values().sum();
-    let counts: Vec<(Reason, u64)> = refusals.iter().map(|(reason, count)| (*reason, *count)).collect();
+    let counts: Vec<(Reason, u64)> =
+        refusals.iter().map(|(reason, count)| (*reason, *count)).collect();
     let mut facts = Facts::new(TenantId::SYSTEM, now, Kind::Refusals);
     facts.refused = counts.iter().max_by_key(|(_, count)| *count).map(|(reason, _)| *reason);
     facts.input_bytes = usize::try_from(total).unwrap_or(usize::MAX);

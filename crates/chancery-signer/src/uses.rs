@@ -100,11 +100,20 @@ pub(crate) fn check_form(operation: Operation, item: &UseItem<'_>) -> Result<(),
 }
 
 /// Copies an item out of its frame, and names its operation id and version.
-pub(crate) fn own(shared: &Shared, handle: &Handle, operation: Operation, item: UseItem<'_>) -> OwnedItem {
+pub(crate) fn own(
+    shared: &Shared,
+    handle: &Handle,
+    operation: Operation,
+    item: UseItem<'_>,
+) -> OwnedItem {
     let claimed = item.id.and_then(|id| {
         let id_ms = id.unix_ms()?;
         let digest = request_digest(shared, handle, operation, &item);
-        Some(Claimed { name: shared.entry_name(handle.root().tenant, handle.root().subject, id), digest, id_ms })
+        Some(Claimed {
+            name: shared.entry_name(handle.root().tenant, handle.root().subject, id),
+            digest,
+            id_ms,
+        })
     });
     OwnedItem {
         id: item.id,
@@ -177,8 +186,8 @@ impl Worker {
     }
 
     /// Decides every item of every request under one lock, then carries out what is quick.
-    pub(crate) fn run(&mut self, requests: Vec<Arc<OwnedRequest>>) {
-        let decided = self.decide(&requests);
+    pub(crate) fn run(&mut self, requests: &[Arc<OwnedRequest>]) {
+        let decided = self.decide(requests);
         for (request, position, decision, now) in decided {
             self.carry_out(request, position, decision, now);
         }
@@ -197,8 +206,13 @@ impl Worker {
             for (position, item) in request.items.iter().enumerate() {
                 let decision = match &proven {
                     Err(reason) => UseDecision::Refused(*reason),
-                    Ok(()) if self.shared.spare.is_full() => UseDecision::Refused(Reason::AuditFull),
-                    Ok(()) => core.step_use(&asked(request, item, &holders(request), now), item.claimed.as_ref()),
+                    Ok(()) if self.shared.spare.is_full() => {
+                        UseDecision::Refused(Reason::AuditFull)
+                    }
+                    Ok(()) => core.step_use(
+                        &asked(request, item, &holders(request), now),
+                        item.claimed.as_ref(),
+                    ),
                 };
                 decided.push((Arc::clone(request), position, decision, now));
             }
@@ -215,8 +229,12 @@ impl Worker {
     ) {
         match decision {
             UseDecision::Permitted(permit) => self.start(Job { request, position, permit }),
-            UseDecision::Repeat(place, permit) => self.repeat(Job { request, position, permit }, place),
-            UseDecision::Withheld(_) => self.refuse(&request, position, Reason::ResultWithheld, now),
+            UseDecision::Repeat(place, permit) => {
+                self.repeat(Job { request, position, permit }, place);
+            }
+            UseDecision::Withheld(_) => {
+                self.refuse(&request, position, Reason::ResultWithheld, now);
+            }
             UseDecision::Refused(reason) => self.refuse(&request, position, reason, now),
         }
     }
@@ -256,7 +274,7 @@ impl Worker {
         computed: compute::Computed,
     ) {
         let Some(item) = request.items.get(position) else { return };
-        let Ok(id) = item.id.map_or_else(|| self.shared.fresh_id(permit.now()), Ok) else {
+        let Ok(id) = item.id.map_or_else(|| Shared::fresh_id(permit.now()), Ok) else {
             return self.refuse(request, position, Reason::Unavailable, permit.now());
         };
         let mut facts = facts_of(request, item, permit.now());
@@ -280,11 +298,7 @@ impl Worker {
         };
         self.shared.counters.used(request.operation);
         self.out.push(Submission::Finished(Box::new(Finished {
-            claim: Claim {
-                tenant: facts.tenant,
-                decided: permit.decided(),
-                counted: facts.key,
-            },
+            claim: Claim { tenant: facts.tenant, decided: permit.decided(), counted: facts.key },
             prepared,
             command: 0,
             entry: item.claimed.map(|claimed| claimed.name),
@@ -306,7 +320,13 @@ impl Worker {
     }
 
     /// A refusal after authentication: it has a record, and leaves when that is durable.
-    fn refuse(&mut self, request: &Arc<OwnedRequest>, position: usize, reason: Reason, now: Reading) {
+    fn refuse(
+        &mut self,
+        request: &Arc<OwnedRequest>,
+        position: usize,
+        reason: Reason,
+        now: Reading,
+    ) {
         self.shared.counters.refused(reason);
         let Some(item) = request.items.get(position) else { return };
         let mut facts = facts_of(request, item, now);
@@ -374,7 +394,8 @@ impl Worker {
         let mut core = lock(&self.shared.core);
         let now = core.now(entropy::sample());
         // The id is still reserved and the proofs still taken: only authority is asked again.
-        let permitted = core.authority.permit(&asked(&redo.request, item, &holders(&redo.request), now));
+        let permitted =
+            core.authority.permit(&asked(&redo.request, item, &holders(&redo.request), now));
         drop(core);
         let (request, position) = (Arc::clone(&redo.request), redo.position);
         match permitted {

@@ -16,7 +16,7 @@
 //! | 20 | outbox: a command whose record may not be in the log yet | the system's scope key |
 //! | 21 | secrets of the service | root |
 //!
-//! **Invariant:** the digest is over every row of kinds 1 to 5 and 17, no more and no fewer.
+//! **Invariant:** the digest is over every row of kinds 1 to 5, 16 and 17, no more and no fewer.
 
 use std::collections::BTreeMap;
 
@@ -36,6 +36,9 @@ use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
 use crate::config::SignerError;
+
+/// An outbox row: the command's number, and what was sealed.
+pub(crate) type OutboxRow = (u64, Zeroizing<Vec<u8>>);
 
 /// The kinds of rows that are not the core's.
 pub(crate) mod kind {
@@ -79,6 +82,12 @@ struct Mark {
     tag: [u8; 16],
 }
 
+impl Mark {
+    fn of<'n>(&self, name: &'n [u8]) -> RowMark<'n> {
+        RowMark { name, version: self.version, tag: self.tag }
+    }
+}
+
 /// Rows that are written together.
 pub(crate) struct Change {
     pub(crate) tenant: TenantId,
@@ -116,6 +125,10 @@ fn material_name(tenant: TenantId, key: KeyId, version: u32) -> Vec<u8> {
     name(tenant, kind::MATERIAL, &[key.as_bytes().as_slice(), &version.to_be_bytes()].concat())
 }
 
+fn own_key_name(tenant: TenantId) -> Vec<u8> {
+    name(tenant, kind::SCOPE_KEY, &scope_id("", ""))
+}
+
 fn scope_id(environment: &str, region: &str) -> [u8; 32] {
     sha256(&[environment.as_bytes(), &[0], region.as_bytes()])
 }
@@ -125,7 +138,11 @@ fn row_name(name: &[u8]) -> Result<RowName, SignerError> {
 }
 
 impl Vault {
-    pub(crate) fn new(store: Box<dyn Store>, arena: Arena, root: SealingKey) -> Result<Self, SignerError> {
+    pub(crate) fn new(
+        store: Box<dyn Store>,
+        arena: Arena,
+        root: SealingKey,
+    ) -> Result<Self, SignerError> {
         let lthash = KeyedHash::new(&*root.subkey(labels::LTHASH_ROW, &[])?);
         let (tenants, scopes) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self { store, arena, root, lthash, system: None, tenants, scopes })
@@ -147,9 +164,13 @@ impl Vault {
         Ok(transaction.expect_absent(row_name(name)?).put(row_name(name)?, sealed))
     }
 
-    pub(crate) fn read_root_row(&self, name: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, SignerError> {
+    pub(crate) fn read_root_row(
+        &self,
+        name: &[u8],
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, SignerError> {
         let row = self.store.get(&row_name(name)?)?;
-        let opened = row.map(|row| self.root.open(&root_place(name)?, &row.value).map_err(SignerError::from));
+        let opened = row
+            .map(|row| self.root.open(&root_place(name)?, &row.value).map_err(SignerError::from));
         opened.transpose()
     }
 
@@ -165,13 +186,12 @@ impl Vault {
         if self.scopes.contains_key(&name) {
             return Ok((name, transaction));
         }
-        let (key, transaction) = match self.read_root_row(&name)? {
-            Some(bytes) => (self.sealing_key(&bytes)?, transaction),
-            None => {
-                let key = SealingKey::generate(&self.arena)?;
-                let transaction = self.write_root_row(transaction, &name, key.expose_secret())?;
-                (key, transaction)
-            }
+        let (key, transaction) = if let Some(bytes) = self.read_root_row(&name)? {
+            (self.sealing_key(&bytes)?, transaction)
+        } else {
+            let key = SealingKey::generate(&self.arena)?;
+            let transaction = self.write_root_row(transaction, &name, key.expose_secret())?;
+            (key, transaction)
         };
         self.scopes.insert(name.clone(), key);
         Ok((name, transaction))
@@ -182,39 +202,52 @@ impl Vault {
         Ok(SealingKey::from_bytes(&self.arena, key)?)
     }
 
-    /// A tenant's own scope key, of no environment and no region; made within `transaction` if missing.
-    fn own_key(
+    /// A tenant's own scope key, of no environment and no region.
+    fn own_key(&self, tenant: TenantId) -> Result<SealingKey, SignerError> {
+        let row = self.read_root_row(&own_key_name(tenant))?;
+        self.sealing_key(&row.ok_or(SignerError::Inconsistent("a tenant's scope key is missing"))?)
+    }
+
+    /// Makes a tenant's own scope key within `transaction`.
+    pub(crate) fn make_own_key(
         &self,
         tenant: TenantId,
         transaction: Transaction,
-    ) -> Result<(SealingKey, Transaction), SignerError> {
-        let name = name(tenant, kind::SCOPE_KEY, &scope_id("", ""));
-        if let Some(bytes) = self.read_root_row(&name)? {
-            return Ok((self.sealing_key(&bytes)?, transaction));
-        }
+    ) -> Result<Transaction, SignerError> {
         let key = SealingKey::generate(&self.arena)?;
-        let transaction = self.write_root_row(transaction, &name, key.expose_secret())?;
-        Ok((key, transaction))
+        self.write_root_row(transaction, &own_key_name(tenant), key.expose_secret())
     }
 
     /// Makes the system's scope key ready.
     pub(crate) fn open_system(&mut self) -> Result<(), SignerError> {
-        let (key, transaction) = self.own_key(TenantId::SYSTEM, Transaction::new())?;
-        if !transaction.writes().is_empty() {
-            self.store.commit(transaction)?;
-        }
-        self.system = Some(key);
+        self.system = Some(self.own_key(TenantId::SYSTEM)?);
         Ok(())
     }
 
     /// Begins a tenant that is not stored yet.
-    pub(crate) fn begin_tenant(&mut self, tenant: TenantId) -> Result<(), SignerError> {
-        let (key, transaction) = self.own_key(tenant, Transaction::new())?;
-        if !transaction.writes().is_empty() {
-            self.store.commit(transaction)?;
+    pub(crate) fn begin_tenant(&mut self, id: TenantId) -> Result<(), SignerError> {
+        let transaction = self.make_own_key(id, Transaction::new())?;
+        let marks = Self::new_marks(&transaction)?;
+        self.store.commit(transaction)?;
+        let mut tenant = Tenant::new(self.own_key(id)?);
+        for (name, mark) in marks {
+            tenant.digest.add(&self.lthash, &mark.of(&name))?;
+            tenant.rows.insert(name, mark);
         }
-        self.tenants.insert(tenant, Tenant::new(key));
+        self.tenants.insert(id, tenant);
         Ok(())
+    }
+
+    /// The marks of the scope keys that a transaction writes.
+    fn new_marks(transaction: &Transaction) -> Result<Vec<(Vec<u8>, Mark)>, SignerError> {
+        let writes = transaction.writes().iter();
+        let marks =
+            writes.filter_map(|write| Some((write.name().as_bytes().to_vec(), write.value()?)));
+        let marks = marks.map(|(name, value)| {
+            let tag = seal_tag(value).ok_or(NotSealedHere)?;
+            Ok((name, Mark { version: 1, tag }))
+        });
+        marks.collect()
     }
 
     /// Commits a change with its head, and the outbox row `outbox` of the command's number.
@@ -228,7 +261,8 @@ impl Vault {
         let mut scope = None;
         if let Some((_, _, of, _)) = &change.material {
             let (environment, region) = (of.environment.as_str(), of.region.as_str());
-            let (name, with_scope) = self.scope_key(change.tenant, environment, region, transaction)?;
+            let (name, with_scope) =
+                self.scope_key(change.tenant, environment, region, transaction)?;
             (scope, transaction) = (Some(name), with_scope);
         }
         let (draft, mut transaction) = self.draft(change, scope.as_deref(), transaction)?;
@@ -266,12 +300,19 @@ impl Vault {
     ) -> Result<(Draft, Transaction), SignerError> {
         let tenant = self.tenants.get(&change.tenant).ok_or(NotSealedHere)?;
         let mut digest = tenant.digest.clone();
-        let mut marks = Vec::new();
-        let rows = change.rows.iter().map(|row| (row.name(), &tenant.key, Zeroizing::new(cbor::encode(row))));
-        let material = change.material.as_ref().zip(scope).and_then(|((key, version, _, secret), scope)| {
-            let name = material_name(change.tenant, *key, *version);
-            Some((name, self.scopes.get(scope)?, secret.clone()))
-        });
+        let mut marks = Self::new_marks(&transaction)?;
+        for (name, mark) in &marks {
+            digest.add(&self.lthash, &mark.of(name))?;
+        }
+        let rows = change
+            .rows
+            .iter()
+            .map(|row| (row.name(), &tenant.key, Zeroizing::new(cbor::encode(row))));
+        let material =
+            change.material.as_ref().zip(scope).and_then(|((key, version, _, secret), scope)| {
+                let name = material_name(change.tenant, *key, *version);
+                Some((name, self.scopes.get(scope)?, secret.clone()))
+            });
         for (name, key, bytes) in rows.chain(material) {
             let version = tenant.rows.get(&name).map_or(1, |mark| mark.version + 1);
             let place =
@@ -279,35 +320,37 @@ impl Vault {
             let sealed = key.seal(&place, &bytes)?;
             let tag = seal_tag(&sealed).ok_or(NotSealedHere)?;
             if let Some(old) = tenant.rows.get(&name) {
-                digest.subtract(&self.lthash, &RowMark { name: &name, version: old.version, tag: old.tag })?;
+                digest.subtract(&self.lthash, &old.of(&name))?;
             }
-            digest.add(&self.lthash, &RowMark { name: &name, version, tag })?;
+            digest.add(&self.lthash, &Mark { version, tag }.of(&name))?;
             transaction = transaction.put(row_name(&name)?, sealed);
             marks.push((name, Mark { version, tag }));
         }
         if let Some((key, version)) = change.erased {
             let name = material_name(change.tenant, key, version);
             let old = tenant.rows.get(&name).ok_or(NotSealedHere)?;
-            digest.subtract(&self.lthash, &RowMark { name: &name, version: old.version, tag: old.tag })?;
+            digest.subtract(&self.lthash, &old.of(&name))?;
             transaction = transaction.delete(row_name(&name)?);
         }
         let head_name = name(change.tenant, kind::HEAD, &[]);
         let head_version = tenant.head.map_or(1, |(_, version)| version + 1);
-        let row = HeadRow { epoch: change.epoch, digest: digest.to_bytes(), command: change.command };
-        let place =
-            RowPlace { tenant: change.tenant, name: &head_name, version: head_version, epoch: change.epoch };
+        let row =
+            HeadRow { epoch: change.epoch, digest: digest.to_bytes(), command: change.command };
+        let place = RowPlace {
+            tenant: change.tenant,
+            name: &head_name,
+            version: head_version,
+            epoch: change.epoch,
+        };
         let head = tenant.key.seal(&place, &cbor::encode(&row))?;
-        let head_expected = tenant.head.map_or(Expected::Absent, |(revision, _)| Expected::At(revision));
+        let head_expected =
+            tenant.head.map_or(Expected::Absent, |(revision, _)| Expected::At(revision));
         Ok((Draft { digest, marks, head, head_name, head_version, head_expected }, transaction))
     }
 
     /// Loads a tenant: checks every row against the head's digest, and gives the core's rows.
     pub(crate) fn load_tenant(&mut self, id: TenantId) -> Result<(Vec<Row>, u64), SignerError> {
-        let (key, transaction) = self.own_key(id, Transaction::new())?;
-        if !transaction.writes().is_empty() {
-            return Err(SignerError::Inconsistent("a tenant's scope key is missing"));
-        }
-        let mut tenant = Tenant::new(key);
+        let mut tenant = Tenant::new(self.own_key(id)?);
         let mut rows = Vec::new();
         let mut after: Option<RowName> = None;
         loop {
@@ -332,7 +375,7 @@ impl Vault {
     ) -> Result<(), SignerError> {
         let name = row.name.as_bytes();
         let kind = name.get(16).copied().ok_or(NotSealedHere)?;
-        if kind > CORE_KIND_MAX && kind != kind::MATERIAL {
+        if kind > CORE_KIND_MAX && ![kind::MATERIAL, kind::SCOPE_KEY].contains(&kind) {
             return Ok(());
         }
         let (version, epoch) = claimed_place(&row.value)?;
@@ -382,7 +425,9 @@ impl Vault {
             let Some(last) = page.last() else { return Ok(tenants) };
             after = Some(last.name.clone());
             for row in &page {
-                let Some((id, rest)) = row.name.as_bytes().split_first_chunk::<16>() else { continue };
+                let Some((id, rest)) = row.name.as_bytes().split_first_chunk::<16>() else {
+                    continue;
+                };
                 if rest.first() == Some(&kind::HEAD) {
                     tenants.push(TenantId::from_bytes(*id));
                 }
@@ -399,7 +444,8 @@ impl Vault {
         scope: &Scope,
     ) -> Result<Zeroizing<Vec<u8>>, SignerError> {
         let (environment, region) = (scope.environment.as_str(), scope.region.as_str());
-        let (scope_name, transaction) = self.scope_key(tenant, environment, region, Transaction::new())?;
+        let (scope_name, transaction) =
+            self.scope_key(tenant, environment, region, Transaction::new())?;
         if !transaction.writes().is_empty() {
             self.scopes.remove(&scope_name);
             return Err(SignerError::Inconsistent("a scope key is missing"));
@@ -440,7 +486,8 @@ impl Vault {
     ) -> Result<(), SignerError> {
         let name = name(tenant, kind::MONTH, &month.to_be_bytes());
         let sealed = self.tenant_key(tenant)?.seal(&month_place(tenant, &name), secrets)?;
-        let transaction = Transaction::new().expect_absent(row_name(&name)?).put(row_name(&name)?, sealed);
+        let transaction =
+            Transaction::new().expect_absent(row_name(&name)?).put(row_name(&name)?, sealed);
         self.store.commit(transaction)?;
         Ok(())
     }
@@ -453,18 +500,26 @@ impl Vault {
     }
 
     /// Seals the resume file of a log.
-    pub(crate) fn seal_resume(&self, log_id: &[u8; 32], bytes: &[u8]) -> Result<Vec<u8>, SignerError> {
+    pub(crate) fn seal_resume(
+        &self,
+        log_id: &[u8; 32],
+        bytes: &[u8],
+    ) -> Result<Vec<u8>, SignerError> {
         let system = self.system.as_ref().ok_or(NotSealedHere)?;
         Ok(system.seal(&resume_place(&resume_name(log_id)), bytes)?)
     }
 
     /// Opens the resume file of a log.
-    pub(crate) fn open_resume(&self, log_id: &[u8; 32], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn open_resume(
+        &self,
+        log_id: &[u8; 32],
+        sealed: &[u8],
+    ) -> Option<Zeroizing<Vec<u8>>> {
         self.system.as_ref()?.open(&resume_place(&resume_name(log_id)), sealed).ok()
     }
 
     /// The outbox, in order: commands whose records may not be in the log.
-    pub(crate) fn outbox(&self) -> Result<Vec<(u64, Zeroizing<Vec<u8>>)>, SignerError> {
+    pub(crate) fn outbox(&self) -> Result<Vec<OutboxRow>, SignerError> {
         let system = self.system.as_ref().ok_or(NotSealedHere)?;
         let prefix = name(TenantId::SYSTEM, kind::OUTBOX, &[]);
         let mut entries = Vec::new();

@@ -19,6 +19,7 @@ use chancery_signer::{RootSource, SignerConfig};
 use clap::Args;
 
 use crate::exit::Failure;
+use crate::sandbox;
 use crate::supervisor::Lock;
 
 /// The longest wait for an earlier signer to be gone: 10 s, as long as a supervisor lets one stop.
@@ -72,6 +73,9 @@ pub(crate) struct FrontArgs {
 /// Becomes the signer.
 pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
     confine(&args.child)?;
+    let key_files = [&args.root_key, &args.recovery_key];
+    let homes = key_files.iter().filter_map(|file| file.parent()).map(PathBuf::from);
+    sandbox::signer(&homes.chain([args.data.clone()]).collect::<Vec<_>>())?;
     // A signer of a supervisor that was killed may still be on its way out.
     let _alone = Lock::await_free(&args.data.join("run/signer.lock"), PREDECESSOR_MAX)?;
     let listener = UnixListener::from(standard_input()?);
@@ -83,7 +87,7 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
         names: args.child.names,
         segment_bytes: args.segment_bytes,
     };
-    chancery_signer::run(config, listener).map_err(|error| Failure::Child {
+    chancery_signer::run(config, &listener).map_err(|error| Failure::Child {
         code: error.exit_status(),
         error: anyhow::Error::from(error).context("signer"),
     })
@@ -92,12 +96,11 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
 /// Becomes the front.
 pub(crate) fn front(args: FrontArgs) -> Result<(), Failure> {
     confine(&args.child)?;
+    let runtimes = runtimes();
+    sandbox::front()?;
     let listener = TcpListener::from(standard_input()?);
-    let config = FrontConfig {
-        signer_socket: args.signer,
-        runtimes: runtimes(),
-        limits: FrontLimits::STANDARD,
-    };
+    let config =
+        FrontConfig { signer_socket: args.signer, runtimes, limits: FrontLimits::STANDARD };
     Ok(chancery_server::run(config, listener).context("front")?)
 }
 

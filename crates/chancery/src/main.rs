@@ -15,6 +15,7 @@ mod moment;
 mod parse;
 mod progress;
 mod render;
+mod sandbox;
 mod supervisor;
 #[cfg(test)]
 mod testing;

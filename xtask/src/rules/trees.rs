@@ -9,8 +9,10 @@ use crate::workspace::{Finding, Tree, Workspace};
 /// Where a ceiling is changed.
 const HERE: &str = "xtask/src/rules/trees.rs";
 
-/// The most packages each tree may have: what was counted when it was last lowered.
-const CEILINGS: [(&str, usize); 2] = [("chancery-signer", 42), ("chancery-server", 68)];
+/// The most packages each tree may have: what was counted when it was last changed.
+///
+/// The signer's rose from 42 to 59 with HPKE for imports (rustls) and the front's certificates (rcgen).
+const CEILINGS: [(&str, usize); 2] = [("chancery-signer", 59), ("chancery-server", 68)];
 
 /// Packages that hold no front: Cedar, the embedded database and PKCS#11.
 const FRONTS: [&str; 2] = ["chancery-server", "chancery-client"];

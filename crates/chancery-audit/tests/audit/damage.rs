@@ -64,10 +64,10 @@ impl Disk for Still {
 fn log() -> Still {
     let model = Model::default();
     let disk: Arc<dyn Disk> = Arc::new(model.clone());
-    Life::of(16 * 1024).lead(&disk, &model, &[SMALL, SMALL]).unwrap();
+    Life::of(16 * 1024).killed().lead(&disk, &model, &[SMALL, SMALL]).unwrap();
     // Half of a third frame.
     disk.open(&file_name(0)).unwrap().write_at(b"CHYF and no more", 3 * BLOCK as u64).unwrap();
-    Life::of(12 * 1024).lead(&disk, &model, &[SMALL]).unwrap();
+    Life::of(12 * 1024).killed().lead(&disk, &model, &[SMALL]).unwrap();
     let image = model.image();
     let mut files: BTreeMap<_, _> =
         image.into_iter().map(|(name, file)| (name, file.to_bytes())).collect();

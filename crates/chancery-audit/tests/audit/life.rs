@@ -7,9 +7,12 @@ use chancery_audit::disk::Disk;
 use chancery_audit::frame::{Frame, Head, Item};
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
 use chancery_audit::record::Kind;
-use chancery_audit::recovery::{Settled, Torn, WalkError, Walked, read_origin, settle, walk};
+use chancery_audit::recovery::{
+    Settled, Torn, WalkError, Walked, read_origin, settle, walk, walk_from,
+};
+use chancery_audit::resume::{RESUME_FILE, Resume, from_file, to_file};
 use chancery_audit::segment::file_number;
-use chancery_audit::wal::{Chain, Wal, WalError, prepare_spare};
+use chancery_audit::wal::{Chain, SegmentStart, Tail, Wal, WalError, prepare_spare};
 use chancery_core::id::TenantId;
 use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
@@ -38,10 +41,20 @@ pub(super) type Shape = &'static [usize];
 /// A frame that takes one block.
 pub(super) const SMALL: Shape = &[100];
 
+/// How a writer ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It cuts its segment and writes a resume file.
+    Orderly,
+    /// It does nothing more.
+    Killed,
+}
+
 /// How a writer lives.
 #[derive(Clone, Copy)]
 pub(super) struct Life {
     pub(super) segment_bytes: u64,
+    pub(super) end: End,
     pub(super) settle: fn(&dyn Disk, Walked) -> io::Result<Settled>,
 }
 
@@ -64,6 +77,8 @@ pub(super) enum LifeError {
     Walk(#[from] WalkError),
     #[error("{0}")]
     Wal(#[from] WalError),
+    #[error("from the resume file the log is another than from its beginning")]
+    Resume,
 }
 
 /// The hashes of a log's frames, in order, and what else was found.
@@ -106,7 +121,11 @@ pub(super) fn records(shape: Shape, counter: u64) -> Vec<(Item, Hash)> {
 
 impl Life {
     pub(super) const fn of(segment_bytes: u64) -> Self {
-        Self { segment_bytes, settle }
+        Self { segment_bytes, end: End::Orderly, settle }
+    }
+
+    pub(super) const fn killed(self) -> Self {
+        Self { end: End::Killed, ..self }
     }
 
     /// Starts on `disk`, writes `frames` and stops. `notes` learns what is composed and what acknowledged.
@@ -119,12 +138,14 @@ impl Life {
         let log_id = origin().log_id;
         begin_log(&**disk)?;
         let (found, walked) = read(&**disk)?;
+        let walked = resumed(&**disk, walked)?;
         let (torn, last) = (walked.torn.clone(), walked.last_incarnation);
         let settled = (self.settle)(&**disk, walked)?;
         let tail = &settled.tail;
         let mut wal = Wal::begin(Arc::clone(disk), log_id, self.segment_bytes, tail)?;
         let signature = tail.last_head.as_ref().map_or([0; 64], sign);
         let mut chain = Chain::resume(tail, log_id, [9; 16], signature);
+        let mut head = tail.last_head;
         for shape in frames {
             let before = chain.frontier().clone();
             let composed = chain.compose(records(shape, before.size()), 1_800_000_000_000);
@@ -135,12 +156,50 @@ impl Life {
             wal.write(&composed.encoded)?;
             notes.note(Event::Acknowledged);
             chain.signed(sign(&composed.head));
+            head = Some(composed.head);
             prepare_spare(&**disk, self.segment_bytes)?;
+            if wal.room() < 4096 {
+                let tail = chain.tail(wal.next_segment(), head);
+                wal.roll(&SegmentStart::at(&tail))?;
+                write_resume(&**disk, tail)?;
+            }
         }
         wal.check_linked()?;
+        if self.end == End::Orderly {
+            wal.finish()?;
+            write_resume(&**disk, chain.tail(wal.next_segment(), head))?;
+        }
         let incarnations = (last, tail.incarnation);
         Ok(Found { frames: found, torn, incarnations, kept: settled.kept })
     }
+}
+
+/// The log as it is read from where the resume file says, which is all that it is from its beginning.
+fn resumed(disk: &dyn Disk, whole: Walked) -> Result<Walked, LifeError> {
+    let bytes = match disk.read_whole(RESUME_FILE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(whole),
+        read => read?,
+    };
+    let resume = from_file(&bytes).and_then(Resume::parse).ok_or(LifeError::Resume)?;
+    let walked = walk_from(disk, origin(), resume.tail, &mut |_, _| Ok(()))?;
+    let said = |walked: &Walked| {
+        (walked.tail.clone(), walked.torn.clone(), walked.last_incarnation, walked.frames)
+    };
+    if said(&walked) == said(&whole) { Ok(walked) } else { Err(LifeError::Resume) }
+}
+
+/// Nobody seals it here: that is the signer's part.
+fn write_resume(disk: &dyn Disk, tail: Tail) -> io::Result<()> {
+    let resume = Resume {
+        tail,
+        mark_ms: None,
+        served_ms: 0,
+        last_command: 0,
+        uses: Vec::new(),
+        heads: Vec::new(),
+        entries: Vec::new(),
+    };
+    disk.write_whole(RESUME_FILE, &to_file(&resume.to_bytes()))
 }
 
 /// Writes the origin, if this is a new log.

@@ -189,10 +189,15 @@ impl Authority {
     /// # Errors
     ///
     /// A [`Refusal`] if it has not, or there is no such version.
-    pub fn decide_destruction(&self, due: &DueDestruction, now: Reading) -> Result<Decided, Refusal> {
+    pub fn decide_destruction(
+        &self,
+        due: &DueDestruction,
+        now: Reading,
+    ) -> Result<Decided, Refusal> {
         let tenant = self.tenants.get(&due.tenant);
         let key = tenant.and_then(|tenant| tenant.keys.get(&due.key));
-        let gone = || Refusal::new(Reason::IllegalTransition, "the version is not due for destruction");
+        let gone =
+            || Refusal::new(Reason::IllegalTransition, "the version is not due for destruction");
         let (tenant, key) = tenant.zip(key).ok_or_else(gone)?;
         let is_due = |at: Served| at <= now.served;
         let scheduled = key.version(due.version).and_then(|version| version.destruction);
@@ -207,9 +212,10 @@ impl Authority {
     pub fn due_destructions(&self, now: Reading) -> Vec<DueDestruction> {
         let keys = self.tenants.values().flat_map(|tenant| tenant.keys.values());
         let due = keys.flat_map(|key| {
-            let due = key.versions.iter().filter(move |version| {
-                version.destruction.is_some_and(|at| at <= now.served)
-            });
+            let due = key
+                .versions
+                .iter()
+                .filter(move |version| version.destruction.is_some_and(|at| at <= now.served));
             due.map(|version| DueDestruction {
                 tenant: key.tenant,
                 key: key.id,

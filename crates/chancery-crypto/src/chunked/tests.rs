@@ -1,3 +1,5 @@
+//! Streams cut, swapped, repeated and extended: each is refused.
+
 use std::cell::Cell;
 
 use chancery_core::context::Pair;

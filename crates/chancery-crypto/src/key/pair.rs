@@ -35,7 +35,7 @@ const SEC1_P384: Sec1 = Sec1 {
 /// A signing key.
 pub(super) enum Pair {
     Ecdsa(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair, Seed),
+    Ed25519(Ed25519KeyPair),
     /// The seed is the stored form; without it a key has none. The provider keeps the expanded key.
     MlDsa(PqdsaKeyPair, Option<Seed>),
     Rsa(rsa::KeyPair, &'static dyn RsaEncoding),
@@ -92,7 +92,10 @@ impl Pair {
                 let scalar: EcPrivateKeyBin<'_> = pair.private_key().as_be_bytes().ok()?;
                 Some(Zeroizing::new(scalar.as_ref().to_vec()))
             }
-            Self::Ed25519(_, seed) => Some(Zeroizing::new(seed.to_vec())),
+            Self::Ed25519(pair) => {
+                let file: Pkcs8V1Der<'_> = pair.as_der().ok()?;
+                Some(Zeroizing::new(ed25519_seed(file.as_ref())?.to_vec()))
+            }
             Self::MlDsa(_, seed) => seed.as_ref().map(|seed| Zeroizing::new(seed.to_vec())),
             Self::Rsa(pair, _) => {
                 let file: Pkcs8V1Der<'_> = pair.as_der().ok()?;
@@ -105,7 +108,7 @@ impl Pair {
     pub(super) fn spki(&self) -> Option<Vec<u8>> {
         let der: PublicKeyX509Der<'_> = match self {
             Self::Ecdsa(pair) => pair.public_key().as_der(),
-            Self::Ed25519(pair, _) => pair.public_key().as_der(),
+            Self::Ed25519(pair) => pair.public_key().as_der(),
             Self::MlDsa(pair, _) => pair.public_key().as_der(),
             Self::Rsa(pair, _) => pair.public_key().as_der(),
         }
@@ -119,7 +122,7 @@ impl Pair {
             Self::Ecdsa(pair) => {
                 pair.sign(&SystemRandom::new(), message).ok().map(|s| s.as_ref().to_vec())
             }
-            Self::Ed25519(pair, _) => pair.try_sign(message).ok().map(|s| s.as_ref().to_vec()),
+            Self::Ed25519(pair) => pair.try_sign(message).ok().map(|s| s.as_ref().to_vec()),
             Self::MlDsa(pair, _) => {
                 let mut signature = vec![0; pair.algorithm().signature_len()];
                 let length = pair.sign(message, &mut signature).ok()?;
@@ -148,19 +151,19 @@ fn ecdsa_from_scalar(
 }
 
 fn ed25519_from_seed(seed: &[u8]) -> Option<Pair> {
-    let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
-    Some(Pair::Ed25519(pair, Zeroizing::new(seed.into())))
+    Ed25519KeyPair::from_seed_unchecked(seed).ok().map(Pair::Ed25519)
 }
 
 fn ed25519_from_pkcs8(file: &[u8]) -> Option<Pair> {
     // Where the file has the public key, the provider checks it against the seed.
     Ed25519KeyPair::from_pkcs8(file).ok()?;
+    ed25519_seed(file).and_then(ed25519_from_seed)
+}
+
+/// RFC 8410, 7: "the private key is always an opaque byte sequence", an OCTET STRING in the other.
+fn ed25519_seed(file: &[u8]) -> Option<&[u8]> {
     let mut private_key = Reader(pkcs8::Pkcs8::parse(file)?.private_key);
-    // RFC 8410, 7: "the private key is always an opaque byte sequence", an OCTET STRING in the other.
-    private_key
-        .element(OCTET_STRING)
-        .filter(|seed| seed.len() == SECRET_BYTES)
-        .and_then(ed25519_from_seed)
+    private_key.element(OCTET_STRING).filter(|seed| seed.len() == SECRET_BYTES)
 }
 
 fn ml_dsa_from_seed(algorithm: &'static PqdsaSigningAlgorithm, seed: &[u8]) -> Option<Pair> {

@@ -1,3 +1,5 @@
+//! Every suite: made, stored, brought in, used, and misused.
+
 use chancery_core::suite::SUITES;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Proofs against their definition, an independent crate, and public vectors.
+
 use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, proptest};
 
 use super::*;

@@ -8,7 +8,7 @@ use chancery_core::reason::Reason;
 use chancery_core::suite::Suite;
 use chancery_crypto::envelope::{self, Binding, DecryptError, Origin};
 use chancery_crypto::formats::{
-    self, FormatError, KeyVersion, Payload, Signing, Verifier, Verifying, VerifyError,
+    self, FormatError, KeyVersion, Payload, Signing, Verifier, VerifyError, Verifying,
 };
 use chancery_crypto::key::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
@@ -54,7 +54,9 @@ pub(crate) fn compute(
     let use_of = KeyUse { shared, item, permit };
     match operation {
         Operation::Sign | Operation::Mac => use_of.sign().map(Computed::kept),
-        Operation::Verify | Operation::VerifyMac => use_of.verify().map(|()| Computed::bare(Vec::new())),
+        Operation::Verify | Operation::VerifyMac => {
+            use_of.verify().map(|()| Computed::bare(Vec::new()))
+        }
         Operation::Encrypt => use_of.encrypt(&item.input).map(Computed::kept),
         Operation::Decrypt | Operation::Unwrap => use_of.decrypt().map(Computed::secret),
         Operation::Derive => use_of.derive().map(Computed::secret),
@@ -142,11 +144,14 @@ impl KeyUse<'_> {
             payload: self.payload(),
             now_ms: self.permit.now().unix_ms,
         };
-        let to_be_signed = formats::to_be_signed(&signing).map_err(|error| refused_payload(&error))?;
+        let to_be_signed =
+            formats::to_be_signed(&signing).map_err(|error| refused_payload(&error))?;
         let (key, first) = self.material(self.permit.version())?;
         let signature = match key.mac_key() {
             Some(mac) => Ok(mac.mac(&[to_be_signed.bytes()])),
-            None if first == First::Yes || is_rsa(key.suite()) => key.sign_and_verify(to_be_signed.bytes()),
+            None if first == First::Yes || is_rsa(key.suite()) => {
+                key.sign_and_verify(to_be_signed.bytes())
+            }
             None => key.sign(to_be_signed.bytes()),
         };
         Ok(to_be_signed.assemble(&signature.map_err(|_| Reason::Unavailable)?))

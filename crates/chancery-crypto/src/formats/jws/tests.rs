@@ -1,3 +1,5 @@
+//! Claims that a token may have, and tokens that do not verify.
+
 use chancery_core::id::KeyId;
 
 use super::super::Payload;

@@ -1,0 +1,168 @@
+//! Commands over HTTP and back, one case a variant.
+
+use super::*;
+use crate::http::routes::{ROUTES, RequestLine, find};
+
+fn part(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn new_key() -> NewKey {
+    NewKey {
+        name: part("invoices"),
+        purpose: "sign.bound:invoice;context=audited".parse().unwrap(),
+        suite: Suite::Ed25519,
+        scope: Scope {
+            environment: part("production"),
+            region: part("local"),
+            service: part("billing"),
+        },
+    }
+}
+
+fn handle(pins: &[&str]) -> Command {
+    Command::IssueHandle(NewHandle {
+        key: part("invoices"),
+        operations: Operations::of(&[Operation::Sign, Operation::Verify]),
+        ttl_ms: 60_000,
+        pins: pins.iter().map(|pin| Pair::parse(pin).unwrap()).collect(),
+        holder: vec![3; if pins.is_empty() { 0 } else { 32 }],
+        subject: (!pins.is_empty()).then(|| PrincipalId::from_bytes([5; 16])),
+    })
+}
+
+fn query() -> AuditQuery {
+    AuditQuery {
+        key: Some(part("invoices")),
+        actor: Some(PrincipalId::from_bytes([1; 16])),
+        outcome: Some(1),
+        operation: Some(OperationId::from_bytes([2; 16])),
+        since_ms: Some(3),
+        limit: 4,
+    }
+}
+
+fn every_command() -> Vec<Command> {
+    let key = || part("invoices");
+    let mut commands = vec![
+        Command::CreateKey(new_key()),
+        Command::ImportKey { new: new_key(), one_time: [9; 16], sealed: vec![1, 2] },
+        Command::ScheduleDestruction { key: key(), version: 1 },
+        Command::CancelDestruction { key: key(), version: 2 },
+        handle(&[]),
+        handle(&["b=2", "a=1=1", "b="]),
+        Command::RevokeHandle { link: LinkId([7; 16]) },
+        Command::RevokeIssued { key: key() },
+        Command::BeginImport,
+        Command::ListKeys { after: None },
+        Command::ListKeys { after: Some(key()) },
+        Command::ShowKey { key: part("import") },
+        Command::ReadStatus,
+        Command::ReadOperation { id: OperationId::from_bytes([8; 16]) },
+        Command::QueryAudit(AuditQuery::default()),
+        Command::QueryAudit(query()),
+    ];
+    for event in KeyEvent::ALL {
+        commands.push(Command::ChangeVersion { key: key(), version: Some(1), event });
+        commands.push(Command::ChangeVersion { key: key(), version: None, event });
+    }
+    commands.extend(Role::ALL.map(|role| Command::CreatePrincipal {
+        name: key(),
+        role,
+        public: [6; 32],
+    }));
+    commands
+}
+
+fn split(request: &CommandHttp) -> CommandParts<'_> {
+    let (path, query) = match request.target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (request.target.as_str(), None),
+    };
+    let found = find(RequestLine { method: request.method, path }).unwrap();
+    CommandParts { found, query, body: request.body.as_deref().unwrap_or_default() }
+}
+
+#[test]
+fn every_command_comes_back_from_its_request() {
+    for command in every_command() {
+        let request = request_of(&command).unwrap();
+        assert_eq!(command_from_request(split(&request)), Ok(command));
+        if let Some(body) = &request.body {
+            crate::http::openapi::tests::assert_body_described(
+                split(&request).found.route.target,
+                body,
+            );
+        }
+    }
+}
+
+#[test]
+fn every_command_route_is_one_of_some_command() {
+    let requests: Vec<_> =
+        every_command().iter().map(|command| request_of(command).unwrap()).collect();
+    let found: Vec<_> = requests.iter().map(|request| split(request).found.route).collect();
+    for route in ROUTES.iter().filter(|route| matches!(route.target, Target::Command(_))) {
+        assert!(found.contains(&route), "{}", route.path);
+    }
+}
+
+#[test]
+fn a_field_more_a_field_less_and_a_repeated_field_are_refused() {
+    for command in every_command() {
+        let request = request_of(&command).unwrap();
+        let Some(body) = &request.body else { continue };
+        let text = std::str::from_utf8(body).unwrap();
+        let more = text.replacen('{', "{\"zz\":1,", 1).replace(",}", "}");
+        let twice = text.replacen('{', &format!("{{{},", &text[1..text.len() - 1]), 1);
+        for other in [more, twice, format!("{text}{text}"), format!("[{text}]"), String::new()] {
+            let parts = CommandParts { body: other.as_bytes(), ..split(&request) };
+            assert!(command_from_request(parts).is_err(), "{other}");
+        }
+    }
+}
+
+#[test]
+fn an_object_written_as_a_list_is_refused() {
+    let request = request_of(&Command::CreateKey(new_key())).unwrap();
+    let with = |scope: &str| {
+        let rest = r#""name":"a","purpose":"sign.bound:a","algorithm":"ed25519""#;
+        let body = format!("{{{rest},\"scope\":{scope}}}");
+        command_from_request(CommandParts { body: body.as_bytes(), ..split(&request) })
+    };
+    assert!(with(r#"{"environment":"a","region":"b","service":"c"}"#).is_ok());
+    assert!(with(r#"["a","b","c"]"#).is_err());
+}
+
+#[test]
+fn queries_and_bodies_where_a_route_has_none_are_refused() {
+    let request = |command| request_of(&command).unwrap();
+    let list = request(Command::ListKeys { after: None });
+    for query in ["", "after", "after=", "after=A", "after=a&after=b", "before=a", "after=%61"] {
+        let parts = CommandParts { query: Some(query), ..split(&list) };
+        assert!(command_from_request(parts).is_err(), "{query}");
+    }
+    assert!(command_from_request(CommandParts { body: b"{}", ..split(&list) }).is_err());
+    let status = request(Command::ReadStatus);
+    assert!(
+        command_from_request(CommandParts { query: Some("after=a"), ..split(&status) }).is_err()
+    );
+}
+
+#[test]
+fn an_operation_named_twice_or_unknown_is_refused() {
+    let names =
+        |names: &[&str]| operations(&names.iter().map(|name| (*name).into()).collect::<Vec<_>>());
+    assert_eq!(
+        names(&["verify", "sign"]),
+        Ok(Operations::of(&[Operation::Sign, Operation::Verify]))
+    );
+    assert!(names(&["sign", "sign"]).is_err());
+    assert!(names(&["Sign"]).is_err());
+}
+
+#[test]
+fn an_outcome_that_json_has_no_word_for_is_no_request() {
+    let query = Command::QueryAudit(AuditQuery { outcome: Some(2), ..AuditQuery::default() });
+    assert!(matches!(request_of(&query), Err(HttpError::Malformed(_))));
+}

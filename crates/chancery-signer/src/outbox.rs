@@ -1,0 +1,140 @@
+//! Outbox rows: commands that are stored and whose records may not be in the log yet.
+//!
+//! An entry holds all that its record will say, and the answer, so that it can be recorded after a crash as
+//! it would have been before. It is the operation's row too.
+
+use chancery_audit::record::{Authentication, Facts, Kind};
+use chancery_audit::resume::HeadHash;
+use chancery_audit::sealer::{Kept, Sealer};
+use chancery_core::cbor;
+use chancery_core::clock::{Quality, Reading, Served};
+use chancery_core::id::{KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::sequencer::{Claim, Mark};
+use minicbor::{Decode, Encode};
+
+use crate::config::SignerError;
+use crate::outlet::Answer as OutAnswer;
+use crate::sequencer::{CommandWay, Finished, Submission, Way};
+
+/// What an outbox row holds: the record to be made, and the answer.
+#[derive(Clone, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct OutboxEntry {
+    #[n(0)]
+    pub(crate) tenant: TenantId,
+    #[n(1)]
+    pub(crate) unix_ms: u64,
+    #[n(2)]
+    pub(crate) quality: Quality,
+    #[n(3)]
+    pub(crate) operation: u8,
+    #[n(4)]
+    pub(crate) suite: u16,
+    #[n(5)]
+    pub(crate) key: Option<(KeyId, u32)>,
+    #[n(6)]
+    pub(crate) actor: Option<PrincipalId>,
+    #[n(7)]
+    pub(crate) operation_id: Option<OperationId>,
+    #[n(8)]
+    pub(crate) posture_epoch: u64,
+    #[cbor(n(9), with = "minicbor::bytes")]
+    pub(crate) head_digest: [u8; 32],
+    #[cbor(n(10), with = "minicbor::bytes")]
+    pub(crate) message: [u8; 32],
+    #[n(11)]
+    pub(crate) kept: Option<KeptEntry>,
+}
+
+/// The operation id of an outbox row, and its answer.
+#[derive(Clone, Debug, Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct KeptEntry {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub(crate) name: [u8; 32],
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub(crate) digest: [u8; 32],
+    #[n(2)]
+    pub(crate) id_ms: u64,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub(crate) answer: Vec<u8>,
+}
+
+impl OutboxEntry {
+    /// The entry of something that the service did by itself.
+    pub(crate) fn of_service(tenant: TenantId, now: Reading, posture_epoch: u64) -> Self {
+        Self {
+            tenant,
+            unix_ms: now.unix_ms,
+            quality: now.quality,
+            operation: 0,
+            suite: 0,
+            key: None,
+            actor: None,
+            operation_id: None,
+            posture_epoch,
+            head_digest: [0; 32],
+            message: [0; 32],
+            kept: None,
+        }
+    }
+
+    /// The bytes of its row, once the head is known.
+    pub(crate) fn with_head(&self, head_digest: [u8; 32]) -> Vec<u8> {
+        cbor::encode(&Self { head_digest, ..self.clone() })
+    }
+
+    /// The head that it left, as the resume file holds it.
+    pub(crate) fn head_hash(&self) -> HeadHash {
+        HeadHash { tenant: self.tenant, hash: self.head_digest }
+    }
+
+    /// The tenant and the head that it left.
+    pub(crate) fn head(&self) -> (TenantId, [u8; 32]) {
+        (self.tenant, self.head_digest)
+    }
+
+    fn facts(&self) -> Facts {
+        let now =
+            Reading { unix_ms: self.unix_ms, quality: self.quality, served: Served::default() };
+        let mut facts = Facts::new(self.tenant, now, Kind::Command);
+        facts.operation = self.operation;
+        facts.suite = self.suite;
+        facts.key = self.key;
+        facts.actor = self.actor;
+        facts.authentication =
+            if self.actor.is_some() { Authentication::Signature } else { Authentication::Service };
+        facts.operation_id = self.operation_id;
+        facts.posture_epoch = self.posture_epoch;
+        facts.head_digest = self.head_digest;
+        facts.message = self.message;
+        facts
+    }
+
+    /// The record of this entry, for the sequencer.
+    pub(crate) fn submission(
+        &self,
+        sealer: &mut Sealer,
+        number: u64,
+        answer: OutAnswer,
+        way: CommandWay,
+    ) -> Result<Submission, SignerError> {
+        let kept = self.kept.as_ref().map(|kept| Kept {
+            name: kept.name,
+            digest: kept.digest,
+            id_ms: kept.id_ms,
+            answer: &kept.answer,
+        });
+        let prepared = sealer.prepare(&self.facts(), kept.as_ref());
+        let prepared =
+            prepared.map_err(|_| SignerError::Inconsistent("a month's audit keys are missing"))?;
+        Ok(Submission::Finished(Box::new(Finished {
+            claim: Claim { tenant: self.tenant, decided: Mark::STANDING, counted: None },
+            prepared,
+            command: number,
+            entry: self.kept.as_ref().map(|kept| kept.name),
+            answer,
+            way: Way::Command(way),
+        })))
+    }
+}

@@ -1,0 +1,52 @@
+//! What a child may reach of the file system and the network, by Landlock.
+//!
+//! The front opens no file at all and makes no connection but to the signer's socket; the signer reaches the
+//! data directory, the directories of its two key files, and its own executable, and no network. Code that
+//! takes over the front therefore finds neither root key nor administrator's file, though it runs as the
+//! same user.
+//!
+//! A kernel without Landlock, or with an older one, gives less: what it does not know is not restricted. The
+//! child says so once and goes on.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, PathFd,
+    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
+};
+
+/// The newest interface whose restrictions are asked for.
+const INTERFACE: ABI = ABI::V5;
+
+/// Takes every file and every TCP connection away, from this thread and those it starts.
+pub(crate) fn front() -> Result<()> {
+    restrict(&[], &[])
+}
+
+/// Leaves the signer its own directories and its own executable.
+pub(crate) fn signer(directories: &[PathBuf]) -> Result<()> {
+    let executable = std::env::current_exe().context("cannot find this executable")?;
+    let directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
+    restrict(&directories, &[&executable])
+}
+
+fn restrict(writable: &[&Path], readable: &[&Path]) -> Result<()> {
+    let all = AccessFs::from_all(INTERFACE);
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(all)?
+        .handle_access(AccessNet::from_all(INTERFACE))?
+        .create()?;
+    for (paths, access) in [(writable, all), (readable, AccessFs::ReadFile.into())] {
+        for path in paths {
+            let opened =
+                PathFd::new(path).with_context(|| format!("cannot open `{}`", path.display()))?;
+            ruleset = ruleset.add_rule(PathBeneath::new(opened, access))?;
+        }
+    }
+    if ruleset.restrict_self()?.ruleset == RulesetStatus::NotEnforced {
+        eprintln!("chancery: this kernel has no Landlock; files and network are not restricted");
+    }
+    Ok(())
+}
