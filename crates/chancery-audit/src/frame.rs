@@ -326,7 +326,9 @@ impl Frame {
     /// Encodes it.
     #[must_use]
     pub fn encode(&self) -> EncodedFrame {
-        let mut bytes = Vec::with_capacity(BLOCK_BYTES);
+        let items: usize = self.items.iter().map(Item::encoded_bytes).sum();
+        let whole = FRAME_HEADER_BYTES + items + 4;
+        let mut bytes = Vec::with_capacity(whole.next_multiple_of(BLOCK_BYTES));
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&[FORMAT, 0, 0, 0, 0, 0, 0, 0]);
         bytes.extend_from_slice(&self.incarnation.to_be_bytes());

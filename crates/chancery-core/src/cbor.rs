@@ -15,10 +15,13 @@ pub struct DecodeError {
     pub expected: &'static str,
 }
 
+/// Room for most of what is encoded: 256 bytes, so that a group of an audit record takes one allocation.
+const USUAL_BYTES: usize = 256;
+
 /// Encodes `value`.
 #[must_use]
 pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
     // Writing to a `Vec` has no way to fail, and our types encode totally.
     if minicbor::encode(value, &mut bytes).is_err() {
         bytes.clear();

@@ -18,7 +18,7 @@ use chancery_core::posture::Posture;
 use chancery_core::principal::{Principal, Role};
 use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
-use chancery_store::Transaction;
+use chancery_store::{Revision, Transaction};
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
@@ -78,6 +78,10 @@ pub(crate) fn secrets(vault: &Vault, config: &SignerConfig) -> Result<Secrets, S
     if let Some(row) = vault.read_root_row(&secrets_name())? {
         return cbor::decode(&row, "secrets")
             .map_err(|_| SignerError::Inconsistent("the service's secrets are altered"));
+    }
+    // They are the first thing that is ever stored.
+    if vault.store().revision()? != Revision::ZERO {
+        return Err(SignerError::Inconsistent("the service's secrets are missing"));
     }
     let recovery = PrivateKey::generate(Suite::Ed25519).map_err(|_| SignerError::Certificate)?;
     replace_unfinished(&config.recovery_key)?;

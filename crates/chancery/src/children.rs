@@ -17,6 +17,7 @@ use chancery_memory::process::{Signal, die_with_parent, harden};
 use chancery_server::{FrontConfig, FrontLimits};
 use chancery_signer::{RootSource, SignerConfig};
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::exit::Failure;
 use crate::sandbox;
@@ -96,6 +97,10 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
 /// Becomes the front.
 pub(crate) fn front(args: FrontArgs) -> Result<(), Failure> {
     confine(&args.child)?;
+    // A connection takes a file, and the usual soft limit of 1 024 is less than the front lets in.
+    let files = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })
+        .context("cannot raise the limit on open files")?;
     let runtimes = runtimes();
     sandbox::front()?;
     let listener = TcpListener::from(standard_input()?);

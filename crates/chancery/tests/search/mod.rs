@@ -72,7 +72,7 @@ impl Needles {
         let reversed: Vec<u8> = window.iter().rev().copied().collect();
         self.add_form(secret, "raw", window.to_vec());
         self.add_form(secret, "reversed", reversed);
-        let hex: String = window.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = chancery_audit::origin::hex(window);
         self.add_form(secret, "hex", hex.clone().into_bytes());
         self.add_form(secret, "HEX", hex.to_uppercase().into_bytes());
         for alignment in 0..3 {
@@ -136,9 +136,8 @@ impl Needles {
         let mut at = mapping.start;
         while at < mapping.end {
             let left = usize::try_from(mapping.end - at).unwrap().min(chunk.len());
-            match memory.read_at(&mut chunk[..left], at) {
-                Ok(read @ 1..) => found.extend(self.in_bytes(&mapping.name, &chunk[..read], at)),
-                Ok(0) | Err(_) => {}
+            if let Ok(read @ 1..) = memory.read_at(&mut chunk[..left], at) {
+                found.extend(self.in_bytes(&mapping.name, &chunk[..read], at));
             }
             at += u64::try_from(CHUNK).unwrap();
         }
@@ -207,7 +206,7 @@ fn every_form_of_a_secret_is_found() {
     let secret: Vec<u8> = (0..32).map(|byte: u8| byte.wrapping_mul(37) ^ 0xa7).collect();
     let mut needles = Needles::new();
     needles.add("secret", &secret);
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = chancery_audit::origin::hex(secret);
     let encoded = |before: usize| Base64([&vec![9; before], &secret[..]].concat()).to_text();
     let url = |before: usize| encoded(before).replace('+', "-").replace('/', "_");
     let texts = [hex.clone(), hex.to_uppercase(), encoded(0), encoded(1), encoded(2), url(1)];

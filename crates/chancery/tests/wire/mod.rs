@@ -2,6 +2,7 @@
 //!
 //! What it deliberately does not do: check what it sends. Answers are read by their `Content-Length`.
 
+use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -80,9 +81,14 @@ impl Wire {
 
     /// A connection whose handshake is done with its first bytes.
     pub(crate) fn connect(&self) -> Stream {
+        self.over(self.tcp())
+    }
+
+    /// The same over a TCP connection that is there already.
+    pub(crate) fn over(&self, stream: TcpStream) -> Stream {
         let name = "localhost".try_into().unwrap();
         let connection = ClientConnection::new(Arc::clone(&self.config), name).unwrap();
-        StreamOwned::new(connection, self.tcp())
+        StreamOwned::new(connection, stream)
     }
 
     /// Sends a request on a connection of its own.
@@ -138,10 +144,10 @@ impl Request {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nhost: localhost\r\n", self.method, self.target);
         for (name, value) in &self.fields {
-            head += &format!("{name}: {value}\r\n");
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         if self.method != "GET" || !self.body.is_empty() {
-            head += &format!("content-length: {}\r\n", self.body.len());
+            let _ = write!(head, "content-length: {}\r\n", self.body.len());
         }
         [head.as_bytes(), b"\r\n", &self.body].concat()
     }
@@ -191,6 +197,7 @@ fn whole(bytes: &[u8]) -> Option<Answer> {
 
 /// No test file uses all of this module; what one leaves out is still meant to be here.
 const _: () = {
-    let _ = (Wire::to, Wire::tcp, Wire::connect, Wire::send, Request::get, Request::of);
+    let _ = (Wire::to, Wire::tcp, Wire::connect, Wire::over, Wire::send, Request::get, Request::of);
+    let _ = |answer: Answer| answer.head;
     let _ = (Request::with_handle, Request::with, Request::signed, exchange, Answer::outcome);
 };

@@ -1,0 +1,9 @@
+//! Fuzzes `harness::frame_stream`.
+
+#![no_main]
+
+#[path = "../harness.rs"]
+#[expect(dead_code, reason = "each target takes one harness of the file")]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| harness::frame_stream(bytes));

@@ -1,0 +1,293 @@
+//! One function for each format that is read from somebody else's bytes.
+//!
+//! A harness takes any bytes. It fails by a panic: of the code that reads them, or of its own where something
+//! that was accepted would not have been written so. The targets beside this file run them under a fuzzer,
+//! and `crates/chancery/tests/fuzz_smoke.rs` over the corpus and mutations of it.
+//!
+//! Where a checksum or a MAC would stop every mutation at the door, the harness sets it right, or takes any.
+
+use std::sync::LazyLock;
+
+use chancery_api::frame::{Decoder, HEADER_BYTES, Header, Kind};
+use chancery_api::http::commands::{
+    AuditQueryBody, ChangeVersionBody, CommandParts, CreateKeyBody, CreatePrincipalBody,
+    ImportKeyBody, IssueHandleBody, RevokeHandleBody, VersionBody, command_from_request,
+    request_of,
+};
+use chancery_api::http::routes::{RequestLine, find};
+use chancery_api::http::uses::{BatchBody, UseBody, Uses};
+use chancery_api::http::{parse, render};
+use chancery_api::message::{
+    CertificateReply, CertificateRequest, CommandReply, CommandRequest, HealthReply,
+    HealthRequest, UseReply, UseRequest,
+};
+use chancery_audit::frame::{Frame, length_at};
+use chancery_audit::receipt::Receipt;
+use chancery_audit::segment::SegmentHeader;
+use chancery_core::cbor;
+use chancery_core::command::Command;
+use chancery_core::context::Context;
+use chancery_core::handle::{self, Handle, HandleKeyId, Link, Mac, Operation, Tag};
+use chancery_core::id::TenantId;
+use chancery_core::suite::Suite;
+use chancery_crypto::chunked::FileHeader;
+use chancery_crypto::envelope::{self, Binding};
+use chancery_crypto::formats::{bound, dsse, jws};
+use chancery_crypto::key::{PrivateKey, PublicKey};
+use chancery_crypto::mac::ChainLink;
+use chancery_crypto::seal::{RowPlace, SealingKey, claimed_place, seal_tag};
+use chancery_memory::Arena;
+use minicbor::{Decode, Encode};
+
+/// A harness.
+pub(crate) type Harness = fn(&[u8]);
+
+/// Every harness, by the name of its target and its corpus.
+pub(crate) const HARNESSES: [(&str, Harness); 12] = [
+    ("audit_frame", audit_frame),
+    ("command_request", command_request),
+    ("envelope", envelope),
+    ("file_header", file_header),
+    ("frame_stream", frame_stream),
+    ("handle", handle),
+    ("json_bodies", json_bodies),
+    ("receipt", receipt),
+    ("sealed_row", sealed_row),
+    ("segment_header", segment_header),
+    ("signatures", signatures),
+    ("use_request", use_request),
+];
+
+/// The key of the harnesses that need one. It protects nothing.
+pub(crate) const KEY: [u8; 32] = [7; 32];
+
+/// What was decoded encodes to the same bytes.
+fn canonical<'b, T: Decode<'b, ()> + Encode<()>>(bytes: &'b [u8]) -> Option<T> {
+    let value = cbor::decode::<T>(bytes, "value").ok()?;
+    assert_eq!(cbor::encode(&value), bytes);
+    Some(value)
+}
+
+/// The decoder of frames between front and signer, and what is in them.
+pub(crate) fn frame_stream(bytes: &[u8]) {
+    let whole = frames(&[bytes]);
+    // However the stream is cut, the same frames come out of it.
+    let pieces: Vec<_> = bytes.chunks(bytes.len() % 23 + 1).collect();
+    assert_eq!(frames(&pieces), whole);
+    let mut rest = bytes;
+    for (header, body) in &whole {
+        let frame = [&header.to_bytes()[..], body].concat();
+        rest = rest.strip_prefix(frame.as_slice()).expect("a frame is what it was read from");
+        assert_eq!(frame.len(), HEADER_BYTES + body.len());
+        match header.kind {
+            Kind::Use => use_request(body),
+            Kind::UseReply => drop(canonical::<UseReply>(body)),
+            Kind::Command => command_request(body),
+            Kind::CommandReply => drop(canonical::<CommandReply>(body)),
+            Kind::Health => drop(canonical::<HealthRequest>(body)),
+            Kind::HealthReply => drop(canonical::<HealthReply>(body)),
+            Kind::Certificate => drop(canonical::<CertificateRequest>(body)),
+            Kind::CertificateReply => drop(canonical::<CertificateReply>(body)),
+        }
+    }
+}
+
+fn frames(pieces: &[&[u8]]) -> Vec<(Header, Vec<u8>)> {
+    let mut decoder = Decoder::default();
+    let mut frames = Vec::new();
+    for piece in pieces {
+        decoder.push(piece);
+        loop {
+            match decoder.next_frame() {
+                Ok(Some((header, body))) => frames.push((header, body.to_vec())),
+                Ok(None) => break,
+                Err(_) => return frames,
+            }
+        }
+    }
+    frames
+}
+
+/// Uses, as the front sends them.
+pub(crate) fn use_request(bytes: &[u8]) {
+    if let Some(request) = canonical::<UseRequest<'_>>(bytes) {
+        let _ = request.proof_digest_input([1; 16], 2);
+        handle(request.handle);
+    }
+}
+
+/// Commands with their signature, and the way of each through HTTP and back.
+pub(crate) fn command_request(bytes: &[u8]) {
+    let request = canonical::<CommandRequest<'_>>(bytes);
+    let command = canonical::<Command>(request.as_ref().map_or(bytes, |request| request.command));
+    let Some(command) = command else { return };
+    if let Some(request) = &request {
+        assert!(request.parameters.base(&command, "digest").contains(&command.route().1));
+    }
+    let Ok(http) = request_of(&command) else { return };
+    let (path, query) = match http.target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (http.target.as_str(), None),
+    };
+    let found = find(RequestLine { method: http.method, path }).expect("a command has a route");
+    let body = http.body.unwrap_or_default();
+    if let Ok(again) = command_from_request(CommandParts { found, query, body: &body }) {
+        assert_eq!(again, command);
+    }
+}
+
+/// Takes every chain for one that holds, so that what is in it is read.
+struct Credulous;
+
+impl Link for Credulous {
+    fn link(&self, tag: &Tag, caveat: &[u8]) -> Tag {
+        ChainLink.link(tag, caveat)
+    }
+
+    fn revocation(&self, tag: &Tag) -> Tag {
+        ChainLink.revocation(tag)
+    }
+}
+
+impl Mac for Credulous {
+    fn root(&self, _: HandleKeyId, _: &[u8]) -> Option<Tag> {
+        Some([0; 32])
+    }
+
+    fn equal(&self, _: &Tag, _: &Tag) -> bool {
+        true
+    }
+}
+
+/// Handles, as the signer opens them and as their holder reads them.
+pub(crate) fn handle(bytes: &[u8]) {
+    let opened = Handle::open(bytes, &Credulous);
+    let described = handle::describe(bytes);
+    assert_eq!(opened.is_ok(), described.is_ok());
+    if let (Ok(opened), Ok(described)) = (opened, described) {
+        assert_eq!(*opened.root(), described.root);
+        assert!(opened.expires_ms() <= described.root.expires_ms);
+        let wider = |operation: &Operation| {
+            opened.permits(*operation) && !described.root.operations.contains(*operation)
+        };
+        assert!(!Operation::ALL.iter().any(wider));
+        assert_eq!(handle::narrow(bytes, &[], &Credulous).as_deref(), Ok(bytes));
+        assert!(handle::last_link(bytes, &Credulous).is_ok());
+    }
+}
+
+/// What was read is read again from what is written of it.
+fn again<T>(bytes: &[u8]) -> Option<T>
+where
+    T: serde::de::DeserializeOwned + serde::Serialize + PartialEq + std::fmt::Debug,
+{
+    let read = parse::<T>(bytes).ok()?;
+    assert_eq!(parse::<T>(&render(&read)).as_ref(), Ok(&read));
+    Some(read)
+}
+
+/// Every JSON object that a caller sends.
+pub(crate) fn json_bodies(bytes: &[u8]) {
+    drop(again::<AuditQueryBody>(bytes));
+    drop(again::<ChangeVersionBody>(bytes));
+    drop(again::<CreateKeyBody>(bytes));
+    drop(again::<CreatePrincipalBody>(bytes));
+    drop(again::<ImportKeyBody>(bytes));
+    drop(again::<IssueHandleBody>(bytes));
+    drop(again::<RevokeHandleBody>(bytes));
+    drop(again::<VersionBody>(bytes));
+    let single = again::<UseBody>(bytes).map(|body| Uses::single(body, None));
+    let batch = again::<BatchBody>(bytes).map(Uses::batch);
+    for uses in [single, batch].into_iter().flatten().flatten() {
+        for operation in Operation::ALL {
+            if let Ok(request) = uses.request(operation, b"handle", Vec::new()) {
+                use_request(&cbor::encode(&request));
+            }
+        }
+    }
+}
+
+/// The bytes with the checksum of `covered` in the four after them.
+fn with_checksum(bytes: &[u8], covered: usize) -> Option<Vec<u8>> {
+    let mut bytes = bytes.to_vec();
+    let (body, rest) = bytes.split_at_mut_checked(covered)?;
+    rest.get_mut(..4)?.copy_from_slice(&crc32c::crc32c(body).to_be_bytes());
+    Some(bytes)
+}
+
+/// Frames of the audit log.
+pub(crate) fn audit_frame(bytes: &[u8]) {
+    let covered = length_at(bytes).unwrap_or_default().saturating_sub(4);
+    let repaired = with_checksum(bytes, covered).unwrap_or_default();
+    for bytes in [bytes, &repaired] {
+        if let Ok((frame, encoded)) = Frame::decode(bytes) {
+            assert!(bytes.starts_with(&encoded.bytes));
+            assert_eq!(frame.encode().hash, encoded.hash);
+            let _ = (frame.root_of_items(), frame.end_index(), frame.head([1; 32]).to_bytes());
+        }
+    }
+}
+
+/// The headers of segments.
+pub(crate) fn segment_header(bytes: &[u8]) {
+    let repaired = with_checksum(bytes, 4_092).unwrap_or_default();
+    for bytes in [bytes, &repaired] {
+        if let Ok(header) = SegmentHeader::parse(bytes) {
+            assert!(bytes.starts_with(&header.to_bytes()));
+        }
+    }
+}
+
+/// Receipts, as an outsider checks them.
+pub(crate) fn receipt(bytes: &[u8]) {
+    static LOG: LazyLock<PublicKey> = LazyLock::new(|| {
+        let key = PrivateKey::from_secret(Suite::Ed25519, &KEY).expect("a key");
+        key.public().expect("a public half").clone()
+    });
+    let _ = Receipt::check(bytes, &LOG);
+}
+
+/// Rows of the store, at the place that they name.
+pub(crate) fn sealed_row(bytes: &[u8]) {
+    static SEALING: LazyLock<SealingKey> = LazyLock::new(|| {
+        let arena = Arena::with_capacity(1 << 16).expect("an arena");
+        SealingKey::from_bytes(&arena, &KEY).expect("a key")
+    });
+    let _ = seal_tag(bytes);
+    let Ok((version, epoch)) = claimed_place(bytes) else { return };
+    let place = RowPlace { tenant: TenantId::from_bytes([1; 16]), name: b"row", version, epoch };
+    if SEALING.open(&place, bytes).is_ok() {
+        let moved = RowPlace { name: b"other", ..place };
+        assert!(SEALING.open(&moved, bytes).is_err());
+    }
+}
+
+/// Envelopes, under the key version that they name.
+pub(crate) fn envelope(bytes: &[u8]) {
+    let Ok(header) = envelope::Header::parse(bytes) else { return };
+    let key = PrivateKey::from_secret(Suite::Aes256Gcm, &KEY).expect("a key");
+    let key = key.envelope_key().expect("an envelope key");
+    let purpose = "encrypt.aead:fuzz".parse().expect("a purpose");
+    let context = Context::default();
+    let binding = Binding { purpose: &purpose, context: &context };
+    let opened = envelope::decrypt(key, header.origin.key, binding, bytes);
+    assert!(opened.is_err() || bytes.len() > opened.map_or(0, |plaintext| plaintext.len()));
+}
+
+/// Containers of signatures, as far as they are read to find the key version.
+pub(crate) fn signatures(bytes: &[u8]) {
+    let _ = bound::BoundSignature::decode(bytes);
+    let _ = jws::key_version(bytes);
+    let _ = dsse::key_versions(bytes);
+}
+
+/// The headers of encrypted files.
+pub(crate) fn file_header(bytes: &[u8]) {
+    let mut rest = bytes;
+    if let Ok(header) = FileHeader::read(&mut rest) {
+        let read = &bytes[..bytes.len() - rest.len()];
+        let wrapped = header.wrapped();
+        assert!(read.windows(wrapped.len()).any(|part| part == wrapped));
+        envelope(wrapped);
+    }
+}
