@@ -176,6 +176,29 @@ pub(crate) fn first_tenant(
     Ok(())
 }
 
+/// Writes the address into the administrator's file that the front is reached at now, if it is another one.
+pub(crate) fn refresh_endpoint(config: &SignerConfig) -> Result<(), SignerError> {
+    let failed = SignerError::system;
+    let path = config.data.join(ADMIN_FILE);
+    // Who has moved it away administers from elsewhere.
+    let Ok(text) = std::fs::read_to_string(&path).map(Zeroizing::new) else { return Ok(()) };
+    let wanted = format!("endpoint = \"{}\"", config.endpoint);
+    let Some((first, rest)) = text.split_once('\n') else { return Ok(()) };
+    if first == wanted || !first.starts_with("endpoint = ") {
+        return Ok(());
+    }
+    let renewed = Zeroizing::new(format!("{wanted}\n{rest}"));
+    let temporary = config.data.join(format!("{ADMIN_FILE}.new"));
+    if temporary.exists() {
+        std::fs::remove_file(&temporary)
+            .map_err(failed("an unfinished admin.toml cannot be removed"))?;
+    }
+    root::write_private(&temporary, renewed.as_bytes())?;
+    std::fs::rename(&temporary, &path).map_err(failed("admin.toml cannot be replaced"))?;
+    let directory = std::fs::File::open(&config.data).and_then(|directory| directory.sync_all());
+    directory.map_err(failed("the data directory cannot be synced"))
+}
+
 fn raw_public(key: &PrivateKey) -> Result<[u8; 32], SignerError> {
     let spki = key.public().map(|public| public.spki().to_vec()).unwrap_or_default();
     spki.last_chunk::<32>().copied().ok_or(SignerError::Certificate)

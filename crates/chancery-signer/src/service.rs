@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::frame::Frame;
-use chancery_audit::origin::Origin;
+use chancery_audit::origin::{ORIGIN_FILE, Origin};
 use chancery_audit::receipt::Receipt;
 use chancery_audit::record::{BuildGroup, Facts, Kind};
 use chancery_audit::sealer::{Keyring, Month, MonthKeys, MonthSecrets, Sealer, month_of};
@@ -257,16 +257,26 @@ fn load(config: &SignerConfig, arena: &Arena) -> Result<Loaded, SignerError> {
         root::create(path)?;
     }
     let root = root::read(arena, path)?;
+    // The origin is written when a first start has stored all there is to store: from then on, nothing is
+    // made anew in the place of what is missing.
+    let is_begun = config.data.join(AUDIT_DIRECTORY).join(ORIGIN_FILE).exists();
+    if is_begun && !store.exists() {
+        return Err(SignerError::Inconsistent("there is a log, and no store"));
+    }
     let mode = if store.exists() { OpenMode::ReadWrite } else { OpenMode::Create };
     let store = Embedded::open(&store, mode)?;
     let mut vault = Vault::new(Box::new(store), arena.clone(), root)?;
     let secrets = genesis::secrets(&vault, config)?;
     vault.open_system()?;
     if vault.stored_tenants()?.is_empty() {
+        if is_begun {
+            return Err(SignerError::Inconsistent("there is a log, and no tenant"));
+        }
         let mut clock = Clock::start(None, Served::default(), entropy::sample());
         let now = clock.read(entropy::sample());
         genesis::first_tenant(&mut vault, config, &secrets, now)?;
     }
+    genesis::refresh_endpoint(config)?;
     let mut authority = Authority::default();
     let mut last_command = 0;
     for tenant in vault.stored_tenants()? {

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::children;
 use crate::commands::{
-    audit, cipher, data_key, derive, handle, key, mac, operation, serve, sign, status,
+    audit, cipher, data_key, derive, handle, key, mac, operation, serve, sign, status, store,
 };
 use crate::exit::Failure;
 use crate::render::Format;
@@ -63,6 +63,7 @@ enum Command {
     Random(derive::RandomArgs),
     Operation(operation::OperationArgs),
     Audit(audit::AuditArgs),
+    Store(store::StoreArgs),
     #[command(hide = true)]
     Signer(children::SignerArgs),
     #[command(hide = true)]
@@ -95,6 +96,7 @@ impl Cli {
             Command::Random(args) => derive::random(shared, &args),
             Command::Operation(args) => operation::run(shared, &args),
             Command::Audit(args) => audit::run(shared, args),
+            Command::Store(args) => store::run(shared, args),
             Command::Signer(args) => children::signer(args),
             Command::Front(args) => children::front(args),
         }

@@ -12,6 +12,7 @@ pub(crate) mod operation;
 pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod status;
+pub(crate) mod store;
 
 use std::path::{Path, PathBuf};
 

@@ -92,7 +92,7 @@ fn bodies() -> Vec<(Vec<u8>, &'static str)> {
         r#"{"message":"AAAA"}{"message":"AAAA"}"#,
         r#"{"message":"AAAA"} x"#,
         r#"{"message":"AAAA",}"#,
-        r#"{'message':'AAAA'}"#,
+        r"{'message':'AAAA'}",
         r#"{"message":null}"#,
         r#"{"message":["AAAA"]}"#,
         r#"{"message":{"bytes":"AAAA"}}"#,

@@ -20,7 +20,7 @@ const SOURCES: [u8; 5] = [2, 3, 4, 5, 6];
 const FILES_USUAL: u64 = 1_024;
 
 /// What 2 000 connections and their handshakes may take.
-const GATHERED: Duration = Duration::from_secs(60);
+const GATHERED: Duration = Duration::from_mins(1);
 
 /// A TCP connection from 127.0.0.`source`.
 fn tcp_from(source: u8, port: u16) -> TcpStream {

@@ -1,26 +1,15 @@
 //! Cells of the table against a running service.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
 
 use chancery_api::http::fields::Base64;
-use chancery_api::http::replies::{AnswerObject, state_name};
-use chancery_api::http::routes::{Authentication, CommandKind, ROUTES, Route, Target};
+use chancery_api::http::replies::AnswerObject;
+use chancery_api::http::routes::{CommandKind, Target};
 use chancery_client::{Client, KeyHandle, Profile, seal_import};
-use chancery_core::authority::{Authority, Fresh, Row, TenantRow, Use};
-use chancery_core::clock::{Quality, Reading, Served};
-use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey};
-use chancery_core::context::Context;
-use chancery_core::epoch::Epoch;
-use chancery_core::handle::{self, Handle, HandleKeyId, LinkId, Operation, Operations, Root};
-use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
-use chancery_core::key::{Key, KeyVersion, Provenance};
-use chancery_core::name::Scope;
-use chancery_core::principal::{Principal, Role};
-use chancery_core::reason::Reason;
-use chancery_core::state::{KeyEvent, KeyState};
-use chancery_crypto::mac::HandleMac;
+use chancery_core::command::{Command, NewHandle, NewKey};
+use chancery_core::handle::Operation;
+use chancery_core::principal::Role;
+use chancery_core::state::KeyState;
 use chancery_crypto::primitive::random;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;

@@ -1,13 +1,10 @@
 //! The table as the pure core decides it, and the file that it is held to.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use chancery_api::http::fields::Base64;
-use chancery_api::http::replies::{AnswerObject, state_name};
+use chancery_api::http::replies::state_name;
 use chancery_api::http::routes::{Authentication, CommandKind, ROUTES, Route, Target};
-use chancery_client::{Client, KeyHandle, Profile, seal_import};
 use chancery_core::authority::{Authority, Fresh, Row, TenantRow, Use};
 use chancery_core::clock::{Quality, Reading, Served};
 use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey};
@@ -22,11 +19,8 @@ use chancery_core::reason::Reason;
 use chancery_core::state::{KeyEvent, KeyState};
 use chancery_crypto::mac::HandleMac;
 use chancery_crypto::primitive::random;
-use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
-use crate::harness::{Service, ask, committed, create_key, issue, name, new_handle};
-use crate::wire::{Answer, Request, Stream, Wire, exchange};
+use crate::harness::name;
 
 /// What stands before the table in the file.
 pub(super) const HEADER: &str = "\

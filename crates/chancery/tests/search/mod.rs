@@ -206,7 +206,7 @@ fn every_form_of_a_secret_is_found() {
     let secret: Vec<u8> = (0..32).map(|byte: u8| byte.wrapping_mul(37) ^ 0xa7).collect();
     let mut needles = Needles::new();
     needles.add("secret", &secret);
-    let hex = chancery_audit::origin::hex(secret);
+    let hex = chancery_audit::origin::hex(&secret);
     let encoded = |before: usize| Base64([&vec![9; before], &secret[..]].concat()).to_text();
     let url = |before: usize| encoded(before).replace('+', "-").replace('/', "_");
     let texts = [hex.clone(), hex.to_uppercase(), encoded(0), encoded(1), encoded(2), url(1)];

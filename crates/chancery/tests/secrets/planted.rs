@@ -169,7 +169,7 @@ fn import(service: &Service, planted: &Planted) {
 }
 
 fn handle(client: &Client, name: &str) -> KeyHandle {
-    let shown = committed(ask(client, &Asked::ShowKey { key: harness::name(name) })).answer;
+    let shown = committed(ask(client, &Asked::ShowKey { key: crate::harness::name(name) })).answer;
     let AnswerObject::Key(key) = shown else { panic!("no key") };
     issue(client, new_handle(&key))
 }

@@ -117,9 +117,9 @@ pub(super) fn sign_request<'b>(
 
 /// The reason of a result that refuses.
 #[track_caller]
-pub(super) fn reason(result: UseResult) -> Reason {
+pub(super) fn reason(result: &UseResult) -> Reason {
     match result {
-        UseResult::Refused { reason, .. } => reason,
+        UseResult::Refused { reason, .. } => *reason,
         UseResult::Committed { .. } => panic!("committed, and not refused"),
     }
 }

@@ -64,7 +64,7 @@ fn a_pin_holds_and_so_does_the_usage_of_the_key() {
     assert_eq!(refused(client.sign_with(&handle, Input::Message(b"m"), &manner)), "not-authorized");
     assert_eq!(refused(client.encrypt(&handle, b"m", &plainly(fresh()))), "not-authorized");
     let mut front = FakeFront::connect(&service);
-    assert_eq!(reason(front.uses(&sign_request(&handle, b"m", &[]))), Reason::NotAuthorized);
+    assert_eq!(reason(&front.uses(&sign_request(&handle, b"m", &[]))), Reason::NotAuthorized);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_bound_handle_takes_its_holders_proof_and_no_other() {
     let manner = Manner { holders: &holders, ..plainly(fresh()) };
     committed(client.sign_with(&handle, Input::Message(b"message"), &manner));
     let mut front = FakeFront::connect(&service);
-    let mut of = |request| reason(front.uses(&request));
+    let mut of = |request| reason(&front.uses(&request));
     assert_eq!(of(sign_request(&handle, b"message", &[])), Reason::ProofInvalid);
     assert_eq!(of(sign_request(&handle, b"message", &[&stranger])), Reason::ProofInvalid);
     // The stranger's signature under the holder's name.
@@ -97,9 +97,9 @@ fn a_proof_counts_once() {
     let mut front = FakeFront::connect(&service);
     let first = front.uses(&request);
     assert!(matches!(first, chancery_api::message::UseResult::Committed { .. }), "{first:?}");
-    assert_eq!(reason(front.uses(&request)), Reason::ProofInvalid);
+    assert_eq!(reason(&front.uses(&request)), Reason::ProofInvalid);
     let mut other_lane = FakeFront::connect(&service);
-    assert_eq!(reason(other_lane.uses(&request)), Reason::ProofInvalid);
+    assert_eq!(reason(&other_lane.uses(&request)), Reason::ProofInvalid);
 }
 
 #[test]

@@ -166,17 +166,17 @@ fn a_handle_with_any_bit_flipped_does_not_open() {
         altered[bit / 8] ^= 1 << (bit % 8);
         let mut request = sign_request(&handle, b"message", &[]);
         request.handle = &altered;
-        assert_eq!(reason(front.uses(&request)), Reason::HandleInvalid, "bit {bit}");
+        assert_eq!(reason(&front.uses(&request)), Reason::HandleInvalid, "bit {bit}");
     }
     for length in 0..bytes.len() {
         let mut request = sign_request(&handle, b"message", &[]);
         request.handle = &bytes[..length];
-        assert_eq!(reason(front.uses(&request)), Reason::HandleInvalid, "{length} bytes");
+        assert_eq!(reason(&front.uses(&request)), Reason::HandleInvalid, "{length} bytes");
     }
     let other = Service::start();
     let mut foreign = FakeFront::connect(&other);
     let request = sign_request(&handle, b"message", &[]);
-    assert_eq!(reason(foreign.uses(&request)), Reason::HandleInvalid);
+    assert_eq!(reason(&foreign.uses(&request)), Reason::HandleInvalid);
 }
 
 #[test]

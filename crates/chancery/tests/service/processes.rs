@@ -64,7 +64,9 @@ fn each_process_is_killed_in_every_order_and_the_service_comes_back() {
         for process in order {
             kill(&mut service, process);
             service.wait_until_up();
-            done.iter().for_each(|done| done.check(&service));
+            for done in &done {
+                done.check(&service);
+            }
             done.push(Done::one(&service, &handle));
         }
     }

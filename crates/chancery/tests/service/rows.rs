@@ -218,9 +218,15 @@ fn a_store_that_is_gone_is_not_begun_anew() {
     let mut service = Service::start();
     key_and_handle(&service.client(), "invoices", "sign.bound:invoice", "ed25519");
     service.stop();
-    fs::rename(store(&service), service.path("moved")).unwrap();
-    service.launch();
-    let status = service.wait_for_end();
-    assert_eq!(status.code(), Some(1), "{}", service.log());
-    assert!(service.log().contains("chancery: signer: "), "{}", service.log());
+    let keys = |service: &Service| {
+        let keys = [service.data().join("admin.toml"), service.path("recovery.key")];
+        keys.map(|path| fs::read(path).unwrap())
+    };
+    let (before, moved) = (keys(&service), service.path("moved"));
+    fs::rename(store(&service), &moved).unwrap();
+    refuses_to_start(&mut service, "no store");
+    assert_eq!(keys(&service), before);
+    assert!(!store(&service).exists());
+    fs::rename(&moved, store(&service)).unwrap();
+    finally_starts(service);
 }

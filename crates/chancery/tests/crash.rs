@@ -1,0 +1,30 @@
+//! Crashes of the real binary, judged by a journal that its client keeps.
+//!
+//! | suite | what happens |
+//! |---|---|
+//! | [`sweep`](crash::sweep) | each system call of signer and supervisor that changes a file is the last one before or after which the process dies, or fails with `EIO` or `ENOSPC` |
+//! | [`planted`](crash::planted) | a write is lost though it was reported done, a frame is cut off: the journal must notice |
+//! | [`deaths`](crash::deaths) | all three processes are killed at random under load |
+//!
+//! The processes that are traced are traced with `strace`, which must be on the machine; its path filter
+//! reads the file descriptors of a process that gave up being traced by its equals, so the tests run as root.
+//!
+//! What `kill -9` cannot show is a sync that is missing, because the page cache outlives every process: the
+//! in-memory disk of the tests of `chancery-audit` shows that. `CHANCERY_CRASH=all` runs every point instead
+//! of a sample, `CHANCERY_SOAK_SECONDS` lengthens the random deaths; `cargo xtask` has a command for each.
+
+#[cfg(test)]
+mod harness;
+
+#[cfg(test)]
+mod crash {
+    mod deaths;
+    mod journal;
+    mod planted;
+    mod points;
+    mod scene;
+    mod supervisor;
+    mod sweep;
+    mod traced;
+    mod workload;
+}

@@ -1,0 +1,209 @@
+//! The client's journal: what was asked, and what was answered before anything else was asked.
+//!
+//! It lives in the test's process, which outlives every process of the service.
+//!
+//! **Invariant:** [`Journal::judge`] says of a service that has come back whether it keeps what it said:
+//! what was acknowledged is there with the same bytes, what was refused was not done, what was not answered
+//! is done once or can still be done, what was taken away stays away, and the log holds.
+
+use std::collections::BTreeMap;
+
+use chancery_api::http::replies::{AnswerObject, CommandAnswer, RecordObject};
+use chancery_audit::verify::verify;
+use chancery_client::{Client, Input, KeyHandle, Outcome, Used};
+use chancery_core::command::{AuditQuery, Command};
+use chancery_core::id::OperationId;
+
+use crate::harness::{Service, ask, committed, fresh, plainly};
+
+/// Journals up to this length are held against every record of the log: as many as one query shows.
+const COUNTED_MAX: usize = 900;
+
+/// What is asked of the service.
+#[derive(Clone, Debug)]
+pub(super) enum Request {
+    /// A command.
+    Command(Command),
+    /// A command that takes authority away; the handle is dead from its answer on.
+    Reduction(Command, KeyHandle),
+    /// A plaintext to encrypt.
+    Encrypt(KeyHandle, Vec<u8>),
+    /// A message to sign.
+    Sign(KeyHandle, Vec<u8>),
+}
+
+/// What it was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// To a command.
+    Command(CommandAnswer),
+    /// To a use.
+    Use(Used),
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    operation: OperationId,
+    request: Request,
+    outcome: Outcome<Answer>,
+}
+
+/// Every line, in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Journal(Vec<Entry>);
+
+/// What a journal has to say against a service.
+pub(super) type Findings = Vec<String>;
+
+impl Request {
+    /// Asks.
+    pub(super) fn perform(&self, client: &Client, operation: OperationId) -> Outcome<Answer> {
+        match self {
+            Self::Command(command) | Self::Reduction(command, _) => {
+                client.command(command, operation).map(Answer::Command)
+            }
+            Self::Encrypt(handle, plaintext) => {
+                client.encrypt(handle, plaintext, &plainly(operation)).map(Answer::Use)
+            }
+            Self::Sign(handle, message) => client
+                .sign_with(handle, Input::Message(message), &plainly(operation))
+                .map(Answer::Use),
+        }
+    }
+
+    /// The handle that it uses.
+    fn handle(&self) -> Option<&KeyHandle> {
+        match self {
+            Self::Command(_) | Self::Reduction(..) => None,
+            Self::Encrypt(handle, _) | Self::Sign(handle, _) => Some(handle),
+        }
+    }
+
+    /// What its record is called.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Command(command) | Self::Reduction(command, _) => match command {
+                Command::CreateKey(_) => "create-key",
+                Command::IssueHandle(_) => "issue-handle",
+                Command::RevokeHandle { .. } => "revoke-handle",
+                _ => "change-version",
+            },
+            Self::Encrypt(..) => "encrypt",
+            Self::Sign(..) => "sign",
+        }
+    }
+}
+
+impl Journal {
+    /// Asks under a fresh id and writes down what was answered.
+    pub(super) fn ask(&mut self, client: &Client, request: Request) -> Outcome<Answer> {
+        let operation = fresh();
+        let outcome = request.perform(client, operation);
+        self.0.push(Entry { operation, request, outcome: outcome.clone() });
+        outcome
+    }
+
+    /// Adds the lines of another journal.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// How many lines were acknowledged.
+    pub(super) fn acknowledged(&self) -> usize {
+        self.0.iter().filter(|entry| matches!(entry.outcome, Outcome::Committed(_))).count()
+    }
+
+    /// How many lines have no answer.
+    pub(super) fn unanswered(&self) -> usize {
+        self.0.iter().filter(|entry| matches!(entry.outcome, Outcome::Unknown(_))).count()
+    }
+
+    /// Holds a service that is up against the journal.
+    pub(super) fn judge(&self, service: &Service) -> Findings {
+        let client = service.client();
+        let mut findings = Findings::new();
+        let mut done: BTreeMap<&str, usize> = BTreeMap::new();
+        let reduced = self.reduced();
+        for (line, entry) in self.0.iter().enumerate() {
+            match entry.settle(&client, &reduced) {
+                Ok(true) => *done.entry(entry.request.name()).or_default() += 1,
+                Ok(false) => {}
+                Err(what) => findings.push(format!("line {line}, {}: {what}", entry.request.name())),
+            }
+        }
+        findings.extend(self.dead_handles(&client));
+        if self.0.len() <= COUNTED_MAX {
+            findings.extend(count(&client, &done));
+        }
+        findings.extend(verify(&service.data()).err().map(|error| format!("the log: {error}")));
+        findings
+    }
+
+    /// Handles that may be dead: whose reduction was asked for and not refused.
+    fn reduced(&self) -> Vec<&KeyHandle> {
+        let asked = self.0.iter().filter_map(|entry| match (&entry.request, &entry.outcome) {
+            (_, Outcome::Refused(_)) => None,
+            (Request::Reduction(_, handle), _) => Some(handle),
+            _ => None,
+        });
+        asked.collect()
+    }
+
+    /// By now every reduction that was not refused has been settled, so each of them holds.
+    fn dead_handles(&self, client: &Client) -> Findings {
+        let alive = self.reduced().into_iter().filter(|handle| {
+            let request = Request::Sign((*handle).clone(), b"after the reduction".to_vec());
+            !matches!(request.perform(client, fresh()), Outcome::Refused(_))
+        });
+        alive.map(|handle| format!("handle {} works after its reduction", handle.id())).collect()
+    }
+}
+
+impl Entry {
+    /// Asks again under the same id; whether it is done, or what is wrong.
+    fn settle(&self, client: &Client, reduced: &[&KeyHandle]) -> Result<bool, String> {
+        if let Outcome::Refused(refusal) = &self.outcome {
+            return match state(client, self.operation).as_str() {
+                "unknown-id" => Ok(false),
+                state => Err(format!("refused as `{}`, and yet {state}", refusal.code)),
+            };
+        }
+        let again = self.request.perform(client, self.operation);
+        let may_be_withheld = self.request.handle().is_some_and(|handle| reduced.contains(&handle));
+        match (&self.outcome, again) {
+            (Outcome::Committed(first), Outcome::Committed(again)) if *first != again => {
+                Err("acknowledged, and now another answer".into())
+            }
+            (_, Outcome::Committed(_)) => Ok(true),
+            (_, Outcome::Refused(refusal)) if may_be_withheld => match refusal.code.text() {
+                "result-withheld" => Ok(true),
+                _ if matches!(self.outcome, Outcome::Unknown(_)) => Ok(false),
+                code => Err(format!("acknowledged, and now `{code}`")),
+            },
+            (Outcome::Committed(_), other) => Err(format!("acknowledged, and now {other:?}")),
+            (_, other) => Err(format!("not answered, and not to be had: {other:?}")),
+        }
+    }
+}
+
+fn state(client: &Client, id: OperationId) -> String {
+    match committed(ask(client, &Command::ReadOperation { id })).answer {
+        AnswerObject::Operation(operation) => operation.state,
+        other => panic!("no operation but {other:?}"),
+    }
+}
+
+/// Everything that was done has one record: none has two, and none has none.
+fn count(client: &Client, done: &BTreeMap<&str, usize>) -> Findings {
+    let query = AuditQuery { outcome: Some(0), limit: 1_000, ..AuditQuery::default() };
+    let answer = committed(ask(client, &Command::QueryAudit(query))).answer;
+    let AnswerObject::Records(records) = answer else { return vec!["no records".into()] };
+    let recorded = |name: &str| {
+        records.iter().filter(|record: &&RecordObject| record.operation == name).count()
+    };
+    let wrong = done.iter().filter(|(name, times)| recorded(name) != **times);
+    wrong
+        .map(|(name, times)| format!("`{name}` was done {times} times and has {} records", recorded(name)))
+        .collect()
+}

@@ -1,0 +1,375 @@
+//! The first files of each corpus: what the formats are written as, by our own code or by the vectors of
+//! the second implementation.
+
+use std::fs;
+
+use chancery_api::frame::{self, Kind};
+use chancery_api::http::commands::request_of;
+use chancery_api::message::{
+    CommandRequest, HealthRequest, HolderProof, InputForm, Receipt as Wanted, UseItem, UseReply,
+    UseRequest, UseResult,
+};
+use chancery_audit::frame::Frame;
+use chancery_audit::receipt::{Receipt, ReceiptError};
+use chancery_audit::segment::{BLOCK_BYTES, SegmentHeader};
+use chancery_core::cbor;
+use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey, SignatureParameters};
+use chancery_core::context::{Context, Pair};
+use chancery_core::epoch::Epoch;
+use chancery_core::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
+use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::name::Scope;
+use chancery_core::principal::Role;
+use chancery_core::reason::Reason;
+use chancery_core::state::KeyEvent;
+use chancery_core::suite::Suite;
+use chancery_crypto::chunked::FileHeader;
+use chancery_crypto::envelope::{self, Binding, Origin};
+use chancery_crypto::formats::{KeyVersion, Payload, Signing, bound, dsse, jws, to_be_signed};
+use chancery_crypto::key::PrivateKey;
+use chancery_crypto::mac::{ChainLink, HandleMac};
+use chancery_crypto::seal::claimed_place;
+use serde_json::Value;
+
+use crate::harness::{KEY, LOG_KEY};
+
+/// One file of a corpus.
+pub(crate) struct Seed {
+    pub(crate) target: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) bytes: Vec<u8>,
+    /// Whether the format reads it.
+    pub(crate) is_taken: fn(&[u8]) -> bool,
+}
+
+const KEY_ID: KeyId = KeyId::from_bytes([7; 16]);
+const PRINCIPAL: PrincipalId = PrincipalId::from_bytes([5; 16]);
+const OPERATION: OperationId = OperationId::from_bytes([2; 16]);
+
+/// All of them.
+pub(crate) fn all() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    seeds.extend(streams());
+    seeds.extend(commands());
+    seeds.extend(handles());
+    seeds.extend(bodies());
+    seeds.extend(audit());
+    seeds.extend(ciphertexts());
+    seeds.extend(signatures());
+    seeds
+}
+
+fn pair(text: &str) -> Pair {
+    Pair::parse(text).unwrap()
+}
+
+fn with_request<T>(handle: &[u8], then: impl FnOnce(UseRequest<'_>) -> T) -> T {
+    let item = |form, input| UseItem {
+        id: Some(OPERATION),
+        context: Context::new(vec![pair("customer=7"), pair("region=eu")]).unwrap(),
+        form,
+        input,
+        against: b"signature",
+        length: 32,
+    };
+    then(UseRequest {
+        handle,
+        operation: Operation::Verify,
+        receipt: Wanted::Wanted,
+        proofs: vec![HolderProof {
+            holder: [3; 32],
+            nonce: [4; 16],
+            made_ms: 5,
+            signature: [6; 64],
+        }],
+        items: vec![item(InputForm::Message, b"message"), item(InputForm::Digest, &[9; 32])],
+    })
+}
+
+fn streams() -> [Seed; 2] {
+    let request = with_request(&narrowed(), |request| cbor::encode(&request));
+    let mut stream = Vec::new();
+    with_request(&narrowed(), |request| frame::write(&mut stream, Kind::Use, 1, &request)).unwrap();
+    frame::write(&mut stream, Kind::Health, 2, &HealthRequest { reserved: 0 }).unwrap();
+    let results = vec![UseResult::Refused { id: None, reason: Reason::KeyUnusable }];
+    frame::write(&mut stream, Kind::UseReply, 3, &UseReply { results }).unwrap();
+    [
+        Seed {
+            target: "frame_stream",
+            name: "use-health-reply",
+            bytes: stream,
+            is_taken: |bytes| {
+                let mut decoder = frame::Decoder::default();
+                decoder.push(bytes);
+                (0..3).all(|_| matches!(decoder.next_frame(), Ok(Some(_))))
+            },
+        },
+        Seed {
+            target: "use_request",
+            name: "verify",
+            bytes: request,
+            is_taken: |bytes| cbor::decode::<UseRequest<'_>>(bytes, "use request").is_ok(),
+        },
+    ]
+}
+
+fn new_key() -> NewKey {
+    let part = |text: &str| text.parse().unwrap();
+    NewKey {
+        name: part("invoices"),
+        purpose: "sign.bound:invoice;context=audited".parse().unwrap(),
+        suite: Suite::Ed25519,
+        scope: Scope { environment: part("e"), region: part("r"), service: part("s") },
+    }
+}
+
+/// One command of each shape.
+fn each_command() -> [(&'static str, Command); 9] {
+    let key = || "invoices".parse().unwrap();
+    [
+        ("create-key", Command::CreateKey(new_key())),
+        (
+            "import-key",
+            Command::ImportKey { new: new_key(), one_time: [1; 16], sealed: vec![2; 80] },
+        ),
+        (
+            "suspend",
+            Command::ChangeVersion { key: key(), version: Some(1), event: KeyEvent::Suspend },
+        ),
+        ("destroy", Command::ScheduleDestruction { key: key(), version: 3 }),
+        (
+            "issue-handle",
+            Command::IssueHandle(NewHandle {
+                key: key(),
+                operations: Operations::of(&[Operation::Sign, Operation::Verify]),
+                ttl_ms: 60_000,
+                pins: vec![pair("customer=7")],
+                holder: vec![3; 32],
+                subject: Some(PRINCIPAL),
+            }),
+        ),
+        ("revoke-handle", Command::RevokeHandle { link: handle::LinkId([8; 16]) }),
+        (
+            "create-principal",
+            Command::CreatePrincipal { name: key(), role: Role::Auditor, public: [4; 32] },
+        ),
+        ("list-keys", Command::ListKeys { after: Some(key()) }),
+        (
+            "query-audit",
+            Command::QueryAudit(AuditQuery {
+                key: Some(key()),
+                actor: Some(PRINCIPAL),
+                outcome: Some(1),
+                operation: Some(OPERATION),
+                since_ms: Some(5),
+                limit: 9,
+            }),
+        ),
+    ]
+}
+
+fn commands() -> Vec<Seed> {
+    let seed = |(name, command): (&'static str, Command)| {
+        let command = cbor::encode(&command);
+        let parameters = SignatureParameters {
+            principal: PRINCIPAL,
+            operation: OPERATION,
+            created_s: 100,
+            expires_s: 160,
+        };
+        let request = CommandRequest { command: &command, parameters, signature: [6; 64] };
+        Seed {
+            target: "command_request",
+            name,
+            bytes: cbor::encode(&request),
+            is_taken: |bytes| {
+                let request: Result<CommandRequest<'_>, _> = cbor::decode(bytes, "command request");
+                request.is_ok_and(|it| cbor::decode::<Command>(it.command, "command").is_ok())
+            },
+        }
+    };
+    each_command().map(seed).into()
+}
+
+fn mac() -> HandleMac {
+    HandleMac::new([(HandleKeyId(1), &KEY)])
+}
+
+fn minted() -> Vec<u8> {
+    let root = Root {
+        id: HandleId::from_bytes([9; 16]),
+        tenant: TenantId::from_bytes([1; 16]),
+        key: KEY_ID,
+        purpose: "sign.bound:invoice".parse().unwrap(),
+        issuer: PRINCIPAL,
+        subject: PRINCIPAL,
+        issue_epoch: Epoch { generation: 0, number: 7 },
+        issued_ms: 1_000,
+        expires_ms: 2_000,
+        operations: Operations::of(&[Operation::Sign, Operation::Verify]),
+    };
+    handle::mint(HandleKeyId(1), &root, &mac()).unwrap()
+}
+
+fn narrowed() -> Vec<u8> {
+    let caveats = [
+        Caveat::Expires(1_500),
+        Caveat::Operations(Operations::of(&[Operation::Sign])),
+        Caveat::Pin(pair("customer=7")),
+        Caveat::Holder([3; 32]),
+    ];
+    handle::narrow(&minted(), &caveats, &ChainLink).unwrap()
+}
+
+fn handles() -> [Seed; 2] {
+    let seed = |name, bytes| Seed {
+        target: "handle",
+        name,
+        bytes,
+        is_taken: |bytes| Handle::open(bytes, &mac()).is_ok(),
+    };
+    [seed("minted", minted()), seed("narrowed", narrowed())]
+}
+
+fn bodies() -> Vec<Seed> {
+    let of_use = [
+        ("sign", r#"{"context":{"a":"1"},"message":"AAAA","receipt":true}"#),
+        ("verify", r#"{"digest":"AAAA","signature":"AAAA"}"#),
+        ("batch", r#"{"items":[{"message":"AAAA"},{"length":16}],"receipt":true}"#),
+        ("escaped", r#"{"context":{"a":"\u00e9\ud83d\ude00"},"message":""}"#),
+    ];
+    let of_use = of_use.map(|(name, text)| (name, text.as_bytes().to_vec()));
+    let of_commands = each_command()
+        .into_iter()
+        .filter_map(|(name, command)| Some((name, request_of(&command).unwrap().body?)));
+    let seed = |(name, bytes)| Seed {
+        target: "json_bodies",
+        name,
+        bytes,
+        is_taken: |bytes| chancery_api::http::scan::scan(bytes).is_ok(),
+    };
+    of_use.into_iter().chain(of_commands).map(seed).collect()
+}
+
+fn vector(file: &str) -> Value {
+    let path = format!("{}/../../vectors/{file}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn hex(value: &Value) -> Vec<u8> {
+    let digits = value.as_str().unwrap();
+    let pairs = (0..digits.len()).step_by(2);
+    pairs.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}
+
+/// A segment with one frame, receipts, and a sealed row, all of the second implementation.
+fn audit() -> Vec<Seed> {
+    let log = vector("log.json");
+    let segment = &log["files"]["0000000000000000.seg"];
+    let mut bytes = hex(&segment["bytes"]);
+    bytes.resize(usize::try_from(segment["length"].as_u64().unwrap()).unwrap(), 0);
+    let header = bytes[..BLOCK_BYTES].to_vec();
+    let (_, encoded) = Frame::decode(&bytes[BLOCK_BYTES..]).unwrap();
+    let receipts = ["receipt-0", "receipt-5", "receipt-22"].into_iter().zip([0, 5, 22]);
+    let receipts = receipts.map(|(name, at)| Seed {
+        target: "receipt",
+        name,
+        bytes: hex(&log["receipts"][at]),
+        is_taken: |bytes| {
+            !matches!(Receipt::check(bytes, &LOG_KEY), Err(ReceiptError::NotAReceipt))
+        },
+    });
+    let rows = vector("rows.json");
+    let others = [
+        Seed {
+            target: "segment_header",
+            name: "first",
+            bytes: header,
+            is_taken: |bytes| SegmentHeader::parse(bytes).is_ok(),
+        },
+        Seed {
+            target: "audit_frame",
+            name: "first",
+            bytes: encoded.bytes,
+            is_taken: |bytes| Frame::decode(bytes).is_ok(),
+        },
+        Seed {
+            target: "sealed_row",
+            name: "first",
+            bytes: hex(&rows["sealed"][0]["sealed"]),
+            is_taken: |bytes| claimed_place(bytes).is_ok(),
+        },
+    ];
+    receipts.chain(others).collect()
+}
+
+fn ciphertexts() -> [Seed; 2] {
+    let key = PrivateKey::from_secret(Suite::Aes256Gcm, &KEY).unwrap();
+    let origin = Origin { key: KeyVersion { key: KEY_ID, version: 1 }, posture_epoch: 1 };
+    let purpose = "encrypt.aead:fuzz".parse().unwrap();
+    let context = Context::default();
+    let binding = Binding { purpose: &purpose, context: &context };
+    let key = key.envelope_key().unwrap();
+    let wrapped = envelope::encrypt(key, origin, binding, [9; 32], &[5; 32]).unwrap();
+    let header = FileHeader::new(&wrapped, [8; 32]).unwrap();
+    let file = [b"CHCF\x01".as_slice(), &u16::try_from(wrapped.len()).unwrap().to_be_bytes()];
+    let file = [file.concat(), wrapped.clone(), vec![8; 32]].concat();
+    assert_eq!(FileHeader::read(&mut file.as_slice()).unwrap(), header);
+    [
+        Seed {
+            target: "envelope",
+            name: "data-key",
+            bytes: wrapped,
+            is_taken: |bytes| envelope::Header::parse(bytes).is_ok(),
+        },
+        Seed {
+            target: "file_header",
+            name: "empty-file",
+            bytes: file,
+            is_taken: |mut bytes| FileHeader::read(&mut bytes).is_ok(),
+        },
+    ]
+}
+
+fn signatures() -> [Seed; 3] {
+    let sign = |purpose: &str, message: &[u8]| {
+        let key = PrivateKey::from_secret(Suite::Ed25519, &KEY).unwrap();
+        let context = Context::default();
+        let signing = Signing {
+            purpose: &purpose.parse().unwrap(),
+            suite: Suite::Ed25519,
+            key: KEY_ID,
+            version: 1,
+            posture_epoch: 1,
+            context: &context,
+            payload: Payload::Message(message),
+            now_ms: 1_000_000,
+        };
+        let to_be_signed = to_be_signed(&signing).unwrap();
+        let signature = key.sign(to_be_signed.bytes()).unwrap();
+        to_be_signed.assemble(&signature)
+    };
+    [
+        Seed {
+            target: "signatures",
+            name: "bound",
+            bytes: sign("sign.bound:fuzz", b"message"),
+            is_taken: |bytes| bound::BoundSignature::decode(bytes).is_ok(),
+        },
+        Seed {
+            target: "signatures",
+            name: "jws",
+            bytes: sign(
+                "sign.jws:at+jwt",
+                br#"{"aud":"b","exp":1300,"iat":1000,"iss":"a","sub":"c"}"#,
+            ),
+            is_taken: |bytes| jws::key_version(bytes).is_ok(),
+        },
+        Seed {
+            target: "signatures",
+            name: "dsse",
+            bytes: sign("sign.dsse:application/x", b"{}"),
+            is_taken: |bytes| dsse::key_versions(bytes).is_ok(),
+        },
+    ]
+}
