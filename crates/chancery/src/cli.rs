@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::children;
 use crate::commands::{
-    audit, cipher, data_key, derive, handle, key, mac, operation, serve, sign, status, store,
+    audit, cipher, data_key, derive, handle, key, mac, operation, principal, serve, sign, status,
+    store,
 };
 use crate::exit::Failure;
 use crate::render::Format;
@@ -63,6 +64,7 @@ enum Command {
     Random(derive::RandomArgs),
     Operation(operation::OperationArgs),
     Audit(audit::AuditArgs),
+    Principal(principal::PrincipalArgs),
     Store(store::StoreArgs),
     #[command(hide = true)]
     Signer(children::SignerArgs),
@@ -96,6 +98,7 @@ impl Cli {
             Command::Random(args) => derive::random(shared, &args),
             Command::Operation(args) => operation::run(shared, &args),
             Command::Audit(args) => audit::run(shared, args),
+            Command::Principal(args) => principal::run(shared, &args),
             Command::Store(args) => store::run(shared, args),
             Command::Signer(args) => children::signer(args),
             Command::Front(args) => children::front(args),

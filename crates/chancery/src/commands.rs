@@ -9,6 +9,7 @@ pub(crate) mod key;
 pub(crate) mod mac;
 pub(crate) mod message;
 pub(crate) mod operation;
+pub(crate) mod principal;
 pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod status;

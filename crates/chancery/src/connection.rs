@@ -17,6 +17,11 @@ pub(crate) fn client(shared: &Shared) -> Result<Client> {
     Client::new(&profile).with_context(|| format!("cannot use `{}`", path.display()))
 }
 
+/// The profile that commands are given with.
+pub(crate) fn profile(shared: &Shared) -> Result<Profile> {
+    Ok(Profile::load(&context_file(shared)?)?)
+}
+
 fn context_file(shared: &Shared) -> Result<PathBuf> {
     match &shared.context_file {
         Some(path) => Ok(path.clone()),

@@ -129,7 +129,9 @@ impl Journal {
             match entry.settle(&client, &reduced) {
                 Ok(true) => *done.entry(entry.request.name()).or_default() += 1,
                 Ok(false) => {}
-                Err(what) => findings.push(format!("line {line}, {}: {what}", entry.request.name())),
+                Err(what) => {
+                    findings.push(format!("line {line}, {}: {what}", entry.request.name()))
+                }
             }
         }
         findings.extend(self.dead_handles(&client));
@@ -204,6 +206,8 @@ fn count(client: &Client, done: &BTreeMap<&str, usize>) -> Findings {
     };
     let wrong = done.iter().filter(|(name, times)| recorded(name) != **times);
     wrong
-        .map(|(name, times)| format!("`{name}` was done {times} times and has {} records", recorded(name)))
+        .map(|(name, times)| {
+            format!("`{name}` was done {times} times and has {} records", recorded(name))
+        })
         .collect()
 }

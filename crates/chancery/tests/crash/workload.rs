@@ -64,6 +64,11 @@ impl<'c> Worker<'c> {
         }
     }
 
+    /// Asks, whoever is there.
+    pub(super) fn ask_anyway(&mut self, request: Request) -> Outcome<Answer> {
+        self.journal.ask(self.client, request)
+    }
+
     /// Makes a key and issues a handle for it; none if that was refused.
     pub(super) fn key(
         &mut self,
@@ -95,9 +100,9 @@ impl<'c> Worker<'c> {
         };
         let issued = self.ask(Request::Command(Command::IssueHandle(new)))?;
         Ok(match issued {
-            Some(Answer::Command(CommandAnswer { answer: AnswerObject::Handle(token), .. })) => {
-                Some(KeyHandle::parse(&token.0).unwrap())
-            }
+            Some(Answer::Command(CommandAnswer {
+                answer: AnswerObject::Handle(token), ..
+            })) => Some(KeyHandle::parse(&token.0).unwrap()),
             _ => None,
         })
     }

@@ -44,8 +44,9 @@ const PORTS: std::ops::Range<u16> = 10_000..32_000;
 pub(crate) struct Options {
     /// The bytes of an audit segment; the service's own if not said.
     pub(crate) segment_bytes: Option<u64>,
-    /// The umask of the supervisor, in octal.
-    pub(crate) umask: Option<&'static str>,
+    /// A command that runs the supervisor: it takes the binary and its arguments as its last ones, and
+    /// becomes it.
+    pub(crate) prefix: Vec<String>,
 }
 
 /// A running service, or one that was stopped and can be started again.
@@ -77,6 +78,22 @@ impl Service {
         Self { directory, port, options, child: None }
     }
 
+    /// A copy of a service that is stopped, with a port of its own, and no process yet.
+    pub(crate) fn copy_of(template: &Self) -> Self {
+        assert!(template.child.is_none(), "what runs cannot be copied");
+        let service = Self::prepare(template.options.clone());
+        copy(&template.data(), &service.data());
+        for key in ["root.key", "recovery.key"] {
+            fs::copy(template.path(key), service.path(key)).unwrap();
+        }
+        service
+    }
+
+    /// Sets how the supervisor is run from its next start on.
+    pub(crate) fn run_by(&mut self, prefix: Vec<String>) {
+        self.options.prefix = prefix;
+    }
+
     /// The directory of this service alone: data directory, keys, log, and room for a test's files.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
@@ -92,6 +109,11 @@ impl Service {
         self.directory.join(name)
     }
 
+    /// The bytes of an audit segment, if they are not the usual ones.
+    pub(crate) fn segment_bytes(&self) -> Option<u64> {
+        self.options.segment_bytes
+    }
+
     /// Where the front listens.
     pub(crate) fn port(&self) -> u16 {
         self.port
@@ -99,7 +121,9 @@ impl Service {
 
     /// The operator's profile.
     pub(crate) fn profile(&self) -> Profile {
-        Profile::load(&self.data().join("admin.toml")).unwrap()
+        let profile = Profile::load(&self.data().join("admin.toml")).unwrap();
+        // A copy of a service has the address of its template until it has been up.
+        Profile { endpoint: format!("https://127.0.0.1:{}", self.port), ..profile }
     }
 
     /// A client of the operator.
@@ -149,14 +173,13 @@ impl Service {
     }
 
     fn serve_command(&self) -> Command {
-        let Some(umask) = self.options.umask else {
+        let [program, arguments @ ..] = self.options.prefix.as_slice() else {
             let mut command = binary();
             command.args(self.serve_arguments());
             return command;
         };
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("umask {umask}; exec \"$0\" \"$@\""));
-        command.arg(env!("CARGO_BIN_EXE_chancery")).args(self.serve_arguments());
+        let mut command = Command::new(program);
+        command.args(arguments).arg(env!("CARGO_BIN_EXE_chancery")).args(self.serve_arguments());
         command
     }
 
@@ -172,10 +195,10 @@ impl Service {
         }
     }
 
-    fn answers(&self) -> bool {
-        let Ok(profile) = Profile::load(&self.data().join("admin.toml")) else { return false };
-        let Ok(client) = Client::new(&profile) else { return false };
-        matches!(ask(&client, &Asked::ReadStatus), Outcome::Committed(_))
+    /// Whether it answers a command now.
+    pub(crate) fn answers(&self) -> bool {
+        Profile::load(&self.data().join("admin.toml")).is_ok()
+            && matches!(ask(&self.client(), &Asked::ReadStatus), Outcome::Committed(_))
     }
 
     /// The ids of the three processes that run now.
@@ -221,6 +244,11 @@ impl Service {
         }
         self.launch();
         self.wait_until_up();
+    }
+
+    /// Whether the supervisor has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 
     /// Waits until the service has ended by itself.
@@ -390,6 +418,20 @@ pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
+/// Copies a directory with what is in it but for sockets, which are of processes that have ended.
+fn copy(from: &Path, to: &Path) {
+    fs::DirBuilder::new().mode(0o700).create(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (kind, to) = (entry.file_type().unwrap(), to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &to);
+        } else if kind.is_file() {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
 /// A directory and a port that no other test of this machine uses.
 fn fresh_place() -> (PathBuf, u16) {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -411,6 +453,8 @@ fn fresh_place() -> (PathBuf, u16) {
 /// No test file uses all of this module; what one leaves out is still meant to be here.
 const _: () = {
     let _ = (Service::start, Service::kill, Service::kill_all, Service::stop, Service::restart);
+    let _ = (Service::copy_of, Service::run_by, Service::answers, Service::segment_bytes);
+    let _ = (Service::has_ended, Service::log);
     let _ = (Service::wait_for_end, Service::port, Service::directory, Service::cli, Service::done);
     let _ =
         (key_and_handle, plainly, sign, refused::<()>, issue, handle_of, create_key, new_handle);

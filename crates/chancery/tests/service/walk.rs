@@ -95,7 +95,8 @@ fn a_large_file_is_encrypted_and_comes_back_byte_for_byte() {
 
 #[test]
 fn whatever_the_umask_every_file_is_its_owners_alone() {
-    let mut service = Service::start_with(Options { umask: Some("000"), ..Options::default() });
+    let prefix = ["sh", "-c", r#"umask 000; exec "$0" "$@""#].map(String::from).into();
+    let mut service = Service::start_with(Options { prefix, ..Options::default() });
     signing(&service);
     assert_private(&service.data());
     service.restart();
