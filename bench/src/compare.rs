@@ -44,8 +44,10 @@ pub(crate) fn run(options: &Options) -> Result<Comparison> {
         }
         for (number, load) in LOADS.into_iter().enumerate() {
             for contender in &contenders {
-                let sample = measure(options, &generator, contender, load)
-                    .with_context(|| format!("{} under {load:?}", contender.name.text()))?;
+                let sample = measure(options, &generator, contender, load).with_context(|| {
+                    let said = contender.running.server.said();
+                    format!("{} under {load:?}; {said}", contender.name.text())
+                })?;
                 samples.entry((contender.name, number)).or_default().push(sample);
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Both are measured in one run and one service, in turn, round by round.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::contenders::service::Service;
 use crate::load::{Generator, Group, Refusals, Run};
@@ -25,9 +25,12 @@ pub(crate) fn run(options: &Options) -> Result<Isolation> {
     // More slow work than there is room for is refused at once: that is what keeps the quick callers going.
     let slow = Group { target: slow, callers: SLOW, refusals: Refusals::Counted };
     let mut seen = Seen::default();
+    let run = |groups: &[Group]| {
+        let runs = generator.run(groups, options.duration(), || service.cpu());
+        runs.with_context(|| format!("the service; {}", service.said()))
+    };
     for round in 1..=options.rounds() {
         eprintln!("isolation: round {round} of {}", options.rounds());
-        let run = |groups: &[Group]| generator.run(groups, options.duration(), || service.cpu());
         let (alone, _) = run(std::slice::from_ref(&quick))?;
         let (beside, _) = run(&[quick.clone(), slow.clone()])?;
         seen.add(&alone, &beside)?;

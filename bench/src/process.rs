@@ -82,13 +82,15 @@ impl Server {
             };
             let ended = self.child.try_wait()?.is_some();
             if ended || Instant::now() >= deadline {
-                let printed = fs::read_to_string(&self.log).unwrap_or_default();
-                return Err(
-                    error.context(format!("a server did not start; it printed:\n{printed}"))
-                );
+                return Err(error.context(format!("a server did not start; {}", self.said())));
             }
             std::thread::sleep(POLL);
         }
+    }
+
+    /// What the server printed, for an error: its files are gone when that is read.
+    pub(crate) fn said(&self) -> String {
+        format!("it printed:\n{}", fs::read_to_string(&self.log).unwrap_or_default())
     }
 
     /// The processor time that the server's processes have taken so far.

@@ -292,7 +292,7 @@ def messages():
         "kind 0": "0100000000000000" + "00" * 8,
         "kind 9": "0109000000000000" + "00" * 8,
         "a kind of sealed sessions": "0120000000000000" + "00" * 8,
-        "a body of 1 MiB and one byte": "0101000000100001" + "00" * 8,
+        "a body of 2 MiB and one byte": "0101000000200001" + "00" * 8,
     }
     for fault, header in refused.items():
         assert_refused(fault, formats.decode_messages, bytes.fromhex(header))

@@ -59,6 +59,11 @@ impl Service {
         self.running.server.cpu()
     }
 
+    /// What it printed.
+    pub(crate) fn said(&self) -> String {
+        self.running.server.said()
+    }
+
     /// Makes a signing key of this algorithm, and says how it is used, in both forms.
     pub(crate) fn targets(&self, algorithm: &str) -> Result<(Rc<Target>, Rc<Target>)> {
         let name: KeyName = format!("bench-{algorithm}").parse()?;

@@ -5,7 +5,7 @@
 //! 0       1     format version, 1
 //! 1       1     kind
 //! 2       2     reserved, 0
-//! 4       4     length of the body, big-endian, at most 1 MiB
+//! 4       4     length of the body, big-endian, at most 2 MiB
 //! 8       8     tag, big-endian: chosen by the front, repeated in the answer
 //! 16      …     body, canonical CBOR
 //! ```

@@ -327,6 +327,10 @@ fn used(answer: UseAnswer, operation: OperationId) -> Outcome<Used> {
             let text = answer.code.unwrap_or_default();
             Outcome::Refused(refusal(&text, None))
         }
+        // Done before, and the answer is withheld: asking again changes nothing.
+        (problem::Outcome::Committed, ..) if answer.code.is_some() => {
+            Outcome::Refused(refusal(&answer.code.unwrap_or_default(), None))
+        }
         _ => Outcome::Unknown(operation),
     }
 }
@@ -337,7 +341,8 @@ fn read<T: serde::de::DeserializeOwned>(answer: &Answer, operation: OperationId)
         return read.map_or(Outcome::Unknown(operation), Outcome::Committed);
     }
     match serde_json::from_slice::<Problem>(&answer.body) {
-        Ok(problem) if problem.outcome == problem::Outcome::Refused => {
+        // One that says "committed" is of an earlier attempt whose answer is withheld.
+        Ok(problem) if problem.outcome != problem::Outcome::Unknown => {
             Outcome::Refused(refusal(&problem.code, problem.detail))
         }
         // Whoever answered so was not the service, or does not know either.
@@ -398,6 +403,20 @@ mod tests {
             answer(r#"{"outcome":"refused","code":"key-unusable"}"#),
             Outcome::Refused(_)
         ));
+    }
+
+    #[test]
+    fn an_answer_that_is_withheld_is_not_asked_for_for_ever() {
+        let code = Code::Reason(Reason::ResultWithheld);
+        let problem = Problem::new(code, code.outcome());
+        let body = String::from_utf8(chancery_api::http::render(&problem)).unwrap();
+        let Outcome::Refused(refusal) = answer(403, &body) else { panic!("{body}") };
+        assert_eq!(refusal.code, code);
+        let item = r#"{"outcome":"committed","code":"result-withheld"}"#;
+        let Outcome::Refused(refusal) = used(serde_json::from_str(item).unwrap(), OPERATION) else {
+            panic!("{item}")
+        };
+        assert_eq!(refusal.code, code);
     }
 
     #[test]

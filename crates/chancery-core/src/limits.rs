@@ -12,11 +12,14 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// The most items one batch may carry: 256. With the largest records a whole batch still fits in one frame of the log.
 pub const BATCH_ITEMS_MAX: usize = 256;
 
-/// The largest body of one frame between front and signer: 1 MiB, which bounds what a lane buffers.
-pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// The largest body of one frame between front and signer: 2 MiB, which bounds what a lane buffers.
+///
+/// The largest request of a caller takes under 1.2 MiB in a frame; its answer, where a format writes the
+/// payload in base64, under 1.6. An answer that did not fit would close the front's stream for everybody.
+pub const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The largest HTTP request body: 1.5 MiB, since base64 needs 4 bytes for 3.
-pub const REQUEST_BYTES_MAX: usize = FRAME_BYTES_MAX / 2 * 3;
+pub const REQUEST_BYTES_MAX: usize = 1024 * 1024 / 2 * 3;
 
 /// The deepest nesting of a JSON request: 8; our deepest document needs 4.
 pub const JSON_DEPTH_MAX: usize = 8;
@@ -89,6 +92,8 @@ pub const OFFLINE_MAX: Duration = Duration::from_hours(7 * 24);
 
 // A message at its longest, with its handle, fits in one frame.
 const _: () = assert!(MESSAGE_BYTES_MAX + HANDLE_BYTES_MAX + 4_096 <= FRAME_BYTES_MAX);
+// The largest request, its payload in base64 again in the answer, fits in one frame with its headers.
+const _: () = assert!(REQUEST_BYTES_MAX + BATCH_ITEMS_MAX * 512 <= FRAME_BYTES_MAX);
 // Every caveat at its longest, and the root, fit in a handle.
 const _: () = assert!(
     CAVEATS_MAX * (CONTEXT_NAME_BYTES_MAX + CONTEXT_VALUE_BYTES_MAX + 8) + 512 <= HANDLE_BYTES_MAX

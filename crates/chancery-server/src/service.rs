@@ -289,7 +289,7 @@ fn not_sent(error: SendError) -> Refusal {
             .retry_after_ms(UNAVAILABLE_RETRY_MS),
         SendError::Full => refusal(Reason::Overloaded),
         SendError::TooLong => {
-            HttpError::TooLarge("a request of more than 1 MiB, without its base64").into()
+            HttpError::TooLarge("a request of more than 2 MiB, without its base64").into()
         }
     })
 }
