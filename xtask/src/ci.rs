@@ -18,13 +18,14 @@ use crate::workspace::cargo;
 /// Where a run begins unless told otherwise.
 pub(crate) const FIRST_STAGE: &str = "prerequisites";
 
-const STAGES: [Stage; 6] = [
+const STAGES: [Stage; 7] = [
     Stage { name: FIRST_STAGE, run: prerequisites::check },
     Stage { name: "fmt", run: fmt },
     Stage { name: "clippy", run: clippy },
     Stage { name: "tidy", run: tidy },
     Stage { name: "deny", run: deny },
     Stage { name: "test", run: test },
+    Stage { name: "bench", run: bench },
 ];
 
 /// How a run or a stage ended.
@@ -159,6 +160,15 @@ fn deny(root: &Path) -> Result<Report> {
     status(cargo(root).args(["deny", "--offline", "check", "bans", "licenses", "sources"]))
 }
 
+/// The suites that kill the real processes take minutes: `cargo xtask crash` and `soak` run them.
+const WITHOUT_CRASHES: &str = "not binary(crash)";
+
+/// One short round of what is measured; answers are looked at, and no timings.
+fn bench(root: &Path) -> Result<Report> {
+    let package = ["run", "--release", "--locked", "--package", "chancery-bench"];
+    status(cargo(root).args(package).args(["--", "all", "--smoke"]))
+}
+
 fn test(root: &Path) -> Result<Report> {
     if answers(cargo(root).args(["nextest", "--version"])) {
         let mut nextest = cargo(root);
@@ -170,6 +180,8 @@ fn test(root: &Path) -> Result<Report> {
             "--locked",
             "--no-fail-fast",
             "--color=never",
+            "-E",
+            WITHOUT_CRASHES,
         ]);
         return counted(&mut nextest, Runner::Nextest);
     }
@@ -182,6 +194,9 @@ fn test(root: &Path) -> Result<Report> {
         "--no-fail-fast",
         "--color=never",
         "--all-targets",
+        "--",
+        "--skip",
+        "crash::",
     ]);
     let mut report = counted(&mut libtest, Runner::Libtest)?;
     "cargo-nextest is not installed: ran cargo test".clone_into(&mut report.note);
@@ -239,7 +254,7 @@ mod tests {
     #[test]
     fn a_run_begins_at_the_stage_named() {
         let names: Vec<&str> = stages_from("deny").unwrap().iter().map(|it| it.name).collect();
-        assert_eq!(names, ["deny", "test"]);
+        assert_eq!(names, ["deny", "test", "bench"]);
         assert_eq!(stages_from(FIRST_STAGE).unwrap().len(), STAGES.len());
     }
 

@@ -10,6 +10,7 @@
 #![expect(clippy::print_stdout, reason = "findings and stage times are this program's output")]
 
 mod ci;
+mod crash;
 mod prerequisites;
 mod rules;
 mod tally;
@@ -22,9 +23,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 
 use crate::ci::Verdict;
+use crate::crash::Points;
 use crate::workspace::Workspace;
 
-const USAGE: &str = "usage: cargo xtask tidy | cargo xtask ci [--from STAGE]";
+const USAGE: &str = "\
+usage: cargo xtask tidy | ci [--from STAGE] | crash [--all] | soak --seconds N";
 
 fn main() -> ExitCode {
     match run() {
@@ -44,6 +47,11 @@ fn run() -> Result<Verdict> {
         ["tidy"] => tidy(),
         ["ci"] => ci::run(&root()?, ci::FIRST_STAGE),
         ["ci", "--from", stage] => ci::run(&root()?, stage),
+        ["crash"] => crash::crash(&root()?, Points::Sample),
+        ["crash", "--all"] => crash::crash(&root()?, Points::All),
+        ["soak", "--seconds", seconds] => {
+            crash::soak(&root()?, seconds.parse().context("seconds are a number")?)
+        }
         _ => bail!("{USAGE}"),
     }
 }

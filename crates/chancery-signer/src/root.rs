@@ -12,6 +12,7 @@ use chancery_audit::origin::hex;
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::seal::SealingKey;
 use chancery_memory::Arena;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use zeroize::Zeroizing;
 
 use crate::config::SignerError;
@@ -82,17 +83,26 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, SignerError> {
 }
 
 /// Writes a new file of mode 0600 and makes it and its name durable. Never replaces one.
+///
+/// Under its own name it is whole from the beginning: a start that is cut short leaves a draft, which the
+/// next one replaces.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SignerError> {
     let failed = |what| move |error| file(path, what, Some(error));
     let parent = path.parent().ok_or_else(|| file(path, "has no directory", None))?;
-    let mut made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed("cannot be made; an older one is never replaced"))?;
+    let draft = path.with_added_extension("draft");
+    match std::fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(file(&draft, "cannot be removed", Some(error)));
+        }
+        _ => {}
+    }
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft);
+    let mut made = made.map_err(failed("cannot be made"))?;
     made.write_all(bytes).map_err(failed("cannot be written"))?;
     made.sync_all().map_err(failed("cannot be synced"))?;
+    renameat_with(CWD, &draft, CWD, path, RenameFlags::NOREPLACE).map_err(|error| {
+        file(path, "cannot be made; an older one is never replaced", Some(error.into()))
+    })?;
     let directory = File::open(parent).map_err(failed("cannot be synced"))?;
     directory.sync_all().map_err(failed("cannot be synced"))
 }

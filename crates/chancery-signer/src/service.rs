@@ -22,7 +22,7 @@ use chancery_core::authority::{Authority, Fresh};
 use chancery_core::clock::{Clock, Reading, Served};
 use chancery_core::handle::HandleKeyId;
 use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
-use chancery_core::idempotency::{EntryName, Place};
+use chancery_core::idempotency::{Dated, EntryName, Place};
 use chancery_core::limits::LANE_OPERATIONS_MAX;
 use chancery_core::sequencer::{Claim, Mark, Sequencer};
 use chancery_core::step::Core;
@@ -469,6 +469,12 @@ fn open_log(
         way: Way::Command(CommandWay { done: Some(done.clone()), ..CommandWay::default() }),
     })));
     for (number, entry) in outbox {
+        if let Some(kept) = &entry.kept {
+            // In flight until its record is durable; from then on a repeat gets the answer. An id that is
+            // stale by now is refused as such.
+            let dated = Dated { id_ms: kept.id_ms, now_ms: now.unix_ms };
+            let _ = lock(&shared.core).operations.reserve(kept.name, kept.digest, dated);
+        }
         let head = Some(entry.head_hash());
         let way = CommandWay { done: Some(done.clone()), head, ..CommandWay::default() };
         shared.inbox.send(entry.submission(&mut sealer, *number, Answer::None, way)?);

@@ -157,6 +157,9 @@ fn every_command_has_a_help_text_with_an_example_of_itself() {
             "operation show",
             "audit query",
             "audit verify",
+            "principal create",
+            "store check",
+            "store dump",
         ]
     );
 }

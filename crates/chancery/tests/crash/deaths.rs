@@ -136,7 +136,9 @@ fn every_caller_finds_what_it_was_told_after_random_deaths() {
         service.wait_until_up();
         thread::sleep(PAUSE * 50);
         over.store(true, Ordering::SeqCst);
-        callers.into_iter().for_each(|caller| journal.extend(caller.join().unwrap()));
+        for caller in callers {
+            journal.extend(caller.join().unwrap());
+        }
     });
     println!(
         "{deaths} deaths, {} acknowledged, {} unanswered",

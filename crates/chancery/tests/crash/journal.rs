@@ -130,7 +130,7 @@ impl Journal {
                 Ok(true) => *done.entry(entry.request.name()).or_default() += 1,
                 Ok(false) => {}
                 Err(what) => {
-                    findings.push(format!("line {line}, {}: {what}", entry.request.name()))
+                    findings.push(format!("line {line}, {}: {what}", entry.request.name()));
                 }
             }
         }

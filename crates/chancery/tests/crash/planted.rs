@@ -25,7 +25,7 @@ fn noticed(mut service: Service, journal: &super::journal::Journal) -> Vec<Strin
 /// The last call of that name on such a file.
 fn last(calls: &[Call], name: &str, file: &str) -> Call {
     let fits = |call: &&Call| call.name == name && call.file.to_str().unwrap().contains(file);
-    calls.iter().filter(fits).next_back().unwrap().clone()
+    calls.iter().rfind(fits).unwrap().clone()
 }
 
 /// Runs the workload with one write left out that was reported done.

@@ -49,8 +49,8 @@ impl Point {
     pub(super) fn options(&self, directory: &Path) -> Vec<String> {
         let Call { file, name, nth, .. } = &self.call;
         let what = match self.fault {
-            // Longer than any test: who waits for the mark in the trace ends the process.
-            Fault::KilledAfter => "delay_exit=60s".to_owned(),
+            // Long enough to see the mark in the trace and to end the process, which then takes as long to end.
+            Fault::KilledAfter => "delay_exit=300ms".to_owned(),
             Fault::KilledBefore => "signal=KILL".to_owned(),
             Fault::Fails(error) => format!("error={error}"),
             Fault::Skipped(value) => format!("retval={value}"),
@@ -97,18 +97,19 @@ pub(super) fn calls(trace: &str, directory: &Path) -> Vec<Call> {
     calls
 }
 
-/// Takes thread, call and file out of one line; lines about anything else are none.
+/// Takes thread, call and file out of one line; lines about anything else are none. A process that is traced
+/// without its children has no thread in front.
 fn parse<'t>(line: &'t str, directory: &Path) -> Option<(&'t str, &'t str, PathBuf)> {
-    let (thread, call) = line.split_once(' ')?;
+    let call = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let thread = line.strip_suffix(call)?;
     let (name, arguments) = call.trim_start().split_once('(')?;
-    let is_call = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     // A descriptor stands as `7</path>`, a path by itself in quotation marks.
     let descriptors = arguments.split('<').skip(1).filter_map(|rest| rest.split('>').next());
     let paths = arguments.split('"').skip(1).step_by(2);
-    let mut files =
-        descriptors.chain(paths).filter_map(|path| Path::new(path).strip_prefix(directory).ok());
-    is_call.then_some(())?;
-    Some((thread, name, files.next()?.to_owned()))
+    let within = |path| Path::new(path).strip_prefix(directory).ok();
+    let file = descriptors.chain(paths).find_map(within)?;
+    let is_call = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    is_call.then(|| (thread, name, file.to_owned()))
 }
 
 /// At most so many of them, evenly spaced.
@@ -131,7 +132,7 @@ fn calls_are_counted_by_thread_file_and_name() {
 7 fdatasync(5</t/s1/d/store.redb>) = 0
 8 <... fdatasync resumed>) = 0
 7 renameat(6</t/s1/d/audit>, \"spare.new\", 6</t/s1/d/audit>, \"spare\") = 0
-7 unlink(\"/t/s1/d/run/signer.sock\") = 0
+unlink(\"/t/s1/d/run/signer.sock\") = 0
 7 write(1<pipe:[77]>, \"x\", 1) = 1
 7 +++ exited with 0 +++
 ";

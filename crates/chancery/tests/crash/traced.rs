@@ -13,7 +13,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -23,8 +23,8 @@ use crate::harness::{PATIENCE, Service, binary, is_alive, signal};
 /// How often the trace is looked at.
 const POLL: Duration = Duration::from_millis(2);
 
-/// Options of every trace: the calls of every thread, and none of its signals.
-const TRACE: [&str; 6] = ["-D", "-f", "-y", "-s8", "-e", "signal=none"];
+/// Options of every trace: the calls of every thread, and how each ended.
+const TRACE: [&str; 6] = ["-D", "-f", "-y", "-s8", "-e", "signal=kill"];
 
 /// What is traced and what is done to it.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ pub(super) fn run<T>(
 
 /// Waits until a service answers, unless its signer has died; whether it answers.
 pub(super) fn answers(service: &Service, is_alive: &dyn Fn() -> bool) -> bool {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if service.answers() {
             return true;
@@ -107,7 +107,7 @@ pub(super) fn answers(service: &Service, is_alive: &dyn Fn() -> bool) -> bool {
         if !is_alive() {
             return false;
         }
-        assert!(std::time::Instant::now() < deadline, "neither up nor dead:\n{}", service.log());
+        assert!(Instant::now() < deadline, "neither up nor dead:\n{}", service.log());
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -154,8 +154,9 @@ fn kill_at_mark(trace: &Path, pid: u32, over: &AtomicBool) {
     }
 }
 
-/// The trace, once `strace` has written its end: the process that was traced is gone by now.
+/// The trace, once `strace` has written how each thread ended; it does so after their end.
 fn settled(path: &Path) -> String {
+    let deadline = Instant::now() + PATIENCE;
     let mut before = String::new();
     loop {
         std::thread::sleep(POLL * 5);
@@ -163,6 +164,7 @@ fn settled(path: &Path) -> String {
         if now == before && now.contains("+++") {
             return now;
         }
+        assert!(Instant::now() < deadline, "a trace without an end:\n{now}");
         before = now;
     }
 }
