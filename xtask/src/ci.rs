@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn an_unknown_stage_is_refused_with_the_names_of_all() {
         let Err(error) = stages_from("lint") else { panic!("a stage named `lint` was found") };
-        assert!(error.to_string().ends_with("prerequisites, fmt, clippy, tidy, deny, test"));
+        assert!(error.to_string().ends_with("prerequisites, fmt, clippy, tidy, deny, test, bench"));
     }
 
     #[test]
