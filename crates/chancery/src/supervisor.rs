@@ -17,7 +17,7 @@ mod signals;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -42,6 +42,10 @@ const IDLE_POLL: Duration = Duration::from_mins(1);
 /// Both children have run for so long when the service counts as up: 250 ms. One that cannot run as it was
 /// told to has ended by then.
 const UP_AFTER: Duration = Duration::from_millis(250);
+
+/// The longest wait for an earlier front to let go of the address: 1 s. The kernel ends it when its supervisor
+/// dies; whoever else holds the address keeps it.
+const PREDECESSOR_MAX: Duration = Duration::from_secs(1);
 
 /// The longest wait for a child to end by itself before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -91,7 +95,7 @@ impl Supervisor {
         let runtime = plan.data.join("run");
         private_directory(&runtime)?;
         let lock = Lock::take(&runtime.join("supervisor.lock"))?;
-        let listener = TcpListener::bind(plan.listen).with_context(|| {
+        let listener = listen(plan.listen).with_context(|| {
             format!("cannot listen on {}; `--listen ADDR` names another address", plan.listen)
         })?;
         let address = listener.local_addr().context("cannot tell the listener's address")?;
@@ -163,6 +167,19 @@ impl Supervisor {
             service.stop(deadline, &self.signals).context("cannot stop a child")?;
         }
         Ok(())
+    }
+}
+
+/// Binds the address. The front of a supervisor that was killed may hold it for a moment longer.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + PREDECESSOR_MAX;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(START_POLL);
+            }
+            bound => return bound,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! | death | next start |
 //! |---|---|
 //! | exit 74: a write or a sync failed | after 1, 5 and 25 s; the third within ten minutes is the last |
-//! | any other exit before the service was ever up: it cannot run as it was told to | never |
+//! | any other exit before the service was ever up, or five in a row: it cannot run as it was told to | never |
 //! | any other exit, or a signal | after 100 ms, doubling to 5 s; from the start again after 10 s of running |
 
 use std::time::{Duration, Instant};
@@ -25,6 +25,9 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// After running for so long, a child counts as well: 10 s.
 const STEADY: Duration = Duration::from_secs(10);
+
+/// So many exits in a row, none after a steady run, are one child that cannot run: 5, after 3 s of trying.
+const EXITS_MAX: u32 = 5;
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,7 @@ pub(super) enum Next {
 pub(super) struct Restarts {
     started: Option<Instant>,
     delay: Option<Duration>,
+    exits: u32,
     storage_failures: Vec<Instant>,
 }
 
@@ -76,6 +80,7 @@ impl Restarts {
                 self.after_storage_failure(now)
             }
             (Death::Exit(_), Phase::Starting) => Next::CannotRun,
+            (Death::Exit(_), Phase::Serving) if self.keeps_exiting(now) => Next::CannotRun,
             (Death::Exit(_) | Death::Signal, _) => Next::Start(self.next_delay(now)),
         }
     }
@@ -83,6 +88,11 @@ impl Restarts {
     /// For how long the child has been running.
     pub(super) fn has_run(&self, now: Instant) -> Duration {
         self.started.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
+    fn keeps_exiting(&mut self, now: Instant) -> bool {
+        self.exits = if self.has_run(now) < STEADY { self.exits + 1 } else { 1 };
+        self.exits >= EXITS_MAX
     }
 
     fn after_storage_failure(&mut self, now: Instant) -> Next {
@@ -163,6 +173,25 @@ mod tests {
             restarts.after(failed, Phase::Serving, start + STORAGE_WINDOW + seconds(2)),
             Next::Start(seconds(1))
         );
+    }
+
+    #[test]
+    fn a_child_that_keeps_exiting_is_given_up_and_one_that_keeps_being_killed_is_not() {
+        let now = Instant::now();
+        let mut restarts = Restarts::default();
+        let mut next = |death, at| {
+            restarts.started(now);
+            restarts.after(death, Phase::Serving, at)
+        };
+        for _ in 1..EXITS_MAX {
+            assert!(matches!(next(Death::Exit(1), now), Next::Start(_)));
+        }
+        assert!(matches!(next(Death::Signal, now), Next::Start(_)));
+        assert!(matches!(next(Death::Exit(1), now + STEADY), Next::Start(_)));
+        for _ in 2..EXITS_MAX {
+            assert!(matches!(next(Death::Exit(1), now), Next::Start(_)));
+        }
+        assert_eq!(next(Death::Exit(1), now), Next::CannotRun);
     }
 
     #[test]

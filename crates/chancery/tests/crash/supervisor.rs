@@ -1,11 +1,13 @@
 //! The supervisor is interrupted at each of its own few calls; its children are not traced.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::journal::Journal;
 use super::points::{Fault, Point, calls};
 use super::scene::{Scene, judged};
-use super::traced::{Tracing, trace_path};
+use super::traced::{Tracing, kill_at_mark, trace_path};
 use super::workload::Worker;
-use crate::harness::{PATIENCE, Service, eventually, is_alive};
+use crate::harness::{PATIENCE, Pids, Process, Service, eventually, is_alive};
 
 /// The trace of the supervisor alone: as of a signer, but without its children.
 fn prefix(tracing: &Tracing, service: &Service) -> Vec<String> {
@@ -29,13 +31,16 @@ pub(super) fn comes_up(service: &mut Service) -> bool {
 fn run(service: &mut Service, tracing: &Tracing) -> Journal {
     service.run_by(prefix(tracing, service));
     service.launch();
-    let journal = if comes_up(service) {
-        let (client, pids) = (service.client(), service.pids());
-        Worker::new(&client, &|| pids.all().all(is_alive)).run()
-    } else {
-        Journal::default()
-    };
-    let pids = service.pids();
+    let pid = service.pids().get(Process::Supervisor).unwrap();
+    let (trace, over) = (trace_path(service), AtomicBool::new(false));
+    let (journal, pids) = std::thread::scope(|scope| {
+        if tracing.waits() {
+            scope.spawn(|| kill_at_mark(&trace, pid, &over));
+        }
+        let worked = work(service);
+        over.store(true, Ordering::SeqCst);
+        worked
+    });
     if service.has_ended() {
         // Its children end by themselves when it has died.
         eventually("no orphan is left", || !pids.all().any(is_alive));
@@ -43,6 +48,15 @@ fn run(service: &mut Service, tracing: &Tracing) -> Journal {
     service.kill_all();
     service.run_by(Vec::new());
     journal
+}
+
+/// Works, if the service comes up, with the processes that did.
+fn work(service: &mut Service) -> (Journal, Pids) {
+    if !comes_up(service) {
+        return (Journal::default(), service.pids());
+    }
+    let (client, pids) = (service.client(), service.pids());
+    (Worker::new(&client, &|| pids.all().all(is_alive)).run(), pids.clone())
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Tracing {
     }
 
     /// Whether a kill waits for the mark of a delay.
-    fn waits(&self) -> bool {
+    pub(super) fn waits(&self) -> bool {
         matches!(self, Self::At(Point { fault: Fault::KilledAfter, .. }))
     }
 }
@@ -145,7 +145,7 @@ fn spawn(service: &Service, mut command: Command, listener: OwnedFd) -> Child {
 }
 
 /// Kills the process once the trace says that its call is over and is being held back.
-fn kill_at_mark(trace: &Path, pid: u32, over: &AtomicBool) {
+pub(super) fn kill_at_mark(trace: &Path, pid: u32, over: &AtomicBool) {
     while !over.load(Ordering::SeqCst) {
         if fs::read_to_string(trace).is_ok_and(|trace| trace.contains("(DELAYED)")) {
             return signal(pid, Signal::KILL);
