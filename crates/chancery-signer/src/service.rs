@@ -245,7 +245,8 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
     let keyring = Arc::new(Keyring::default());
     let now_ms = entropy::sample().wall_ms.max(opened.mark_ms.unwrap_or_default());
     let tenants: Vec<_> = loaded.authority.tenants().collect();
-    ensure_months(&loaded.vault, &tenants, &keyring, boot, now_ms)?;
+    let recorded = opened.mark_ms.map(month_of);
+    ensure_months(&loaded.vault, &tenants, &keyring, boot, Months { now_ms, recorded })?;
     let parts = Parts { config, arena, disk, origin, boot, receipt_key, keyring };
     assemble(parts, loaded, opened)
 }
@@ -320,9 +321,9 @@ fn ensure_months(
     tenants: &[TenantId],
     keyring: &Keyring,
     boot: Boot,
-    now_ms: u64,
+    months: Months,
 ) -> Result<(), SignerError> {
-    let month = month_of(now_ms);
+    let month = month_of(months.now_ms);
     for tenant in tenants.iter().copied().chain([TenantId::SYSTEM]) {
         for month in [month, month + 1] {
             if keyring.get(tenant, month).is_some() {
@@ -330,6 +331,9 @@ fn ensure_months(
             }
             let secrets = if let Some(bytes) = vault.month(tenant, month)? {
                 bytes
+            } else if months.recorded.is_some_and(|recorded| month <= recorded) {
+                // Records may stand under them; new ones in their place would make those unreadable for good.
+                return Err(SignerError::Inconsistent("the audit keys of a month are missing"));
             } else {
                 let fresh =
                     zeroize::Zeroizing::new(entropy::bytes::<{ MonthSecrets::BYTES }>()?.to_vec());
@@ -343,6 +347,15 @@ fn ensure_months(
         }
     }
     Ok(())
+}
+
+/// Which months' audit keys are wanted.
+#[derive(Clone, Copy)]
+struct Months {
+    /// Those of this time, and the month after.
+    now_ms: u64,
+    /// The month of the log's last record: keys up to there were made before, and are never made anew.
+    recorded: Option<Month>,
 }
 
 /// What the start has gathered besides what was loaded.
@@ -504,7 +517,9 @@ fn start_housekeeping(shared: &Arc<Shared>) {
                 let _ = shared.commands.try_send(Job::Destroy(due));
             }
             let vault = lock(&shared.vault);
-            let made = ensure_months(&vault, &tenants, &shared.keyring, shared.boot, now_ms);
+            // What was there at the start is loaded; what is missing now was never made, so nothing stands under it.
+            let months = Months { now_ms, recorded: None };
+            let made = ensure_months(&vault, &tenants, &shared.keyring, shared.boot, months);
             if let Err(error) = made {
                 eprintln!("chancery signer: the coming month's audit keys cannot be made: {error}");
             }

@@ -2,7 +2,7 @@
 //!
 //! | death | next start |
 //! |---|---|
-//! | exit 74: a write or a sync failed | after 1, 5 and 25 s; the third within ten minutes is the last |
+//! | exit 74: a write or a sync failed | after 1, 5 and 25 s; a fourth failure within ten minutes is the last |
 //! | any other exit before the service was ever up, or five in a row: it cannot run as it was told to | never |
 //! | any other exit, or a signal | after 100 ms, doubling to 5 s; from the start again after 10 s of running |
 
