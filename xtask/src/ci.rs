@@ -18,13 +18,14 @@ use crate::workspace::cargo;
 /// Where a run begins unless told otherwise.
 pub(crate) const FIRST_STAGE: &str = "prerequisites";
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     Stage { name: FIRST_STAGE, run: prerequisites::check },
     Stage { name: "fmt", run: fmt },
     Stage { name: "clippy", run: clippy },
     Stage { name: "tidy", run: tidy },
     Stage { name: "deny", run: deny },
     Stage { name: "test", run: test },
+    Stage { name: "crash", run: crash },
     Stage { name: "bench", run: bench },
 ];
 
@@ -160,8 +161,13 @@ fn deny(root: &Path) -> Result<Report> {
     status(cargo(root).args(["deny", "--offline", "check", "bans", "licenses", "sources"]))
 }
 
-/// The suites that kill the real processes take minutes: `cargo xtask crash` and `soak` run them.
+/// The suite that kills the real processes has a stage of its own.
 const WITHOUT_CRASHES: &str = "not binary(crash)";
+
+/// A sample of the traced calls, a disk that fails, and a minute of random deaths.
+fn crash(root: &Path) -> Result<Report> {
+    counted(&mut crate::crash::sample_and_soak(root), Runner::Libtest)
+}
 
 /// One short round of what is measured; answers are looked at, and no timings.
 fn bench(root: &Path) -> Result<Report> {
@@ -254,14 +260,18 @@ mod tests {
     #[test]
     fn a_run_begins_at_the_stage_named() {
         let names: Vec<&str> = stages_from("deny").unwrap().iter().map(|it| it.name).collect();
-        assert_eq!(names, ["deny", "test", "bench"]);
+        assert_eq!(names, ["deny", "test", "crash", "bench"]);
         assert_eq!(stages_from(FIRST_STAGE).unwrap().len(), STAGES.len());
     }
 
     #[test]
     fn an_unknown_stage_is_refused_with_the_names_of_all() {
         let Err(error) = stages_from("lint") else { panic!("a stage named `lint` was found") };
-        assert!(error.to_string().ends_with("prerequisites, fmt, clippy, tidy, deny, test, bench"));
+        assert!(
+            error
+                .to_string()
+                .ends_with("prerequisites, fmt, clippy, tidy, deny, test, crash, bench")
+        );
     }
 
     #[test]

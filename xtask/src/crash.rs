@@ -34,6 +34,13 @@ pub(crate) fn soak(root: &Path, seconds: u32) -> Result<Verdict> {
     Ok(status(&mut command)?.verdict)
 }
 
+/// What `ci` runs: the sample, and a minute of random deaths.
+pub(crate) fn sample_and_soak(root: &Path) -> Command {
+    let mut command = suite(root, &[]);
+    command.env("CHANCERY_SOAK_SECONDS", "60");
+    command
+}
+
 /// One test at a time: each has runners of its own.
 fn suite(root: &Path, which: &[&str]) -> Command {
     let mut command = cargo(root);

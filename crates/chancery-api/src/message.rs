@@ -210,6 +210,9 @@ pub enum CommandReply {
     /// Audit records, the oldest first.
     #[n(4)]
     Records(#[n(0)] Vec<RecordView>),
+    /// It was done, and is durable in the reduction journal; its record follows before any key is used again.
+    #[n(5)]
+    Pending,
 }
 
 /// How the service stands.

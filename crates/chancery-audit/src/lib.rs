@@ -11,6 +11,7 @@
 pub mod codec;
 pub mod disk;
 pub mod frame;
+pub mod journal;
 pub mod origin;
 pub mod receipt;
 pub mod record;

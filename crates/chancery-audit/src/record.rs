@@ -88,6 +88,9 @@ pub enum Authentication {
     /// By its signature.
     #[n(2)]
     Signature,
+    /// By its signature, which came through the reduction journal.
+    #[n(3)]
+    JournaledSignature,
 }
 
 /// What happened, before it is given a place.

@@ -7,6 +7,7 @@ mod audit {
     mod damage;
     mod errors;
     mod genuine;
+    mod journal;
     mod life;
     mod model;
     mod planned;

@@ -1,6 +1,7 @@
 //! A connection to one service: uses of keys through handles, and commands under a signature.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use chancery_api::http::commands::request_of;
 use chancery_api::http::fields::Base64;
@@ -70,6 +71,7 @@ pub enum ClientError {
 pub struct Client {
     transport: Transport,
     principal: Principal,
+    socket: Option<PathBuf>,
 }
 
 impl Client {
@@ -79,7 +81,14 @@ impl Client {
     ///
     /// [`ClientError`] if the profile's key or certificate is not one.
     pub fn new(profile: &Profile) -> Result<Self, ClientError> {
-        Ok(Self { transport: Transport::new(profile)?, principal: Principal::new(profile)? })
+        let (transport, principal) = (Transport::new(profile)?, Principal::new(profile)?);
+        Ok(Self { transport, principal, socket: None })
+    }
+
+    /// Gives commands to the signer's own socket, past the front. Uses of keys go through the front as ever.
+    #[must_use]
+    pub fn past_the_front(self, socket: PathBuf) -> Self {
+        Self { socket: Some(socket), ..self }
     }
 
     /// Signs a message or a digest, in the manner that is said.
@@ -206,6 +215,9 @@ impl Client {
             Ok(signed) => signed,
             Err(error) => return Outcome::Refused(Refusal::new(Reason::Unavailable, error)),
         };
+        if let Some(socket) = &self.socket {
+            return crate::socket::give(socket, command, &signed);
+        }
         let request = match request_of(command) {
             Ok(request) => request,
             Err(error) => {
@@ -350,7 +362,7 @@ fn read<T: serde::de::DeserializeOwned>(answer: &Answer, operation: OperationId)
     }
 }
 
-fn refusal(code: &str, detail: Option<String>) -> Refusal {
+pub(crate) fn refusal(code: &str, detail: Option<String>) -> Refusal {
     match Code::from_text(code) {
         Some(code) => Refusal { code, detail: detail.unwrap_or_else(|| words(code).into()) },
         // A code that a newer service has: it is a refusal all the same.

@@ -25,6 +25,9 @@ fn front_words(code: FrontCode) -> &'static str {
 fn reason_words(reason: Reason) -> &'static str {
     match reason {
         Reason::AuditBudget => "the tenant's audit bytes for today are spent",
+        Reason::AuditFailed => {
+            "audit or store cannot be written; only what takes authority away is taken until the disk is seen to"
+        }
         Reason::AuditFull => "the audit log has no room; only reductions are taken until it has",
         Reason::ClockSuspect => "the service's clock is suspect, and this format carries time",
         Reason::Forbidden => "your role does not allow this, or there is no such thing",

@@ -37,6 +37,7 @@ mod outcome;
 mod pem;
 mod principal;
 mod profile;
+mod socket;
 mod transport;
 mod uses;
 

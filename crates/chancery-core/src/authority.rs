@@ -222,6 +222,11 @@ impl Authority {
         self.tenants.get(&id).map(|tenant| tenant.mark).unwrap_or_default()
     }
 
+    /// Every principal.
+    pub fn principals(&self) -> impl Iterator<Item = &Principal> {
+        self.tenants.values().flat_map(|tenant| tenant.principals.values())
+    }
+
     /// Every tenant's id.
     pub fn tenants(&self) -> impl Iterator<Item = TenantId> {
         self.tenants.keys().copied()

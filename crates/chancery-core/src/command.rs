@@ -231,6 +231,18 @@ impl Command {
         matches!(self.right(), Right::Read | Right::ReadAudit)
     }
 
+    /// Whether it only takes authority away, whatever it finds.
+    #[must_use]
+    pub fn is_reduction(&self) -> bool {
+        match self {
+            Self::ChangeVersion { event, .. } => event.is_reduction(),
+            Self::RevokeHandle { .. }
+            | Self::RevokeIssued { .. }
+            | Self::ScheduleDestruction { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Its number in audit records: the one of its encoding.
     #[must_use]
     pub fn number(&self) -> u8 {

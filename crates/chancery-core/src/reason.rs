@@ -98,6 +98,8 @@ reasons! {
     Unavailable = 25, "unavailable", 503, AfterAuthentication;
     /// The operation was carried out; its answer cannot be read back now.
     AnswerUnreadable = 26, "answer-unreadable", 503, AfterAuthentication;
+    /// Audit or store cannot be written; only reductions are taken, into the reduction journal.
+    AuditFailed = 27, "audit-failed", 503, BeforeAuthentication;
 }
 
 impl Reason {

@@ -59,6 +59,8 @@ labels! {
     LTHASH_ROW = "lthash-row/v1";
     /// The head of one audit frame, signed for receipts.
     RECEIPT_HEAD = "receipt-head/v1";
+    /// The file of principals whose reductions are taken without any secret.
+    REDUCTION_ROOTS = "reduction-roots/v1";
     /// The keyed hash of a request, against which a repeat of its operation id is held.
     REQUEST_DIGEST = "request-digest/v1";
     /// What shows that a root key is the one that a state directory was made with.

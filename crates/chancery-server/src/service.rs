@@ -254,7 +254,11 @@ impl Call<'_> {
     }
 
     async fn ready(self) -> Result<Reply, Refusal> {
-        Ok(Reply::done(&json!({"mode": self.health().await?.mode})))
+        let mode = self.health().await?.mode;
+        if mode == Reason::AuditFailed.code() {
+            return Err(refusal(Reason::AuditFailed).into());
+        }
+        Ok(Reply::done(&json!({ "mode": mode })))
     }
 
     async fn metrics(self) -> Reply {
@@ -278,7 +282,9 @@ fn refusal(reason: Reason) -> Problem {
         Reason::Overloaded | Reason::OperationInFlight => {
             problem.retry_after_ms(OVERLOADED_RETRY_MS)
         }
-        Reason::Unavailable | Reason::AuditFull => problem.retry_after_ms(UNAVAILABLE_RETRY_MS),
+        Reason::Unavailable | Reason::AuditFull | Reason::AuditFailed => {
+            problem.retry_after_ms(UNAVAILABLE_RETRY_MS)
+        }
         _ => problem,
     }
 }

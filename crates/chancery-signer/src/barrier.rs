@@ -11,27 +11,42 @@ use std::time::{Duration, Instant};
 use chancery_core::id::TenantId;
 use chancery_core::sequencer::Released;
 
+use crate::aside::PutAside;
+use crate::commands::Asker;
 use crate::outlet::{Answer, Assembly, Outlet, StreamEnd};
 
 /// How long a reduction's answer waits for answers before it: 2 s.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The answers that are not whole yet, and the reductions that wait for them.
+/// The answers that are not whole yet, the sockets that have not taken theirs, and the reductions that wait
+/// for them.
 #[derive(Default)]
 pub(crate) struct Barrier {
     open: Vec<(TenantId, Arc<Assembly>)>,
-    held: Vec<Held>,
+    behind: Vec<Arc<Outlet>>,
+    waiting: Vec<Waiting>,
 }
 
 /// A reduction's answer, held.
-struct Held {
+pub(crate) enum Held {
+    /// Of one that is on record.
+    Recorded(Box<Recorded>),
+    /// Of one that is in the journal.
+    Aside(Box<PutAside>),
+}
+
+/// A recorded reduction's answer.
+pub(crate) struct Recorded {
+    pub(crate) asker: Asker,
+    pub(crate) answer: Released<Answer>,
+    pub(crate) index: u64,
+}
+
+struct Waiting {
     before: Vec<Arc<Assembly>>,
     queues: Vec<(Arc<Outlet>, StreamEnd)>,
     since: Instant,
-    outlet: Arc<Outlet>,
-    tag: u64,
-    answer: Released<Answer>,
-    index: u64,
+    held: Held,
 }
 
 impl Barrier {
@@ -43,59 +58,78 @@ impl Barrier {
         }
     }
 
-    /// Holds a reduction's answer until what came before it is out, `outlets` included.
-    pub(crate) fn hold(
-        &mut self,
-        tenant: TenantId,
-        (outlet, tag): (Arc<Outlet>, u64),
-        (answer, index): (Released<Answer>, u64),
-        outlets: &[Arc<Outlet>],
-    ) {
+    /// A socket was offered what it is to take; it may have left some.
+    pub(crate) fn flushed(&mut self, outlet: &Arc<Outlet>) {
+        let is_known = self.behind.iter().any(|known| Arc::ptr_eq(known, outlet));
+        if !is_known && outlet.is_waiting() {
+            self.behind.push(Arc::clone(outlet));
+        }
+    }
+
+    /// Holds a reduction's answer until what came before it is out, also what `outlets` have yet to be offered.
+    pub(crate) fn hold(&mut self, tenant: TenantId, held: Held, outlets: &[Arc<Outlet>]) {
         let before = self.open.iter().filter(|(of, _)| *of == tenant);
-        let queues = outlets.iter().map(|outlet| (Arc::clone(outlet), outlet.end()));
-        self.held.push(Held {
+        let outlets = outlets.iter().chain(&self.behind);
+        self.waiting.push(Waiting {
             before: before.map(|(_, assembly)| Arc::clone(assembly)).collect(),
-            queues: queues.collect(),
+            queues: outlets.map(|outlet| (Arc::clone(outlet), outlet.end())).collect(),
             since: Instant::now(),
-            outlet,
-            tag,
-            answer,
-            index,
+            held,
         });
     }
 
     /// Answers the reductions that nothing holds up any more.
     pub(crate) fn settle(&mut self) {
         self.open.retain(|(_, assembly)| !assembly.is_complete());
-        for held in std::mem::take(&mut self.held) {
-            if held.since.elapsed() >= PATIENCE {
-                held.give_up();
+        self.behind.retain(|outlet| outlet.is_waiting());
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            waiting.advance();
+            if waiting.since.elapsed() >= PATIENCE {
+                waiting.give_up();
             }
-            if held.is_passed() {
-                held.outlet.answer(held.tag, held.answer, held.index);
-                held.outlet.flush();
+            if waiting.is_passed() {
+                waiting.held.answer();
             } else {
-                self.held.push(held);
+                self.waiting.push(waiting);
             }
         }
     }
 
     /// Whether something waits.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.held.is_empty()
+        !self.waiting.is_empty()
     }
 }
 
 impl Held {
+    fn answer(self) {
+        match self {
+            Self::Recorded(recorded) => {
+                let Recorded { asker, answer, index } = *recorded;
+                asker.outlet.answer(asker.tag, answer, index);
+                asker.outlet.flush();
+            }
+            Self::Aside(aside) => aside.answer(),
+        }
+    }
+}
+
+impl Waiting {
+    /// An answer that became whole is in the queue of its socket.
+    fn advance(&mut self) {
+        for assembly in self.before.extract_if(.., |assembly| assembly.is_complete()) {
+            let outlet = assembly.outlet();
+            self.queues.push((Arc::clone(outlet), outlet.end()));
+        }
+    }
+
     fn is_passed(&self) -> bool {
-        let is_out =
-            |assembly: &Arc<Assembly>| assembly.is_complete() || assembly.outlet().is_closed();
-        self.before.iter().all(is_out)
+        self.before.iter().all(|assembly| assembly.outlet().is_closed())
             && self.queues.iter().all(|(outlet, end)| outlet.has_passed(*end))
     }
 
     fn give_up(&self) {
-        for assembly in self.before.iter().filter(|assembly| !assembly.is_complete()) {
+        for assembly in &self.before {
             assembly.outlet().give_up();
         }
         for (outlet, end) in &self.queues {

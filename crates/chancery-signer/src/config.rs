@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use chancery_audit::journal::JournalError;
 use chancery_audit::recovery::WalkError;
 use chancery_audit::wal::WalError;
 use chancery_core::authority::Contradiction;
@@ -99,6 +100,18 @@ pub enum SignerError {
         #[source]
         source: io::Error,
     },
+    /// The disk failed under what must be durable.
+    #[error("{what}")]
+    Disk {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The reduction journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The local authority's certificate cannot be made.
     #[error("the local authority's certificate cannot be made")]
     Certificate,
@@ -109,12 +122,53 @@ impl SignerError {
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Wal(_) | Self::Commit(CommitError::Unknown { .. }) => EXIT_AUDIT_FAILED,
+            Self::Wal(_)
+            | Self::Disk { .. }
+            | Self::Commit(CommitError::Failed { .. } | CommitError::Unknown { .. }) => {
+                EXIT_AUDIT_FAILED
+            }
+            other if is_of_the_disk(other) => EXIT_AUDIT_FAILED,
             _ => 1,
         }
     }
 
+    /// A write or a sync failed.
+    pub(crate) fn disk(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Disk { what, source }
+    }
+
     pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what, source }
+    }
+}
+
+/// Whether the system said, somewhere down the chain of causes, that a disk failed or has no room. Anything
+/// else, a missing permission say, is no better after a restart.
+fn is_of_the_disk(error: &SignerError) -> bool {
+    use rustix::io::Errno;
+    const OF_DISKS: [Errno; 4] = [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::ROFS];
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| {
+            OF_DISKS.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_disk_is_told_from_a_missing_permission() {
+        let of = |errno: rustix::io::Errno| {
+            SignerError::system("tried")(io::Error::from_raw_os_error(errno.raw_os_error()))
+        };
+        assert_eq!(of(rustix::io::Errno::IO).exit_status(), EXIT_AUDIT_FAILED);
+        assert_eq!(of(rustix::io::Errno::NOSPC).exit_status(), EXIT_AUDIT_FAILED);
+        assert_eq!(of(rustix::io::Errno::ACCESS).exit_status(), 1);
+        let journal = JournalError::Io(rustix::io::Errno::IO.into());
+        assert_eq!(SignerError::from(journal).exit_status(), EXIT_AUDIT_FAILED);
+        assert_eq!(SignerError::from(JournalError::OtherLog).exit_status(), 1);
     }
 }

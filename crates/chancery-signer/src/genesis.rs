@@ -206,7 +206,7 @@ fn raw_public(key: &PrivateKey) -> Result<[u8; 32], SignerError> {
 
 /// The text of `admin.toml`; the client crate reads it and pins the same form.
 fn admin_text(config: &SignerConfig, operator: &Principal, seed: &[u8], ca: &str) -> String {
-    let seed = Zeroizing::new(crate::commands::base64(seed));
+    let seed = Zeroizing::new(crate::signature::base64(seed));
     // Of enough room from the start, since what grows leaves what it outgrew behind.
     let mut text = String::with_capacity(ADMIN_BYTES + config.endpoint.len() + ca.len());
     // Writing to a `String` cannot fail.

@@ -19,15 +19,14 @@ use chancery_core::handle::Handle;
 use chancery_core::limits::{BATCH_ITEMS_MAX, CAVEATS_MAX, LANE_OPERATIONS_MAX};
 use chancery_core::reason::Reason;
 use chancery_core::step::Proof;
-use chancery_core::suite::Suite;
-use chancery_crypto::key::PublicKey;
 use chancery_crypto::labels;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::commands;
+use crate::commands::{self, Asker};
 use crate::config::SignerError;
 use crate::outlet::{Assembly, Outlet};
 use crate::service::Shared;
+use crate::signature::{self, ed25519};
 use crate::uses::{OwnedRequest, Worker, check_form, own_request};
 
 /// The most bytes taken from the socket at once: 256 KiB.
@@ -209,10 +208,13 @@ impl Lane {
 
     fn command(&self, tag: u64, request: &CommandRequest<'_>) {
         match commands::verify(&self.shared, request) {
-            Ok(verified) => commands::take(&self.shared, verified, Arc::clone(&self.outlet), tag),
+            Ok(verified) => {
+                let asker = Asker { outlet: Arc::clone(&self.outlet), tag };
+                commands::take(&self.shared, verified, asker);
+            }
             Err(reason) => {
                 self.shared.counters.refused_early(reason);
-                let detail = commands::early_detail(reason).to_owned();
+                let detail = signature::early_detail(reason).to_owned();
                 self.outlet.say(Kind::CommandReply, tag, &CommandReply::Refused { reason, detail });
             }
         }
@@ -230,10 +232,4 @@ fn verify_proof(request: &UseRequest<'_>, proof: &HolderProof) -> Result<Proof, 
     let key = ed25519(&proof.holder).ok_or(Reason::ProofInvalid)?;
     key.verify(&signed, &proof.signature).map_err(|_| Reason::ProofInvalid)?;
     Ok(Proof { holder: proof.holder, nonce: proof.nonce, made_ms: proof.made_ms })
-}
-
-/// An Ed25519 key from its 32 bytes (RFC 8410, 4).
-pub(crate) fn ed25519(raw: &[u8; 32]) -> Option<PublicKey> {
-    const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
-    PublicKey::from_spki(Suite::Ed25519, &[SPKI_PREFIX.as_slice(), raw].concat()).ok()
 }

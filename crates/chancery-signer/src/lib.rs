@@ -12,6 +12,7 @@
 //! What it deliberately does not do: it parses no HTTP and no JSON, believes no identity that the front
 //! states, and retries no failed write.
 
+mod aside;
 mod audit;
 mod authority_tls;
 mod barrier;
@@ -27,15 +28,20 @@ mod outbox;
 mod outlet;
 mod pool;
 mod query;
+mod reduce_only;
 mod resumes;
 mod root;
+mod roots;
 mod sequencer;
 mod service;
+mod signature;
 mod spare;
 mod status;
+mod store_thread;
 mod summaries;
 mod uses;
 mod vault;
 
 pub use config::{EXIT_AUDIT_FAILED, RootSource, SignerConfig, SignerError};
+pub use reduce_only::run as run_reduce_only;
 pub use service::run;

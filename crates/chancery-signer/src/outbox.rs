@@ -44,6 +44,8 @@ pub(crate) struct OutboxEntry {
     pub(crate) message: [u8; 32],
     #[n(11)]
     pub(crate) kept: Option<KeptEntry>,
+    #[n(12)]
+    pub(crate) authentication: Authentication,
 }
 
 /// The operation id of an outbox row, and its answer.
@@ -76,6 +78,7 @@ impl OutboxEntry {
             head_digest: [0; 32],
             message: [0; 32],
             kept: None,
+            authentication: Authentication::Service,
         }
     }
 
@@ -102,8 +105,7 @@ impl OutboxEntry {
         facts.suite = self.suite;
         facts.key = self.key;
         facts.actor = self.actor;
-        facts.authentication =
-            if self.actor.is_some() { Authentication::Signature } else { Authentication::Service };
+        facts.authentication = self.authentication;
         facts.operation_id = self.operation_id;
         facts.posture_epoch = self.posture_epoch;
         facts.head_digest = self.head_digest;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use chancery_api::frame::Kind as FrameKind;
 use chancery_api::message::{CommandReply, OperationView, RecordView};
 use chancery_audit::frame::{Frame, Item};
 use chancery_audit::origin::Origin;
@@ -27,7 +26,7 @@ pub(crate) fn answer(shared: &Shared, job: &CommandJob) {
         shared.counters.refused(reason);
         CommandReply::Refused { reason, detail }
     });
-    job.outlet.say(FrameKind::CommandReply, job.tag, &reply);
+    job.say(&reply);
 }
 
 fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {

@@ -27,7 +27,9 @@ use chancery_core::step::Core;
 use chancery_crypto::key::PrivateKey;
 use chancery_log::{Frontier, Hash};
 
-use crate::barrier::Barrier;
+use crate::aside::PutAside;
+use crate::barrier::{self, Barrier, Held};
+use crate::commands::Asker;
 use crate::config::EXIT_AUDIT_FAILED;
 use crate::counters::{Counters, lock};
 use crate::outlet::{Answer, Assembly, Outlet, Recorded};
@@ -43,6 +45,10 @@ const LINK_CHECK: Duration = Duration::from_secs(1);
 /// How often it is checked whether a held answer may go: 1 ms.
 const BARRIER_CHECK: Duration = Duration::from_millis(1);
 
+/// With less than this part of a segment left, and no next one, reductions go into the journal: a sixteenth,
+/// 4 MiB of the usual 64, a thousand frames for what the store holds already.
+const LOW_PART: u64 = 16;
+
 /// A frame's items take at most this many bytes; the rest is for its header and checksum.
 const ITEMS_BYTES_MAX: usize = FRAME_AUDIT_BYTES_MAX - FRAME_HEADER_BYTES - 4;
 
@@ -52,6 +58,8 @@ pub(crate) enum Submission {
     Finished(Box<Finished>),
     /// A change took effect.
     Moved(TenantId, Mark),
+    /// A reduction is in effect, and durable in the journal.
+    Aside(Box<PutAside>),
     /// An orderly stop: what came before is made durable first.
     Stop,
 }
@@ -91,7 +99,7 @@ pub(crate) struct ItemWay {
 /// The way of a command's answer.
 #[derive(Default)]
 pub(crate) struct CommandWay {
-    pub(crate) outlet: Option<(Arc<Outlet>, u64)>,
+    pub(crate) asker: Option<Asker>,
     /// Rows that take effect now; a reduction's took effect at its commit.
     pub(crate) rows: Vec<Row>,
     /// The head that the command left.
@@ -168,6 +176,8 @@ pub(crate) struct Progress {
     pub(crate) root: Vec<u8>,
     pub(crate) frames: u64,
     pub(crate) incarnation: u32,
+    /// Whether what is left of the open segment is kept for what is stored already.
+    pub(crate) is_low: bool,
 }
 
 /// A result that has its place in the open batch.
@@ -184,6 +194,16 @@ struct Open {
     records: Vec<(Item, Hash)>,
     placed: Vec<Placed>,
     bytes: usize,
+}
+
+/// Why a batch is closed.
+enum Closed {
+    /// Nothing more waits, or it is full.
+    Full,
+    /// The process is to end in order.
+    Stop,
+    /// What came before goes out before a reduction is answered.
+    Aside(Box<PutAside>),
 }
 
 /// Ends the process: what the disk holds is unknown.
@@ -206,35 +226,41 @@ impl Thread {
             if checked.elapsed() >= LINK_CHECK {
                 checked = Instant::now();
                 self.wal.check_linked().unwrap_or_else(|error| halt(&error));
+                if self.spare.wants_restart() {
+                    self.inbox.send(Submission::Stop);
+                }
             }
             let mut open = Open::default();
-            let is_last = self.collect(&mut waiting, &mut open);
+            let closed = self.collect(&mut waiting, &mut open);
             self.commit(open);
-            self.barrier.settle();
-            if is_last {
-                self.stop();
+            match closed {
+                Closed::Full => {}
+                Closed::Aside(aside) => self.barrier.hold(aside.tenant, Held::Aside(aside), &[]),
+                Closed::Stop => self.stop(),
             }
+            self.barrier.settle();
         }
     }
 
-    /// Takes what goes into one frame. Says whether a stop was among it.
-    fn collect(&mut self, waiting: &mut VecDeque<Submission>, open: &mut Open) -> bool {
+    /// Takes what goes into one frame.
+    fn collect(&mut self, waiting: &mut VecDeque<Submission>, open: &mut Open) -> Closed {
         while open.records.len() < FRAME_RECORDS_MAX - 1 {
             match waiting.pop_front() {
-                None => return false,
-                Some(Submission::Stop) => return true,
+                None => return Closed::Full,
+                Some(Submission::Stop) => return Closed::Stop,
+                Some(Submission::Aside(aside)) => return Closed::Aside(aside),
                 Some(Submission::Moved(tenant, mark)) => {
                     self.sequencer.authority_moved(tenant, mark);
                 }
                 Some(Submission::Finished(finished)) => {
                     if let Some(finished) = self.place(finished, open) {
                         waiting.push_front(Submission::Finished(finished));
-                        return false;
+                        return Closed::Full;
                     }
                 }
             }
         }
-        false
+        Closed::Full
     }
 
     /// Gives a result its place. Gives it back if the frame is full.
@@ -354,6 +380,7 @@ impl Thread {
             root: composed.head.tree_root.as_bytes().to_vec(),
             frames: composed.frame.number + 1,
             incarnation: composed.frame.incarnation,
+            is_low: self.wal.room() < self.wal.segment_bytes() / LOW_PART,
         };
     }
 
@@ -386,6 +413,7 @@ impl Thread {
         }
         for outlet in outlets {
             outlet.flush();
+            self.barrier.flushed(&outlet);
         }
     }
 
@@ -425,13 +453,14 @@ impl Thread {
         if let Some(done) = way.done {
             let _ = done.send(());
         }
-        let (outlet, tag) = way.outlet?;
+        let asker = way.asker?;
         if let Some(tenant) = way.reduces {
-            self.barrier.hold(tenant, (outlet, tag), (answer, index), outlets);
+            let recorded = barrier::Recorded { asker, answer, index };
+            self.barrier.hold(tenant, Held::Recorded(Box::new(recorded)), outlets);
             return None;
         }
-        outlet.answer(tag, answer, index);
-        Some(outlet)
+        asker.outlet.answer(asker.tag, answer, index);
+        Some(asker.outlet)
     }
 
     fn receipt(&self, way: &ItemWay, position: u32, written: &Written<'_>) -> Vec<u8> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::frame::Frame;
+use chancery_audit::journal::Journal;
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
 use chancery_audit::receipt::Receipt;
 use chancery_audit::record::{BuildGroup, Facts, Kind};
@@ -32,13 +33,14 @@ use chancery_crypto::labels;
 use chancery_crypto::mac::{HandleMac, KeyedHash};
 use chancery_crypto::primitive::{PrimitiveError, sha256};
 use chancery_crypto::section::Boot;
-use chancery_memory::{Arena, hooks};
+use chancery_memory::{Arena, hooks, wiping};
 use chancery_store::{Embedded, OpenMode, private_dir};
 
+use crate::aside::Aside;
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::barrier::Barrier;
-use crate::commands::{Job, StoreThread, channel};
+use crate::commands::{Job, channel};
 use crate::config::{RootSource, SignerConfig, SignerError};
 use crate::counters::{Counters, lock};
 use crate::entropy;
@@ -49,10 +51,13 @@ use crate::materials::Materials;
 use crate::outbox::OutboxEntry;
 use crate::outlet::Answer;
 use crate::pool::Pool;
+use crate::reduce_only;
 use crate::resumes::Resumes;
 use crate::root;
+use crate::roots::Roots;
 use crate::sequencer::{CommandWay, Finished, Inbox, Progress, Submission, Thread, Way};
 use crate::spare::Spare;
+use crate::store_thread::StoreThread;
 use crate::summaries::Summaries;
 use crate::vault::Vault;
 
@@ -94,6 +99,7 @@ pub(crate) struct Shared {
     pub(crate) commands: SyncSender<Job>,
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
+    reductions: DirectoryDisk,
     keyring: Arc<Keyring>,
     receipt_key: Arc<PrivateKey>,
     boot: Boot,
@@ -168,6 +174,15 @@ impl Shared {
         Receipt::make(frame, self.origin.log_id, signature, item, keys)
     }
 
+    /// Writes down who may take authority away while no secret is at hand.
+    pub(crate) fn write_roots(&self) -> Result<(), SignerError> {
+        let mut core = lock(&self.core);
+        let now = core.now(entropy::sample());
+        let roots = Roots::of(&core.authority, self.origin.log_id, now.unix_ms);
+        drop(core);
+        roots.write(&self.reductions, &self.receipt_key)
+    }
+
     /// The mode that the service is in.
     pub(crate) fn mode(&self) -> &'static str {
         if self.spare.is_full() { "audit-full" } else { "normal" }
@@ -185,6 +200,7 @@ pub fn run(config: SignerConfig, listener: &UnixListener) -> Result<(), SignerEr
         eprintln!("chancery signer: {panic}");
         std::process::abort();
     }));
+    wiping::begin();
     let arena = Arena::new()?;
     let _ = hooks::install(&arena);
     let shared = start(config, arena)?;
@@ -247,7 +263,8 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
     let tenants: Vec<_> = loaded.authority.tenants().collect();
     let recorded = opened.mark_ms.map(month_of);
     ensure_months(&loaded.vault, &tenants, &keyring, boot, Months { now_ms, recorded })?;
-    let parts = Parts { config, arena, disk, origin, boot, receipt_key, keyring };
+    let reductions = reduce_only::open_directory(&config.data)?;
+    let parts = Parts { config, arena, disk, reductions, origin, boot, receipt_key, keyring };
     assemble(parts, loaded, opened)
 }
 
@@ -363,6 +380,7 @@ struct Parts {
     config: SignerConfig,
     arena: Arena,
     disk: Arc<dyn Disk>,
+    reductions: DirectoryDisk,
     origin: Origin,
     boot: Boot,
     receipt_key: Arc<PrivateKey>,
@@ -370,13 +388,15 @@ struct Parts {
 }
 
 fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>, SignerError> {
-    let Parts { config, arena, disk, origin, boot, receipt_key, keyring } = parts;
+    let Parts { config, arena, disk, reductions, origin, boot, receipt_key, keyring } = parts;
     let Loaded { vault, secrets, authority, outbox, last_command } = loaded;
     let tail = &opened.settled.tail;
     let previous_signature = match &tail.last_head {
         None => [0; 64],
         Some(head) => sign(&receipt_key, &head.to_signed_bytes())?,
     };
+    let (journal, entries) = Journal::open(&reductions, origin.log_id)?;
+    let aside = Aside::new(journal, &entries)?;
     let wal = Wal::begin(Arc::clone(&disk), origin.log_id, config.segment_bytes, tail)?;
     let chain = Chain::resume(tail, origin.log_id, boot.boot_nonce, previous_signature);
     let clock = Clock::start(opened.mark_ms, opened.served, entropy::sample());
@@ -401,6 +421,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         commands,
         arena,
         recovery_key: config.recovery_key,
+        reductions,
         keyring,
         receipt_key,
         boot,
@@ -418,7 +439,9 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     start_sequencer(&shared, sequencer, (chain, wal), resumes);
     Pool::start(&shared);
     open_log(&shared, opened.settled.kept, &outbox)?;
-    StoreThread::start(&shared, jobs, last_command.max(opened.last_command));
+    let last_command = last_command.max(opened.last_command);
+    StoreThread::start(&shared, jobs, last_command, (aside, entries))?;
+    shared.write_roots()?;
     start_housekeeping(&shared);
     Ok(shared)
 }

@@ -3,6 +3,7 @@
 //! The mode *audit full* is judged here, by preallocated room and never by free-space figures: while the
 //! next segment cannot be had, only reductions are taken, and they go into what is left of the open one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -28,12 +29,18 @@ enum State {
 pub(crate) struct Spare {
     state: Mutex<State>,
     changed: Condvar,
+    /// Reductions wait in the journal: the mode lasts until a new start has recorded them.
+    is_held: AtomicBool,
 }
 
 impl Spare {
     /// Starts the thread that makes it.
     pub(crate) fn start(disk: Arc<dyn Disk>, segment_bytes: u64) -> Arc<Self> {
-        let spare = Arc::new(Self { state: Mutex::new(State::Missing), changed: Condvar::new() });
+        let spare = Arc::new(Self {
+            state: Mutex::new(State::Missing),
+            changed: Condvar::new(),
+            is_held: AtomicBool::new(false),
+        });
         let made = Arc::clone(&spare);
         std::thread::spawn(move || made.make(&*disk, segment_bytes));
         spare
@@ -41,7 +48,17 @@ impl Spare {
 
     /// Whether the mode is *audit full*.
     pub(crate) fn is_full(&self) -> bool {
-        *lock(&self.state) == State::NoRoom
+        self.is_held.load(Ordering::Acquire) || *lock(&self.state) == State::NoRoom
+    }
+
+    /// Keeps the mode until the next start.
+    pub(crate) fn hold(&self) {
+        self.is_held.store(true, Ordering::Release);
+    }
+
+    /// Whether a new start could record what waits.
+    pub(crate) fn wants_restart(&self) -> bool {
+        self.is_held.load(Ordering::Acquire) && self.is_ready()
     }
 
     /// Whether it is there.

@@ -534,7 +534,11 @@ fn fault(error: impl Into<redb::Error>) -> StoreError {
         {
             corrupt(error)
         }
-        _ => unavailable(error),
+        _ => match error {
+            // The system's own words, so that who asks can tell a failing disk.
+            redb::Error::Io(io) => unavailable(io),
+            error => unavailable(error),
+        },
     }
 }
 

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use chancery_audit::segment::SEGMENT_BYTES;
 use chancery_memory::process::{Signal, die_with_parent, harden};
 use chancery_server::{FrontConfig, FrontLimits};
-use chancery_signer::{RootSource, SignerConfig};
+use chancery_signer::{RootSource, SignerConfig, SignerError};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -60,6 +60,18 @@ pub(crate) struct SignerArgs {
     segment_bytes: u64,
 }
 
+/// Take reductions alone; `chancery serve` does this when the signer's disk fails again and again.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  chancery serve")]
+pub(crate) struct ReduceOnlyArgs {
+    /// The supervisor's process id.
+    #[arg(long, value_name = "PID")]
+    parent: u32,
+    /// The data directory.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
 /// Run the front; `chancery serve` does this.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  chancery serve")]
@@ -73,7 +85,7 @@ pub(crate) struct FrontArgs {
 
 /// Becomes the signer.
 pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
-    confine(&args.child)?;
+    confine(args.child.parent)?;
     let key_files = [&args.root_key, &args.recovery_key];
     let homes = key_files.iter().filter_map(|file| file.parent()).map(PathBuf::from);
     sandbox::signer(&homes.chain([args.data.clone()]).collect::<Vec<_>>())?;
@@ -88,15 +100,26 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
         names: args.child.names,
         segment_bytes: args.segment_bytes,
     };
-    chancery_signer::run(config, &listener).map_err(|error| Failure::Child {
-        code: error.exit_status(),
-        error: anyhow::Error::from(error).context("signer"),
-    })
+    chancery_signer::run(config, &listener).map_err(|error| ended(error, "signer"))
+}
+
+/// Becomes the process that only takes reductions.
+pub(crate) fn reduce_only(args: &ReduceOnlyArgs) -> Result<(), Failure> {
+    confine(args.parent)?;
+    sandbox::reduce_only(&args.data)?;
+    let _alone = Lock::await_free(&args.data.join("run/signer.lock"), PREDECESSOR_MAX)?;
+    let listener = UnixListener::from(standard_input()?);
+    let ran = chancery_signer::run_reduce_only(&args.data, &listener);
+    ran.map_err(|error| ended(error, "reduce-only process"))
+}
+
+fn ended(error: SignerError, name: &'static str) -> Failure {
+    Failure::Child { code: error.exit_status(), error: anyhow::Error::from(error).context(name) }
 }
 
 /// Becomes the front.
 pub(crate) fn front(args: FrontArgs) -> Result<(), Failure> {
-    confine(&args.child)?;
+    confine(args.child.parent)?;
     // A connection takes a file, and the usual soft limit of 1 024 is less than the front lets in.
     let files = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })
@@ -110,9 +133,9 @@ pub(crate) fn front(args: FrontArgs) -> Result<(), Failure> {
 }
 
 /// Ties the process to its supervisor, and gives up dumps, tracing and new privileges.
-fn confine(child: &ChildArgs) -> Result<()> {
+fn confine(supervisor: u32) -> Result<()> {
     // Whatever a killed child leaves is what a crash leaves, so that no orphan is worth a slower end.
-    die_with_parent(Signal::KILL, child.parent)
+    die_with_parent(Signal::KILL, supervisor)
         .context("cannot tie this process to its supervisor")?;
     harden().context("cannot harden this process")
 }

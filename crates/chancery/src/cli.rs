@@ -43,6 +43,9 @@ pub(crate) struct Shared {
     /// The admin file: where the service is, and who asks. Without it, ./chancery-data/admin.toml.
     #[arg(long, global = true, env = "CHANCERY_CONTEXT", value_name = "FILE")]
     pub(crate) context_file: Option<PathBuf>,
+    /// Give commands to the signer's own socket, DIR/run/signer.sock, when the front cannot serve.
+    #[arg(long, global = true, value_name = "SOCKET")]
+    pub(crate) past_the_front: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +71,8 @@ enum Command {
     Store(store::StoreArgs),
     #[command(hide = true)]
     Signer(children::SignerArgs),
+    #[command(hide = true)]
+    ReduceOnly(children::ReduceOnlyArgs),
     #[command(hide = true)]
     Front(children::FrontArgs),
 }
@@ -101,6 +106,7 @@ impl Cli {
             Command::Principal(args) => principal::run(shared, &args),
             Command::Store(args) => store::run(shared, args),
             Command::Signer(args) => children::signer(args),
+            Command::ReduceOnly(args) => children::reduce_only(&args),
             Command::Front(args) => children::front(args),
         }
     }

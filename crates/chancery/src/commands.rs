@@ -18,7 +18,7 @@ pub(crate) mod store;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use chancery_api::http::replies::{AnswerObject, CommandAnswer};
+use chancery_api::http::replies::{AnswerObject, Audit, CommandAnswer};
 use chancery_api::token::TOKEN_BYTES_MAX;
 use chancery_client::{Client, HolderKey, KeyHandle, Manner, Receipt, Used, operation_id};
 use chancery_core::command::Command;
@@ -147,7 +147,14 @@ pub(crate) fn command(
     command: &Command,
     operation: OperationId,
 ) -> Result<CommandAnswer, Failure> {
-    settle(client.command(command, operation))
+    let answer = settle(client.command(command, operation))?;
+    if answer.audit == Some(Audit::Pending) {
+        eprintln!(
+            "chancery: it is in effect and durable in the reduction journal; its record follows when the \
+             service can write again, before any key is used"
+        );
+    }
+    Ok(answer)
 }
 
 /// Reads something; a read that is not answered has no effect to ask about.

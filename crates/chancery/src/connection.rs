@@ -14,7 +14,12 @@ const DEFAULT: &str = "chancery-data/admin.toml";
 pub(crate) fn client(shared: &Shared) -> Result<Client> {
     let path = context_file(shared)?;
     let profile = Profile::load(&path)?;
-    Client::new(&profile).with_context(|| format!("cannot use `{}`", path.display()))
+    let client =
+        Client::new(&profile).with_context(|| format!("cannot use `{}`", path.display()))?;
+    Ok(match &shared.past_the_front {
+        Some(socket) => client.past_the_front(socket.clone()),
+        None => client,
+    })
 }
 
 /// The profile that commands are given with.

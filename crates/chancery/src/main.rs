@@ -22,7 +22,13 @@ mod testing;
 
 use std::process::ExitCode;
 
+use chancery_memory::wiping::Wiping;
+
 use clap::Parser as _;
+
+/// Wipes what is freed once the signer has said so; for every other command it is the system's.
+#[global_allocator]
+static ALLOCATOR: Wiping = Wiping::system();
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, PathFd,
-    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath,
+    PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
 };
 
 /// The newest interface whose restrictions are asked for.
@@ -21,29 +21,37 @@ const INTERFACE: ABI = ABI::V5;
 
 /// Takes every file and every TCP connection away, from this thread and those it starts.
 pub(crate) fn front() -> Result<()> {
-    restrict(&[], &[])
+    restrict(&[])
 }
 
 /// Leaves the signer its own directories and its own executable.
 pub(crate) fn signer(directories: &[PathBuf]) -> Result<()> {
     let executable = std::env::current_exe().context("cannot find this executable")?;
-    let directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
-    restrict(&directories, &[&executable])
+    let all = AccessFs::from_all(INTERFACE);
+    let directories = directories.iter().map(|directory| (directory.as_path(), all));
+    let executable = (executable.as_path(), AccessFs::ReadFile.into());
+    restrict(&directories.chain([executable]).collect::<Vec<_>>())
 }
 
-fn restrict(writable: &[&Path], readable: &[&Path]) -> Result<()> {
+/// Leaves the process that only takes reductions the journal and the log's origin. The root key is out of
+/// its reach.
+pub(crate) fn reduce_only(data: &Path) -> Result<()> {
     let all = AccessFs::from_all(INTERFACE);
+    let [reductions, run, audit] = ["reductions", "run", "audit"].map(|name| data.join(name));
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    restrict(&[(&reductions, all), (&run, all), (&audit, read)])
+}
+
+fn restrict(reachable: &[(&Path, BitFlags<AccessFs>)]) -> Result<()> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(all)?
+        .handle_access(AccessFs::from_all(INTERFACE))?
         .handle_access(AccessNet::from_all(INTERFACE))?
         .create()?;
-    for (paths, access) in [(writable, all), (readable, AccessFs::ReadFile.into())] {
-        for path in paths {
-            let opened =
-                PathFd::new(path).with_context(|| format!("cannot open `{}`", path.display()))?;
-            ruleset = ruleset.add_rule(PathBeneath::new(opened, access))?;
-        }
+    for (path, access) in reachable {
+        let opened =
+            PathFd::new(path).with_context(|| format!("cannot open `{}`", path.display()))?;
+        ruleset = ruleset.add_rule(PathBeneath::new(opened, *access))?;
     }
     if ruleset.restrict_self()?.ruleset == RulesetStatus::NotEnforced {
         eprintln!("chancery: this kernel has no Landlock; files and network are not restricted");

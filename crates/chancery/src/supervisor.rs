@@ -50,6 +50,11 @@ const PREDECESSOR_MAX: Duration = Duration::from_secs(1);
 /// The longest wait for a child to end by itself before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
+/// What is said when the disk under the data directory fails again and again.
+const STORAGE_FAILED: &str = "the signer failed again and again on writes or syncs and is not started any more: \
+    nothing that was acknowledged is lost, and no key is unwrapped until the disk is seen to. Check the disk \
+    under the data directory, then start the service again";
+
 /// What the supervisor is started with.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -70,6 +75,8 @@ pub(crate) struct Plan {
 /// A supervisor with its listeners and its two children.
 struct Supervisor {
     signer: Service,
+    /// What runs in the signer's place when its disk fails again and again.
+    reduce_only: Option<Service>,
     front: Service,
     signals: Signals,
     admin: PathBuf,
@@ -100,8 +107,11 @@ impl Supervisor {
         })?;
         let address = listener.local_addr().context("cannot tell the listener's address")?;
         let socket = directory::bind_private(&runtime.join("signer.sock"))?;
+        let spare = socket.try_clone().context("cannot keep the signer's socket")?;
+        let data = ["--data".into(), plan.data.clone().into()];
         Ok(Self {
             signer: Service::new("signer", socket.into(), signer_arguments(plan, address)),
+            reduce_only: Some(Service::new("reduce-only", spare.into(), data.into())),
             front: Service::new("front", listener.into(), front_arguments(plan, address)),
             signals,
             admin: plan.data.join("admin.toml"),
@@ -125,7 +135,16 @@ impl Supervisor {
     }
 
     fn keep_running(&mut self, now: Instant) -> std::result::Result<(), Ended> {
-        self.signer.keep_running(self.phase, now)?;
+        match (self.signer.keep_running(self.phase, now), self.reduce_only.take()) {
+            (Err(Ended::StorageKeepsFailing), Some(reduce_only)) => {
+                eprintln!("chancery: {STORAGE_FAILED}; until then, only reductions are taken");
+                self.signer = reduce_only;
+            }
+            (kept, reduce_only) => {
+                self.reduce_only = reduce_only;
+                kept?;
+            }
+        }
         self.front.keep_running(self.phase, now)
     }
 
@@ -194,9 +213,7 @@ fn explain(ended: Ended) -> Failure {
         Ended::StorageKeepsFailing => Failure::Child {
             code: EXIT_AUDIT_FAILED,
             error: anyhow::anyhow!(
-                "the signer failed again and again on writes or syncs and is not started any more: nothing \
-                 that was acknowledged is lost, and no key is unwrapped until the disk is seen to. Check the \
-                 disk under the data directory, then start the service again"
+                "the reduction journal cannot be written either; {STORAGE_FAILED}"
             ),
         },
         Ended::Unobservable { name, source } => {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`sweep`](crash::sweep) | each system call of signer and supervisor that changes a file is the last one before or after which the process dies, or fails with `EIO` or `ENOSPC` |
 //! | [`planted`](crash::planted) | a write is lost though it was reported done, a frame is cut off: the journal must notice |
+//! | [`disk`](crash::disk) | the disk of a running service fails, or is full: reductions are still taken |
 //! | [`deaths`](crash::deaths) | all three processes are killed at random under load |
 //!
 //! The processes that are traced are traced with `strace`, which must be on the machine; its path filter
@@ -19,6 +20,7 @@ mod harness;
 #[cfg(test)]
 mod crash {
     mod deaths;
+    mod disk;
     mod journal;
     mod planted;
     mod points;

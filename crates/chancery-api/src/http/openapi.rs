@@ -379,7 +379,7 @@ fn answers() -> Vec<(&'static str, Value)> {
             "CommandAnswer",
             object(
                 &[("outcome", word(&["committed"])), ("answer", answer_schema())],
-                &[("log_index", time())],
+                &[("log_index", time()), ("audit", word(&["pending"]))],
             ),
         ),
         (

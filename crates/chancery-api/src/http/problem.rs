@@ -240,6 +240,7 @@ mod tests {
 503 clock-suspect
 503 unavailable
 503 answer-unreadable
+503 audit-failed
 408 body-timeout
 405 method-not-allowed
 503 signer-unavailable

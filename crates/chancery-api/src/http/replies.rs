@@ -65,8 +65,20 @@ pub struct CommandAnswer {
     /// The record's position in the log; absent of a read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_index: Option<u64>,
+    /// `pending` of a reduction that is durable in the reduction journal and on record only after the next
+    /// start; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
     /// What there is to say.
     pub answer: AnswerObject,
+}
+
+/// How far the record of what was done is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Audit {
+    /// It follows, before any key is used again.
+    Pending,
 }
 
 /// What there is to say: one field, named for what it holds, or the word `done`.
@@ -259,8 +271,13 @@ impl CommandAnswer {
     ///
     /// The [`Problem`] of a reply that refuses.
     pub fn of(reply: CommandReply) -> Result<Self, Box<Problem>> {
+        let mut audit = None;
         let (log_index, answer) = match reply {
             CommandReply::Committed { answer, index } => (index, AnswerObject::from(answer)),
+            CommandReply::Pending => {
+                audit = Some(Audit::Pending);
+                (None, AnswerObject::Done)
+            }
             CommandReply::Refused { reason, detail } => {
                 return Err(Problem::refused(Code::Reason(reason)).because(detail).into());
             }
@@ -270,7 +287,7 @@ impl CommandAnswer {
                 (None, AnswerObject::Records(records.into_iter().map(RecordObject::from).collect()))
             }
         };
-        Ok(Self { outcome: Outcome::Committed, log_index, answer })
+        Ok(Self { outcome: Outcome::Committed, log_index, audit, answer })
     }
 }
 
@@ -463,6 +480,7 @@ mod tests {
                 index: None,
             },
             committed(Answer::OneTimeKey { id: [1; 16], public: vec![5; 32] }),
+            CommandReply::Pending,
             CommandReply::Status(status()),
             CommandReply::Operation(view),
             CommandReply::Records(vec![record("", 0), record("invoices", 1)]),

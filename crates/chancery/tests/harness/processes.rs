@@ -31,7 +31,7 @@ impl Pids {
         for pid in children(supervisor) {
             match command_word(pid).as_deref() {
                 Some("front") => pids.front = Some(pid),
-                Some("signer") => pids.signer = Some(pid),
+                Some("signer" | "reduce-only") => pids.signer = Some(pid),
                 _ => {}
             }
         }

@@ -1,0 +1,434 @@
+//! The store thread: carries commands out, one at a time, and has them recorded and answered.
+//!
+//! State, head and outbox row commit in one transaction. The outbox row is the operation's row too: it holds
+//! what its record will say and what its caller is answered, until the record is in the log.
+//!
+//! **Invariant:** a command is decided on the state that the ones before it left.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use chancery_api::message::CommandReply;
+use chancery_audit::journal::Entry;
+use chancery_audit::record::{Facts, Kind};
+use chancery_audit::sealer::Sealer;
+use chancery_audit::wal::{Address, read_frame};
+use chancery_core::authority::{Decided, DueDestruction, Effect, Fresh, Refusal, Row};
+use chancery_core::cbor;
+use chancery_core::clock::Reading;
+use chancery_core::command::{Answer, Command};
+use chancery_core::epoch::Epoch;
+use chancery_core::handle;
+use chancery_core::id::{HandleId, KeyId, PrincipalId, TenantId};
+use chancery_core::idempotency::{Place, Reservation};
+use chancery_core::name::Scope;
+use chancery_core::principal::Principal;
+use chancery_core::reason::Reason;
+use chancery_core::sequencer::{Claim, Mark};
+use chancery_crypto::key::PrivateKey;
+use chancery_crypto::primitive::sha256;
+use zeroize::Zeroizing;
+
+use crate::aside::{Afterwards, Aside};
+use crate::commands::{Asker, CommandJob, Job, Verified};
+use crate::config::{EXIT_AUDIT_FAILED, SignerError};
+use crate::counters::lock;
+use crate::entropy;
+use crate::outbox::{KeptEntry, OutboxEntry};
+use crate::outlet::Answer as OutAnswer;
+use crate::sequencer::{CommandWay, Finished, Submission, Way, halt};
+use crate::service::Shared;
+use crate::vault::Change;
+
+/// The number in records of a version's destruction, which no principal commands at its moment.
+pub(crate) const DESTROY_VERSION: u8 = 11;
+
+/// Carries commands out, one at a time.
+pub(crate) struct StoreThread {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) aside: Aside,
+    sealer: Sealer,
+    last_command: u64,
+    drained: Vec<u64>,
+}
+
+/// Material made or brought in for a new key.
+struct NewMaterial {
+    secret: Zeroizing<Vec<u8>>,
+    public: Vec<u8>,
+    scope: Scope,
+}
+
+impl StoreThread {
+    /// Takes over the journal's entries of an earlier start, then starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`SignerError`] if an entry is no reduction of a principal of this service, or cannot be recorded.
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        jobs: Receiver<Job>,
+        last_command: u64,
+        (aside, entries): (Aside, Vec<Entry>),
+    ) -> Result<(), SignerError> {
+        let (shared, sealer) = (Arc::clone(shared), shared.sealer());
+        let mut thread = Self { shared, sealer, last_command, drained: Vec::new(), aside };
+        thread.merge(&entries)?;
+        std::thread::spawn(move || {
+            while let Ok(job) = jobs.recv() {
+                match job {
+                    Job::Command(job) => thread.run(&job),
+                    Job::Destroy(due) => thread.destroy(&due),
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn run(&mut self, job: &CommandJob) {
+        let Verified { principal, parameters, .. } = &job.verified;
+        let known = self.aside.reply(principal.id, parameters.operation, job.verified.encoded());
+        if let Some(reply) = known {
+            return job.say(&reply);
+        }
+        let now = lock(&self.shared.core).now(entropy::sample());
+        self.run_at(job, now);
+    }
+
+    /// Decides and carries out a command as of `now`.
+    pub(crate) fn run_at(&mut self, job: &CommandJob, now: Reading) {
+        let verified = &job.verified;
+        let reserved = lock(&self.shared.core).reserve(&verified.claimed, now);
+        match reserved {
+            Ok(Reservation::Done(place)) => self.repeat(job, place),
+            Ok(Reservation::New) => {
+                if let Err(refusal) = self.carry_out(job, now) {
+                    let claimed = &verified.claimed;
+                    lock(&self.shared.core)
+                        .operations
+                        .release_unfinished(&claimed.name, claimed.id_ms);
+                    self.refuse(job, refusal, now);
+                }
+            }
+            // What was acknowledged is carried out however late it is; no repeat of it can come any more.
+            Err(Reason::OperationIdStale) if job.asker.is_none() => {
+                if let Err(refusal) = self.carry_out(job, now) {
+                    self.refuse(job, refusal, now);
+                }
+            }
+            Err(reason) => {
+                let detail = "use a fresh operation id for a new request".to_owned();
+                self.refuse(job, Refusal { reason, detail }, now);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, job: &CommandJob, now: Reading) -> Result<(), Refusal> {
+        let Verified { principal, command, .. } = &job.verified;
+        if self.shared.spare.is_full() && !command.is_reduction() {
+            let detail =
+                "the audit log has no room; only what takes authority away is taken".to_owned();
+            return Err(Refusal { reason: Reason::AuditFull, detail });
+        }
+        lock(&self.shared.core).authority.admit(principal, command)?;
+        let material = self.material(principal, command)?;
+        let fresh = Self::fresh(now, material.as_ref())?;
+        let decided = lock(&self.shared.core).authority.decide(principal, command, fresh, now)?;
+        match decided.effect {
+            Effect::None => self.issue(job, &decided, now),
+            Effect::Reduction | Effect::Recorded => match &job.asker {
+                Some(asker) if decided.effect == Effect::Reduction && self.puts_aside() => {
+                    self.put_aside((&job.verified, asker), decided, now, Afterwards::Merge)
+                }
+                _ => self.store(job, decided, material, now),
+            },
+        }
+    }
+
+    fn fresh(now: Reading, material: Option<&NewMaterial>) -> Result<Fresh, Refusal> {
+        let entropy = || entropy::bytes::<10>().map_err(|_| unavailable());
+        Ok(Fresh {
+            key: KeyId::v7(now.unix_ms, entropy()?),
+            handle: HandleId::v7(now.unix_ms, entropy()?),
+            principal: PrincipalId::v7(now.unix_ms, entropy()?),
+            public: material.map(|material| material.public.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// Makes or opens key material, after it was checked that there is a use for it.
+    fn material(
+        &self,
+        principal: &Principal,
+        command: &Command,
+    ) -> Result<Option<NewMaterial>, Refusal> {
+        let (new, key) = match command {
+            Command::CreateKey(new) => {
+                lock(&self.shared.core).authority.check_new_key(principal, new)?;
+                (new, PrivateKey::generate(new.suite).map_err(|_| unavailable())?)
+            }
+            Command::ImportKey { new, one_time, sealed } => {
+                lock(&self.shared.core).authority.check_new_key(principal, new)?;
+                (new, self.shared.imports.open(new, one_time, sealed)?)
+            }
+            _ => return Ok(None),
+        };
+        let secret = key.expose_secret().map_err(|_| unavailable())?;
+        let public = key.public().map(|public| public.spki().to_vec()).unwrap_or_default();
+        Ok(Some(NewMaterial { secret, public, scope: new.scope.clone() }))
+    }
+
+    fn entry(
+        &self,
+        job: &CommandJob,
+        decided: &Decided,
+        reply: &CommandReply,
+        now: Reading,
+    ) -> OutboxEntry {
+        let Verified { principal, command, parameters, claimed, .. } = &job.verified;
+        let posture_epoch = lock(&self.shared.core).authority.posture().epoch;
+        OutboxEntry {
+            operation: command.number(),
+            suite: suite_of(command),
+            key: decided.key,
+            actor: Some(principal.id),
+            operation_id: Some(parameters.operation),
+            message: sha256(&[&cbor::encode(command)]),
+            authentication: job.authentication(),
+            kept: Some(KeptEntry {
+                name: claimed.name,
+                digest: claimed.digest,
+                id_ms: claimed.id_ms,
+                answer: cbor::encode(reply),
+            }),
+            ..OutboxEntry::of_service(principal.tenant, now, posture_epoch)
+        }
+    }
+
+    /// Issues a handle, or a one-time key: recorded, but nothing is stored and no epoch moves.
+    fn issue(&mut self, job: &CommandJob, decided: &Decided, now: Reading) -> Result<(), Refusal> {
+        let answer = match (&decided.handle, &job.verified.command) {
+            (Some((root, caveats)), _) => {
+                let minted = handle::mint(self.shared.handle_key, root, &self.shared.mac);
+                let narrowed =
+                    minted.and_then(|minted| handle::narrow(&minted, caveats, &self.shared.mac));
+                Answer::Handle(narrowed.map_err(|_| unavailable())?)
+            }
+            (None, Command::BeginImport) => {
+                self.shared.imports.begin().map_err(|_| unavailable())?
+            }
+            _ => decided.answer.clone(),
+        };
+        let reply = CommandReply::Committed { answer, index: None };
+        let entry = self.entry(job, decided, &reply, now);
+        let way = CommandWay { asker: job.asker.clone(), ..CommandWay::default() };
+        let submission = entry.submission(&mut self.sealer, 0, OutAnswer::Command(reply), way);
+        self.shared.inbox.send(submission.map_err(|_| unavailable())?);
+        Ok(())
+    }
+
+    /// Stores a change, puts it into effect, and has it recorded and answered.
+    fn store(
+        &mut self,
+        job: &CommandJob,
+        decided: Decided,
+        material: Option<NewMaterial>,
+        now: Reading,
+    ) -> Result<(), Refusal> {
+        let tenant = job.verified.principal.tenant;
+        let reply = CommandReply::Committed { answer: decided.answer.clone(), index: None };
+        let mut entry = self.entry(job, &decided, &reply, now);
+        let number = self.last_command + 1;
+        let epoch = epoch_of(&decided.rows);
+        let change = Change {
+            tenant,
+            epoch: epoch.ok_or_else(unavailable)?,
+            rows: decided.rows.clone(),
+            material: material
+                .zip(decided.key)
+                .map(|(material, (key, version))| (key, version, material.scope, material.secret)),
+            erased: None,
+            command: number,
+        };
+        if let Err(error) = self.commit(&change, &mut entry) {
+            return match &job.asker {
+                Some(asker)
+                    if decided.effect == Effect::Reduction
+                        && error.exit_status() == EXIT_AUDIT_FAILED =>
+                {
+                    self.put_aside((&job.verified, asker), decided, now, Afterwards::Halt)
+                }
+                _ => Err(refused_by_store(&error)),
+            };
+        }
+        self.take_effect(decided, &entry, OutAnswer::Command(reply), job.asker.clone());
+        if matches!(job.verified.command, Command::CreatePrincipal { .. }) {
+            // Without it the new principal's reductions are not taken while the log fails; it says so itself.
+            self.shared.write_roots().unwrap_or_else(|error| halt(&error));
+        }
+        Ok(())
+    }
+
+    /// Destroys a version whose scheduled time has come: its material leaves the store, its metadata stays.
+    fn destroy(&mut self, due: &DueDestruction) {
+        let (now, decided) = {
+            let mut core = lock(&self.shared.core);
+            let now = core.now(entropy::sample());
+            (now, core.authority.decide_destruction(due, now))
+        };
+        // It was cancelled meanwhile, or there is no room to record it: it stays scheduled.
+        let Ok(decided) = decided else { return };
+        let posture_epoch = lock(&self.shared.core).authority.posture().epoch;
+        let mut entry = OutboxEntry::of_service(due.tenant, now, posture_epoch);
+        entry.operation = DESTROY_VERSION;
+        entry.key = Some((due.key, due.version));
+        let epoch = epoch_of(&decided.rows);
+        let Some(epoch) = epoch else { return };
+        let change = Change {
+            tenant: due.tenant,
+            epoch,
+            rows: decided.rows.clone(),
+            material: None,
+            erased: Some((due.key, due.version)),
+            command: self.last_command + 1,
+        };
+        match self.commit(&change, &mut entry) {
+            Ok(()) => {
+                self.shared.materials.forget((due.key, due.version));
+                self.take_effect(decided, &entry, OutAnswer::None, None);
+            }
+            // It stays scheduled.
+            Err(error) => drop(refused_by_store(&error)),
+        }
+    }
+
+    fn commit(&mut self, change: &Change, entry: &mut OutboxEntry) -> Result<(), SignerError> {
+        let outbox = |head| entry.with_head(head);
+        let committed = lock(&self.shared.vault).commit(change, outbox, &self.drained);
+        entry.head_digest = committed?.head_hash;
+        self.last_command = change.command;
+        self.drained.clear();
+        Ok(())
+    }
+
+    fn take_effect(
+        &mut self,
+        decided: Decided,
+        entry: &OutboxEntry,
+        answer: OutAnswer,
+        asker: Option<Asker>,
+    ) {
+        let tenant = entry.tenant;
+        let mut rows = decided.rows;
+        let reduces = (decided.effect == Effect::Reduction).then_some(tenant);
+        if reduces.is_some() {
+            self.reduce(tenant, std::mem::take(&mut rows));
+        }
+        let (done, recorded) = sync_channel(1);
+        let way =
+            CommandWay { asker, rows, head: Some(entry.head_hash()), done: Some(done), reduces };
+        let submission = entry.submission(&mut self.sealer, self.last_command, answer, way);
+        self.shared.inbox.send(submission.unwrap_or_else(|error| halt(&error)));
+        // The next command is decided on the state that this one leaves.
+        let _ = recorded.recv();
+        self.drained.push(self.last_command);
+    }
+
+    /// Puts a reduction into effect, before it is on record.
+    pub(crate) fn reduce(&self, tenant: TenantId, rows: Vec<Row>) {
+        let mut core = lock(&self.shared.core);
+        for row in rows {
+            core.authority.apply(row).unwrap_or_else(|error| halt(&error));
+        }
+        let mark = core.authority.move_mark(tenant);
+        // Still under the lock: whatever is decided from here on is decided on the reduced state, and
+        // whatever was decided before and has not joined a batch yet is decided again.
+        self.shared.inbox.send(Submission::Moved(tenant, mark));
+    }
+
+    fn repeat(&self, job: &CommandJob, place: Place) {
+        let reply = self.recall(job, place).unwrap_or_else(|| CommandReply::Refused {
+            reason: Reason::AnswerUnreadable,
+            detail: "the operation was carried out; its answer cannot be read back now".to_owned(),
+        });
+        job.say(&reply);
+    }
+
+    fn recall(&self, job: &CommandJob, place: Place) -> Option<CommandReply> {
+        let tenant = job.verified.principal.tenant;
+        let frame = read_frame(&*self.shared.disk, Address::from_number(place.address)).ok()?;
+        let item = frame.items.get(usize::try_from(place.item).ok()?)?;
+        let keys = self.shared.month_keys(tenant, item.month, frame.boot_nonce)?;
+        let kept = keys.open_answer(tenant, item)?;
+        match cbor::decode(&kept, "answer").ok()? {
+            CommandReply::Committed { answer, .. } => {
+                let index = Some(frame.first_index + u64::from(place.item));
+                Some(CommandReply::Committed { answer, index })
+            }
+            other => Some(other),
+        }
+    }
+
+    fn refuse(&mut self, job: &CommandJob, refusal: Refusal, now: Reading) {
+        self.shared.counters.refused(refusal.reason);
+        let Verified { principal, command, parameters, .. } = &job.verified;
+        let Refusal { reason, detail } = refusal;
+        let reply = CommandReply::Refused { reason, detail };
+        let mut facts = Facts::new(principal.tenant, now, Kind::Command);
+        facts.operation = command.number();
+        facts.suite = suite_of(command);
+        facts.refused = Some(reason);
+        facts.actor = Some(principal.id);
+        facts.authentication = job.authentication();
+        facts.operation_id = Some(parameters.operation);
+        let prepared =
+            self.sealer.prepare(&facts, None).ok().filter(|_| !self.shared.spare.is_full());
+        let Some(prepared) = prepared else {
+            return job.say(&reply);
+        };
+        let (done, recorded) = sync_channel(1);
+        let way =
+            CommandWay { asker: job.asker.clone(), done: Some(done), ..CommandWay::default() };
+        self.shared.inbox.send(Submission::Finished(Box::new(Finished {
+            claim: Claim { tenant: principal.tenant, decided: Mark::STANDING, counted: None },
+            prepared,
+            command: 0,
+            entry: None,
+            answer: OutAnswer::Command(reply),
+            way: Way::Command(way),
+        })));
+        if job.asker.is_none() {
+            // Of the journal: what is forgotten there is on record first.
+            let _ = recorded.recv();
+        }
+    }
+}
+
+fn epoch_of(rows: &[Row]) -> Option<Epoch> {
+    rows.iter().find_map(|row| match row {
+        Row::Tenant(row) => Some(row.epoch),
+        _ => None,
+    })
+}
+
+fn suite_of(command: &Command) -> u16 {
+    match command {
+        Command::CreateKey(new) | Command::ImportKey { new, .. } => new.suite.number(),
+        _ => 0,
+    }
+}
+
+fn unavailable() -> Refusal {
+    let detail = "the service could not do this; nothing was changed".to_owned();
+    Refusal { reason: Reason::Unavailable, detail }
+}
+
+/// What the store found wrong with a transaction refuses it; a store that failed ends the process, to be
+/// opened anew.
+fn refused_by_store(error: &SignerError) -> Refusal {
+    match error {
+        SignerError::Commit(
+            chancery_store::CommitError::Conflict { .. } | chancery_store::CommitError::Invalid(_),
+        ) => unavailable(),
+        _ => halt(error),
+    }
+}
