@@ -9,9 +9,17 @@ mod audit {
     mod genuine;
     mod journal;
     mod life;
+    #[expect(
+        dead_code,
+        reason = "shared with the crash suite over real processes, which needs more"
+    )]
     mod model;
     mod planned;
     mod receipts;
+    #[expect(
+        dead_code,
+        reason = "shared with the crash suite over real processes, which needs more"
+    )]
     mod replay;
     mod second;
     mod vectors;

@@ -25,6 +25,17 @@ pub(super) struct FileImage {
 pub(super) type Image = BTreeMap<String, FileImage>;
 
 impl FileImage {
+    /// A file of these bytes.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut image = Self { length: bytes.len() as u64, ..Self::default() };
+        for (number, chunk) in (0..).zip(bytes.chunks(SECTOR_BYTES)) {
+            let mut sector = [0; SECTOR_BYTES];
+            sector[..chunk.len()].copy_from_slice(chunk);
+            image.put(number, Arc::new(sector));
+        }
+        image
+    }
+
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(self.length).unwrap()];
         for (number, sector) in &self.sectors {
@@ -143,6 +154,18 @@ impl Model {
             inner.files.push(file.clone());
         }
         Self(Arc::new(Mutex::new(inner)))
+    }
+
+    /// Makes a file, or empties it; nothing of that is durable.
+    pub(super) fn create(&self, name: &str) {
+        self.lock().create(name);
+    }
+
+    /// Sets a file's length; that is not durable.
+    pub(super) fn set_length(&self, name: &str, length: u64) {
+        let mut inner = self.lock();
+        let file = inner.file(name).expect("a file of that name");
+        inner.set_length(file, length);
     }
 
     pub(super) fn fail(&self, fault: Fault) {

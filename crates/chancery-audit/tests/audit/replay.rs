@@ -130,6 +130,26 @@ impl Replay {
 
     /// Shows every state in which a machine that loses power here may come up, or a sample of them.
     pub(super) fn states(&self, random: &mut Random, visit: &mut dyn FnMut(Image)) {
+        let (names, dirty, radices) = self.choices();
+        let total = radices.iter().try_fold(1_u64, |product, radix| product.checked_mul(*radix));
+        let mut show = |digits: &[u64]| visit(self.state(&names, &dirty, digits));
+        match total {
+            Some(total) if total <= EXHAUSTIVE_MAX => {
+                (0..total).for_each(|number| show(&digits_of(number, &radices)));
+            }
+            _ => sample(&radices, random, SAMPLES, &mut show),
+        }
+    }
+
+    /// Shows two states in which a machine that loses power here may come up, *all lost* and *all kept*, and
+    /// so many more.
+    pub(super) fn some_states(&self, random: &mut Random, more: u64, visit: &mut dyn FnMut(Image)) {
+        let (names, dirty, radices) = self.choices();
+        sample(&radices, random, more, &mut |digits| visit(self.state(&names, &dirty, digits)));
+    }
+
+    /// What is not durable, and how many ways there are for each of it.
+    fn choices(&self) -> (Vec<&NameChange>, Vec<Dirty>, Vec<u64>) {
         let names: Vec<&NameChange> = self.unknown.iter().chain(&self.pending).collect();
         let dirty: Vec<Dirty> = self.files.iter().map(Known::dirty).collect();
         let mut radices = vec![2_u64; names.len()];
@@ -138,20 +158,7 @@ impl Replay {
             // Lost, each version kept, the last one torn.
             radices.extend(file.sectors.values().map(|versions| versions.len() as u64 + 2));
         }
-        let total = radices.iter().try_fold(1_u64, |product, radix| product.checked_mul(*radix));
-        let mut show = |digits: &[u64]| visit(self.state(&names, &dirty, digits));
-        match total {
-            Some(total) if total <= EXHAUSTIVE_MAX => {
-                (0..total).for_each(|number| show(&digits_of(number, &radices)));
-            }
-            _ => {
-                show(&vec![0; radices.len()]);
-                show(&radices.iter().map(|radix| (*radix).min(2) - 1).collect::<Vec<_>>());
-                for _ in 0..SAMPLES {
-                    show(&radices.iter().map(|radix| random.below(*radix)).collect::<Vec<_>>());
-                }
-            }
-        }
+        (names, dirty, radices)
     }
 
     fn state(&self, names: &[&NameChange], dirty: &[Dirty], digits: &[u64]) -> Image {
@@ -174,6 +181,14 @@ impl Replay {
             files.push(image);
         }
         present.into_iter().map(|(name, file)| (name, files[file].clone())).collect()
+    }
+}
+
+fn sample(radices: &[u64], random: &mut Random, more: u64, show: &mut dyn FnMut(&[u64])) {
+    show(&vec![0; radices.len()]);
+    show(&radices.iter().map(|radix| (*radix).min(2) - 1).collect::<Vec<_>>());
+    for _ in 0..more {
+        show(&radices.iter().map(|radix| random.below(*radix)).collect::<Vec<_>>());
     }
 }
 

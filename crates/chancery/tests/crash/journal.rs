@@ -47,6 +47,9 @@ pub(super) struct Entry {
     operation: OperationId,
     request: Request,
     outcome: Outcome<Answer>,
+    /// When it was asked and answered, in seconds since 1970.
+    asked: f64,
+    answered: f64,
 }
 
 /// Every line, in order.
@@ -98,10 +101,21 @@ impl Request {
 impl Journal {
     /// Asks under a fresh id and writes down what was answered.
     pub(super) fn ask(&mut self, client: &Client, request: Request) -> Outcome<Answer> {
-        let operation = fresh();
+        let (operation, asked) = (fresh(), now());
         let outcome = request.perform(client, operation);
-        self.0.push(Entry { operation, request, outcome: outcome.clone() });
+        let entry = Entry { operation, request, outcome: outcome.clone(), asked, answered: now() };
+        self.0.push(entry);
         outcome
+    }
+
+    /// What it said at that moment, in seconds since 1970.
+    pub(super) fn as_of(&self, moment: f64) -> Self {
+        let asked = self.0.iter().filter(|entry| entry.asked < moment).cloned();
+        let unanswered =
+            |entry: Entry| Entry { outcome: Outcome::Unknown(entry.operation), ..entry };
+        let said =
+            asked.map(|entry| if entry.answered < moment { entry } else { unanswered(entry) });
+        Self(said.collect())
     }
 
     /// Adds the lines of another journal.
@@ -189,6 +203,11 @@ impl Entry {
     }
 }
 
+fn now() -> f64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("a clock after 1970").as_secs_f64()
+}
+
 fn state(client: &Client, id: OperationId) -> String {
     match committed(ask(client, &Command::ReadOperation { id })).answer {
         AnswerObject::Operation(operation) => operation.state,
@@ -199,8 +218,10 @@ fn state(client: &Client, id: OperationId) -> String {
 /// Everything that was done has one record: none has two, and none has none.
 fn count(client: &Client, done: &BTreeMap<&str, usize>) -> Findings {
     let query = AuditQuery { outcome: Some(0), limit: 1_000, ..AuditQuery::default() };
-    let answer = committed(ask(client, &Command::QueryAudit(query))).answer;
-    let AnswerObject::Records(records) = answer else { return vec!["no records".into()] };
+    let records = match ask(client, &Command::QueryAudit(query)).committed() {
+        Ok(CommandAnswer { answer: AnswerObject::Records(records), .. }) => records,
+        other => return vec![format!("no records but {other:?}")],
+    };
     let recorded = |name: &str| {
         records.iter().filter(|record: &&RecordObject| record.operation == name).count()
     };

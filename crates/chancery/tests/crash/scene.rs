@@ -1,6 +1,7 @@
 //! What the traced runs begin with, what they do, and how they are judged.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::journal::{Findings, Journal};
@@ -61,6 +62,15 @@ impl Scene {
         })
     }
 
+    /// One run with all that it did to its files: the trace and the journal.
+    pub(super) fn recorded(&self) -> (String, Journal, PathBuf) {
+        let service = self.service();
+        let (ended, journal) = Self::run(&service, &Tracing::Whole);
+        assert!(!ended.by_itself, "the signer ended by itself:\n{}", service.log());
+        assert_eq!(journal.unanswered(), 0);
+        (ended.trace, journal, service.data())
+    }
+
     /// Every call of one run.
     pub(super) fn calls(&self) -> Vec<Call> {
         let service = self.service();
@@ -118,7 +128,7 @@ impl Scene {
 }
 
 /// Whether every point is to be run.
-fn runs_all() -> bool {
+pub(super) fn runs_all() -> bool {
     std::env::var_os("CHANCERY_CRASH").is_some_and(|value| value == "all")
 }
 

@@ -26,11 +26,16 @@ const POLL: Duration = Duration::from_millis(2);
 /// Options of every trace: the calls of every thread, and how each ended.
 const TRACE: [&str; 6] = ["-D", "-f", "-y", "-s8", "-e", "signal=kill"];
 
+/// Besides, where data are replayed: moments, how long a call took, and up to 8 MiB of data.
+const WHOLE: [&str; 4] = ["-ttt", "-T", "--strings-in-hex=non-ascii-chars", "-s8388608"];
+
 /// What is traced and what is done to it.
 #[derive(Clone, Debug)]
 pub(super) enum Tracing {
     /// Every call is written down, and nothing done.
     Everything,
+    /// Every call that is replayed is written down with its moment and all its data.
+    Whole,
     /// One call is not what it seems.
     At(Point),
 }
@@ -53,6 +58,10 @@ impl Tracing {
         command.extend(["-o".into(), trace_path(service).to_str().unwrap().into()]);
         match self {
             Self::Everything => command.extend(["-e".into(), format!("trace={CALLS}")]),
+            Self::Whole => {
+                command.extend(WHOLE.map(String::from));
+                command.extend(["-e".into(), format!("trace={}", super::recorded::CALLS)]);
+            }
             Self::At(point) => command.extend(point.options(service.directory())),
         }
         command
