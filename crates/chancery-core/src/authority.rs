@@ -153,7 +153,11 @@ impl Authority {
             }
             Row::Key(key) => self.tenant_mut(key.tenant)?.apply_key(key)?,
             Row::Revocation(row) => {
-                self.tenant_mut(row.tenant)?.revoked.insert(row.link);
+                let tenant = self.tenant_mut(row.tenant)?;
+                // Everything issued until then is void as a whole.
+                if row.epoch > tenant.row.min_issue_epoch {
+                    tenant.revoked.insert(row.link);
+                }
             }
         }
         Ok(())
@@ -166,6 +170,10 @@ impl Authority {
         };
         if row.epoch < tenant.row.epoch || row.min_issue_epoch < tenant.row.min_issue_epoch {
             return Err(Contradiction);
+        }
+        if row.min_issue_epoch > tenant.row.min_issue_epoch {
+            // What was revoked one by one is void with the rest, and the set has room again.
+            tenant.revoked.clear();
         }
         tenant.row = row;
         Ok(())

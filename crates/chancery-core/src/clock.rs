@@ -1,10 +1,10 @@
 //! Time, when no clock is believed.
 //!
-//! The persisted high-water mark advances by at most the time elapsed since boot plus the drift bound. A
-//! larger jump, or a wall clock behind the mark, is *suspect*: nothing is persisted, time goes on from
-//! the mark by the boot clock so that handles still expire, and formats that carry time are refused. In
-//! a new boot the elapsed time is unknown: a wall clock ahead of the mark by at most
-//! [`OFFLINE_MAX`] is taken.
+//! At a start, and when an operator resumes it, the clock is anchored: from there on the wall clock may
+//! differ from the time elapsed by the boot clock by the drift bound, and no more however often it is read.
+//! A larger jump, or a wall clock behind the mark, is *suspect*: time goes on by the boot clock so that
+//! handles still expire, and formats that carry time are refused. In a new boot the elapsed time is
+//! unknown: a wall clock ahead of the mark by at most [`OFFLINE_MAX`] is taken.
 //!
 //! **Invariant:** [`Reading::unix_ms`] never goes back, whatever the wall clock does.
 
@@ -69,10 +69,11 @@ pub struct Sample {
     pub boot_ms: u64,
 }
 
-/// The high-water mark and what it was anchored to.
+/// The high-water mark, and the instant that elapsed time counts from.
 #[derive(Clone, Debug)]
 pub struct Clock {
     mark_ms: u64,
+    anchor_ms: u64,
     anchor_boot_ms: u64,
     start_boot_ms: u64,
     served_before: Served,
@@ -91,6 +92,7 @@ impl Clock {
         };
         Self {
             mark_ms: mark,
+            anchor_ms: mark,
             anchor_boot_ms: now.boot_ms,
             start_boot_ms: now.boot_ms,
             served_before: served,
@@ -101,31 +103,33 @@ impl Clock {
     /// Reads the time.
     pub fn read(&mut self, now: Sample) -> Reading {
         let elapsed = now.boot_ms.saturating_sub(self.anchor_boot_ms);
-        let expected = self.mark_ms.saturating_add(elapsed);
+        let expected = self.anchor_ms.saturating_add(elapsed);
         let is_near = now.wall_ms.abs_diff(expected) <= millis(CLOCK_DRIFT_MAX);
-        let unix_ms = if is_near && self.quality == Quality::Plausible {
-            now.wall_ms.max(self.mark_ms)
+        let told = if is_near && self.quality == Quality::Plausible {
+            now.wall_ms
         } else {
             self.quality = Quality::Suspect;
             expected
         };
-        self.mark_ms = unix_ms;
-        self.anchor_boot_ms = now.boot_ms.max(self.anchor_boot_ms);
+        self.mark_ms = self.mark_ms.max(told);
         let ran = now.boot_ms.saturating_sub(self.start_boot_ms);
-        Reading { unix_ms, quality: self.quality, served: self.served_before.plus_ms(ran) }
+        let served = self.served_before.plus_ms(ran);
+        Reading { unix_ms: self.mark_ms, quality: self.quality, served }
     }
 
     /// An operator, or signed time, says that the wall clock is right.
     pub fn resume(&mut self, now: Sample) {
         self.mark_ms = self.mark_ms.max(now.wall_ms);
+        self.anchor_ms = self.mark_ms;
         self.anchor_boot_ms = now.boot_ms;
         self.quality = Quality::Plausible;
     }
 
-    /// What may be persisted as the mark: nothing while the clock is suspect.
+    /// The mark, to be persisted: no later start takes time back behind it. A suspect clock moves it by the
+    /// boot clock alone.
     #[must_use]
-    pub fn persistable(&self) -> Option<u64> {
-        (self.quality == Quality::Plausible).then_some(self.mark_ms)
+    pub fn mark_ms(&self) -> u64 {
+        self.mark_ms
     }
 }
 
@@ -150,7 +154,7 @@ mod tests {
         let mut clock = Clock::start(None, Served::default(), at(1_000_000, 0));
         let reading = clock.read(at(1_000_000 + 10 * DAY, 500));
         assert_eq!((reading.unix_ms, reading.quality), (1_000_500, Quality::Suspect));
-        assert_eq!(clock.persistable(), None);
+        assert_eq!(clock.mark_ms(), 1_000_500);
         assert_eq!(clock.read(at(1_000_000 + 10 * DAY, 2_000)).unix_ms, 1_002_000);
     }
 
@@ -158,7 +162,29 @@ mod tests {
     fn a_jump_back_never_takes_time_back() {
         let mut clock = Clock::start(None, Served::default(), at(1_000_000, 0));
         assert_eq!(clock.read(at(999_000, 10)).unix_ms, 1_000_000);
-        assert_eq!(clock.read(at(0, 20)).unix_ms, 1_000_010);
+        let reading = clock.read(at(0, 20));
+        assert_eq!((reading.unix_ms, reading.quality), (1_000_020, Quality::Suspect));
+    }
+
+    #[test]
+    fn small_steps_do_not_add_up_to_a_clock_that_races_or_stands_still() {
+        let drift = millis(CLOCK_DRIFT_MAX);
+        for step in [1_000 + drift / 4, 1_000 - 1_000] {
+            let mut clock = Clock::start(None, Served::default(), at(DAY, 0));
+            let readings = (1..=1_000).map(|n| clock.read(at(DAY + n * step, n * 1_000)));
+            let (n, last) = (1..=1_000_u64).zip(readings).last().unwrap();
+            assert_eq!(last.quality, Quality::Suspect, "{step}");
+            assert!(last.unix_ms.abs_diff(DAY + n * 1_000) <= drift, "{step}: {}", last.unix_ms);
+        }
+    }
+
+    #[test]
+    fn a_suspect_clock_is_no_way_to_take_time_back_by_a_restart() {
+        let mut clock = Clock::start(None, Served::default(), at(DAY, 0));
+        clock.read(at(DAY - DAY / 2, 10));
+        let restarted = Clock::start(Some(clock.mark_ms()), Served::default(), at(DAY / 2, 20));
+        assert_eq!(restarted.quality, Quality::Suspect);
+        assert!(restarted.mark_ms() >= DAY);
     }
 
     #[test]

@@ -37,6 +37,26 @@ pub enum Reservation {
     Done(Place),
 }
 
+/// What became of an earlier attempt under an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It was carried out.
+    Done,
+    /// It is being carried out.
+    InFlight,
+}
+
+/// How much of the index an id may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// All but what is kept for commands.
+    Use,
+    /// All of it.
+    Command,
+    /// More than there is: nobody is kept from taking authority away, and what is stored is not forgotten.
+    Reduction,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     digest: RequestDigest,
@@ -49,6 +69,7 @@ pub struct Index {
     entries: BTreeMap<EntryName, Entry>,
     by_time: BTreeSet<(u64, EntryName)>,
     entries_max: usize,
+    uses_max: usize,
 }
 
 impl Default for Index {
@@ -61,7 +82,9 @@ impl Index {
     /// An index of at most `entries_max` ids.
     #[must_use]
     pub fn with_room_for(entries_max: usize) -> Self {
-        Self { entries: BTreeMap::new(), by_time: BTreeSet::new(), entries_max }
+        // A part in sixteen is for commands, whatever holders of handles do.
+        let uses_max = entries_max - entries_max / 16;
+        Self { entries: BTreeMap::new(), by_time: BTreeSet::new(), entries_max, uses_max }
     }
 
     /// Reserves an id dated `id_ms` at the time `now_ms`.
@@ -75,6 +98,7 @@ impl Index {
         name: EntryName,
         digest: RequestDigest,
         dated: Dated,
+        room: Room,
     ) -> Result<Reservation, Reason> {
         dated.check()?;
         self.expire(dated.now_ms);
@@ -82,12 +106,20 @@ impl Index {
             Some(entry) if entry.digest != digest => Err(Reason::OperationIdReused),
             Some(Entry { place: Some(place), .. }) => Ok(Reservation::Done(*place)),
             Some(_) => Err(Reason::OperationInFlight),
-            None if self.entries.len() >= self.entries_max => Err(Reason::Overloaded),
+            None if self.entries.len() >= self.most(room) => Err(Reason::Overloaded),
             None => {
                 self.entries.insert(name, Entry { digest, place: None });
                 self.by_time.insert((dated.id_ms, name));
                 Ok(Reservation::New)
             }
+        }
+    }
+
+    fn most(&self, room: Room) -> usize {
+        match room {
+            Room::Use => self.uses_max,
+            Room::Command => self.entries_max,
+            Room::Reduction => usize::MAX,
         }
     }
 
@@ -98,10 +130,11 @@ impl Index {
         }
     }
 
-    /// Whether this very request was carried out under that id.
+    /// What became of an earlier attempt at this very request, if there was one.
     #[must_use]
-    pub fn is_done(&self, name: &EntryName, digest: &RequestDigest) -> bool {
-        self.entries.get(name).is_some_and(|entry| entry.digest == *digest && entry.place.is_some())
+    pub fn attempt(&self, name: &EntryName, digest: &RequestDigest) -> Option<Attempt> {
+        let entry = self.entries.get(name).filter(|entry| entry.digest == *digest)?;
+        Some(if entry.place.is_some() { Attempt::Done } else { Attempt::InFlight })
     }
 
     /// Where the answer to an id stands, if it was carried out; `None` inside while it is in flight.
@@ -146,7 +179,7 @@ impl Index {
 
     fn expire(&mut self, now_ms: u64) {
         while let Some(&(id_ms, name)) = self.by_time.first() {
-            // An operation in flight is younger than any retention; it is never dropped here.
+            // One that grew stale in flight goes too: a repeat of it is refused as stale.
             if !is_stale(id_ms, now_ms) {
                 break;
             }
@@ -192,11 +225,11 @@ mod tests {
     #[test]
     fn an_id_applies_once_and_answers_the_same() {
         let mut index = Index::default();
-        let mut reserve = |digest| index.reserve([1; 32], [digest; 32], at(10, 10));
+        let mut reserve = |digest| index.reserve([1; 32], [digest; 32], at(10, 10), Room::Use);
         assert_eq!(reserve(1), Ok(Reservation::New));
         assert_eq!(reserve(1), Err(Reason::OperationInFlight));
         index.complete(&[1; 32], PLACE);
-        let mut reserve = |digest| index.reserve([1; 32], [digest; 32], at(10, 10));
+        let mut reserve = |digest| index.reserve([1; 32], [digest; 32], at(10, 10), Room::Use);
         assert_eq!(reserve(1), Ok(Reservation::Done(PLACE)));
         assert_eq!(reserve(2), Err(Reason::OperationIdReused));
     }
@@ -205,15 +238,18 @@ mod tests {
     fn an_id_is_at_every_moment_remembered_or_refused() {
         let retention = millis(OPERATION_RETENTION);
         let mut index = Index::default();
-        index.reserve([1; 32], [1; 32], at(10, 10)).unwrap();
+        index.reserve([1; 32], [1; 32], at(10, 10), Room::Use).unwrap();
         index.complete(&[1; 32], PLACE);
         let last = 10 + retention;
-        assert_eq!(index.reserve([1; 32], [1; 32], at(10, last)), Ok(Reservation::Done(PLACE)));
         assert_eq!(
-            index.reserve([1; 32], [1; 32], at(10, last + 1)),
+            index.reserve([1; 32], [1; 32], at(10, last), Room::Use),
+            Ok(Reservation::Done(PLACE))
+        );
+        assert_eq!(
+            index.reserve([1; 32], [1; 32], at(10, last + 1), Room::Use),
             Err(Reason::OperationIdStale)
         );
-        index.reserve([2; 32], [1; 32], at(last, last + 1)).unwrap();
+        index.reserve([2; 32], [1; 32], at(last, last + 1), Room::Use).unwrap();
         assert_eq!(index.len(), 1);
     }
 
@@ -221,19 +257,35 @@ mod tests {
     fn an_id_dated_ahead_is_refused() {
         let drift = millis(CLOCK_DRIFT_MAX);
         let mut index = Index::default();
-        assert_eq!(index.reserve([1; 32], [1; 32], at(10 + drift, 10)), Ok(Reservation::New));
         assert_eq!(
-            index.reserve([2; 32], [1; 32], at(11 + drift, 10)),
+            index.reserve([1; 32], [1; 32], at(10 + drift, 10), Room::Use),
+            Ok(Reservation::New)
+        );
+        assert_eq!(
+            index.reserve([2; 32], [1; 32], at(11 + drift, 10), Room::Use),
             Err(Reason::OperationIdStale)
         );
     }
 
     #[test]
+    fn uses_leave_room_for_commands_and_a_reduction_always_has_some() {
+        let mut index = Index::with_room_for(16);
+        let mut reserve = |n: u8, room| index.reserve([n; 32], [1; 32], at(10, 10), room);
+        for n in 1..=15 {
+            assert_eq!(reserve(n, Room::Use), Ok(Reservation::New));
+        }
+        assert_eq!(reserve(16, Room::Use), Err(Reason::Overloaded));
+        assert_eq!(reserve(16, Room::Command), Ok(Reservation::New));
+        assert_eq!(reserve(17, Room::Command), Err(Reason::Overloaded));
+        assert_eq!(reserve(17, Room::Reduction), Ok(Reservation::New));
+    }
+
+    #[test]
     fn a_full_index_refuses_and_evicts_nothing() {
         let mut index = Index::with_room_for(1);
-        index.reserve([1; 32], [1; 32], at(10, 10)).unwrap();
-        assert_eq!(index.reserve([2; 32], [1; 32], at(10, 10)), Err(Reason::Overloaded));
+        index.reserve([1; 32], [1; 32], at(10, 10), Room::Use).unwrap();
+        assert_eq!(index.reserve([2; 32], [1; 32], at(10, 10), Room::Use), Err(Reason::Overloaded));
         index.release_unfinished(&[1; 32], 10);
-        assert_eq!(index.reserve([2; 32], [1; 32], at(10, 10)), Ok(Reservation::New));
+        assert_eq!(index.reserve([2; 32], [1; 32], at(10, 10), Room::Use), Ok(Reservation::New));
     }
 }

@@ -69,6 +69,14 @@ pub const COMMAND_VALIDITY_MAX: Duration = Duration::from_mins(5);
 /// The longest validity of a holder's proof: 60 seconds, which bounds the replay cache.
 pub const PROOF_VALIDITY_MAX: Duration = Duration::from_mins(1);
 
+/// How far ahead of the service's time a holder's proof may be dated: 5 seconds. The cache of proofs does not
+/// outlive the process; what was dated ahead when it ended is what could be shown to the next one again.
+pub const PROOF_AHEAD_MAX: Duration = Duration::from_secs(5);
+
+/// The most proofs remembered of one handle at once: a sixteenth of all, 16 384, so that no holder keeps
+/// another's proofs out.
+pub const PROOF_NONCES_OF_ONE_HANDLE_MAX: usize = PROOF_NONCES_MAX / 16;
+
 /// The most live idempotency entries in memory: 1 000 000, about 120 MB. A full index refuses new ids and evicts none.
 pub const IDEMPOTENCY_ENTRIES_MAX: usize = 1_000_000;
 

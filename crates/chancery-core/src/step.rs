@@ -9,8 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::authority::{Authority, Permit, Use};
 use crate::budget::AuditBudget;
 use crate::clock::{Clock, Reading, Sample, millis};
-use crate::idempotency::{Dated, EntryName, Index, Place, RequestDigest, Reservation};
-use crate::limits::{PROOF_NONCES_MAX, PROOF_VALIDITY_MAX};
+use crate::handle::Handle;
+use crate::id::HandleId;
+use crate::idempotency::{
+    Attempt, Dated, EntryName, Index, Place, RequestDigest, Reservation, Room,
+};
+use crate::limits::{
+    PROOF_AHEAD_MAX, PROOF_NONCES_MAX, PROOF_NONCES_OF_ONE_HANDLE_MAX, PROOF_VALIDITY_MAX,
+};
 use crate::reason::Reason;
 
 /// A caller's operation id, as the index knows it.
@@ -63,16 +69,11 @@ pub struct Core {
 }
 
 impl Core {
-    /// Begins with what was loaded.
+    /// Begins with what was loaded, at the clock's mark.
     #[must_use]
     pub fn new(authority: Authority, operations: Index, clock: Clock) -> Self {
-        Self {
-            authority,
-            operations,
-            clock,
-            budget: AuditBudget::default(),
-            proofs: Proofs::default(),
-        }
+        let (budget, proofs) = (AuditBudget::default(), Proofs::since(clock.mark_ms()));
+        Self { authority, operations, clock, budget, proofs }
     }
 
     /// Reads the time.
@@ -80,14 +81,23 @@ impl Core {
         self.clock.read(sample)
     }
 
-    /// Takes proofs, each of which counts once.
+    /// Takes the proofs shown with a handle, each of which counts once. A void handle's are not remembered.
     ///
     /// # Errors
     ///
-    /// [`Reason::ProofInvalid`] if one is stale or was seen, [`Reason::Overloaded`] if no more can be
-    /// remembered.
-    pub fn take_proofs(&mut self, proofs: &[Proof], now: Reading) -> Result<(), Reason> {
-        self.proofs.take(proofs, now.unix_ms)
+    /// [`Reason::HandleExpired`] if the handle is void; [`Reason::ProofInvalid`] if a proof is stale, of
+    /// before this start, or was seen; [`Reason::Overloaded`] if no more can be remembered.
+    pub fn take_proofs(
+        &mut self,
+        handle: &Handle,
+        proofs: &[Proof],
+        now: Reading,
+    ) -> Result<(), Reason> {
+        if proofs.is_empty() {
+            return Ok(());
+        }
+        self.authority.check_live(handle, now)?;
+        self.proofs.take(handle.root().id, proofs, now.unix_ms)
     }
 
     /// Decides one use. The proofs behind `asked.proven` were taken before.
@@ -96,13 +106,23 @@ impl Core {
         let permitted = within.and_then(|()| self.authority.permit(asked));
         match (permitted, claimed) {
             (Ok(permit), None) => UseDecision::Permitted(permit),
-            (Ok(permit), Some(claimed)) => match self.reserve(claimed, asked.now) {
+            (Ok(permit), Some(claimed)) => match self.reserve(claimed, asked.now, Room::Use) {
                 Ok(Reservation::New) => UseDecision::Permitted(permit),
                 Ok(Reservation::Done(place)) => UseDecision::Repeat(place, permit),
                 Err(reason) => UseDecision::Refused(reason),
             },
-            (Err(reason), Some(claimed)) if self.was_done(claimed) => UseDecision::Withheld(reason),
-            (Err(reason), _) => UseDecision::Refused(reason),
+            (Err(reason), claimed) => self.refuse(reason, claimed),
+        }
+    }
+
+    /// A refusal, unless an earlier attempt under this id was carried out or is about to be: that a use was
+    /// refused is proof that it had no effect.
+    #[must_use]
+    pub fn refuse(&self, reason: Reason, claimed: Option<&Claimed>) -> UseDecision {
+        match claimed.and_then(|claimed| self.operations.attempt(&claimed.name, &claimed.digest)) {
+            Some(Attempt::Done) => UseDecision::Withheld(reason),
+            Some(Attempt::InFlight) => UseDecision::Refused(Reason::OperationInFlight),
+            None => UseDecision::Refused(reason),
         }
     }
 
@@ -111,13 +131,14 @@ impl Core {
     /// # Errors
     ///
     /// The [`Reason`] for which it is not to be had.
-    pub fn reserve(&mut self, claimed: &Claimed, now: Reading) -> Result<Reservation, Reason> {
+    pub fn reserve(
+        &mut self,
+        claimed: &Claimed,
+        now: Reading,
+        room: Room,
+    ) -> Result<Reservation, Reason> {
         let dated = Dated { id_ms: claimed.id_ms, now_ms: now.unix_ms };
-        self.operations.reserve(claimed.name, claimed.digest, dated)
-    }
-
-    fn was_done(&self, claimed: &Claimed) -> bool {
-        self.operations.is_done(&claimed.name, &claimed.digest)
+        self.operations.reserve(claimed.name, claimed.digest, dated, room)
     }
 }
 
@@ -125,39 +146,61 @@ impl Core {
 type Seen = ([u8; 32], [u8; 16]);
 
 /// Proofs seen within their validity; each counts once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Proofs {
+    /// What was shown to an earlier start is not known: nothing that was made before this one is taken.
+    since_ms: u64,
     seen: BTreeSet<Seen>,
-    by_time: BTreeMap<u64, Vec<Seen>>,
+    by_time: BTreeMap<u64, Vec<(HandleId, Seen)>>,
+    by_handle: BTreeMap<HandleId, usize>,
 }
 
 impl Proofs {
-    fn take(&mut self, proofs: &[Proof], now_ms: u64) -> Result<(), Reason> {
+    fn since(since_ms: u64) -> Self {
+        let (by_time, by_handle) = (BTreeMap::new(), BTreeMap::new());
+        Self { since_ms, seen: BTreeSet::new(), by_time, by_handle }
+    }
+
+    fn take(&mut self, handle: HandleId, proofs: &[Proof], now_ms: u64) -> Result<(), Reason> {
         self.expire(now_ms);
         for proof in proofs {
-            if proof.made_ms.abs_diff(now_ms) > millis(PROOF_VALIDITY_MAX) {
-                return Err(Reason::ProofInvalid);
-            }
-            if self.seen.len() >= PROOF_NONCES_MAX {
+            self.check(proof, now_ms)?;
+            let of_the_handle = self.by_handle.get(&handle).copied().unwrap_or_default();
+            if self.seen.len() >= PROOF_NONCES_MAX
+                || of_the_handle >= PROOF_NONCES_OF_ONE_HANDLE_MAX
+            {
                 return Err(Reason::Overloaded);
             }
             let unique = (proof.holder, proof.nonce);
             if !self.seen.insert(unique) {
                 return Err(Reason::ProofInvalid);
             }
-            self.by_time.entry(proof.made_ms).or_default().push(unique);
+            self.by_time.entry(proof.made_ms).or_default().push((handle, unique));
+            self.by_handle.insert(handle, of_the_handle + 1);
         }
         Ok(())
     }
 
+    fn check(&self, proof: &Proof, now_ms: u64) -> Result<(), Reason> {
+        let is_ahead = proof.made_ms > now_ms.saturating_add(millis(PROOF_AHEAD_MAX));
+        let is_stale = proof.made_ms.saturating_add(millis(PROOF_VALIDITY_MAX)) < now_ms;
+        let is_ours = proof.made_ms >= self.since_ms;
+        if is_ahead || is_stale || !is_ours { Err(Reason::ProofInvalid) } else { Ok(()) }
+    }
+
     fn expire(&mut self, now_ms: u64) {
-        // A proof is remembered for as long as it would be taken: while |made - now| <= validity.
+        // A proof is remembered for as long as it would be taken: while now <= made + validity.
         while let Some(entry) = self.by_time.first_entry() {
             if entry.key().saturating_add(millis(PROOF_VALIDITY_MAX)) >= now_ms {
                 break;
             }
-            for unique in entry.remove() {
+            for (handle, unique) in entry.remove() {
                 self.seen.remove(&unique);
+                let count = self.by_handle.entry(handle).or_default();
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.by_handle.remove(&handle);
+                }
             }
         }
     }
@@ -171,28 +214,54 @@ mod tests {
         Proof { holder: [1; 32], nonce: [nonce; 16], made_ms }
     }
 
+    const ONE: HandleId = HandleId::from_bytes([1; 16]);
+    const OTHER: HandleId = HandleId::from_bytes([2; 16]);
+
     #[test]
     fn a_proof_counts_once() {
-        let mut proofs = Proofs::default();
-        assert_eq!(proofs.take(&[proof(1, 1_000)], 1_000), Ok(()));
-        assert_eq!(proofs.take(&[proof(1, 1_000)], 1_001), Err(Reason::ProofInvalid));
-        assert_eq!(proofs.take(&[proof(2, 1_000)], 1_001), Ok(()));
+        let mut proofs = Proofs::since(0);
+        assert_eq!(proofs.take(ONE, &[proof(1, 1_000)], 1_000), Ok(()));
+        assert_eq!(proofs.take(ONE, &[proof(1, 1_000)], 1_001), Err(Reason::ProofInvalid));
+        assert_eq!(proofs.take(OTHER, &[proof(1, 1_000)], 1_001), Err(Reason::ProofInvalid));
+        assert_eq!(proofs.take(ONE, &[proof(2, 1_000)], 1_001), Ok(()));
     }
 
     #[test]
     fn a_proof_is_remembered_as_long_as_it_would_be_taken() {
         let validity = millis(PROOF_VALIDITY_MAX);
-        let mut proofs = Proofs::default();
-        proofs.take(&[proof(1, 100_000)], 100_000).unwrap();
-        assert_eq!(
-            proofs.take(&[proof(1, 100_000)], 100_000 + validity),
-            Err(Reason::ProofInvalid)
-        );
+        let mut proofs = Proofs::since(0);
+        let again = proof(1, 100_000);
+        proofs.take(ONE, &[again], 100_000).unwrap();
+        assert_eq!(proofs.take(ONE, &[again], 100_000 + validity), Err(Reason::ProofInvalid));
         assert_eq!(proofs.seen.len(), 1);
-        assert_eq!(
-            proofs.take(&[proof(1, 100_000)], 100_001 + validity),
-            Err(Reason::ProofInvalid)
-        );
-        assert_eq!(proofs.seen.len(), 0);
+        assert_eq!(proofs.take(ONE, &[again], 100_001 + validity), Err(Reason::ProofInvalid));
+        assert_eq!((proofs.seen.len(), proofs.by_handle.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_proof_dated_ahead_or_made_before_this_start_is_refused() {
+        let ahead = millis(PROOF_AHEAD_MAX);
+        let mut proofs = Proofs::since(100_000);
+        assert_eq!(proofs.take(ONE, &[proof(1, 99_999)], 100_000), Err(Reason::ProofInvalid));
+        assert_eq!(proofs.take(ONE, &[proof(2, 100_000)], 100_000), Ok(()));
+        assert_eq!(proofs.take(ONE, &[proof(3, 100_000 + ahead)], 100_000), Ok(()));
+        let later = proof(4, 100_001 + ahead);
+        assert_eq!(proofs.take(ONE, &[later], 100_000), Err(Reason::ProofInvalid));
+    }
+
+    #[test]
+    fn one_handle_does_not_keep_anothers_proofs_out() {
+        let mut proofs = Proofs::since(0);
+        let many = |n: usize| {
+            let mut nonce = [0; 16];
+            nonce[..8].copy_from_slice(&n.to_be_bytes());
+            Proof { holder: [1; 32], nonce, made_ms: 1_000 }
+        };
+        for n in 0..PROOF_NONCES_OF_ONE_HANDLE_MAX {
+            assert_eq!(proofs.take(ONE, &[many(n)], 1_000), Ok(()));
+        }
+        let next = many(PROOF_NONCES_OF_ONE_HANDLE_MAX);
+        assert_eq!(proofs.take(ONE, &[next], 1_000), Err(Reason::Overloaded));
+        assert_eq!(proofs.take(OTHER, &[next], 1_000), Ok(()));
     }
 }

@@ -135,7 +135,7 @@ impl StoreThread {
         for entry in entries {
             let verified = self.authenticate(entry)?;
             let now = lock(&self.shared.core).now(entropy::sample());
-            self.run_at(&CommandJob { verified, asker: None }, now);
+            self.run_at(&CommandJob { verified, asker: None, made: None }, now);
         }
         if !entries.is_empty() {
             eprintln!("chancery signer: {} journaled reductions are on record", entries.len());
@@ -182,7 +182,9 @@ impl StoreThread {
             }
         }
         let tenant = verified.principal.tenant;
-        self.shared.spare.hold();
+        if afterwards == Afterwards::Merge {
+            self.shared.spare.hold();
+        }
         self.reduce(tenant, decided.rows);
         let (done, answered) = sync_channel(1);
         let aside = PutAside { asker: asker.clone(), tenant, afterwards, done };

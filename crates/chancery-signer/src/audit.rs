@@ -179,6 +179,9 @@ impl<'v> Reader<'v> {
         let keys = self.keys(item, boot)?;
         let (section, use_index) = keys.open(item).ok_or("a record does not open")?;
         if item.kind == Kind::Command && item.command != 0 {
+            if item.command <= self.last_command {
+                return Err("a command stands out of order, or twice");
+            }
             self.last_command = item.command;
             self.heads.insert(item.tenant, section.authorization.head_digest);
         }

@@ -2,8 +2,9 @@
 //!
 //! A result that joined a batch before the reduction may still wait: as an item of an answer whose other
 //! items are not done, or in the queue of a full socket. The reduction's own answer is held until all such
-//! answers were handed to their sockets. Who does not read does not hold up a revocation for long: after
-//! [`PATIENCE`] its socket is given up, and its operations are Unknown.
+//! answers were handed to their sockets. Neither a slow item nor who does not read holds up a revocation for
+//! long: after [`PATIENCE`] the answer leaves without its missing items, or the socket is given up; those
+//! operations are Unknown.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -86,6 +87,7 @@ impl Barrier {
             waiting.advance();
             if waiting.since.elapsed() >= PATIENCE {
                 waiting.give_up();
+                waiting.advance();
             }
             if waiting.is_passed() {
                 waiting.held.answer();
@@ -130,7 +132,7 @@ impl Waiting {
 
     fn give_up(&self) {
         for assembly in &self.before {
-            assembly.outlet().give_up();
+            assembly.abandon();
         }
         for (outlet, end) in &self.queues {
             if !outlet.has_passed(*end) {

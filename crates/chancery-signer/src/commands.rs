@@ -1,30 +1,31 @@
 //! Commands as they arrive: verified, and handed on to who carries them out.
 //!
 //! The principal's signature is checked here, over what the signer itself builds from the command. Reads go
-//! to the pool, changes to the store thread, one at a time.
+//! and new keys go to the pool, other changes to the store thread.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use chancery_api::frame::Kind as FrameKind;
 use chancery_api::message::{CommandReply, CommandRequest};
 use chancery_audit::record::Authentication;
-use chancery_core::authority::DueDestruction;
 use chancery_core::command::{Command, SignatureParameters};
 use chancery_core::principal::Principal;
 use chancery_core::reason::Reason;
 use chancery_core::step::Claimed;
+use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
 
 use crate::counters::lock;
 use crate::entropy;
+use crate::jobs::Job;
 use crate::outlet::Outlet;
+use crate::pool::Task;
 use crate::query;
 use crate::service::Shared;
 use crate::signature;
 
-/// The most commands that wait for the store thread: 256, about a second of the embedded store.
-const COMMANDS_MAX: usize = 256;
+/// The longest command, in bytes: 32 KiB, far more than the longest key that is brought in takes.
+const COMMAND_BYTES_MAX: usize = 32 * 1024;
 
 /// A command whose signature holds.
 pub(crate) struct Verified {
@@ -84,6 +85,9 @@ pub(crate) fn verify_at(
     principal: Principal,
     now_ms: u64,
 ) -> Result<Verified, Reason> {
+    if request.command.len() > COMMAND_BYTES_MAX {
+        return Err(Reason::TooLarge);
+    }
     let command = signature::check(request, &principal, now_ms)?;
     let parameters = request.parameters.clone();
     let id_ms = parameters.operation.unix_ms().ok_or(Reason::Malformed)?;
@@ -97,41 +101,65 @@ pub(crate) fn verify_at(
     Ok(Verified { principal, command, parameters, claimed, encoded, signature })
 }
 
-/// Hands a verified command on: reads to the pool, changes to the store thread.
+/// Hands a verified command on: reads and new keys to the pool, other changes to the store thread.
 pub(crate) fn take(shared: &Arc<Shared>, verified: Verified, asker: Asker) {
-    let job = Box::new(CommandJob { verified, asker: Some(asker) });
-    if job.verified.command.is_read() {
-        let task = Box::new(move |shared: &Shared| query::answer(shared, &job));
-        if let Err(task) = shared.pool.task(task) {
-            // The queue is full; the read is cheap to refuse by doing it here and now.
-            task(shared);
-        }
-        return;
+    let command = &verified.command;
+    let (is_read, is_new_key) = (command.is_read(), matches!(command, Command::CreateKey(_)));
+    let job = Box::new(CommandJob { verified, asker: Some(asker), made: None });
+    if !is_read && !is_new_key {
+        return hand_on(shared, job);
     }
-    let sent = shared.commands.try_send(Job::Command(job));
-    if let Err(
-        TrySendError::Full(Job::Command(job)) | TrySendError::Disconnected(Job::Command(job)),
-    ) = sent
+    let waiting = job.asker.clone();
+    let task: Task = if is_read {
+        Box::new(move |shared| query::answer(shared, &job))
+    } else {
+        Box::new(move |shared| make_key(shared, job))
+    };
+    if shared.pool.task(task).is_err()
+        && let Some(asker) = waiting
     {
-        let reason = Reason::Overloaded;
-        shared.counters.refused(reason);
-        let detail = signature::early_detail(reason).to_owned();
-        job.say(&CommandReply::Refused { reason, detail });
+        overloaded(shared, &asker);
     }
 }
 
-/// What the store thread does.
-pub(crate) enum Job {
-    /// A principal's command.
-    Command(Box<CommandJob>),
-    /// A version whose time has come.
-    Destroy(DueDestruction),
+/// Makes the material of a new key, which takes seconds for the longest, before the store thread is asked.
+/// If the key will be refused anyway, that is for the store thread to say and to record.
+fn make_key(shared: &Shared, mut job: Box<CommandJob>) {
+    let Verified { principal, command, claimed, .. } = &job.verified;
+    let Command::CreateKey(new) = command else { return };
+    let wanted = {
+        let core = lock(&shared.core);
+        core.operations.look_up(&claimed.name).is_none()
+            && core.authority.admit(principal, command).is_ok()
+            && core.authority.check_new_key(principal, new).is_ok()
+    };
+    if wanted {
+        job.made = PrivateKey::generate(new.suite).ok();
+    }
+    hand_on(shared, job);
+}
+
+fn hand_on(shared: &Shared, job: Box<CommandJob>) {
+    if let Err(Job::Command(job)) = shared.jobs.send(Job::Command(job))
+        && let Some(asker) = &job.asker
+    {
+        overloaded(shared, asker);
+    }
+}
+
+fn overloaded(shared: &Shared, asker: &Asker) {
+    let reason = Reason::Overloaded;
+    shared.counters.refused(reason);
+    let detail = signature::early_detail(reason).to_owned();
+    asker.say(&CommandReply::Refused { reason, detail });
 }
 
 /// A verified command with who waits for its answer; nobody, for one from the reduction journal.
 pub(crate) struct CommandJob {
     pub(crate) verified: Verified,
     pub(crate) asker: Option<Asker>,
+    /// The private key that was made for it, if it is to make one.
+    pub(crate) made: Option<PrivateKey>,
 }
 
 impl CommandJob {
@@ -149,9 +177,4 @@ impl CommandJob {
             asker.say(reply);
         }
     }
-}
-
-/// The channel to the store thread.
-pub(crate) fn channel() -> (SyncSender<Job>, Receiver<Job>) {
-    sync_channel(COMMANDS_MAX)
 }

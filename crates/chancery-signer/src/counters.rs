@@ -39,6 +39,11 @@ impl Counters {
     /// A refusal before authentication: it has no record of its own and waits for the next summary.
     pub(crate) fn refused_early(&self, reason: Reason) {
         self.refused(reason);
+        self.unsummarised(reason);
+    }
+
+    /// One that was counted, and has no record of its own.
+    pub(crate) fn unsummarised(&self, reason: Reason) {
         *lock(&self.unsummarised).entry(reason).or_default() += 1;
     }
 

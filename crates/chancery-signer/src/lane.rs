@@ -4,6 +4,7 @@
 //! lock, computes, and hands the results to the sequencer. It never waits for the disk. What its socket did
 //! not take of earlier answers it sends on when there is room.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use chancery_api::message::{
 };
 use chancery_core::cbor;
 use chancery_core::handle::Handle;
+use chancery_core::id::OperationId;
 use chancery_core::limits::{BATCH_ITEMS_MAX, CAVEATS_MAX, LANE_OPERATIONS_MAX};
 use chancery_core::reason::Reason;
 use chancery_core::step::Proof;
@@ -169,7 +171,7 @@ impl Lane {
         let opened = self.check(&request).and_then(|()| {
             let handle = Handle::open(request.handle, &self.shared.mac);
             let handle = handle.map_err(|_| Reason::HandleInvalid)?;
-            Ok((verify_proofs(&request)?, handle))
+            Ok((verify_proofs(&request, &handle)?, handle))
         });
         match opened {
             Ok((proofs, handle)) => {
@@ -195,11 +197,10 @@ impl Lane {
         if self.outstanding.load(Ordering::Relaxed) + items > LANE_OPERATIONS_MAX {
             return Err(Reason::Overloaded);
         }
+        let mut ids = BTreeSet::new();
         request.items.iter().try_for_each(|item| {
-            let is_dated = item.id.is_none_or(|id| id.unix_ms().is_some());
-            let is_new =
-                items == 1 || request.items.iter().filter(|other| other.id == item.id).count() == 1;
-            if !is_dated || item.id.is_some() && !is_new {
+            let is_good = |id: OperationId| id.unix_ms().is_some() && ids.insert(id);
+            if !item.id.is_none_or(is_good) {
                 return Err(Reason::Malformed);
             }
             check_form(request.operation, item)
@@ -221,8 +222,13 @@ impl Lane {
     }
 }
 
-/// Verifies the signatures of holder proofs; whether they are new is decided under the lock.
-fn verify_proofs(request: &UseRequest<'_>) -> Result<Vec<Proof>, Reason> {
+/// Verifies the signatures of holder proofs; whether they are new is decided under the lock. A proof by
+/// somebody whom the handle does not ask for costs nothing but its refusal.
+fn verify_proofs(request: &UseRequest<'_>, handle: &Handle) -> Result<Vec<Proof>, Reason> {
+    let is_asked_for = |proof: &HolderProof| handle.holders().contains(&proof.holder);
+    if request.proofs.len() > handle.holders().len() || !request.proofs.iter().all(is_asked_for) {
+        return Err(Reason::ProofInvalid);
+    }
     request.proofs.iter().map(|proof| verify_proof(request, proof)).collect()
 }
 

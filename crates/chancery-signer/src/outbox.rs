@@ -8,7 +8,7 @@ use chancery_audit::resume::HeadHash;
 use chancery_audit::sealer::{Kept, Sealer};
 use chancery_core::cbor;
 use chancery_core::clock::{Quality, Reading, Served};
-use chancery_core::id::{KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
 use chancery_core::sequencer::{Claim, Mark};
 use minicbor::{Decode, Encode};
 
@@ -46,6 +46,9 @@ pub(crate) struct OutboxEntry {
     pub(crate) kept: Option<KeptEntry>,
     #[n(12)]
     pub(crate) authentication: Authentication,
+    /// The handle that was issued.
+    #[n(13)]
+    pub(crate) credential: Option<HandleId>,
 }
 
 /// The operation id of an outbox row, and its answer.
@@ -79,6 +82,7 @@ impl OutboxEntry {
             message: [0; 32],
             kept: None,
             authentication: Authentication::Service,
+            credential: None,
         }
     }
 
@@ -106,6 +110,7 @@ impl OutboxEntry {
         facts.key = self.key;
         facts.actor = self.actor;
         facts.authentication = self.authentication;
+        facts.credential = self.credential;
         facts.operation_id = self.operation_id;
         facts.posture_epoch = self.posture_epoch;
         facts.head_digest = self.head_digest;

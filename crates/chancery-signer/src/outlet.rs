@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use chancery_api::frame::{self, Kind};
+use chancery_api::frame::{self, FrameError, Kind};
 use chancery_api::message::{CommandReply, UseReply, UseResult};
 use chancery_core::reason::Reason;
 use chancery_core::sequencer::Released;
@@ -73,16 +73,46 @@ impl Outlet {
 
     /// Appends a frame; nothing is sent yet.
     fn push<T: minicbor::Encode<()>>(&self, kind: Kind, tag: u64, body: &T) {
+        if self.try_push(kind, tag, body).is_err() {
+            self.close(&mut lock(&self.queue));
+        }
+    }
+
+    /// Appends a frame, if one can hold the body.
+    fn try_push<T: minicbor::Encode<()>>(
+        &self,
+        kind: Kind,
+        tag: u64,
+        body: &T,
+    ) -> Result<(), FrameError> {
         let mut queue = lock(&self.queue);
         if queue.closed {
-            return;
+            return Ok(());
         }
         let before = queue.bytes.len();
-        let is_written = frame::write(&mut queue.bytes, kind, tag, body).is_ok();
+        frame::write(&mut queue.bytes, kind, tag, body)?;
         queue.queued += u64::try_from(queue.bytes.len() - before).unwrap_or_default();
-        if !is_written || queue.bytes.len() > QUEUE_BYTES_MAX {
+        if queue.bytes.len() > QUEUE_BYTES_MAX {
             self.close(&mut queue);
         }
+        Ok(())
+    }
+
+    /// Appends the answer to a request. One that no frame can hold was carried out and cannot be read: that is
+    /// said instead, and the socket's other callers are not troubled.
+    fn push_uses(&self, tag: u64, results: Vec<UseResult>) {
+        let reply = UseReply { results };
+        if self.try_push(Kind::UseReply, tag, &reply).is_ok() {
+            return;
+        }
+        let unreadable = |result: UseResult| match result {
+            UseResult::Committed { id, .. } => {
+                UseResult::Refused { id: Some(id), reason: Reason::AnswerUnreadable }
+            }
+            refused @ UseResult::Refused { .. } => refused,
+        };
+        let results = reply.results.into_iter().map(unreadable).collect();
+        self.push(Kind::UseReply, tag, &UseReply { results });
     }
 
     /// Sends what the socket takes now.
@@ -207,6 +237,19 @@ impl Assembly {
         self.fill(position, recalled);
     }
 
+    /// Answers with what is there; what is missing is carried out perhaps, and cannot be read.
+    pub(crate) fn abandon(&self) {
+        let missing: Vec<usize> = {
+            let parts = lock(&self.parts);
+            let missing = parts.results.iter().enumerate().filter(|(_, result)| result.is_none());
+            missing.map(|(position, _)| position).collect()
+        };
+        for position in missing {
+            self.fill(position, UseResult::Refused { id: None, reason: Reason::AnswerUnreadable });
+        }
+        self.outlet.flush();
+    }
+
     /// Puts a refusal in its place that needs no record: nothing was done, and nobody was known yet.
     pub(crate) fn refuse_early(&self, position: usize, reason: Reason) {
         self.fill(position, UseResult::Refused { id: None, reason });
@@ -222,7 +265,7 @@ impl Assembly {
         if parts.missing == 0 {
             let results: Option<Vec<_>> = std::mem::take(&mut parts.results).into_iter().collect();
             if let Some(results) = results {
-                self.outlet.push(Kind::UseReply, self.tag, &UseReply { results });
+                self.outlet.push_uses(self.tag, results);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The slow pool: RSA and ML-DSA, uses that are decided again, and reads.
+//! The slow pool: RSA and ML-DSA, new keys, answers that are read back, uses that are decided again, reads.
 //!
 //! Its queue is bounded; what does not fit is refused as `overloaded`. One thread less than there are cores,
 //! and at least one, so that quick work always finds a core where there are two; and the threads run at a
@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
+
+use chancery_core::idempotency::Place;
 
 use crate::counters::lock;
 use crate::service::Shared;
@@ -23,6 +25,7 @@ pub(crate) type Task = Box<dyn FnOnce(&Shared) + Send>;
 enum Work {
     Job(Job),
     Redo(Redo),
+    Repeat(Job, Place),
     Task(Task),
 }
 
@@ -47,6 +50,7 @@ impl Pool {
                     match shared.pool.next() {
                         Work::Job(job) => worker.finish(job),
                         Work::Redo(redo) => worker.redo(&redo),
+                        Work::Repeat(job, place) => worker.repeat(job, place),
                         Work::Task(task) => task(&shared),
                     }
                     worker.hand_over();
@@ -62,6 +66,17 @@ impl Pool {
             return Err(job);
         }
         queue.push_back(Work::Job(job));
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Takes a use whose answer is read back, or gives it back if the queue is full.
+    pub(crate) fn repeat(&self, job: Job, place: Place) -> Result<(), Job> {
+        let mut queue = lock(&self.queue);
+        if queue.len() >= JOBS_MAX {
+            return Err(job);
+        }
+        queue.push_back(Work::Repeat(job, place));
         self.arrived.notify_one();
         Ok(())
     }

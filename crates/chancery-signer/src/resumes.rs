@@ -54,7 +54,7 @@ impl Resumes {
         let entries = core.operations.finished();
         Resume {
             tail,
-            mark_ms: core.clock.persistable(),
+            mark_ms: Some(core.clock.mark_ms()),
             served_ms: now.served.as_ms(),
             last_command: self.last_command,
             uses: uses.collect(),

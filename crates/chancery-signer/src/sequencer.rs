@@ -12,7 +12,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use chancery_api::message::Receipt as ReceiptWish;
+use chancery_api::message::{Receipt as ReceiptWish, UseResult};
 use chancery_audit::frame::{FRAME_HEADER_BYTES, Item};
 use chancery_audit::receipt::Receipt;
 use chancery_audit::resume::HeadHash;
@@ -56,6 +56,8 @@ const ITEMS_BYTES_MAX: usize = FRAME_AUDIT_BYTES_MAX - FRAME_HEADER_BYTES - 4;
 pub(crate) enum Submission {
     /// A result with its record.
     Finished(Box<Finished>),
+    /// An answer that was read back from the log, where its record is.
+    Repeated(Box<Repeated>),
     /// A change took effect.
     Moved(TenantId, Mark),
     /// A reduction is in effect, and durable in the journal.
@@ -74,6 +76,14 @@ pub(crate) struct Finished {
     pub(crate) entry: Option<EntryName>,
     pub(crate) answer: Answer,
     pub(crate) way: Way,
+}
+
+/// An answer given again.
+pub(crate) struct Repeated {
+    pub(crate) claim: Claim,
+    pub(crate) result: UseResult,
+    /// Where it goes, and what to do if authority moves before.
+    pub(crate) redo: Redo,
 }
 
 /// Where an answer goes, and what happens on its way.
@@ -193,6 +203,7 @@ struct Placed {
 struct Open {
     records: Vec<(Item, Hash)>,
     placed: Vec<Placed>,
+    repeated: Vec<Repeated>,
     bytes: usize,
 }
 
@@ -249,6 +260,13 @@ impl Thread {
                 None => return Closed::Full,
                 Some(Submission::Stop) => return Closed::Stop,
                 Some(Submission::Aside(aside)) => return Closed::Aside(aside),
+                Some(Submission::Repeated(repeated)) => {
+                    if self.sequencer.admit(&repeated.claim).is_ok() {
+                        open.repeated.push(*repeated);
+                    } else {
+                        self.pool.redo(repeated.redo);
+                    }
+                }
                 Some(Submission::Moved(tenant, mark)) => {
                     self.sequencer.authority_moved(tenant, mark);
                 }
@@ -289,6 +307,7 @@ impl Thread {
     }
 
     fn commit(&mut self, mut open: Open) {
+        self.give_again(std::mem::take(&mut open.repeated));
         if open.records.is_empty() {
             return;
         }
@@ -307,6 +326,17 @@ impl Thread {
         self.chain.signed(signature);
         self.resumes.head = Some(composed.head);
         self.roll_ahead();
+    }
+
+    /// Lets answers go that are on record already. What took effect since they were decided is behind them.
+    fn give_again(&mut self, repeated: Vec<Repeated>) {
+        for Repeated { claim, result, redo } in repeated {
+            let assembly = &redo.request.assembly;
+            assembly.repeat(redo.position, result);
+            self.barrier.note(claim.tenant, assembly);
+            assembly.outlet().flush();
+            self.barrier.flushed(assembly.outlet());
+        }
     }
 
     /// Ends a segment that is nearly full, with all that joined on record: what the resume file can say.

@@ -6,7 +6,7 @@
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use chancery_core::authority::{Authority, Fresh};
 use chancery_core::clock::{Clock, Reading, Served};
 use chancery_core::handle::HandleKeyId;
 use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
-use chancery_core::idempotency::{Dated, EntryName, Place};
+use chancery_core::idempotency::{Dated, EntryName, Place, Room};
 use chancery_core::limits::LANE_OPERATIONS_MAX;
 use chancery_core::sequencer::{Claim, Mark, Sequencer};
 use chancery_core::step::Core;
@@ -40,12 +40,12 @@ use crate::aside::Aside;
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::barrier::Barrier;
-use crate::commands::{Job, channel};
-use crate::config::{RootSource, SignerConfig, SignerError};
+use crate::config::{EXIT_AUDIT_FAILED, RootSource, SignerConfig, SignerError};
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::genesis::{self, Secrets};
 use crate::imports::Imports;
+use crate::jobs::{Job, Jobs};
 use crate::lane::Lane;
 use crate::materials::Materials;
 use crate::outbox::OutboxEntry;
@@ -55,7 +55,7 @@ use crate::reduce_only;
 use crate::resumes::Resumes;
 use crate::root;
 use crate::roots::Roots;
-use crate::sequencer::{CommandWay, Finished, Inbox, Progress, Submission, Thread, Way};
+use crate::sequencer::{CommandWay, Finished, Inbox, Progress, Submission, Thread, Way, halt};
 use crate::spare::Spare;
 use crate::store_thread::StoreThread;
 use crate::summaries::Summaries;
@@ -96,7 +96,7 @@ pub(crate) struct Shared {
     pub(crate) operation_key: KeyedHash,
     pub(crate) authority: LocalAuthority,
     pub(crate) imports: Imports,
-    pub(crate) commands: SyncSender<Job>,
+    pub(crate) jobs: Jobs,
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
     reductions: DirectoryDisk,
@@ -111,6 +111,10 @@ impl Shared {
     /// A sealer for a new lane of this start.
     pub(crate) fn sealer(&self) -> Sealer {
         let lane = self.lanes.fetch_add(1, Ordering::Relaxed);
+        if lane == u32::MAX {
+            // The next numbers were given out before, and record nonces would repeat.
+            halt(&SignerError::Inconsistent("every lane number of this start is used up"));
+        }
         Sealer::new(Arc::clone(&self.keyring), self.boot, lane, self.build)
     }
 
@@ -256,15 +260,25 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
     let origin = genesis::origin(&*disk, &receipt_key)?;
     let boot = Boot { log_id: origin.log_id, boot_nonce: entropy::bytes()? };
     let opened = audit::open(&disk, &origin, &loaded.vault, &loaded.authority)?;
-    loaded.outbox.retain(|(number, _)| *number > opened.last_command);
+    let recorded = |(number, _): &mut (u64, OutboxEntry)| *number <= opened.last_command;
+    let stale: Vec<u64> =
+        loaded.outbox.extract_if(.., recorded).map(|(number, _)| number).collect();
+    loaded.vault.delete_outbox(&stale)?;
     check_heads(&loaded, &opened)?;
     let keyring = Arc::new(Keyring::default());
-    let now_ms = entropy::sample().wall_ms.max(opened.mark_ms.unwrap_or_default());
+    let clock = Clock::start(opened.mark_ms, opened.served, entropy::sample());
     let tenants: Vec<_> = loaded.authority.tenants().collect();
     let recorded = opened.mark_ms.map(month_of);
-    ensure_months(&loaded.vault, &tenants, &keyring, boot, Months { now_ms, recorded })?;
+    ensure_months(
+        &loaded.vault,
+        &tenants,
+        &keyring,
+        boot,
+        Months { now_ms: clock.mark_ms(), recorded },
+    )?;
     let reductions = reduce_only::open_directory(&config.data)?;
-    let parts = Parts { config, arena, disk, reductions, origin, boot, receipt_key, keyring };
+    let parts =
+        Parts { config, arena, disk, reductions, origin, boot, receipt_key, keyring, clock };
     assemble(parts, loaded, opened)
 }
 
@@ -385,10 +399,12 @@ struct Parts {
     boot: Boot,
     receipt_key: Arc<PrivateKey>,
     keyring: Arc<Keyring>,
+    clock: Clock,
 }
 
 fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>, SignerError> {
-    let Parts { config, arena, disk, reductions, origin, boot, receipt_key, keyring } = parts;
+    let Parts { config, arena, disk, reductions, origin, boot, receipt_key, keyring, clock } =
+        parts;
     let Loaded { vault, secrets, authority, outbox, last_command } = loaded;
     let tail = &opened.settled.tail;
     let previous_signature = match &tail.last_head {
@@ -399,8 +415,6 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     let aside = Aside::new(journal, &entries)?;
     let wal = Wal::begin(Arc::clone(&disk), origin.log_id, config.segment_bytes, tail)?;
     let chain = Chain::resume(tail, origin.log_id, boot.boot_nonce, previous_signature);
-    let clock = Clock::start(opened.mark_ms, opened.served, entropy::sample());
-    let (commands, jobs) = channel();
     let build =
         BuildGroup { build: build_hash(), configuration: sha256(&[config.endpoint.as_bytes()]) };
     let shared = Arc::new(Shared {
@@ -418,7 +432,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         operation_key: KeyedHash::new(&secrets.operations),
         authority: LocalAuthority::open(&secrets.authority, config.names)?,
         imports: Imports::default(),
-        commands,
+        jobs: Jobs::default(),
         arena,
         recovery_key: config.recovery_key,
         reductions,
@@ -440,7 +454,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     Pool::start(&shared);
     open_log(&shared, opened.settled.kept, &outbox)?;
     let last_command = last_command.max(opened.last_command);
-    StoreThread::start(&shared, jobs, last_command, (aside, entries))?;
+    StoreThread::start(&shared, last_command, (aside, entries))?;
     shared.write_roots()?;
     start_housekeeping(&shared);
     Ok(shared)
@@ -507,9 +521,10 @@ fn open_log(
     for (number, entry) in outbox {
         if let Some(kept) = &entry.kept {
             // In flight until its record is durable; from then on a repeat gets the answer. An id that is
-            // stale by now is refused as such.
+            // stale by now is refused as such; no other one is refused room.
             let dated = Dated { id_ms: kept.id_ms, now_ms: now.unix_ms };
-            let _ = lock(&shared.core).operations.reserve(kept.name, kept.digest, dated);
+            let mut core = lock(&shared.core);
+            let _ = core.operations.reserve(kept.name, kept.digest, dated, Room::Reduction);
         }
         let head = Some(entry.head_hash());
         let way = CommandWay { done: Some(done.clone()), head, ..CommandWay::default() };
@@ -537,13 +552,16 @@ fn start_housekeeping(shared: &Arc<Shared>) {
             };
             for due in due {
                 // A full queue is tried again next time.
-                let _ = shared.commands.try_send(Job::Destroy(due));
+                let _ = shared.jobs.send(Job::Destroy(due));
             }
             let vault = lock(&shared.vault);
             // What was there at the start is loaded; what is missing now was never made, so nothing stands under it.
             let months = Months { now_ms, recorded: None };
             let made = ensure_months(&vault, &tenants, &shared.keyring, shared.boot, months);
             if let Err(error) = made {
+                if error.exit_status() == EXIT_AUDIT_FAILED {
+                    halt(&error);
+                }
                 eprintln!("chancery signer: the coming month's audit keys cannot be made: {error}");
             }
         }

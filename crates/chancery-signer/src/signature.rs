@@ -44,6 +44,7 @@ fn check_life(parameters: &SignatureParameters, unix_ms: u64) -> Result<(), Reas
 pub(crate) fn early_detail(reason: Reason) -> &'static str {
     match reason {
         Reason::Malformed => "the command is not one, or its operation id is no UUID of version 7",
+        Reason::TooLarge => "the command is longer than 32 KiB",
         Reason::SignatureExpired => {
             "the signature's life is over, too long, or begins in the future; check the clock and sign again"
         }

@@ -6,7 +6,7 @@
 //! **Invariant:** a command is decided on the state that the ones before it left.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 
 use chancery_api::message::CommandReply;
 use chancery_audit::journal::Entry;
@@ -20,20 +20,19 @@ use chancery_core::command::{Answer, Command};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle;
 use chancery_core::id::{HandleId, KeyId, PrincipalId, TenantId};
-use chancery_core::idempotency::{Place, Reservation};
+use chancery_core::idempotency::{Place, Reservation, Room};
 use chancery_core::name::Scope;
-use chancery_core::principal::Principal;
 use chancery_core::reason::Reason;
 use chancery_core::sequencer::{Claim, Mark};
-use chancery_crypto::key::PrivateKey;
 use chancery_crypto::primitive::sha256;
 use zeroize::Zeroizing;
 
 use crate::aside::{Afterwards, Aside};
-use crate::commands::{Asker, CommandJob, Job, Verified};
+use crate::commands::{Asker, CommandJob, Verified};
 use crate::config::{EXIT_AUDIT_FAILED, SignerError};
 use crate::counters::lock;
 use crate::entropy;
+use crate::jobs::Job;
 use crate::outbox::{KeptEntry, OutboxEntry};
 use crate::outlet::Answer as OutAnswer;
 use crate::sequencer::{CommandWay, Finished, Submission, Way, halt};
@@ -67,7 +66,6 @@ impl StoreThread {
     /// [`SignerError`] if an entry is no reduction of a principal of this service, or cannot be recorded.
     pub(crate) fn start(
         shared: &Arc<Shared>,
-        jobs: Receiver<Job>,
         last_command: u64,
         (aside, entries): (Aside, Vec<Entry>),
     ) -> Result<(), SignerError> {
@@ -75,8 +73,8 @@ impl StoreThread {
         let mut thread = Self { shared, sealer, last_command, drained: Vec::new(), aside };
         thread.merge(&entries)?;
         std::thread::spawn(move || {
-            while let Ok(job) = jobs.recv() {
-                match job {
+            loop {
+                match thread.shared.jobs.next() {
                     Job::Command(job) => thread.run(&job),
                     Job::Destroy(due) => thread.destroy(&due),
                 }
@@ -98,7 +96,9 @@ impl StoreThread {
     /// Decides and carries out a command as of `now`.
     pub(crate) fn run_at(&mut self, job: &CommandJob, now: Reading) {
         let verified = &job.verified;
-        let reserved = lock(&self.shared.core).reserve(&verified.claimed, now);
+        let is_reduction = verified.command.is_reduction();
+        let room = if is_reduction { Room::Reduction } else { Room::Command };
+        let reserved = lock(&self.shared.core).reserve(&verified.claimed, now, room);
         match reserved {
             Ok(Reservation::Done(place)) => self.repeat(job, place),
             Ok(Reservation::New) => {
@@ -110,8 +110,8 @@ impl StoreThread {
                     self.refuse(job, refusal, now);
                 }
             }
-            // What was acknowledged is carried out however late it is; no repeat of it can come any more.
-            Err(Reason::OperationIdStale) if job.asker.is_none() => {
+            // What was acknowledged is carried out, however late it is and whatever its id meets.
+            Err(_) if job.asker.is_none() => {
                 if let Err(refusal) = self.carry_out(job, now) {
                     self.refuse(job, refusal, now);
                 }
@@ -131,7 +131,7 @@ impl StoreThread {
             return Err(Refusal { reason: Reason::AuditFull, detail });
         }
         lock(&self.shared.core).authority.admit(principal, command)?;
-        let material = self.material(principal, command)?;
+        let material = self.material(job)?;
         let fresh = Self::fresh(now, material.as_ref())?;
         let decided = lock(&self.shared.core).authority.decide(principal, command, fresh, now)?;
         match decided.effect {
@@ -155,22 +155,20 @@ impl StoreThread {
         })
     }
 
-    /// Makes or opens key material, after it was checked that there is a use for it.
-    fn material(
-        &self,
-        principal: &Principal,
-        command: &Command,
-    ) -> Result<Option<NewMaterial>, Refusal> {
-        let (new, key) = match command {
-            Command::CreateKey(new) => {
-                lock(&self.shared.core).authority.check_new_key(principal, new)?;
-                (new, PrivateKey::generate(new.suite).map_err(|_| unavailable())?)
+    /// The key material that was made, or what was brought in, after it was checked that there is a use for it.
+    fn material(&self, job: &CommandJob) -> Result<Option<NewMaterial>, Refusal> {
+        let Verified { principal, command, .. } = &job.verified;
+        let (Command::CreateKey(new) | Command::ImportKey { new, .. }) = command else {
+            return Ok(None);
+        };
+        lock(&self.shared.core).authority.check_new_key(principal, new)?;
+        let opened;
+        let key = match command {
+            Command::ImportKey { one_time, sealed, .. } => {
+                opened = self.shared.imports.open(new, one_time, sealed)?;
+                &opened
             }
-            Command::ImportKey { new, one_time, sealed } => {
-                lock(&self.shared.core).authority.check_new_key(principal, new)?;
-                (new, self.shared.imports.open(new, one_time, sealed)?)
-            }
-            _ => return Ok(None),
+            _ => job.made.as_ref().ok_or_else(unavailable)?,
         };
         let secret = key.expose_secret().map_err(|_| unavailable())?;
         let public = key.public().map(|public| public.spki().to_vec()).unwrap_or_default();
@@ -193,6 +191,7 @@ impl StoreThread {
             actor: Some(principal.id),
             operation_id: Some(parameters.operation),
             message: sha256(&[&cbor::encode(command)]),
+            credential: decided.handle.as_ref().map(|(root, _)| root.id),
             authentication: job.authentication(),
             kept: Some(KeptEntry {
                 name: claimed.name,
@@ -276,7 +275,7 @@ impl StoreThread {
             (now, core.authority.decide_destruction(due, now))
         };
         // It was cancelled meanwhile, or there is no room to record it: it stays scheduled.
-        let Ok(decided) = decided else { return };
+        let Some(decided) = decided.ok().filter(|_| !self.shared.spare.is_full()) else { return };
         let posture_epoch = lock(&self.shared.core).authority.posture().epoch;
         let mut entry = OutboxEntry::of_service(due.tenant, now, posture_epoch);
         entry.operation = DESTROY_VERSION;
@@ -380,9 +379,14 @@ impl StoreThread {
         facts.actor = Some(principal.id);
         facts.authentication = job.authentication();
         facts.operation_id = Some(parameters.operation);
-        let prepared =
-            self.sealer.prepare(&facts, None).ok().filter(|_| !self.shared.spare.is_full());
-        let Some(prepared) = prepared else {
+        let is_journaled = job.asker.is_none();
+        let prepared = self.sealer.prepare(&facts, None).ok();
+        let Some(prepared) = prepared.filter(|_| is_journaled || !self.shared.spare.is_full())
+        else {
+            if is_journaled {
+                // What is forgotten in the journal is on record first.
+                halt(&SignerError::Inconsistent("a journaled reduction cannot be recorded"));
+            }
             return job.say(&reply);
         };
         let (done, recorded) = sync_channel(1);
@@ -396,8 +400,7 @@ impl StoreThread {
             answer: OutAnswer::Command(reply),
             way: Way::Command(way),
         })));
-        if job.asker.is_none() {
-            // Of the journal: what is forgotten there is on record first.
+        if is_journaled {
             let _ = recorded.recv();
         }
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use chancery_api::message::{InputForm, Receipt, UseItem, UseRequest, UseResult};
+use chancery_audit::frame::Frame;
 use chancery_audit::record::{Authentication, Counted, Facts, Kind};
 use chancery_audit::sealer::{Kept, Sealer};
 use chancery_audit::wal::{Address, read_frame};
@@ -14,7 +15,7 @@ use chancery_core::cbor;
 use chancery_core::clock::Reading;
 use chancery_core::context::Context;
 use chancery_core::handle::{Handle, Operation};
-use chancery_core::id::OperationId;
+use chancery_core::id::{OperationId, TenantId};
 use chancery_core::idempotency::Place;
 use chancery_core::limits::MESSAGE_BYTES_MAX;
 use chancery_core::purpose::Format;
@@ -30,7 +31,7 @@ use minicbor::{Decode, Encode};
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::outlet::{Answer, Assembly};
-use crate::sequencer::{Finished, ItemWay, Submission, Way};
+use crate::sequencer::{Finished, ItemWay, Repeated, Submission, Way};
 use crate::service::Shared;
 
 mod compute;
@@ -65,6 +66,8 @@ pub(crate) struct OwnedItem {
 pub(crate) struct Redo {
     pub(crate) request: Arc<OwnedRequest>,
     pub(crate) position: usize,
+    /// Where the operation stands, if it was carried out before and only its answer is given again.
+    pub(crate) place: Option<Place>,
 }
 
 /// A use that was decided.
@@ -202,17 +205,16 @@ impl Worker {
         let mut core = lock(&self.shared.core);
         let now = core.now(entropy::sample());
         for request in requests {
-            let proven = core.take_proofs(&request.proofs, now);
+            let admitted = match core.take_proofs(&request.handle, &request.proofs, now) {
+                Ok(()) if self.shared.spare.is_full() => Err(Reason::AuditFull),
+                taken => taken,
+            };
+            let holders = holders(request);
             for (position, item) in request.items.iter().enumerate() {
-                let decision = match &proven {
-                    Err(reason) => UseDecision::Refused(*reason),
-                    Ok(()) if self.shared.spare.is_full() => {
-                        UseDecision::Refused(Reason::AuditFull)
-                    }
-                    Ok(()) => core.step_use(
-                        &asked(request, item, &holders(request), now),
-                        item.claimed.as_ref(),
-                    ),
+                let claimed = item.claimed.as_ref();
+                let decision = match admitted {
+                    Err(reason) => core.refuse(reason, claimed),
+                    Ok(()) => core.step_use(&asked(request, item, &holders, now), claimed),
                 };
                 decided.push((Arc::clone(request), position, decision, now));
             }
@@ -230,7 +232,14 @@ impl Worker {
         match decision {
             UseDecision::Permitted(permit) => self.start(Job { request, position, permit }),
             UseDecision::Repeat(place, permit) => {
-                self.repeat(Job { request, position, permit }, place);
+                let job = Job { request, position, permit };
+                if compute::runs_again(job.request.operation) {
+                    return self.start(job);
+                }
+                // A frame is read for it, which is not for a lane.
+                if let Err(job) = self.shared.pool.repeat(job, place) {
+                    self.refuse(&job.request, position, Reason::OperationInFlight, now);
+                }
             }
             UseDecision::Withheld(_) => {
                 self.refuse(&request, position, Reason::ResultWithheld, now);
@@ -280,11 +289,12 @@ impl Worker {
         let mut facts = facts_of(request, item, permit.now());
         facts.operation_id = Some(id);
         facts.suite = permit.key().suite.number();
-        facts.key = Some((permit.key().id, permit.version()));
+        let version = computed.version.unwrap_or(permit.version());
+        facts.key = Some((permit.key().id, version));
         facts.counted = Counted::Yes;
         facts.posture_epoch = permit.posture().epoch;
         facts.output = sha256(&[&computed.output]);
-        let kept = KeptAnswer { version: permit.version(), output: computed.kept };
+        let kept = KeptAnswer { version, output: computed.kept };
         let kept = item.claimed.as_ref().map(|claimed| (claimed, cbor::encode(&kept)));
         let kept = kept.as_ref().map(|(claimed, answer)| Kept {
             name: claimed.name,
@@ -305,7 +315,7 @@ impl Worker {
             answer: Answer::Use(UseResult::Committed {
                 id,
                 output: computed.output.to_vec(),
-                version: permit.version(),
+                version,
                 index: 0,
                 receipt: Vec::new(),
             }),
@@ -314,7 +324,7 @@ impl Worker {
                 position,
                 tenant: facts.tenant,
                 receipt: request.receipt,
-                redo: Some(Redo { request: Arc::clone(request), position }),
+                redo: Some(Redo { request: Arc::clone(request), position, place: None }),
             }),
         })));
     }
@@ -333,9 +343,11 @@ impl Worker {
         facts.operation_id = item.id;
         facts.key = Some((request.handle.root().key, item.version.unwrap_or_default()));
         facts.refused = Some(reason);
-        let full = self.shared.spare.is_full();
-        let prepared = if full { None } else { self.sealer.prepare(&facts, None).ok() };
+        let is_recorded = !self.shared.spare.is_full() && self.is_within_budget(facts.tenant, now);
+        let prepared = is_recorded.then(|| self.sealer.prepare(&facts, None).ok()).flatten();
         let Some(prepared) = prepared else {
+            // Counted, and in the next summary of refusals.
+            self.shared.counters.unsummarised(reason);
             request.assembly.refuse_early(position, reason);
             return request.assembly.outlet().flush();
         };
@@ -355,36 +367,74 @@ impl Worker {
         })));
     }
 
-    /// The operation was carried out before: the same answer, or the same computation with a record of its own.
-    fn repeat(&mut self, job: Job, place: Place) {
-        if compute::runs_again(job.request.operation) {
-            return self.finish(job);
-        }
-        let recalled = self.recall(&job, place);
-        let Job { request, position, permit } = job;
-        match recalled {
-            Some(result) => {
-                request.assembly.repeat(position, result);
-                request.assembly.outlet().flush();
-            }
-            None => self.refuse(&request, position, Reason::AnswerUnreadable, permit.now()),
-        }
+    /// Once a tenant's bytes of the day are spent, its refusals do not go on writing.
+    fn is_within_budget(&self, tenant: TenantId, now: Reading) -> bool {
+        lock(&self.shared.core).budget.check(tenant, now.unix_ms).is_ok()
     }
 
-    fn recall(&self, job: &Job, place: Place) -> Option<UseResult> {
+    /// The operation was carried out before: its answer is read back, and leaves in its turn. A data key
+    /// comes out of its wrapping again, which is a use of its own.
+    pub(crate) fn repeat(&mut self, job: Job, place: Place) {
+        let Some((kept, frame)) = self.kept(&job, place) else {
+            return self.refuse(
+                &job.request,
+                job.position,
+                Reason::AnswerUnreadable,
+                job.permit.now(),
+            );
+        };
+        if job.request.operation == Operation::GenerateDataKey {
+            return self.unwrap_again(&job, kept);
+        }
+        let Some(result) = self.recall(&job, place, kept, &frame) else {
+            return self.refuse(
+                &job.request,
+                job.position,
+                Reason::AnswerUnreadable,
+                job.permit.now(),
+            );
+        };
+        let Job { request, position, permit } = job;
+        let redo = Redo { request, position, place: Some(place) };
+        let claim = Claim { tenant: permit.key().tenant, decided: permit.decided(), counted: None };
+        self.out.push(Submission::Repeated(Box::new(Repeated { claim, result, redo })));
+    }
+
+    fn kept(&self, job: &Job, place: Place) -> Option<(KeptAnswer, Frame)> {
         let tenant = job.permit.key().tenant;
         let frame = read_frame(&*self.shared.disk, Address::from_number(place.address)).ok()?;
         let item = frame.items.get(usize::try_from(place.item).ok()?)?;
         let keys = self.shared.month_keys(tenant, item.month, frame.boot_nonce)?;
-        let kept: KeptAnswer = cbor::decode(&keys.open_answer(tenant, item)?, "answer").ok()?;
-        let output = compute::recalled_output(&self.shared, job, kept.version, kept.output)?;
+        let kept = cbor::decode(&keys.open_answer(tenant, item)?, "answer").ok()?;
+        Some((kept, frame))
+    }
+
+    fn unwrap_again(&mut self, job: &Job, kept: KeptAnswer) {
+        let (request, position) = (&job.request, job.position);
+        match compute::data_key_again(&self.shared, job, kept.version, kept.output) {
+            Some(computed) => self.commit(request, position, &job.permit, computed),
+            None => self.refuse(request, position, Reason::AnswerUnreadable, job.permit.now()),
+        }
+    }
+
+    fn recall(
+        &self,
+        job: &Job,
+        place: Place,
+        kept: KeptAnswer,
+        frame: &Frame,
+    ) -> Option<UseResult> {
+        let tenant = job.permit.key().tenant;
+        let item = frame.items.get(usize::try_from(place.item).ok()?)?;
+        let keys = self.shared.month_keys(tenant, item.month, frame.boot_nonce)?;
         let receipt = match job.request.receipt {
             Receipt::Unwanted => Vec::new(),
-            Receipt::Wanted => self.shared.receipt_again(&frame, place.item, &keys)?,
+            Receipt::Wanted => self.shared.receipt_again(frame, place.item, &keys)?,
         };
         let id = job.request.items.get(job.position)?.id?;
         let index = frame.first_index + u64::from(place.item);
-        Some(UseResult::Committed { id, output, version: kept.version, index, receipt })
+        let KeptAnswer { version, output } = kept;
+        Some(UseResult::Committed { id, output, version, index, receipt })
     }
 
     /// Decides again what was overtaken by a change of authority.
@@ -398,9 +448,11 @@ impl Worker {
             core.authority.permit(&asked(&redo.request, item, &holders(&redo.request), now));
         drop(core);
         let (request, position) = (Arc::clone(&redo.request), redo.position);
-        match permitted {
-            Ok(permit) => self.finish(Job { request, position, permit }),
-            Err(reason) => {
+        match (permitted, redo.place) {
+            (Ok(permit), None) => self.finish(Job { request, position, permit }),
+            (Ok(permit), Some(place)) => self.repeat(Job { request, position, permit }, place),
+            (Err(_), Some(_)) => self.refuse(&request, position, Reason::ResultWithheld, now),
+            (Err(reason), None) => {
                 self.release_id(&request, position);
                 self.refuse(&request, position, reason, now);
             }

@@ -31,7 +31,9 @@ use chancery_crypto::mac::KeyedHash;
 use chancery_crypto::primitive::sha256;
 use chancery_crypto::seal::{NotSealedHere, RowPlace, SealingKey, claimed_place, seal_tag};
 use chancery_memory::Arena;
-use chancery_store::{Expected, RANGE_ROWS_MAX, Revision, RowName, Store, Transaction};
+use chancery_store::{
+    Expected, RANGE_ROWS_MAX, Revision, RowName, Store, TRANSACTION_OPERATIONS_MAX, Transaction,
+};
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
@@ -523,27 +525,30 @@ impl Vault {
     pub(crate) fn outbox(&self) -> Result<Vec<OutboxRow>, SignerError> {
         let system = self.system.as_ref().ok_or(NotSealedHere)?;
         let prefix = name(TenantId::SYSTEM, kind::OUTBOX, &[]);
-        let mut entries = Vec::new();
-        for row in self.store.range(&prefix, None, RANGE_ROWS_MAX)? {
-            let name = row.name.as_bytes();
-            let number = name.last_chunk::<8>().ok_or(NotSealedHere)?;
-            let opened = system.open(&outbox_place(name), &row.value)?;
-            entries.push((u64::from_be_bytes(*number), opened));
+        let (mut entries, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.store.range(&prefix, after.as_ref(), RANGE_ROWS_MAX)?;
+            let Some(last) = page.last() else { return Ok(entries) };
+            after = Some(last.name.clone());
+            for row in &page {
+                let name = row.name.as_bytes();
+                let number = name.last_chunk::<8>().ok_or(NotSealedHere)?;
+                let opened = system.open(&outbox_place(name), &row.value)?;
+                entries.push((u64::from_be_bytes(*number), opened));
+            }
         }
-        Ok(entries)
     }
 
     /// Deletes outbox rows whose records are in the log.
     pub(crate) fn delete_outbox(&self, numbers: &[u64]) -> Result<(), SignerError> {
-        if numbers.is_empty() {
-            return Ok(());
+        for numbers in numbers.chunks(TRANSACTION_OPERATIONS_MAX) {
+            let mut transaction = Transaction::new();
+            for number in numbers {
+                let name = name(TenantId::SYSTEM, kind::OUTBOX, &number.to_be_bytes());
+                transaction = transaction.delete(row_name(&name)?);
+            }
+            self.store.commit(transaction)?;
         }
-        let mut transaction = Transaction::new();
-        for number in numbers {
-            let name = name(TenantId::SYSTEM, kind::OUTBOX, &number.to_be_bytes());
-            transaction = transaction.delete(row_name(&name)?);
-        }
-        self.store.commit(transaction)?;
         Ok(())
     }
 }

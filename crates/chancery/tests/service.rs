@@ -12,6 +12,7 @@ mod service {
     mod algorithms;
     mod frames;
     mod handles;
+    mod heavy;
     mod idempotency;
     mod lying_front;
     mod people;

@@ -86,8 +86,8 @@ impl Code {
         match self {
             // It was carried out; this caller may not have the answer.
             Self::Reason(Reason::ResultWithheld) => Outcome::Committed,
-            // It was carried out; whoever asks again may have the answer.
-            Self::Reason(Reason::AnswerUnreadable) => Outcome::Unknown,
+            // It was carried out, or is about to be; whoever asks again may have the answer.
+            Self::Reason(Reason::AnswerUnreadable | Reason::OperationInFlight) => Outcome::Unknown,
             Self::Reason(_) | Self::Front(_) => Outcome::Refused,
         }
     }

@@ -334,6 +334,12 @@ impl Tenant {
         if new.ttl_ms == 0 || new.ttl_ms > millis(HANDLE_TTL_MAX) {
             return Err(Refusal::new(Reason::Malformed, "a handle lives from 1 ms to 24 hours"));
         }
+        if new.subject.is_some_and(|subject| !self.principals.contains_key(&subject)) {
+            return Err(Refusal::new(
+                Reason::Forbidden,
+                "there is no such principal to issue it to",
+            ));
+        }
         let root = Root {
             id,
             tenant: self.row.id,

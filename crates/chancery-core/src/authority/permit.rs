@@ -119,6 +119,20 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// Whether a handle still counts, whatever it is to be used for.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::HandleExpired`].
+    pub fn check_live(&self, handle: &Handle, now: Reading) -> Result<(), Reason> {
+        let root = handle.root();
+        let tenant = self.tenants.get(&root.tenant).ok_or(Reason::HandleExpired)?;
+        let key = tenant.keys.get(&root.key).ok_or(Reason::HandleExpired)?;
+        tenant.check_handle(handle, key, now)
+    }
+}
+
 impl Tenant {
     fn check_handle(&self, handle: &Handle, key: &Key, now: Reading) -> Result<(), Reason> {
         let root = handle.root();

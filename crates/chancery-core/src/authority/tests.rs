@@ -7,6 +7,7 @@ use crate::context::{Context, Pair};
 use crate::handle::tests::Mixer;
 use crate::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations};
 use crate::id::HandleId;
+use crate::limits::REVOCATIONS_MAX;
 use crate::name::Scope;
 use crate::principal::Role;
 use crate::reason::Reason;
@@ -151,6 +152,49 @@ fn a_revoked_link_takes_everything_narrowed_from_it_along() {
     assert_eq!(permit(&authority, &parent, Operation::Sign), Ok(1));
     operator(&mut authority, &Command::RevokeHandle { link: parent.links()[0] }).unwrap();
     assert_eq!(permit(&authority, &parent, Operation::Sign), Err(Reason::HandleExpired));
+}
+
+#[test]
+fn a_full_set_of_revocations_voids_all_that_was_issued_and_has_room_again() {
+    let mut authority = with_key();
+    let before = issue(&authority, &[]);
+    let revoke = |n: usize| {
+        let mut link = [0xee; 16];
+        link[..8].copy_from_slice(&n.to_be_bytes());
+        Command::RevokeHandle { link: handle::LinkId(link) }
+    };
+    for n in 0..REVOCATIONS_MAX {
+        operator(&mut authority, &revoke(n)).unwrap();
+    }
+    assert_eq!(permit(&authority, &before, Operation::Sign), Ok(1));
+    operator(&mut authority, &revoke(REVOCATIONS_MAX)).unwrap();
+    assert_eq!(permit(&authority, &before, Operation::Sign), Err(Reason::HandleExpired));
+    let after = issue(&authority, &[]);
+    operator(&mut authority, &revoke(REVOCATIONS_MAX + 1)).unwrap();
+    assert_eq!(permit(&authority, &after, Operation::Sign), Ok(1));
+    operator(&mut authority, &Command::RevokeHandle { link: after.links()[0] }).unwrap();
+    assert_eq!(permit(&authority, &after, Operation::Sign), Err(Reason::HandleExpired));
+}
+
+#[test]
+fn a_handle_is_issued_to_somebody_who_is_there() {
+    let authority = with_key();
+    let issued_to = |subject| {
+        let new = NewHandle {
+            key: name("k"),
+            operations: Operations::of(&[Operation::Sign]),
+            ttl_ms: 1_000,
+            pins: Vec::new(),
+            holder: Vec::new(),
+            subject,
+        };
+        let command = Command::IssueHandle(new);
+        let decided = authority.decide(&principal(Role::Developer), &command, fresh(), now());
+        decided.map(|_| ()).map_err(|refusal| refusal.reason)
+    };
+    assert_eq!(issued_to(None), Ok(()));
+    assert_eq!(issued_to(Some(principal(Role::Auditor).id)), Ok(()));
+    assert_eq!(issued_to(Some(PrincipalId::from_bytes([77; 16]))), Err(Reason::Forbidden));
 }
 
 #[test]

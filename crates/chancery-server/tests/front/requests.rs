@@ -66,7 +66,7 @@ fn a_refusal_is_a_problem_about_its_operation() {
     let site = Site::new(move |_, _| Act::Answer(refused(Reason::OperationInFlight)));
     let body = format!(r#"{{"message":"","operation_id":"{id}"}}"#);
     let answer = put(&site, "/v1/sign", &body);
-    assert_eq!(answer.problem(), problem(409, "operation-in-flight", "refused"));
+    assert_eq!(answer.problem(), problem(409, "operation-in-flight", "unknown"));
     assert_eq!(answer.json()["operation_id"], id.to_string());
     assert!(answer.json()["retry_after_ms"].is_u64() && answer.head.contains("retry-after: 1"));
 }

@@ -30,6 +30,8 @@ pub(crate) struct Computed {
     pub(crate) output: Zeroizing<Vec<u8>>,
     /// What is kept for a repeat; empty where the operation runs again.
     pub(crate) kept: Vec<u8>,
+    /// The version it came from, if that is not the one that the decision chose.
+    pub(crate) version: Option<u32>,
 }
 
 /// Whether a repeat is computed again rather than answered from the log: nothing secret is kept there.
@@ -68,33 +70,30 @@ pub(crate) fn compute(
 
 impl Computed {
     fn kept(output: Vec<u8>) -> Self {
-        Self { kept: output.clone(), output: Zeroizing::new(output) }
+        Self { kept: output.clone(), output: Zeroizing::new(output), version: None }
     }
 
     fn bare(output: Vec<u8>) -> Self {
-        Self { kept: Vec::new(), output: Zeroizing::new(output) }
+        Self { kept: Vec::new(), output: Zeroizing::new(output), version: None }
     }
 
     fn secret(output: Zeroizing<Vec<u8>>) -> Self {
-        Self { kept: Vec::new(), output }
+        Self { kept: Vec::new(), output, version: None }
     }
 }
 
-/// The output of a repeated operation, from what was kept of it.
-pub(crate) fn recalled_output(
+/// A data key once more, out of the wrapped one that was kept.
+pub(crate) fn data_key_again(
     shared: &Shared,
     job: &Job,
     version: u32,
-    kept: Vec<u8>,
-) -> Option<Vec<u8>> {
-    if job.request.operation != Operation::GenerateDataKey {
-        return Some(kept);
-    }
-    // Only the wrapped key was kept; the data key is unwrapped again.
+    wrapped: Vec<u8>,
+) -> Option<Computed> {
     let item = job.request.items.get(job.position)?;
     let use_of = KeyUse { shared, item, permit: &job.permit };
-    let key = use_of.open(version, &kept).ok()?;
-    Some([key.as_slice(), &kept].concat())
+    let key = use_of.open(version, &wrapped).ok()?;
+    let output = Zeroizing::new([key.as_slice(), &wrapped].concat());
+    Some(Computed { output, kept: wrapped, version: Some(version) })
 }
 
 struct KeyUse<'u> {
@@ -232,7 +231,7 @@ impl KeyUse<'_> {
         let key = Zeroizing::new(key);
         let wrapped = self.encrypt(key.as_slice())?;
         let output = Zeroizing::new([key.as_slice(), &wrapped].concat());
-        Ok(Computed { output, kept: wrapped })
+        Ok(Computed { output, kept: wrapped, version: None })
     }
 
     fn random(&self) -> Result<Zeroizing<Vec<u8>>, Reason> {
