@@ -65,6 +65,8 @@ labels! {
     REQUEST_DIGEST = "request-digest/v1";
     /// What shows that a root key is the one that a state directory was made with.
     ROOT_CHECK = "root-check/v1";
+    /// A root key that is wrapped under a passphrase.
+    ROOT_KEY_WRAP = "root-key-wrap/v1";
     /// The key that seals one kind of row.
     ROW_KEY = "row-key/v1";
     /// The keyed hash that stands for a name as the name of a row.

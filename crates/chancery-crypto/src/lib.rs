@@ -14,6 +14,7 @@ pub mod key;
 pub mod labels;
 pub mod lthash;
 pub mod mac;
+pub mod passphrase;
 pub mod primitive;
 pub mod seal;
 pub mod section;

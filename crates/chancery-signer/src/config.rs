@@ -1,12 +1,13 @@
 //! What the signer is started with, and how it ends.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chancery_audit::journal::JournalError;
 use chancery_audit::recovery::WalkError;
 use chancery_audit::wal::WalError;
 use chancery_core::authority::Contradiction;
+use chancery_crypto::passphrase::PassphraseError;
 use chancery_crypto::primitive::PrimitiveError;
 use chancery_crypto::seal::{NotSealedHere, SealError};
 use chancery_memory::ArenaError;
@@ -20,6 +21,23 @@ pub const EXIT_AUDIT_FAILED: u8 = 74;
 pub enum RootSource {
     /// From a file of mode 0600; made at first start if it is missing.
     Keyfile(PathBuf),
+    /// From such a file, in which it is wrapped under a passphrase.
+    Passphrase {
+        /// The file.
+        file: PathBuf,
+        /// The file whose first line is the passphrase, of mode 0600; read at each start.
+        passphrase: PathBuf,
+    },
+}
+
+impl RootSource {
+    /// The root key's file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        match self {
+            Self::Keyfile(file) | Self::Passphrase { file, .. } => file,
+        }
+    }
 }
 
 /// What the signer is started with.
@@ -67,6 +85,9 @@ pub enum SignerError {
         "store and audit log contradict each other: {0}; no key is used until that is resolved"
     )]
     Inconsistent(&'static str),
+    /// The root key does not come out of its wrapping.
+    #[error("the root key's file cannot be opened")]
+    Passphrase(#[from] PassphraseError),
     /// The provider failed.
     #[error(transparent)]
     Primitive(#[from] PrimitiveError),

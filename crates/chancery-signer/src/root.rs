@@ -1,7 +1,8 @@
 //! The root key and the recovery key, as files outside the data directory.
 //!
-//! A keyfile has one line: `chancery-root-key-1 ` and 32 bytes in hexadecimal. It is 0600 and owned by who
-//! runs the service, or it is refused.
+//! A keyfile has one line: `chancery-root-key-1 ` and 32 bytes in hexadecimal, or, where there is a
+//! passphrase, the key wrapped under it ([`chancery_crypto::passphrase`]). It is 0600 and owned by who runs
+//! the service, or it is refused; so is the file that the passphrase is read from at each start.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,33 +11,66 @@ use std::path::Path;
 
 use chancery_audit::origin::hex;
 use chancery_crypto::key::PrivateKey;
+use chancery_crypto::passphrase::{self, WRAPPED_KEY};
 use chancery_crypto::seal::SealingKey;
 use chancery_memory::Arena;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use zeroize::Zeroizing;
 
-use crate::config::SignerError;
+use crate::config::{RootSource, SignerError};
 use crate::entropy;
 
 const FORMAT: &str = "chancery-root-key-1 ";
 
-/// The longest keyfile that is read, in bytes; ours have 85.
-const KEYFILE_BYTES_MAX: u64 = 256;
+/// What is said where there is no root key file.
+const MISSING_KEY: &str = "cannot be opened; it is the root key that this data directory was made with: bring it back, or name it with --root-key";
+
+/// The longest key or passphrase file that is read, in bytes; ours have 85 and 182.
+const FILE_BYTES_MAX: u64 = 1_024;
 
 /// Reads the root key.
-pub(crate) fn read(arena: &Arena, path: &Path) -> Result<SealingKey, SignerError> {
-    let text = read_private(path)?;
-    let digits = text.strip_prefix(FORMAT).and_then(|rest| rest.strip_suffix('\n'));
-    let key =
-        digits.and_then(parse).ok_or_else(|| file(path, "this is not a root key file", None))?;
+pub(crate) fn read(arena: &Arena, source: &RootSource) -> Result<SealingKey, SignerError> {
+    let path = source.file();
+    let text = read_private(path, MISSING_KEY)?;
+    let key = match source {
+        RootSource::Keyfile(_) if text.starts_with(WRAPPED_KEY) => {
+            let what =
+                "is wrapped under a passphrase; name the file that holds it with --passphrase-file";
+            return Err(file(path, what, None));
+        }
+        RootSource::Keyfile(_) => {
+            let digits = text.strip_prefix(FORMAT).and_then(|rest| rest.strip_suffix('\n'));
+            let key = digits.and_then(parse);
+            key.ok_or_else(|| file(path, "this is not a root key file", None))?
+        }
+        RootSource::Passphrase { .. } if text.starts_with(FORMAT) => {
+            let what = "is not wrapped under a passphrase; leave --passphrase-file out";
+            return Err(file(path, what, None));
+        }
+        RootSource::Passphrase { passphrase, .. } => {
+            passphrase::unwrap(read_passphrase(passphrase)?.as_bytes(), &text)?
+        }
+    };
     Ok(SealingKey::from_bytes(arena, &key)?)
 }
 
 /// Makes a root key; refuses to replace one.
-pub(crate) fn create(path: &Path) -> Result<(), SignerError> {
+pub(crate) fn create(source: &RootSource) -> Result<(), SignerError> {
     let key = Zeroizing::new(entropy::bytes::<32>()?);
-    let text = Zeroizing::new(format!("{FORMAT}{}\n", hex(key.as_slice())));
-    write_private(path, text.as_bytes())
+    let text = Zeroizing::new(match source {
+        RootSource::Keyfile(_) => format!("{FORMAT}{}\n", hex(key.as_slice())),
+        RootSource::Passphrase { passphrase, .. } => {
+            let passphrase = read_passphrase(passphrase)?;
+            passphrase::wrap(passphrase.as_bytes(), &key, entropy::bytes()?)?
+        }
+    });
+    write_private(source.file(), text.as_bytes())
+}
+
+/// The first line of the passphrase's file.
+fn read_passphrase(path: &Path) -> Result<Zeroizing<String>, SignerError> {
+    let text = read_private(path, "cannot be opened; it holds the passphrase of the root key")?;
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
 /// Puts the recovery key where the operator was told to take it offline from.
@@ -62,13 +96,10 @@ fn file(path: &Path, what: &'static str, source: Option<io::Error>) -> SignerErr
     SignerError::File { path: path.to_owned(), what, source }
 }
 
-fn read_private(path: &Path) -> Result<Zeroizing<String>, SignerError> {
+fn read_private(path: &Path, missing: &'static str) -> Result<Zeroizing<String>, SignerError> {
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let opened = opened.map_err(|error| {
-        let what = "cannot be opened; it is the root key that this data directory was made with: bring it back, or name it with --root-key";
-        file(path, what, Some(error))
-    })?;
+    let opened = opened.map_err(|error| file(path, missing, Some(error)))?;
     let metadata =
         opened.metadata().map_err(|error| file(path, "cannot be looked at", Some(error)))?;
     let own = rustix::process::geteuid().as_raw();
@@ -77,7 +108,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, SignerError> {
         return Err(file(path, what, None));
     }
     let mut text = Zeroizing::new(String::new());
-    let read = opened.take(KEYFILE_BYTES_MAX).read_to_string(&mut text);
+    let read = opened.take(FILE_BYTES_MAX).read_to_string(&mut text);
     read.map_err(|error| file(path, "cannot be read", Some(error)))?;
     Ok(text)
 }

@@ -40,7 +40,7 @@ use crate::aside::Aside;
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::barrier::Barrier;
-use crate::config::{EXIT_AUDIT_FAILED, RootSource, SignerConfig, SignerError};
+use crate::config::{EXIT_AUDIT_FAILED, SignerConfig, SignerError};
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::genesis::{self, Secrets};
@@ -283,12 +283,11 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
 }
 
 fn load(config: &SignerConfig, arena: &Arena) -> Result<Loaded, SignerError> {
-    let RootSource::Keyfile(path) = &config.root_key;
     let store = config.data.join(STORE_FILE);
-    if !path.exists() && !store.exists() {
-        root::create(path)?;
+    if !config.root_key.file().exists() && !store.exists() {
+        root::create(&config.root_key)?;
     }
-    let root = root::read(arena, path)?;
+    let root = root::read(arena, &config.root_key)?;
     // The origin is written when a first start has stored all there is to store: from then on, nothing is
     // made anew in the place of what is missing.
     let is_begun = config.data.join(AUDIT_DIRECTORY).join(ORIGIN_FILE).exists();

@@ -49,6 +49,9 @@ pub(crate) struct SignerArgs {
     /// The root key's file.
     #[arg(long, value_name = "FILE")]
     root_key: PathBuf,
+    /// The file that holds the root key's passphrase.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
     /// The recovery key's file.
     #[arg(long, value_name = "FILE")]
     recovery_key: PathBuf,
@@ -88,13 +91,17 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
     confine(args.child.parent)?;
     let key_files = [&args.root_key, &args.recovery_key];
     let homes = key_files.iter().filter_map(|file| file.parent()).map(PathBuf::from);
-    sandbox::signer(&homes.chain([args.data.clone()]).collect::<Vec<_>>())?;
+    let homes: Vec<_> = homes.chain([args.data.clone()]).collect();
+    sandbox::signer(&homes, args.passphrase_file.as_deref())?;
     // A signer of a supervisor that was killed may still be on its way out.
     let _alone = Lock::await_free(&args.data.join("run/signer.lock"), PREDECESSOR_MAX)?;
     let listener = UnixListener::from(standard_input()?);
     let config = SignerConfig {
         data: args.data,
-        root_key: RootSource::Keyfile(args.root_key),
+        root_key: match args.passphrase_file {
+            None => RootSource::Keyfile(args.root_key),
+            Some(passphrase) => RootSource::Passphrase { file: args.root_key, passphrase },
+        },
         recovery_key: args.recovery_key,
         endpoint: args.endpoint,
         names: args.child.names,

@@ -1,6 +1,7 @@
 //! The commands, one module for each group, and what the groups share.
 
 pub(crate) mod audit;
+pub(crate) mod bench;
 pub(crate) mod cipher;
 pub(crate) mod data_key;
 pub(crate) mod derive;

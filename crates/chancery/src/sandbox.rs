@@ -24,13 +24,14 @@ pub(crate) fn front() -> Result<()> {
     restrict(&[])
 }
 
-/// Leaves the signer its own directories and its own executable.
-pub(crate) fn signer(directories: &[PathBuf]) -> Result<()> {
+/// Leaves the signer its own directories, its own executable, and the file that holds a passphrase.
+pub(crate) fn signer(directories: &[PathBuf], passphrase: Option<&Path>) -> Result<()> {
     let executable = std::env::current_exe().context("cannot find this executable")?;
     let all = AccessFs::from_all(INTERFACE);
     let directories = directories.iter().map(|directory| (directory.as_path(), all));
-    let executable = (executable.as_path(), AccessFs::ReadFile.into());
-    restrict(&directories.chain([executable]).collect::<Vec<_>>())
+    let files = [executable.as_path()].into_iter().chain(passphrase);
+    let files = files.map(|file| (file, AccessFs::ReadFile.into()));
+    restrict(&directories.chain(files).collect::<Vec<_>>())
 }
 
 /// Leaves the process that only takes reductions the journal and the log's origin. The root key is out of

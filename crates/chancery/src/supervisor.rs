@@ -64,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) listen: SocketAddr,
     /// The root key's file, outside the data directory.
     pub(crate) root_key: PathBuf,
+    /// The file that holds the root key's passphrase, if it is wrapped under one.
+    pub(crate) passphrase_file: Option<PathBuf>,
     /// The recovery key's file, outside the data directory.
     pub(crate) recovery_key: PathBuf,
     /// The names in the front's certificate, besides those of this machine.
@@ -235,6 +237,9 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
         "--segment-bytes".into(),
         plan.segment_bytes.to_string().into(),
     ];
+    if let Some(file) = &plan.passphrase_file {
+        arguments.extend(["--passphrase-file".into(), file.into()]);
+    }
     arguments.extend(name_arguments(plan, address));
     arguments
 }
@@ -281,6 +286,7 @@ mod tests {
             data: "/data".into(),
             listen: ([127, 0, 0, 1], 0).into(),
             root_key: "/keys/root.key".into(),
+            passphrase_file: None,
             recovery_key: "/keys/recovery.key".into(),
             names: names.iter().map(|&name| name.into()).collect(),
             segment_bytes: 1,

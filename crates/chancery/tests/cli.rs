@@ -160,6 +160,7 @@ fn every_command_has_a_help_text_with_an_example_of_itself() {
             "principal create",
             "store check",
             "store dump",
+            "bench",
         ]
     );
 }

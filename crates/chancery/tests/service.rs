@@ -18,6 +18,7 @@ mod service {
     mod people;
     mod processes;
     mod reductions;
+    mod root_key;
     mod rows;
     mod unknown;
     mod walk;

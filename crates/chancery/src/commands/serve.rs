@@ -36,6 +36,10 @@ pub(crate) struct ServeArgs {
     /// The root key's file; keep it apart from the data directory and its backups.
     #[arg(long, value_name = "FILE")]
     root_key: Option<PathBuf>,
+    /// A file whose first line is a passphrase: the root key is wrapped under it. It is read at each start of
+    /// the signer; keep it where backups of the root key's file do not go.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
     /// The recovery key's file; move it offline after the first start.
     #[arg(long, value_name = "FILE")]
     recovery_key: Option<PathBuf>,
@@ -67,6 +71,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         data,
         listen: args.listen,
         root_key,
+        passphrase_file: args.passphrase_file.as_deref().map(absolute).transpose()?,
         recovery_key,
         names: args.names.clone(),
         segment_bytes: args.segment_bytes,

@@ -47,6 +47,8 @@ pub(crate) struct Options {
     /// A command that runs the supervisor: it takes the binary and its arguments as its last ones, and
     /// becomes it.
     pub(crate) prefix: Vec<String>,
+    /// More arguments of `serve`.
+    pub(crate) more: Vec<String>,
 }
 
 /// A running service, or one that was stopped and can be started again.
@@ -87,6 +89,11 @@ impl Service {
             fs::copy(template.path(key), service.path(key)).unwrap();
         }
         service
+    }
+
+    /// Sets what `serve` is told besides, from its next start on.
+    pub(crate) fn serve_with(&mut self, more: Vec<String>) {
+        self.options.more = more;
     }
 
     /// Sets how the supervisor is run from its next start on.
@@ -160,6 +167,7 @@ impl Service {
         arguments.extend(["--recovery-key".into(), path("recovery.key")]);
         let bytes = self.options.segment_bytes.map(|bytes| bytes.to_string());
         arguments.extend(bytes.into_iter().flat_map(|bytes| ["--segment-bytes".into(), bytes]));
+        arguments.extend(self.options.more.clone());
         arguments
     }
 
@@ -454,7 +462,7 @@ fn fresh_place() -> (PathBuf, u16) {
 const _: () = {
     let _ = (Service::start, Service::kill, Service::kill_all, Service::stop, Service::restart);
     let _ = (Service::copy_of, Service::run_by, Service::answers, Service::segment_bytes);
-    let _ = (Service::has_ended, Service::log);
+    let _ = (Service::has_ended, Service::log, Service::serve_with);
     let _ = (Service::wait_for_end, Service::port, Service::directory, Service::cli, Service::done);
     let _ =
         (key_and_handle, plainly, sign, refused::<()>, issue, handle_of, create_key, new_handle);

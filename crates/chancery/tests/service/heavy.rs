@@ -35,3 +35,23 @@ fn a_batch_whose_answer_no_frame_can_hold_is_unknown_and_the_link_goes_on() {
     let log = service.log();
     assert!(!log.contains("closed the stream"), "{log}");
 }
+
+#[test]
+fn the_bench_ends_by_itself_and_says_what_it_saw() {
+    let service = Service::start();
+    let client = service.client();
+    key_and_handle(&client, "k", "sign.bound:test", "ed25519");
+    service.done(&["handle", "issue", "k", "--out", "k.handle"]);
+    for batch in ["1", "20"] {
+        let bench = ["bench", "--handle", "k.handle", "--connections", "2", "--seconds", "1"];
+        let more = ["--batch", batch, "--format", "json"];
+        let seen: serde_json::Value =
+            serde_json::from_str(&service.done(&[&bench[..], &more].concat())).unwrap();
+        assert!(seen["operations"].as_u64().unwrap() >= 20, "{seen}");
+        assert!(seen["p99_us"].as_u64() >= seen["p50_us"].as_u64(), "{seen}");
+    }
+    service.done(&["handle", "revoke", "k.handle"]);
+    let output = service.cli(&["bench", "--handle", "k.handle", "--seconds", "1"]);
+    let said = crate::harness::text(&output.stderr);
+    assert!(!output.status.success() && said.contains("handle-expired"), "{said}");
+}
