@@ -16,6 +16,7 @@ mod parse;
 mod progress;
 mod render;
 mod sandbox;
+mod seccomp;
 mod supervisor;
 #[cfg(test)]
 mod testing;

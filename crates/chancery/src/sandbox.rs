@@ -1,4 +1,4 @@
-//! What a child may reach of the file system and the network, by Landlock.
+//! What a child may reach of the file system and the network, by Landlock; and which system calls it keeps.
 //!
 //! The front opens no file at all and makes no connection but to the signer's socket; the signer reaches the
 //! data directory, the directories of its two key files, and its own executable, and no network. Code that
@@ -16,12 +16,15 @@ use landlock::{
     PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
 };
 
+use crate::seccomp::{self, Sockets};
+
 /// The newest interface whose restrictions are asked for.
 const INTERFACE: ABI = ABI::V5;
 
 /// Takes every file and every TCP connection away, from this thread and those it starts.
 pub(crate) fn front() -> Result<()> {
-    restrict(&[])
+    restrict(&[])?;
+    seccomp::confine(Sockets::Unix)
 }
 
 /// Leaves the signer its own directories, its own executable, and the file that holds a passphrase.
@@ -31,7 +34,8 @@ pub(crate) fn signer(directories: &[PathBuf], passphrase: Option<&Path>) -> Resu
     let directories = directories.iter().map(|directory| (directory.as_path(), all));
     let files = [executable.as_path()].into_iter().chain(passphrase);
     let files = files.map(|file| (file, AccessFs::ReadFile.into()));
-    restrict(&directories.chain(files).collect::<Vec<_>>())
+    restrict(&directories.chain(files).collect::<Vec<_>>())?;
+    seccomp::confine(Sockets::None)
 }
 
 /// Leaves the process that only takes reductions the journal and the log's origin. The root key is out of
@@ -40,7 +44,8 @@ pub(crate) fn reduce_only(data: &Path) -> Result<()> {
     let all = AccessFs::from_all(INTERFACE);
     let [reductions, run, audit] = ["reductions", "run", "audit"].map(|name| data.join(name));
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    restrict(&[(&reductions, all), (&run, all), (&audit, read)])
+    restrict(&[(&reductions, all), (&run, all), (&audit, read)])?;
+    seccomp::confine(Sockets::None)
 }
 
 fn restrict(reachable: &[(&Path, BitFlags<AccessFs>)]) -> Result<()> {

@@ -105,3 +105,15 @@ fn the_front_alone_is_killed_and_the_signer_goes_on() {
     assert_eq!(after.get(Process::Signer), before.get(Process::Signer));
     assert_ne!(after.get(Process::Front), before.get(Process::Front));
 }
+
+#[test]
+fn both_children_gain_nothing_and_have_a_filter_of_system_calls() {
+    let service = Service::start();
+    for process in [Process::Front, Process::Signer] {
+        let pid = service.pids().get(process).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
+            assert!(status.lines().any(|found| found == line), "{process:?}: {line}\n{status}");
+        }
+    }
+}
