@@ -10,7 +10,7 @@ use chancery_audit::frame::Item;
 use chancery_audit::record::{Authentication, BuildGroup, Counted, Facts, Kind};
 use chancery_audit::sealer::{Keyring, MonthKeys, MonthSecrets, Prepared, Sealer, month_of};
 use chancery_audit::wal::{Chain, Tail};
-use chancery_client::{operation_id, unix_ms};
+use chancery_client::unix_ms;
 use chancery_core::authority::{Authority, Fresh, Permit, Row, TenantRow, Use};
 use chancery_core::cbor;
 use chancery_core::clock::{Clock, Reading, Sample, Served};
@@ -18,7 +18,7 @@ use chancery_core::command::{Command, NewHandle, NewKey};
 use chancery_core::context::Context;
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{Handle, HandleKeyId, Operation, Operations, mint};
-use chancery_core::id::{HandleId, KeyId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
 use chancery_core::idempotency::Index;
 use chancery_core::name::Scope;
 use chancery_core::principal::{Principal, Role};
@@ -28,7 +28,7 @@ use chancery_core::suite::Suite;
 use chancery_crypto::formats::{Payload, Signing, ToBeSigned, to_be_signed};
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::mac::HandleMac;
-use chancery_crypto::primitive::sha256;
+use chancery_crypto::primitive::{RandomPool, sha256};
 use chancery_crypto::section::Boot;
 use chancery_log::{Frontier, Hash};
 
@@ -53,6 +53,7 @@ pub(super) struct Signer {
     context: Context,
     key: PrivateKey,
     sealer: RefCell<Sealer>,
+    ids: RefCell<RandomPool<10>>,
 }
 
 impl Signer {
@@ -79,6 +80,7 @@ impl Signer {
             context: Context::default(),
             key,
             sealer: RefCell::new(Sealer::new(keyring, BOOT, 1, build)),
+            ids: RefCell::default(),
         })
     }
 
@@ -126,7 +128,8 @@ impl Signer {
         facts.credential = Some(root.id);
         facts.message = sha256(&[&self.message]);
         facts.context = sha256(&[&cbor::encode(&self.context)]);
-        facts.operation_id = Some(operation_id()?);
+        let entropy = self.ids.borrow_mut().next_value()?;
+        facts.operation_id = Some(OperationId::v7(permit.now().unix_ms, entropy));
         facts.suite = permit.key().suite.number();
         facts.key = Some((permit.key().id, permit.version()));
         facts.counted = Counted::Yes;

@@ -8,23 +8,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chancery_core::cbor;
 use chancery_core::id::{PrincipalId, TenantId};
 use chancery_core::idempotency::{EntryName, RequestDigest};
 use chancery_core::reason::Reason;
-use chancery_crypto::section::{Boot, RecordNonce, Salt, commit_group};
+use chancery_crypto::section::{Boot, RecordNonce};
 use chancery_log::Hash;
 
 use crate::frame::{AnswerBlock, Item};
 use crate::record::{
-    ActorGroup, AuthorizationGroup, BuildGroup, CountedKeyGroup, Facts, IdentitySection, KeyGroup,
-    OpenRoot, OperationGroup, PayloadSection, Pseudonym, PseudonymousSection, SourceGroup,
-    TimeGroup, record_nonce,
+    ActorGroup, AuthorizationGroup, BuildGroup, Facts, IdentitySection, KeyGroup, OpenRoot,
+    OperationGroup, PayloadSection, Pseudonym, PseudonymousSection, SourceGroup, TimeGroup,
+    record_nonce,
 };
 
 mod months;
 
-use months::{Committed, answer_data};
+use months::{Committed, OpenKey, answer_data};
 pub use months::{Keyring, Month, MonthKeys, MonthSecrets, NameClass, commit_payload, month_of};
 
 /// The most pseudonyms a sealer keeps at hand: 4 096, about 200 KiB; a full cache is emptied.
@@ -64,14 +63,7 @@ pub struct Sealer {
 #[derive(Debug)]
 pub struct Prepared {
     item: Item,
-    committed: CommittedKey,
-}
-
-#[derive(Debug)]
-struct CommittedKey {
-    group: KeyGroup,
-    salt: Salt,
-    mask: u64,
+    key: OpenKey,
     open: OpenRoot,
 }
 
@@ -85,13 +77,11 @@ impl Prepared {
     /// Gives it its use index; the item is complete then, and the hash is its leaf's in the log.
     #[must_use]
     pub fn finish(self, use_index: Option<u64>, command: u64) -> (Item, Hash) {
-        let Self { mut item, committed } = self;
-        let CommittedKey { group, salt, mask, open } = committed;
-        let index = use_index.unwrap_or_default();
-        let counted = CountedKeyGroup { group, use_index: index };
-        item.masked_use_index = index ^ mask;
+        let Self { mut item, key, open } = self;
+        let (commitment, masked) = key.commit(use_index);
+        item.masked_use_index = masked;
         item.command = command;
-        item.root = open.close(&commit_group(2, &salt, &cbor::encode(&counted)));
+        item.root = open.close(&commitment);
         let leaf = crate::record::hash_of_leaf(&item.root);
         (item, leaf)
     }
@@ -127,22 +117,17 @@ impl Sealer {
         let payload =
             PayloadSection { message: facts.message, output: facts.output, context: facts.context };
         let section = self.section(facts, month, &keys, counter);
-        let committed =
+        let Committed { bodies, key, open } =
             keys.commit(&nonce, section, &identity, &payload).map_err(|_| SealerError)?;
         let mut item = Item::new(facts, month, self.lane, counter);
-        let bodies = [
-            (cbor::encode(&committed.section), &mut item.pseudonymous),
-            (cbor::encode(&identity), &mut item.identity),
-            (cbor::encode(&payload), &mut item.payload),
-        ];
-        for (keys, (body, sealed)) in keys.sections.iter().zip(bodies) {
-            keys.seal(&nonce, &body, sealed).map_err(|_| SealerError)?;
+        [item.pseudonymous, item.identity, item.payload] = bodies;
+        let sections = [&mut item.pseudonymous, &mut item.identity, &mut item.payload];
+        for (keys, body) in keys.sections.iter().zip(sections) {
+            keys.seal(&nonce, body).map_err(|_| SealerError)?;
         }
         item.answer =
             kept.map(|kept| seal_answer(&keys, facts.tenant, kept, &nonce)).transpose()?;
-        let Committed { section, key_salt, mask, open } = committed;
-        let committed = CommittedKey { group: section.key, salt: key_salt, mask, open };
-        Ok(Prepared { item, committed })
+        Ok(Prepared { item, key, open })
     }
 
     fn keys(&mut self, tenant: TenantId, month: Month) -> Result<Arc<MonthKeys>, SealerError> {

@@ -29,6 +29,16 @@ pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
     bytes
 }
 
+/// Encodes `value` behind what `out` holds, and says where it ends.
+pub fn append<T: Encode<()>>(out: &mut Vec<u8>, value: &T) -> usize {
+    let start = out.len();
+    // As above: this does not fail.
+    if minicbor::encode(value, &mut *out).is_err() {
+        out.truncate(start);
+    }
+    out.len()
+}
+
 /// Decodes `bytes`, all of them, as the canonical encoding of a `T`.
 ///
 /// # Errors
@@ -64,6 +74,14 @@ impl Write for Comparison<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_appended_is_what_is_encoded_and_ends_where_it_says() {
+        let mut bytes = encode(&1_000_u64);
+        let start = bytes.len();
+        assert_eq!(append(&mut bytes, &vec![1_u64, 2]), bytes.len());
+        assert_eq!(bytes.split_at(start), (&encode(&1_000_u64)[..], &encode(&vec![1_u64, 2])[..]));
+    }
 
     #[test]
     fn a_longer_form_of_an_integer_is_refused() {

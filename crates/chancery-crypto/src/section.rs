@@ -93,22 +93,14 @@ impl SectionKeys {
         hmac::sign(&self.seed, nonce).as_ref().try_into().unwrap_or_default()
     }
 
-    /// Appends the sealed body of one record to `out`.
+    /// Seals the body of one record in place, and appends its tag.
     ///
     /// # Errors
     ///
-    /// [`PrimitiveError`] if the provider cannot.
-    pub fn seal(
-        &self,
-        nonce: &RecordNonce,
-        body: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), PrimitiveError> {
-        let start = out.len();
-        out.extend_from_slice(body);
-        let place = out.get_mut(start..).ok_or(PrimitiveError)?;
-        let tag = self.body.seal(*nonce, &self.associated_data(nonce), place)?;
-        out.extend_from_slice(&tag);
+    /// [`PrimitiveError`] if the provider cannot; `body` then holds nothing of use.
+    pub fn seal(&self, nonce: &RecordNonce, body: &mut Vec<u8>) -> Result<(), PrimitiveError> {
+        let tag = self.body.seal(*nonce, &self.associated_data(nonce), body)?;
+        body.extend_from_slice(&tag);
         Ok(())
     }
 
@@ -136,17 +128,22 @@ impl SectionKeys {
 /// What a sealed body has besides the body.
 pub const SECTION_SEALING_BYTES: usize = GCM_TAG_BYTES;
 
-/// `N` salts of a section, and after them eight bytes that mask the use index.
+/// The most salts of one section.
+const SALTS_MAX: usize = 7;
+
+/// `N` salts of a section, at most seven, and after them eight bytes that mask the use index.
 ///
 /// # Errors
 ///
 /// [`PrimitiveError`] if the provider cannot.
 pub fn salts<const N: usize>(seed: &[u8; 32]) -> Result<([Salt; N], u64), PrimitiveError> {
-    let mut stream = vec![0; N * 32 + 8];
-    keystream(seed, &mut stream)?;
+    const { assert!(N <= SALTS_MAX) };
+    let mut stream = [0; SALTS_MAX * 32 + 8];
+    let stream = stream.get_mut(..N * 32 + 8).ok_or(PrimitiveError)?;
+    keystream(seed, stream)?;
     let (chunks, rest) = stream.as_chunks::<32>();
     let salts = std::array::from_fn(|position| chunks.get(position).copied().unwrap_or_default());
-    Ok((salts, u64::from_be_bytes(rest.try_into().map_err(|_| PrimitiveError)?)))
+    Ok((salts, u64::from_be_bytes((&*rest).try_into().map_err(|_| PrimitiveError)?)))
 }
 
 /// The commitment of one field.
@@ -174,8 +171,8 @@ mod tests {
     #[test]
     fn a_body_opens_for_its_own_record_section_and_start() {
         let keys = |section, boot| SectionKeys::derive(&[9; 32], section, boot).unwrap();
-        let mut sealed = Vec::new();
-        keys(1, BOOT).seal(&[4; 12], b"body", &mut sealed).unwrap();
+        let mut sealed = b"body".to_vec();
+        keys(1, BOOT).seal(&[4; 12], &mut sealed).unwrap();
         assert_eq!(keys(1, BOOT).open(&[4; 12], &sealed), Ok(b"body".to_vec()));
         assert!(keys(1, BOOT).open(&[5; 12], &sealed).is_err());
         assert!(keys(2, BOOT).open(&[4; 12], &sealed).is_err());

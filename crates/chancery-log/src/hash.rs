@@ -11,6 +11,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use crate::short::sha256_of_short;
+
 /// The length of a SHA-256 digest in bytes (RFC 6234).
 pub const HASH_BYTES: usize = 32;
 
@@ -47,14 +49,18 @@ impl Hash {
 /// `SHA-256(0x00 || data)`: the hash of one leaf's data.
 #[must_use]
 pub fn leaf_hash(data: &[u8]) -> Hash {
-    Hash(Sha256::new().chain_update([LEAF_PREFIX]).chain_update(data).finalize().into())
+    Hash(sha256(&[&[LEAF_PREFIX], data]))
 }
 
 /// `SHA-256(0x01 || left || right)`: the hash of the node above two others.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    let inner = Sha256::new().chain_update([NODE_PREFIX]).chain_update(left.0);
-    Hash(inner.chain_update(right.0).finalize().into())
+    Hash(sha256(&[&[NODE_PREFIX], &left.0, &right.0]))
+}
+
+fn sha256(parts: &[&[u8]]) -> [u8; HASH_BYTES] {
+    let in_pieces = || parts.iter().fold(Sha256::new(), Digest::chain_update).finalize().into();
+    sha256_of_short(parts).unwrap_or_else(in_pieces)
 }
 
 impl From<[u8; HASH_BYTES]> for Hash {
@@ -91,6 +97,15 @@ mod tests {
             leaf_hash(b"").to_string(),
             "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
         );
+    }
+
+    #[test]
+    fn a_long_leaf_has_the_digest_of_its_bytes_behind_the_prefix() {
+        for length in [300, 310, 311, 312, 5_000] {
+            let bytes = vec![7; length];
+            let expected = Sha256::new().chain_update([LEAF_PREFIX]).chain_update(&bytes);
+            assert_eq!(leaf_hash(&bytes), Hash(expected.finalize().into()), "{length} bytes");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 mod frontier;
 mod hash;
 mod proof;
+mod short;
 mod tree;
 
 pub use frontier::{Frontier, FrontierError};
@@ -24,4 +25,5 @@ pub use proof::{
     ProveInclusionError, TreeHead, consistency_proof, inclusion_proof, verify_consistency,
     verify_inclusion,
 };
+pub use short::{SHORT_BYTES_MAX, sha256_of_short};
 pub use tree::{TREE_SIZE_MAX, root_of};

@@ -18,8 +18,8 @@ use chancery_log::Hash;
 
 use crate::frame::{AnswerBlock, Item};
 use crate::record::{
-    Counted, CountedKeyGroup, IdentitySection, OpenRoot, PayloadGroup, PayloadPath, PayloadSection,
-    Pseudonym, PseudonymousSection, SECTIONS,
+    Counted, CountedKeyGroup, IdentitySection, KeyGroup, OpenRoot, PayloadGroup, PayloadPath,
+    PayloadSection, Pseudonym, PseudonymousSection, SECTIONS,
 };
 
 /// Months since January 1970.
@@ -135,28 +135,29 @@ impl MonthKeys {
     /// Recomputes the root of an item from its opened sections: the record is what the leaf commits to.
     #[must_use]
     pub fn recompute(&self, item: &Item) -> Option<Hash> {
-        let (committed, _, group_2) = self.recommit(item)?;
-        Some(committed.open.close(&group_2))
+        let (open, _, group_2) = self.recommit(item)?;
+        Some(open.close(&group_2))
     }
 
     /// What opens the payload section of an item to somebody: the section, its seed, and the way to the root.
     #[must_use]
     pub fn open_payload(&self, item: &Item) -> Option<(PayloadSection, [u8; 32], PayloadPath)> {
-        let (committed, payload, group_2) = self.recommit(item)?;
+        let (open, payload, group_2) = self.recommit(item)?;
         let [.., section] = &self.sections;
-        Some((payload, section.seed(&item.nonce()), committed.open.payload_path(&group_2)))
+        Some((payload, section.seed(&item.nonce()), open.payload_path(&group_2)))
     }
 
-    fn recommit(&self, item: &Item) -> Option<(Committed, PayloadSection, [u8; 32])> {
+    fn recommit(&self, item: &Item) -> Option<(OpenRoot, PayloadSection, [u8; 32])> {
         let (opened, index) = self.open(item)?;
         let [.., section] = &self.sections;
         let payload = section.open(&item.nonce(), &item.payload).ok()?;
         let payload: PayloadSection = cbor::decode(&payload, "payload section").ok()?;
         let identity = self.open_identity(item)?;
         // The identity commitment is part of the actor group, so an altered one changes the root.
-        let committed = self.commit(&item.nonce(), opened, &identity, &payload).ok()?;
-        let group_2 = committed.key_commitment(index);
-        Some((committed, payload, group_2))
+        let Committed { key, open, .. } =
+            self.commit(&item.nonce(), opened, &identity, &payload).ok()?;
+        let (group_2, _) = key.commit(index);
+        Some((open, payload, group_2))
     }
 
     pub(super) fn commit(
@@ -169,18 +170,23 @@ impl MonthKeys {
         let [pseudonymous_keys, identity_keys, payload_keys] = &self.sections;
         let ([s0, s1, s2, s3, s4, s6, s7], mask) = salts::<7>(&pseudonymous_keys.seed(nonce))?;
         let ([identity_salt], _) = salts::<1>(&identity_keys.seed(nonce))?;
-        section.actor.identity = commit_field(3, 3, &identity_salt, &cbor::encode(identity));
+        let identity = cbor::encode(identity);
+        section.actor.identity = commit_field(3, 3, &identity_salt, &identity);
         let c5 = commit_payload(&payload_keys.seed(nonce), payload)?;
-        let commitments = [
-            commit_group(0, &s0, &cbor::encode(&section.time)),
-            commit_group(1, &s1, &cbor::encode(&section.operation)),
-            commit_group(3, &s3, &cbor::encode(&section.actor)),
-            commit_group(4, &s4, &cbor::encode(&section.authorization)),
+        let groups = Groups::encode(&section);
+        let [g0, g1, _, g3, g4, g6, g7] = groups.parts();
+        let open = OpenRoot::new([
+            commit_group(0, &s0, g0),
+            commit_group(1, &s1, g1),
+            commit_group(3, &s3, g3),
+            commit_group(4, &s4, g4),
             c5,
-            commit_group(6, &s6, &cbor::encode(&section.source)),
-            commit_group(7, &s7, &cbor::encode(&section.build)),
-        ];
-        Ok(Committed { section, key_salt: s2, mask, open: OpenRoot::new(commitments) })
+            commit_group(6, &s6, g6),
+            commit_group(7, &s7, g7),
+        ]);
+        let bodies = [groups.bytes, identity, cbor::encode(payload)];
+        let key = OpenKey { group: section.key, salt: s2, mask };
+        Ok(Committed { bodies, key, open })
     }
 
     /// Opens an answer.
@@ -213,19 +219,64 @@ pub fn commit_payload(
     Ok(commit_group(5, &group, &cbor::encode(&fields)))
 }
 
+/// Room for section 1 in clear and its tag: 420 bytes at most.
+const PSEUDONYMOUS_BYTES: usize = 448;
+
+/// Section 1 in clear: its groups, each encoded once for section and commitment alike.
+struct Groups {
+    bytes: Vec<u8>,
+    ends: [usize; 7],
+}
+
+impl Groups {
+    fn encode(section: &PseudonymousSection) -> Self {
+        let mut bytes = Vec::with_capacity(PSEUDONYMOUS_BYTES);
+        // The head of an array of seven (RFC 8949, 3.1).
+        bytes.push(0x87);
+        let ends = [
+            cbor::append(&mut bytes, &section.time),
+            cbor::append(&mut bytes, &section.operation),
+            cbor::append(&mut bytes, &section.key),
+            cbor::append(&mut bytes, &section.actor),
+            cbor::append(&mut bytes, &section.authorization),
+            cbor::append(&mut bytes, &section.source),
+            cbor::append(&mut bytes, &section.build),
+        ];
+        Self { bytes, ends }
+    }
+
+    fn parts(&self) -> [&[u8]; 7] {
+        let mut start = 1;
+        self.ends.map(|end| {
+            let part = self.bytes.get(start..end).unwrap_or_default();
+            start = end;
+            part
+        })
+    }
+}
+
 /// A record whose groups are committed, all but the key's.
 pub(super) struct Committed {
-    pub(super) section: PseudonymousSection,
-    pub(super) key_salt: Salt,
-    pub(super) mask: u64,
+    /// The three sections in clear.
+    pub(super) bodies: [Vec<u8>; 3],
+    pub(super) key: OpenKey,
     pub(super) open: OpenRoot,
 }
 
-impl Committed {
-    fn key_commitment(&self, use_index: Option<u64>) -> [u8; 32] {
+/// The key group, to be committed with its use index.
+#[derive(Debug)]
+pub(super) struct OpenKey {
+    group: KeyGroup,
+    salt: Salt,
+    mask: u64,
+}
+
+impl OpenKey {
+    /// The commitment with a use index, or 0 if none is counted; and that number under its mask.
+    pub(super) fn commit(self, use_index: Option<u64>) -> ([u8; 32], u64) {
         let use_index = use_index.unwrap_or_default();
-        let group = CountedKeyGroup { group: self.section.key.clone(), use_index };
-        commit_group(2, &self.key_salt, &cbor::encode(&group))
+        let group = CountedKeyGroup { group: self.group, use_index };
+        (commit_group(2, &self.salt, &cbor::encode(&group)), use_index ^ self.mask)
     }
 }
 
@@ -280,4 +331,83 @@ pub(super) fn answer_data(
     let parts: [&[u8]; 6] =
         [tenant.as_bytes(), &block.name, &block.digest, &id_ms, &boot.boot_nonce, nonce];
     parts.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use chancery_core::clock::Quality;
+    use chancery_crypto::section::SECTION_SEALING_BYTES;
+
+    use super::*;
+    use crate::record::{
+        ActorGroup, Authentication, AuthorizationGroup, BuildGroup, Kind, OperationGroup,
+        SourceGroup, TimeGroup,
+    };
+
+    fn section() -> PseudonymousSection {
+        let (unix_ms, boot_nonce) = (u64::MAX, [1; 16]);
+        PseudonymousSection {
+            time: TimeGroup {
+                unix_ms,
+                quality: Quality::Plausible,
+                boot_nonce,
+                lane: u32::MAX,
+                counter: u64::MAX,
+            },
+            operation: OperationGroup {
+                kind: Kind::Use,
+                operation: u8::MAX,
+                suite: u16::MAX,
+                outcome: 1,
+                reason: u16::MAX,
+                size_bucket: u8::MAX,
+                operation_id: [2; 16],
+                flags: 0,
+            },
+            key: KeyGroup {
+                tenant: [3; 16],
+                key: [4; 16],
+                version: u32::MAX,
+                counted: Counted::Yes,
+                protection: 1,
+            },
+            actor: ActorGroup {
+                actor: [5; 16],
+                authentication: Authentication::Handle,
+                credential: [6; 16],
+                identity: [7; 32],
+            },
+            authorization: AuthorizationGroup {
+                policy: [8; 32],
+                rule: u16::MAX,
+                approvals: u8::MAX,
+                posture_epoch: u64::MAX,
+                head_digest: [9; 32],
+            },
+            source: SourceGroup { node: [10; 16], source: 0 },
+            build: BuildGroup { build: [11; 32], configuration: [12; 32] },
+        }
+    }
+
+    #[test]
+    fn the_groups_one_after_the_other_are_the_section() {
+        let section = section();
+        let groups = Groups::encode(&section);
+        assert_eq!(groups.bytes, cbor::encode(&section));
+        assert!(groups.bytes.len() + SECTION_SEALING_BYTES <= PSEUDONYMOUS_BYTES);
+    }
+
+    #[test]
+    fn each_part_is_one_group_as_it_is_encoded_alone() {
+        let section = section();
+        let groups = Groups::encode(&section);
+        let [time, operation, key, actor, authorization, source, build] = groups.parts();
+        assert_eq!(cbor::decode(time, "group"), Ok(section.time));
+        assert_eq!(cbor::decode(operation, "group"), Ok(section.operation));
+        assert_eq!(cbor::decode(key, "group"), Ok(section.key));
+        assert_eq!(cbor::decode(actor, "group"), Ok(section.actor));
+        assert_eq!(cbor::decode(authorization, "group"), Ok(section.authorization));
+        assert_eq!(cbor::decode(source, "group"), Ok(section.source));
+        assert_eq!(cbor::decode(build, "group"), Ok(section.build));
+    }
 }
