@@ -20,7 +20,7 @@ use chancery_audit::sealer::{Keyring, Month, MonthKeys, MonthSecrets, Sealer, mo
 use chancery_audit::verify::AUDIT_DIRECTORY;
 use chancery_audit::wal::{Address, Chain, Wal, read_frame};
 use chancery_core::authority::{Authority, Fresh};
-use chancery_core::clock::{Clock, Reading, Served};
+use chancery_core::clock::{Clock, Served};
 use chancery_core::handle::HandleKeyId;
 use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
 use chancery_core::idempotency::{Dated, EntryName, Place, Room};
@@ -31,7 +31,7 @@ use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
 use chancery_crypto::mac::{HandleMac, KeyedHash};
-use chancery_crypto::primitive::{PrimitiveError, sha256};
+use chancery_crypto::primitive::sha256;
 use chancery_crypto::section::Boot;
 use chancery_memory::{Arena, hooks, wiping};
 use chancery_store::{Embedded, OpenMode, private_dir};
@@ -127,11 +127,6 @@ impl Shared {
     ) -> EntryName {
         let parts: [&[u8]; 3] = [tenant.as_bytes(), principal.as_bytes(), id.as_bytes()];
         self.operation_key.of(labels::AUDIT_OPERATION_ID, &parts)
-    }
-
-    /// An operation id for a caller who named none.
-    pub(crate) fn fresh_id(now: Reading) -> Result<OperationId, PrimitiveError> {
-        Ok(OperationId::v7(now.unix_ms, entropy::bytes()?))
     }
 
     /// Fresh values for a command that uses none.

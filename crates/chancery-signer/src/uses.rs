@@ -24,7 +24,7 @@ use chancery_core::sequencer::{Claim, Mark};
 use chancery_core::step::{Claimed, Proof, UseDecision};
 use chancery_crypto::envelope::ENVELOPE_BYTES_MAX;
 use chancery_crypto::formats::{bound, dsse, jws};
-use chancery_crypto::primitive::sha256;
+use chancery_crypto::primitive::{PrimitiveError, RandomPool, sha256};
 use chancery_crypto::{envelope, labels};
 use minicbor::{Decode, Encode};
 
@@ -169,6 +169,8 @@ fn named_version(handle: &Handle, operation: Operation, item: &UseItem<'_>) -> O
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     sealer: Sealer,
+    /// For the operation ids of callers who name none; every answer shows its own.
+    ids: RandomPool<10>,
     out: Vec<Submission>,
 }
 
@@ -185,7 +187,7 @@ struct KeptAnswer {
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let sealer = shared.sealer();
-        Self { shared, sealer, out: Vec::new() }
+        Self { shared, sealer, ids: RandomPool::default(), out: Vec::new() }
     }
 
     /// Decides every item of every request under one lock, then carries out what is quick.
@@ -201,7 +203,8 @@ impl Worker {
         &self,
         requests: &[Arc<OwnedRequest>],
     ) -> Vec<(Arc<OwnedRequest>, usize, UseDecision, Reading)> {
-        let mut decided = Vec::with_capacity(requests.len());
+        let mut decided =
+            Vec::with_capacity(requests.iter().map(|request| request.items.len()).sum());
         let mut core = lock(&self.shared.core);
         let now = core.now(entropy::sample());
         for request in requests {
@@ -280,10 +283,10 @@ impl Worker {
         request: &Arc<OwnedRequest>,
         position: usize,
         permit: &Permit,
-        computed: compute::Computed,
+        mut computed: compute::Computed,
     ) {
         let Some(item) = request.items.get(position) else { return };
-        let Ok(id) = item.id.map_or_else(|| Shared::fresh_id(permit.now()), Ok) else {
+        let Ok(id) = item.id.map_or_else(|| self.fresh_id(permit.now()), Ok) else {
             return self.refuse(request, position, Reason::Unavailable, permit.now());
         };
         let mut facts = facts_of(request, item, permit.now());
@@ -294,8 +297,10 @@ impl Worker {
         facts.counted = Counted::Yes;
         facts.posture_epoch = permit.posture().epoch;
         facts.output = sha256(&[&computed.output]);
-        let kept = KeptAnswer { version, output: computed.kept };
-        let kept = item.claimed.as_ref().map(|claimed| (claimed, cbor::encode(&kept)));
+        let kept = item.claimed.as_ref().map(|claimed| {
+            let output = computed.kept().to_vec();
+            (claimed, cbor::encode(&KeptAnswer { version, output }))
+        });
         let kept = kept.as_ref().map(|(claimed, answer)| Kept {
             name: claimed.name,
             digest: claimed.digest,
@@ -314,7 +319,7 @@ impl Worker {
             entry: item.claimed.map(|claimed| claimed.name),
             answer: Answer::Use(UseResult::Committed {
                 id,
-                output: computed.output.to_vec(),
+                output: std::mem::take(&mut *computed.output),
                 version,
                 index: 0,
                 receipt: Vec::new(),
@@ -327,6 +332,11 @@ impl Worker {
                 redo: Some(Redo { request: Arc::clone(request), position, place: None }),
             }),
         })));
+    }
+
+    /// An operation id for a caller who named none.
+    fn fresh_id(&mut self, now: Reading) -> Result<OperationId, PrimitiveError> {
+        Ok(OperationId::v7(now.unix_ms, self.ids.next_value()?))
     }
 
     /// A refusal after authentication: it has a record, and leaves when that is durable.

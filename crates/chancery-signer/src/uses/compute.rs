@@ -28,10 +28,17 @@ const RANDOM_BYTES_MAX: u32 = 1_024;
 pub(crate) struct Computed {
     /// What leaves.
     pub(crate) output: Zeroizing<Vec<u8>>,
-    /// What is kept for a repeat; empty where the operation runs again.
-    pub(crate) kept: Vec<u8>,
     /// The version it came from, if that is not the one that the decision chose.
     pub(crate) version: Option<u32>,
+    keeps: Keeps,
+}
+
+/// What of a result is kept for a repeat.
+enum Keeps {
+    /// Its end from there on: all of it, or a data key's wrapping.
+    From(usize),
+    /// Nothing: the operation runs again.
+    Nothing,
 }
 
 /// Whether a repeat is computed again rather than answered from the log: nothing secret is kept there.
@@ -55,30 +62,36 @@ pub(crate) fn compute(
 ) -> Result<Computed, Reason> {
     let use_of = KeyUse { shared, item, permit };
     match operation {
-        Operation::Sign | Operation::Mac => use_of.sign().map(Computed::kept),
-        Operation::Verify | Operation::VerifyMac => {
-            use_of.verify().map(|()| Computed::bare(Vec::new()))
-        }
-        Operation::Encrypt => use_of.encrypt(&item.input).map(Computed::kept),
+        Operation::Sign | Operation::Mac => use_of.sign().map(Computed::public),
+        Operation::Verify | Operation::VerifyMac => use_of.verify().map(|()| Computed::bare()),
+        Operation::Encrypt => use_of.encrypt(&item.input).map(Computed::public),
         Operation::Decrypt | Operation::Unwrap => use_of.decrypt().map(Computed::secret),
         Operation::Derive => use_of.derive().map(Computed::secret),
         Operation::GenerateDataKey => use_of.generate_data_key(),
-        Operation::Rewrap => use_of.rewrap().map(Computed::kept),
+        Operation::Rewrap => use_of.rewrap().map(Computed::public),
         Operation::Random => use_of.random().map(Computed::secret),
     }
 }
 
 impl Computed {
-    fn kept(output: Vec<u8>) -> Self {
-        Self { kept: output.clone(), output: Zeroizing::new(output), version: None }
+    fn public(output: Vec<u8>) -> Self {
+        Self { output: Zeroizing::new(output), version: None, keeps: Keeps::From(0) }
     }
 
-    fn bare(output: Vec<u8>) -> Self {
-        Self { kept: Vec::new(), output: Zeroizing::new(output), version: None }
+    fn bare() -> Self {
+        Self::secret(Zeroizing::default())
     }
 
     fn secret(output: Zeroizing<Vec<u8>>) -> Self {
-        Self { kept: Vec::new(), output, version: None }
+        Self { output, version: None, keeps: Keeps::Nothing }
+    }
+
+    /// What is kept for a repeat; empty where the operation runs again.
+    pub(crate) fn kept(&self) -> &[u8] {
+        match self.keeps {
+            Keeps::From(start) => self.output.get(start..).unwrap_or_default(),
+            Keeps::Nothing => &[],
+        }
     }
 }
 
@@ -93,7 +106,7 @@ pub(crate) fn data_key_again(
     let use_of = KeyUse { shared, item, permit: &job.permit };
     let key = use_of.open(version, &wrapped).ok()?;
     let output = Zeroizing::new([key.as_slice(), &wrapped].concat());
-    Some(Computed { output, kept: wrapped, version: Some(version) })
+    Some(Computed { output, version: Some(version), keeps: Keeps::From(key.len()) })
 }
 
 struct KeyUse<'u> {
@@ -231,7 +244,7 @@ impl KeyUse<'_> {
         let key = Zeroizing::new(key);
         let wrapped = self.encrypt(key.as_slice())?;
         let output = Zeroizing::new([key.as_slice(), &wrapped].concat());
-        Ok(Computed { output, kept: wrapped, version: None })
+        Ok(Computed { output, version: None, keeps: Keeps::From(key.len()) })
     }
 
     fn random(&self) -> Result<Zeroizing<Vec<u8>>, Reason> {
