@@ -394,7 +394,7 @@ impl Worker {
             );
         };
         if job.request.operation == Operation::GenerateDataKey {
-            return self.unwrap_again(&job, kept);
+            return self.unwrap_again(&job, &kept);
         }
         let Some(result) = self.recall(&job, place, kept, &frame) else {
             return self.refuse(
@@ -419,9 +419,9 @@ impl Worker {
         Some((kept, frame))
     }
 
-    fn unwrap_again(&mut self, job: &Job, kept: KeptAnswer) {
+    fn unwrap_again(&mut self, job: &Job, kept: &KeptAnswer) {
         let (request, position) = (&job.request, job.position);
-        match compute::data_key_again(&self.shared, job, kept.version, kept.output) {
+        match compute::data_key_again(&self.shared, job, kept.version, &kept.output) {
             Some(computed) => self.commit(request, position, &job.permit, computed),
             None => self.refuse(request, position, Reason::AnswerUnreadable, job.permit.now()),
         }

@@ -100,12 +100,12 @@ pub(crate) fn data_key_again(
     shared: &Shared,
     job: &Job,
     version: u32,
-    wrapped: Vec<u8>,
+    wrapped: &[u8],
 ) -> Option<Computed> {
     let item = job.request.items.get(job.position)?;
     let use_of = KeyUse { shared, item, permit: &job.permit };
-    let key = use_of.open(version, &wrapped).ok()?;
-    let output = Zeroizing::new([key.as_slice(), &wrapped].concat());
+    let key = use_of.open(version, wrapped).ok()?;
+    let output = Zeroizing::new([key.as_slice(), wrapped].concat());
     Some(Computed { output, version: Some(version), keeps: Keeps::From(key.len()) })
 }
 
