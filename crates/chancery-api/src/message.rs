@@ -213,6 +213,42 @@ pub enum CommandReply {
     /// It was done, and is durable in the reduction journal; its record follows before any key is used again.
     #[n(5)]
     Pending,
+    /// Rows of the store.
+    #[n(6)]
+    StoreRows(#[n(0)] StorePage),
+}
+
+/// Rows of the store, as they are sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct StorePage {
+    /// The store's revision.
+    #[n(0)]
+    pub revision: u64,
+    /// The rows, in the order of their names.
+    #[n(1)]
+    pub rows: Vec<StoreRow>,
+    /// Where the next page goes on; empty at the end.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub next: Vec<u8>,
+}
+
+/// A row of the store, as it is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct StoreRow {
+    /// Its name.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub name: Vec<u8>,
+    /// Its revision.
+    #[n(1)]
+    pub revision: u64,
+    /// Its sealed bytes, in number.
+    #[n(2)]
+    pub bytes: u32,
+    /// The first of them.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub head: Vec<u8>,
 }
 
 /// How the service stands.

@@ -173,6 +173,13 @@ pub enum Command {
     /// Read audit records.
     #[n(36)]
     QueryAudit(#[n(0)] AuditQuery),
+    /// Read the store's rows as they are sealed, in the order of their names.
+    #[n(37)]
+    InspectStore {
+        /// Those after this name; all, if it is empty.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        after: Vec<u8>,
+    },
 }
 
 /// Which audit records to read.
@@ -222,13 +229,14 @@ impl Command {
             | Self::ReadStatus
             | Self::ReadOperation { .. } => Right::Read,
             Self::QueryAudit(_) => Right::ReadAudit,
+            Self::InspectStore { .. } => Right::InspectStore,
         }
     }
 
     /// Whether it leaves everything as it is.
     #[must_use]
     pub fn is_read(&self) -> bool {
-        matches!(self.right(), Right::Read | Right::ReadAudit)
+        matches!(self.right(), Right::Read | Right::ReadAudit | Right::InspectStore)
     }
 
     /// Whether it only takes authority away, whatever it finds.
@@ -262,6 +270,7 @@ impl Command {
             Self::ReadStatus => 34,
             Self::ReadOperation { .. } => 35,
             Self::QueryAudit(_) => 36,
+            Self::InspectStore { .. } => 37,
         }
     }
 
@@ -288,6 +297,7 @@ impl Command {
             Self::ReadStatus => ("GET", "/v1/status".into()),
             Self::ReadOperation { id } => ("GET", format!("/v1/operations/{id}")),
             Self::QueryAudit(_) => ("POST", "/v1/audit/query".into()),
+            Self::InspectStore { .. } => ("POST", "/v1/store/inspect".into()),
         }
     }
 }

@@ -45,6 +45,8 @@ pub enum Right {
     ReadAudit,
     /// Make principals.
     CreatePrincipal,
+    /// Look at the store's sealed rows.
+    InspectStore,
 }
 
 impl Role {

@@ -22,6 +22,7 @@ mod counters;
 mod entropy;
 mod genesis;
 mod imports;
+mod inspect;
 mod jobs;
 mod lane;
 mod materials;

@@ -17,6 +17,7 @@ use chancery_core::reason::Reason;
 use crate::commands::CommandJob;
 use crate::counters::lock;
 use crate::entropy;
+use crate::inspect;
 use crate::service::Shared;
 use crate::status;
 
@@ -43,6 +44,13 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
         }
         Command::QueryAudit(query) => {
             CommandReply::Records(records(shared, principal.tenant, query)?)
+        }
+        Command::InspectStore { after } => {
+            let page = inspect::page(lock(&shared.vault).store(), principal.tenant, after);
+            CommandReply::StoreRows(page.map_err(|error| Refusal {
+                reason: Reason::Unavailable,
+                detail: format!("the store cannot be read: {error}"),
+            })?)
         }
         _ => CommandReply::Committed { answer: decided.answer, index: None },
     })

@@ -135,7 +135,7 @@ fn scope_id(environment: &str, region: &str) -> [u8; 32] {
     sha256(&[environment.as_bytes(), &[0], region.as_bytes()])
 }
 
-fn row_name(name: &[u8]) -> Result<RowName, SignerError> {
+pub(crate) fn row_name(name: &[u8]) -> Result<RowName, SignerError> {
     RowName::new(name).map_err(|_| SignerError::Inconsistent("a row's name is too long"))
 }
 

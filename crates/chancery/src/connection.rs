@@ -12,8 +12,19 @@ const DEFAULT: &str = "chancery-data/admin.toml";
 
 /// A client for the service that `--context-file`, `$CHANCERY_CONTEXT` or the data directory here names.
 pub(crate) fn client(shared: &Shared) -> Result<Client> {
-    let path = context_file(shared)?;
-    let profile = Profile::load(&path)?;
+    client_at(shared, &context_file(shared)?)
+}
+
+/// A client for the service in a data directory, unless another is named.
+pub(crate) fn client_of(shared: &Shared, data: &Path) -> Result<Client> {
+    match &shared.context_file {
+        Some(path) => client_at(shared, path),
+        None => client_at(shared, &data.join("admin.toml")),
+    }
+}
+
+fn client_at(shared: &Shared, path: &Path) -> Result<Client> {
+    let profile = Profile::load(path)?;
     let client =
         Client::new(&profile).with_context(|| format!("cannot use `{}`", path.display()))?;
     Ok(match &shared.past_the_front {

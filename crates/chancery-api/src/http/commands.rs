@@ -233,6 +233,15 @@ pub struct AuditQueryBody {
     pub limit: u32,
 }
 
+/// The body of [`Command::InspectStore`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InspectStoreBody {
+    /// Rows after this name; all, if it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Base64>,
+}
+
 /// A command as a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandHttp {
@@ -278,6 +287,9 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
             public_key: Base64(public.to_vec()),
         }),
         Command::QueryAudit(query) => render(&audit_query_body(query)?),
+        Command::InspectStore { after } => {
+            render(&InspectStoreBody { after: Base64::unless_empty(after) })
+        }
         Command::ListKeys { .. }
         | Command::ShowKey { .. }
         | Command::ReadStatus
@@ -391,6 +403,7 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
             Command::BeginImport
         }
         CommandKind::QueryAudit => Command::QueryAudit(audit_query(parse(body)?)),
+        CommandKind::InspectStore => inspect_store(parse(body)?),
         _ => return Err(HttpError::UnknownRoute),
     })
 }
@@ -474,6 +487,10 @@ fn create_principal(body: CreatePrincipalBody) -> Result<Command, HttpError> {
     let error = HttpError::Malformed("`public_key` is an Ed25519 key of 32 bytes");
     let public = body.public_key.0.try_into().map_err(|_| error)?;
     Ok(Command::CreatePrincipal { name: body.name, role: body.role, public })
+}
+
+fn inspect_store(body: InspectStoreBody) -> Command {
+    Command::InspectStore { after: body.after.map(|after| after.0).unwrap_or_default() }
 }
 
 fn audit_query(body: AuditQueryBody) -> AuditQuery {

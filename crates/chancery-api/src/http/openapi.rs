@@ -179,6 +179,7 @@ fn command_summary(kind: CommandKind) -> &'static str {
         CommandKind::ReadStatus => "Read how the service stands.",
         CommandKind::ReadOperation => "Read one operation of one's own.",
         CommandKind::QueryAudit => "Read audit records.",
+        CommandKind::InspectStore => "Read the store's rows as they are sealed.",
     }
 }
 
@@ -200,6 +201,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::RevokeIssued | CommandKind::BeginImport => Some("EmptyBody"),
         CommandKind::CreatePrincipal => Some("CreatePrincipalBody"),
         CommandKind::QueryAudit => Some("AuditQueryBody"),
+        CommandKind::InspectStore => Some("InspectStoreBody"),
         CommandKind::ListKeys
         | CommandKind::ShowKey
         | CommandKind::ReadStatus
@@ -315,6 +317,7 @@ fn requests() -> Vec<(&'static str, Value)> {
         ("Scope", object(&[("environment", name()), ("region", name()), ("service", name())], &[])),
         ("VersionBody", object(&[("version", number())], &[])),
         ("AuditQueryBody", audit_query_schema()),
+        ("InspectStoreBody", object(&[], &[("after", reference("Bytes"))])),
         ("CreatePrincipalBody", principal_schema()),
         ("IssueHandleBody", handle_schema()),
         ("UseBody", use_schema()),
@@ -425,7 +428,13 @@ fn answer_schema() -> Value {
         one("principal", reference("Id")),
         one("records", list(&reference("Record"))),
         one("status", reference("Status")),
+        one("store_rows", reference("StoreRows")),
     ]})
+}
+
+fn store_row_schema() -> Value {
+    let bytes = || reference("Bytes");
+    object(&[("name", bytes()), ("revision", time()), ("bytes", number()), ("head", bytes())], &[])
 }
 
 fn views() -> Vec<(&'static str, Value)> {
@@ -439,6 +448,14 @@ fn views() -> Vec<(&'static str, Value)> {
         ("OperationView", object(&[("id", id()), ("state", string())], &[("log_index", time())])),
         ("Record", record_schema()),
         ("Status", status_schema()),
+        ("StoreRow", store_row_schema()),
+        (
+            "StoreRows",
+            object(
+                &[("revision", time()), ("rows", list(&reference("StoreRow")))],
+                &[("next", bytes())],
+            ),
+        ),
         ("Version", version_schema()),
     ]
 }

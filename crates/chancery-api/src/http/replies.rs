@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::http::commands::{IdText, ScopeObject};
 use crate::http::fields::{Base64, Token, spelt, text};
 use crate::http::problem::{Code, Outcome, Problem};
-use crate::message::{CommandReply, OperationView, RecordView, Status};
+use crate::message::{CommandReply, OperationView, RecordView, Status, StorePage};
 use crate::token;
 
 /// The names of states.
@@ -99,6 +99,8 @@ pub enum AnswerObject {
     Operation(OperationObject),
     /// A principal's id.
     Principal(#[serde(with = "text")] PrincipalId),
+    /// Rows of the store.
+    StoreRows(StoreRowsObject),
     /// Audit records, the oldest first.
     Records(Vec<RecordObject>),
     /// How the service stands.
@@ -234,6 +236,33 @@ pub struct RecordObject {
     pub leaf: Base64,
 }
 
+/// A [`StorePage`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreRowsObject {
+    /// The store's revision.
+    pub revision: u64,
+    /// The rows.
+    pub rows: Vec<StoreRowObject>,
+    /// Where the next page goes on; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Base64>,
+}
+
+/// A [`StoreRow`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreRowObject {
+    /// Its name.
+    pub name: Base64,
+    /// Its revision.
+    pub revision: u64,
+    /// Its sealed bytes, in number.
+    pub bytes: u32,
+    /// The first of them.
+    pub head: Base64,
+}
+
 /// How the service stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -282,6 +311,7 @@ impl CommandAnswer {
                 return Err(Problem::refused(Code::Reason(reason)).because(detail).into());
             }
             CommandReply::Status(status) => (None, AnswerObject::Status(status.into())),
+            CommandReply::StoreRows(page) => (None, AnswerObject::StoreRows(page.into())),
             CommandReply::Operation(view) => (None, AnswerObject::Operation(view.into())),
             CommandReply::Records(records) => {
                 (None, AnswerObject::Records(records.into_iter().map(RecordObject::from).collect()))
@@ -305,6 +335,19 @@ impl From<Answer> for AnswerObject {
                 Self::OneTimeKey(OneTimeKeyObject { id: IdText(id), public_key: Base64(public) })
             }
         }
+    }
+}
+
+impl From<StorePage> for StoreRowsObject {
+    fn from(page: StorePage) -> Self {
+        let StorePage { revision, rows, next } = page;
+        let rows = rows.into_iter().map(|row| StoreRowObject {
+            name: Base64(row.name),
+            revision: row.revision,
+            bytes: row.bytes,
+            head: Base64(row.head),
+        });
+        Self { revision, rows: rows.collect(), next: Base64::unless_empty(&next) }
     }
 }
 
@@ -389,6 +432,7 @@ impl From<Status> for StatusObject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::StoreRow;
     use chancery_core::clock::Served;
     use chancery_core::name::Scope;
     use chancery_core::reason::Reason;
@@ -481,6 +525,11 @@ mod tests {
             },
             committed(Answer::OneTimeKey { id: [1; 16], public: vec![5; 32] }),
             CommandReply::Pending,
+            CommandReply::StoreRows(StorePage {
+                revision: 3,
+                rows: vec![StoreRow { name: vec![1], revision: 2, bytes: 60, head: vec![4; 16] }],
+                next: vec![1],
+            }),
             CommandReply::Status(status()),
             CommandReply::Operation(view),
             CommandReply::Records(vec![record("", 0), record("invoices", 1)]),

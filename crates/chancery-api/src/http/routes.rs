@@ -74,6 +74,8 @@ pub enum CommandKind {
     ReadOperation,
     /// Read audit records.
     QueryAudit,
+    /// Read the store's sealed rows.
+    InspectStore,
 }
 
 /// One row.
@@ -143,7 +145,7 @@ const fn read(path: &'static str, kind: CommandKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 41] = [
+pub const ROUTES: [Route; 42] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -181,6 +183,7 @@ pub const ROUTES: [Route; 41] = [
     read("/v1/status", CommandKind::ReadStatus),
     read("/v1/operations/{id}", CommandKind::ReadOperation),
     command("/v1/audit/query", CommandKind::QueryAudit),
+    command("/v1/store/inspect", CommandKind::InspectStore),
     get("/healthz", Target::Health),
     get("/readyz", Target::Ready),
     get("/metrics", Target::Metrics),

@@ -180,7 +180,8 @@ impl Authority {
             Command::BeginImport
             | Command::ReadStatus
             | Command::ReadOperation { .. }
-            | Command::QueryAudit(_) => Ok(Decided::read(Answer::Done)),
+            | Command::QueryAudit(_)
+            | Command::InspectStore { .. } => Ok(Decided::read(Answer::Done)),
         }
     }
 

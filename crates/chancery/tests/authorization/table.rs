@@ -233,6 +233,7 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         CommandKind::QueryAudit => {
             Command::QueryAudit(AuditQuery { limit: 1, ..AuditQuery::default() })
         }
+        CommandKind::InspectStore => Command::InspectStore { after: Vec::new() },
     }
 }
 

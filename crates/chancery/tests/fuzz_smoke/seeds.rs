@@ -124,7 +124,7 @@ fn new_key() -> NewKey {
 }
 
 /// One command of each shape.
-fn each_command() -> [(&'static str, Command); 9] {
+fn each_command() -> [(&'static str, Command); 10] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -154,6 +154,7 @@ fn each_command() -> [(&'static str, Command); 9] {
             Command::CreatePrincipal { name: key(), role: Role::Auditor, public: [4; 32] },
         ),
         ("list-keys", Command::ListKeys { after: Some(key()) }),
+        ("inspect-store", Command::InspectStore { after: vec![1; 17] }),
         (
             "query-audit",
             Command::QueryAudit(AuditQuery {

@@ -247,3 +247,22 @@ fn a_store_that_is_gone_is_not_begun_anew() {
     fs::rename(&moved, store(&service)).unwrap();
     finally_starts(service);
 }
+
+#[test]
+fn the_store_is_looked_into_while_the_service_runs_and_while_it_does_not() {
+    let mut service = Service::start();
+    let client = service.client();
+    crate::harness::key_and_handle(&client, "k", "sign.bound:test", "ed25519");
+    let data = service.data().to_str().unwrap().to_owned();
+    let names = |dump: &str| -> Vec<String> {
+        dump.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    let checked = service.done(&["store", "check", "--data", &data]);
+    assert!(checked.contains("holds, says the service that runs"), "{checked}");
+    let running = names(&service.done(&["store", "dump", "--data", &data]));
+    service.stop();
+    let checked = service.done(&["store", "check", "--data", &data]);
+    assert!(checked.contains("sound"), "{checked}");
+    let stopped = names(&service.done(&["store", "dump", "--data", &data]));
+    assert!(running.len() > 10 && running.iter().all(|name| stopped.contains(name)), "{running:?}");
+}

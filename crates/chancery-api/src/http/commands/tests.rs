@@ -61,6 +61,8 @@ fn every_command() -> Vec<Command> {
         Command::ReadOperation { id: OperationId::from_bytes([8; 16]) },
         Command::QueryAudit(AuditQuery::default()),
         Command::QueryAudit(query()),
+        Command::InspectStore { after: Vec::new() },
+        Command::InspectStore { after: vec![1, 2] },
     ];
     for event in KeyEvent::ALL {
         commands.push(Command::ChangeVersion { key: key(), version: Some(1), event });
