@@ -250,6 +250,36 @@ def rows_digest(key, rows):
 # --- The tree (RFC 6962, 2.1) ----------------------------------------------------------------------------
 
 
+def _block(head):
+    require(len(head) <= 4092, "a block is longer than 4 KiB")
+    padded = head + bytes(4092 - len(head))
+    return padded + crc32c(padded)
+
+
+def journal_header(log_id, generation):
+    return _block(b"CHYRED1\n" + log_id + struct.pack(">Q", generation))
+
+
+def journal_entry(generation, number, accepted_ms, request):
+    return _block(b"CHYREDE\n" + struct.pack(">QIIQ", generation, number, len(request), accepted_ms) + request)
+
+
+def read_journal(log_id, blocks):
+    """The entries of the generation that counts; `blocks` are those from the start that are not zero."""
+    numbers = [struct.unpack(">Q", block[40:48])[0] for block in blocks[:2]]
+    headers = [one for one, block in zip(numbers, blocks) if block == journal_header(log_id, one)]
+    require(headers, "no header is whole")
+    generation, entries = max(headers), []
+    for number, block in enumerate(blocks[2:]):
+        of, place, length, accepted = struct.unpack(">QIIQ", block[8:32])
+        request = block[32 : 32 + length]
+        if block != journal_entry(of, place, accepted, request) or (of, place) != (generation, number):
+            require(of < generation or not block.startswith(b"CHYREDE"), "an entry is out of its place")
+            break
+        entries.append((accepted, request))
+    return entries
+
+
 def leaf_hash(data):
     return sha256(b"\0", data)
 

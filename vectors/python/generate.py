@@ -142,6 +142,7 @@ def commands():
         ("GET", "/v1/status", [34, []]),
         ("GET", f"/v1/operations/{formats.uuid(HANDLE)}", [35, [HANDLE]]),
         ("POST", "/v1/audit/query", [36, [["invoices", None, 1, None, None, 100]]]),
+        ("POST", "/v1/store/inspect", [37, [TENANT]]),
     ]
     signed = []
     for number, (method, path, command) in enumerate(encoded):
@@ -304,6 +305,23 @@ def messages():
     })  # fmt: skip
 
 
+def journal():
+    log_id = bytes([8] * 32)
+    entries = [(NOW, b"one"), (NOW + 1, bytes([7] * 4060)), (NOW + 2, b"three")]
+    # A generation that was recorded, and the next, shorter one over it.
+    first = [formats.journal_entry(0, number, *entry) for number, entry in enumerate(entries)]
+    second = [formats.journal_entry(1, 0, *entries[2])]
+    blocks = [formats.journal_header(log_id, 0), formats.journal_header(log_id, 1), *second, *first[1:]]
+    assert formats.read_journal(log_id, blocks) == [entries[2]]
+    assert formats.read_journal(log_id, [blocks[0], bytes(4096), *first]) == entries
+    write("journal", {
+        "log_id": log_id,
+        "entries": [{"accepted_ms": accepted, "request": request} for accepted, request in entries],
+        "first": [blocks[0].hex(), bytes(4096).hex(), *(block.hex() for block in first)],
+        "second": [block.hex() for block in blocks],
+    })  # fmt: skip
+
+
 def primitives():
     write("primitives", {
         "crc32c": [{"data": data, "checksum": formats.crc32c(data)} for data in (b"", b"123456789", bytes(32))],
@@ -320,5 +338,5 @@ def primitives():
 
 
 if __name__ == "__main__":
-    for part in (primitives, canonical_cbor, handles, commands, rows, log, messages):
+    for part in (primitives, canonical_cbor, handles, commands, rows, log, journal, messages):
         part()

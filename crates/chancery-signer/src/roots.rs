@@ -54,19 +54,25 @@ impl Roots {
 
     /// Signs it and puts it in the place of the old one.
     pub(crate) fn write(&self, disk: &dyn Disk, key: &PrivateKey) -> Result<(), SignerError> {
+        let written = disk.write_whole(ROOTS_FILE, &self.signed(key)?);
+        written.map_err(SignerError::disk("the roots file cannot be written"))
+    }
+
+    fn signed(&self, key: &PrivateKey) -> Result<Vec<u8>, SignerError> {
         let roots = cbor::encode(self);
         let signature = key.sign(&to_be_signed(&roots)).map_err(|_| SignerError::Certificate)?;
-        let file = cbor::encode(&Signed { roots, signature });
-        let written = disk.write_whole(ROOTS_FILE, &file);
-        written.map_err(SignerError::disk("the roots file cannot be written"))
+        Ok(cbor::encode(&Signed { roots, signature }))
     }
 
     /// Reads it, and checks that the service of this log signed it.
     pub(crate) fn read(disk: &dyn Disk, origin: &Origin) -> Result<Self, SignerError> {
-        const ALTERED: SignerError = SignerError::Inconsistent("the roots file is altered");
         let file = disk.read_whole(ROOTS_FILE);
-        let file = file.map_err(SignerError::disk("the roots file cannot be read"))?;
-        let signed: Signed = cbor::decode(&file, "roots file").map_err(|_| ALTERED)?;
+        Self::parse(&file.map_err(SignerError::disk("the roots file cannot be read"))?, origin)
+    }
+
+    fn parse(file: &[u8], origin: &Origin) -> Result<Self, SignerError> {
+        const ALTERED: SignerError = SignerError::Inconsistent("the roots file is altered");
+        let signed: Signed = cbor::decode(file, "roots file").map_err(|_| ALTERED)?;
         let key = origin.verifier().map_err(|_| ALTERED)?;
         key.verify(&to_be_signed(&signed.roots), &signed.signature).map_err(|_| ALTERED)?;
         let roots: Self = cbor::decode(&signed.roots, "roots").map_err(|_| ALTERED)?;
@@ -76,4 +82,27 @@ impl Roots {
 
 fn to_be_signed(roots: &[u8]) -> Vec<u8> {
     [labels::REDUCTION_ROOTS, roots].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use chancery_core::suite::Suite;
+
+    use super::*;
+
+    #[test]
+    fn roots_are_taken_as_the_service_of_the_log_signed_them_and_not_otherwise() {
+        let key = |byte| PrivateKey::from_secret(Suite::Ed25519, &[byte; 32]).unwrap();
+        let origin = |byte| Origin::of_signer(&key(byte)).unwrap();
+        let roots = Roots { log_id: origin(1).log_id, written_ms: 7, principals: Vec::new() };
+        let file = roots.signed(&key(1)).unwrap();
+        assert_eq!(Roots::parse(&file, &origin(1)).unwrap(), roots);
+        assert!(Roots::parse(&file, &origin(2)).is_err());
+        assert!(Roots::parse(&roots.signed(&key(2)).unwrap(), &origin(2)).is_err());
+        for bit in 0..file.len() * 8 {
+            let mut altered = file.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            assert!(Roots::parse(&altered, &origin(1)).is_err(), "bit {bit}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use chancery_audit::frame::Item;
+use chancery_audit::journal::{Entry, JOURNAL_BYTES, JOURNAL_FILE, Journal};
 use chancery_audit::receipt::Receipt;
 use chancery_audit::sealer::{MonthKeys, MonthSecrets};
 use chancery_audit::verify::verify_disk;
@@ -27,6 +28,7 @@ use serde_json::Value;
 
 use super::damage::Still;
 use super::genuine::read_frames_of;
+use super::model::{FileImage, Model};
 
 pub(super) fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -262,4 +264,34 @@ fn its_records_open_alike_and_its_receipts_are_the_same_bytes() {
         }
     }
     assert_eq!((records.next(), receipts.next()), (None, None));
+}
+
+#[test]
+fn a_reduction_journal_is_read_and_written_as_the_second_implementation_does() {
+    let vectors = vectors("journal");
+    let log_id = array(&vectors["log_id"]);
+    let entries: Vec<_> = list(&vectors["entries"])
+        .iter()
+        .map(|entry| Entry {
+            accepted_ms: number(&entry["accepted_ms"]),
+            request: bytes(&entry["request"]),
+        })
+        .collect();
+    let file = |name: &str| -> Vec<u8> {
+        let mut file: Vec<u8> = list(&vectors[name]).iter().flat_map(bytes).collect();
+        file.resize(usize::try_from(JOURNAL_BYTES).unwrap(), 0);
+        file
+    };
+    for (name, expected) in [("first", &entries[..]), ("second", &entries[2..])] {
+        let disk = Model::of(&[(JOURNAL_FILE.to_owned(), FileImage::of(&file(name)))].into());
+        assert_eq!(Journal::open(&disk, log_id).unwrap().1, expected, "{name}");
+    }
+    let disk = Model::default();
+    let written = || disk.image()[JOURNAL_FILE].to_bytes();
+    let (mut journal, _) = Journal::open(&disk, log_id).unwrap();
+    entries.iter().for_each(|entry| journal.append(entry).unwrap());
+    assert!(written() == file("first"));
+    journal.clear().unwrap();
+    journal.append(&entries[2]).unwrap();
+    assert!(written() == file("second"));
 }
