@@ -157,5 +157,5 @@ fn the_vectors_are_what_the_generator_writes() {
         );
         written += 1;
     }
-    assert_eq!(written, 7);
+    assert_eq!(written, 8);
 }

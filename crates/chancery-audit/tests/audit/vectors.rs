@@ -289,7 +289,9 @@ fn a_reduction_journal_is_read_and_written_as_the_second_implementation_does() {
     let disk = Model::default();
     let written = || disk.image()[JOURNAL_FILE].to_bytes();
     let (mut journal, _) = Journal::open(&disk, log_id).unwrap();
-    entries.iter().for_each(|entry| journal.append(entry).unwrap());
+    for entry in &entries {
+        journal.append(entry).unwrap();
+    }
     assert!(written() == file("first"));
     journal.clear().unwrap();
     journal.append(&entries[2]).unwrap();
