@@ -184,13 +184,12 @@ impl Disk for DirectoryDisk {
     fn create_zeroed(&self, name: &str, length: u64) -> io::Result<()> {
         let file = self.create(name)?;
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length)?;
-        // Written once, so that a later sync has no extents to convert.
-        let zeros = vec![0_u8; ZEROS];
-        let mut offset = 0;
-        while offset < length {
-            let piece = usize::try_from(length - offset).unwrap_or(ZEROS).min(ZEROS);
-            file.write_all_at(zeros.get(..piece).unwrap_or_default(), offset)?;
-            offset += u64::try_from(piece).map_err(io::Error::other)?;
+        // Written once, so that a later sync has no extents to convert; past the page cache, since nobody
+        // reads them.
+        let direct = self.open_at(name, OFlags::WRONLY | OFlags::DIRECT);
+        match direct.and_then(|direct| write_zeros(&direct, length)) {
+            Err(error) if has_no_direct(&error) => write_zeros(&file, length)?,
+            written => written?,
         }
         file.sync_all()
     }
@@ -213,7 +212,7 @@ impl Disk for DirectoryDisk {
     fn read_whole(&self, name: &str) -> io::Result<Vec<u8>> {
         match self.read_direct(name) {
             // Not every file system has direct reads.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+            Err(error) if has_no_direct(&error) => {
                 let file = self.open_at(name, OFlags::RDONLY)?;
                 rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
                 let mut bytes = Vec::new();
@@ -231,6 +230,24 @@ impl Disk for DirectoryDisk {
     fn sync_directory(&self) -> io::Result<()> {
         self.directory.sync_all()
     }
+}
+
+/// Whether a file system refuses direct access, or refuses it off its own grid.
+fn has_no_direct(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error())
+}
+
+fn write_zeros(file: &File, length: u64) -> io::Result<()> {
+    let buffer = vec![0_u8; ZEROS + DIRECT_ALIGNMENT];
+    let start = buffer.as_ptr().align_offset(DIRECT_ALIGNMENT);
+    let zeros = buffer.get(start..start + ZEROS).ok_or(io::ErrorKind::Other)?;
+    let mut offset = 0;
+    while offset < length {
+        let piece = usize::try_from(length - offset).unwrap_or(ZEROS).min(ZEROS);
+        file.write_all_at(zeros.get(..piece).unwrap_or_default(), offset)?;
+        offset += u64::try_from(piece).map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 /// A file in a real directory.

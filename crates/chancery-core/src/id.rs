@@ -16,21 +16,31 @@ pub struct IdError;
 /// The bytes of a UUID.
 type Bytes = [u8; 16];
 
+/// The length of the text form (RFC 9562, 4).
+const TEXT_BYTES: usize = 36;
+
 /// The hyphens of the text form stand before these bytes (RFC 9562, 4).
 const HYPHENS: [usize; 4] = [4, 6, 8, 10];
 
 fn write_uuid(bytes: &Bytes, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = String::with_capacity(TEXT_BYTES);
     for (position, byte) in bytes.iter().enumerate() {
         if HYPHENS.contains(&position) {
-            f.write_str("-")?;
+            text.push('-');
         }
-        write!(f, "{byte:02x}")?;
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 0x0f));
     }
-    Ok(())
+    f.write_str(&text)
+}
+
+/// The hexadecimal digit of a number below 16.
+fn digit(number: u8) -> char {
+    char::from(if number < 10 { b'0' + number } else { b'a' - 10 + number })
 }
 
 fn parse_uuid(text: &str) -> Result<Bytes, IdError> {
-    if text.len() != 36 {
+    if text.len() != TEXT_BYTES {
         return Err(IdError);
     }
     let mut characters = text.bytes();

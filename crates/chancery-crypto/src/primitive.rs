@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn short_and_long_messages_have_the_hash_of_the_provider() {
-        for length in [0, 55, 56, 64, 300, 311, 312, 400, 5_000] {
+        for length in [0, 55, 56, 64, 183, 184, 400, 5_000] {
             let message = vec![7; length];
             assert_eq!(sha256(&[&message]), sha256_in_pieces(&[&message]), "{length} bytes");
         }

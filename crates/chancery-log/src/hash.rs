@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_long_leaf_has_the_digest_of_its_bytes_behind_the_prefix() {
-        for length in [300, 310, 311, 312, 5_000] {
+        for length in [100, 182, 183, 184, 5_000] {
             let bytes = vec![7; length];
             let expected = Sha256::new().chain_update([LEAF_PREFIX]).chain_update(&bytes);
             assert_eq!(leaf_hash(&bytes), Hash(expected.finalize().into()), "{length} bytes");

@@ -14,13 +14,14 @@ use crate::hash::HASH_BYTES;
 /// A block of the compression, in bytes (FIPS 180-4, table 1).
 const BLOCK_BYTES: usize = 64;
 
-/// The most blocks: 5, which is what the longest commitment of an audit record takes, and one to spare.
-const BLOCKS_MAX: usize = 5;
+/// The most blocks: 3, which is what the longest commitment of an audit record takes. More would only be
+/// cleared for nothing.
+const BLOCKS_MAX: usize = 3;
 
 /// What the padding takes at least: the byte with the bit 1, and the length (FIPS 180-4, 5.1.1).
 const PADDING_BYTES_MIN: usize = 1 + 8;
 
-/// The longest message that counts as short: 311 bytes.
+/// The longest message that counts as short: 183 bytes.
 pub const SHORT_BYTES_MAX: usize = BLOCKS_MAX * BLOCK_BYTES - PADDING_BYTES_MIN;
 
 /// FIPS 180-4, 5.3.3.

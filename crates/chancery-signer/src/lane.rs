@@ -87,6 +87,10 @@ impl Lane {
                 let _ = self.stream.shutdown(std::net::Shutdown::Both);
                 return;
             }
+            // A short read has emptied the socket: another would only say so.
+            if read < buffer.len() && self.wait().is_err() {
+                return;
+            }
         }
     }
 

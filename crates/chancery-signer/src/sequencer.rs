@@ -52,6 +52,9 @@ const LOW_PART: u64 = 16;
 /// A frame's items take at most this many bytes; the rest is for its header and checksum.
 const ITEMS_BYTES_MAX: usize = FRAME_AUDIT_BYTES_MAX - FRAME_HEADER_BYTES - 4;
 
+/// How often the sequencer lets others run before it closes a frame, for as long as each time brings more.
+const YIELDS_MAX: u32 = 4;
+
 /// What comes to the sequencer.
 pub(crate) enum Submission {
     /// A result with its record.
@@ -157,6 +160,20 @@ impl Inbox {
             queue = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
         into.append(&mut queue);
+        drop(queue);
+        self.gather(into);
+    }
+
+    /// Lets whoever is ready to run hand over first, so that their records share the frame and its sync.
+    fn gather(&self, into: &mut VecDeque<Submission>) {
+        for _ in 0..YIELDS_MAX {
+            std::thread::yield_now();
+            let mut queue = lock(&self.queue);
+            if queue.is_empty() {
+                return;
+            }
+            into.append(&mut queue);
+        }
     }
 }
 
@@ -199,12 +216,24 @@ struct Placed {
 }
 
 /// The open batch.
-#[derive(Default)]
 struct Open {
     records: Vec<(Item, Hash)>,
     placed: Vec<Placed>,
     repeated: Vec<Repeated>,
     bytes: usize,
+}
+
+impl Open {
+    fn with_room_for(records: usize) -> Self {
+        // One more may ride along: the summary of early refusals.
+        let records = (records + 1).min(FRAME_RECORDS_MAX);
+        Self {
+            records: Vec::with_capacity(records),
+            placed: Vec::with_capacity(records),
+            repeated: Vec::new(),
+            bytes: 0,
+        }
+    }
 }
 
 /// Why a batch is closed.
@@ -241,7 +270,7 @@ impl Thread {
                     self.inbox.send(Submission::Stop);
                 }
             }
-            let mut open = Open::default();
+            let mut open = Open::with_room_for(waiting.len());
             let closed = self.collect(&mut waiting, &mut open);
             self.commit(open);
             match closed {
