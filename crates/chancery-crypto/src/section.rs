@@ -143,7 +143,8 @@ pub fn salts<const N: usize>(seed: &[u8; 32]) -> Result<([Salt; N], u64), Primit
     keystream(seed, stream)?;
     let (chunks, rest) = stream.as_chunks::<32>();
     let salts = std::array::from_fn(|position| chunks.get(position).copied().unwrap_or_default());
-    Ok((salts, u64::from_be_bytes(rest.try_into().map_err(|_| PrimitiveError)?)))
+    let mask = rest.first_chunk().copied().ok_or(PrimitiveError)?;
+    Ok((salts, u64::from_be_bytes(mask)))
 }
 
 /// The commitment of one field.
