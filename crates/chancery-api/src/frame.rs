@@ -13,6 +13,7 @@
 //! **Invariant:** a frame is refused by its header before a byte of its body is kept, and a stream that
 //! has sent one bad header is closed: there is no way back into step.
 
+use chancery_core::cbor;
 use chancery_core::limits::FRAME_BYTES_MAX;
 
 /// The bytes of a header.
@@ -139,8 +140,7 @@ pub fn write<T: minicbor::Encode<()>>(
 ) -> Result<(), FrameError> {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
-    // Writing to a `Vec` cannot fail, and our types encode totally.
-    let _ = minicbor::encode(body, &mut *out);
+    cbor::append(out, body);
     let length = u32::try_from(out.len() - start - HEADER_BYTES).unwrap_or(u32::MAX);
     if usize::try_from(length).unwrap_or(usize::MAX) > FRAME_BYTES_MAX {
         out.truncate(start);

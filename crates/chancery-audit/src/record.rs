@@ -417,8 +417,8 @@ pub struct OpenRoot {
     groups_0_1: Hash,
     group_3: Hash,
     group_4: Hash,
-    group_5: Hash,
     groups_6_7: Hash,
+    groups_4_to_7: Hash,
 }
 
 /// The three hashes that lead from the payload group's commitment to the root: beside it, beside its pair,
@@ -430,20 +430,20 @@ impl OpenRoot {
     #[must_use]
     pub fn new([c0, c1, c3, c4, c5, c6, c7]: [[u8; 32]; 7]) -> Self {
         let pair = |one: &[u8; 32], two: &[u8; 32]| node_hash(&leaf_hash(one), &leaf_hash(two));
+        let (group_4, groups_6_7) = (leaf_hash(&c4), pair(&c6, &c7));
         Self {
             groups_0_1: pair(&c0, &c1),
             group_3: leaf_hash(&c3),
-            group_4: leaf_hash(&c4),
-            group_5: leaf_hash(&c5),
-            groups_6_7: pair(&c6, &c7),
+            group_4,
+            groups_6_7,
+            groups_4_to_7: node_hash(&node_hash(&group_4, &leaf_hash(&c5)), &groups_6_7),
         }
     }
 
     /// The root, once the key group is committed.
     #[must_use]
     pub fn close(&self, group_2: &[u8; 32]) -> Hash {
-        let groups_4_5 = node_hash(&self.group_4, &self.group_5);
-        node_hash(&self.groups_0_to_3(group_2), &node_hash(&groups_4_5, &self.groups_6_7))
+        node_hash(&self.groups_0_to_3(group_2), &self.groups_4_to_7)
     }
 
     /// The way from the payload group to the root, once the key group is committed.

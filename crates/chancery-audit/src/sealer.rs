@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chancery_core::id::{PrincipalId, TenantId};
+use chancery_core::id::{HandleId, PrincipalId, TenantId};
 use chancery_core::idempotency::{EntryName, RequestDigest};
 use chancery_core::reason::Reason;
 use chancery_crypto::section::{Boot, RecordNonce};
@@ -57,6 +57,7 @@ pub struct Sealer {
     build: BuildGroup,
     current: BTreeMap<(TenantId, Month), Arc<MonthKeys>>,
     pseudonyms: BTreeMap<(TenantId, Month, NameClass, [u8; 16]), Pseudonym>,
+    last_handle: Option<((TenantId, Month, HandleId), Pseudonym)>,
 }
 
 /// A record that lacks only its place.
@@ -92,7 +93,8 @@ impl Sealer {
     #[must_use]
     pub fn new(keyring: Arc<Keyring>, boot: Boot, lane: u32, build: BuildGroup) -> Self {
         let (current, pseudonyms) = (BTreeMap::new(), BTreeMap::new());
-        Self { keyring, boot, lane, counter: 0, build, current, pseudonyms }
+        let last_handle = None;
+        Self { keyring, boot, lane, counter: 0, build, current, pseudonyms, last_handle }
     }
 
     /// Makes a record of `facts`, and seals the answer that is kept beside it.
@@ -153,6 +155,9 @@ impl Sealer {
             lane: self.lane,
             counter,
         };
+        let credential = facts.credential.map(|id| (facts.tenant, month, id));
+        let credential =
+            credential.map(|name| self.handle_pseudonym(name, keys)).unwrap_or_default();
         let mut named = |class, name: Option<&[u8; 16]>| match name {
             Some(name) => self.pseudonym((facts.tenant, month, class, *name), keys),
             None => Pseudonym::default(),
@@ -167,11 +172,7 @@ impl Sealer {
         let actor = ActorGroup {
             actor: named(NameClass::Principal, facts.actor.as_ref().map(PrincipalId::as_bytes)),
             authentication: facts.authentication,
-            // Handles are many and short-lived: not worth a place in the cache.
-            credential: facts
-                .credential
-                .map(|id| keys.pseudonym(NameClass::Handle, id.as_bytes()))
-                .unwrap_or_default(),
+            credential,
             identity: [0; 32],
         };
         let source = SourceGroup { node: named(NameClass::Node, Some(&[0; 16])), source: 0 };
@@ -189,6 +190,22 @@ impl Sealer {
             },
             source,
             build: self.build,
+        }
+    }
+
+    /// Handles are many and short-lived: none has a place in the cache but the last, which a batch repeats.
+    fn handle_pseudonym(
+        &mut self,
+        name: (TenantId, Month, HandleId),
+        keys: &MonthKeys,
+    ) -> Pseudonym {
+        match self.last_handle {
+            Some((known, pseudonym)) if known == name => pseudonym,
+            _ => {
+                let pseudonym = keys.pseudonym(NameClass::Handle, name.2.as_bytes());
+                self.last_handle = Some((name, pseudonym));
+                pseudonym
+            }
         }
     }
 

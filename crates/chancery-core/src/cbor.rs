@@ -22,21 +22,31 @@ const USUAL_BYTES: usize = 256;
 #[must_use]
 pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(USUAL_BYTES);
-    // Writing to a `Vec` has no way to fail, and our types encode totally.
-    if minicbor::encode(value, &mut bytes).is_err() {
-        bytes.clear();
-    }
+    append(&mut bytes, value);
     bytes
 }
 
 /// Encodes `value` behind what `out` holds, and says where it ends.
 pub fn append<T: Encode<()>>(out: &mut Vec<u8>, value: &T) -> usize {
     let start = out.len();
-    // As above: this does not fail.
-    if minicbor::encode(value, &mut *out).is_err() {
+    // Writing to a `Vec` has no way to fail, and our types encode totally.
+    if minicbor::encode(value, Appended(out)).is_err() {
         out.truncate(start);
     }
     out.len()
+}
+
+/// A vector to write to, whose writes are compiled in place: most are of one byte, or of a length that is known.
+struct Appended<'b>(&'b mut Vec<u8>);
+
+impl Write for Appended<'_> {
+    type Error = std::convert::Infallible;
+
+    #[inline]
+    fn write_all(&mut self, written: &[u8]) -> Result<(), Self::Error> {
+        self.0.extend_from_slice(written);
+        Ok(())
+    }
 }
 
 /// Decodes `bytes`, all of them, as the canonical encoding of a `T`.

@@ -147,6 +147,12 @@ impl Purpose {
             .find(|(usage, format, _)| (*usage, *format) == (self.usage, self.format));
         row.map_or("", |(_, _, text)| text)
     }
+
+    /// Its one spelling, in parts.
+    fn spelling(&self) -> [&str; 4] {
+        let suffix = if self.unbound == Unbound::Audited { CONTEXT_AUDITED } else { "" };
+        [self.prefix(), ":", &self.domain, suffix]
+    }
 }
 
 impl FromStr for Purpose {
@@ -170,8 +176,7 @@ impl FromStr for Purpose {
 
 impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let suffix = if self.unbound == Unbound::Audited { CONTEXT_AUDITED } else { "" };
-        write!(f, "{}:{}{suffix}", self.prefix(), self.domain)
+        self.spelling().iter().try_for_each(|part| f.write_str(part))
     }
 }
 
@@ -181,7 +186,7 @@ impl<C> Encode<C> for Purpose {
         encoder: &mut minicbor::Encoder<W>,
         _: &mut C,
     ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        encoder.str(&self.to_string())?.ok()
+        encoder.str(&self.spelling().concat())?.ok()
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct OwnedItem {
     pub(crate) context: Context,
     pub(crate) form: InputForm,
     pub(crate) input: Vec<u8>,
+    /// SHA-256 of the message, which is the input, or what the input says it is.
+    pub(crate) digest: [u8; 32],
     pub(crate) against: Vec<u8>,
     pub(crate) length: u32,
     pub(crate) claimed: Option<Claimed>,
@@ -123,6 +125,10 @@ pub(crate) fn own(
         version: named_version(handle, operation, &item),
         context: item.context,
         form: item.form,
+        digest: match item.form {
+            InputForm::Message => sha256(&[item.input]),
+            InputForm::Digest => item.input.try_into().unwrap_or_default(),
+        },
         input: item.input.to_vec(),
         against: item.against.to_vec(),
         length: item.length,
@@ -509,10 +515,7 @@ fn facts_of(request: &OwnedRequest, item: &OwnedItem, now: Reading) -> Facts {
     facts.actor = Some(root.subject);
     facts.authentication = Authentication::Handle;
     facts.credential = Some(root.id);
-    facts.message = match item.form {
-        InputForm::Message => sha256(&[&item.input]),
-        InputForm::Digest => item.input.as_slice().try_into().unwrap_or_default(),
-    };
+    facts.message = item.digest;
     facts.context = sha256(&[&cbor::encode(&item.context)]);
     facts
 }

@@ -43,6 +43,9 @@ use crate::labels;
 /// The longest container, in bytes: 6 KiB. A signature of ML-DSA-87, the longest, has 4 627.
 pub const BOUND_SIGNATURE_BYTES_MAX: usize = 6 * 1024;
 
+/// Room for a frame with a short purpose and context: 192 bytes.
+const FRAME_BYTES_USUAL: usize = 192;
+
 /// The version of the container's form.
 const FORMAT_VERSION: u8 = 1;
 
@@ -80,7 +83,7 @@ struct Frame<'a> {
 /// The container, as it is encoded.
 #[derive(Encode, Decode)]
 #[cbor(array)]
-struct Container {
+struct Container<'b> {
     #[n(0)]
     format_version: u8,
     #[n(1)]
@@ -91,8 +94,8 @@ struct Container {
     version: u32,
     #[n(4)]
     posture_epoch: u64,
-    #[cbor(n(5), with = "minicbor::bytes")]
-    signature: Vec<u8>,
+    #[cbor(b(5), with = "minicbor::bytes")]
+    signature: &'b [u8],
 }
 
 /// A signature or tag with who made it.
@@ -113,14 +116,14 @@ impl BoundSignature {
     pub fn decode(container: &[u8]) -> Result<Self, VerifyError> {
         let is_short = container.len() <= BOUND_SIGNATURE_BYTES_MAX;
         let decoded = is_short
-            .then(|| cbor::decode::<Container>(container, "bound signature").ok())
+            .then(|| cbor::decode::<Container<'_>>(container, "bound signature").ok())
             .flatten();
         let found = decoded
             .filter(|found| found.format_version == FORMAT_VERSION)
             .ok_or(VerifyError::Malformed)?;
         let key = KeyVersion { key: found.key, version: found.version };
         let origin = Origin { suite: found.suite, key, posture_epoch: found.posture_epoch };
-        Ok(Self { origin, signature: found.signature })
+        Ok(Self { origin, signature: found.signature.to_vec() })
     }
 }
 
@@ -132,14 +135,17 @@ impl Origin {
             key: self.key.key,
             version: self.key.version,
             posture_epoch: self.posture_epoch,
-            signature: signature.to_vec(),
+            signature,
         })
     }
 
     fn frame(self, purpose: &Purpose, context: &Context, digest: [u8; 32]) -> Vec<u8> {
         let Self { suite, key: KeyVersion { key, version }, posture_epoch } = self;
         let frame = Frame { suite, key, version, posture_epoch, purpose, context, digest };
-        [labels::BOUND_FRAME, &cbor::encode(&frame)].concat()
+        let mut bytes = Vec::with_capacity(FRAME_BYTES_USUAL);
+        bytes.extend_from_slice(labels::BOUND_FRAME);
+        cbor::append(&mut bytes, &frame);
+        bytes
     }
 }
 

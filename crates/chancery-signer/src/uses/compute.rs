@@ -4,6 +4,7 @@ use chancery_api::message::InputForm;
 use chancery_core::authority::Permit;
 use chancery_core::handle::Operation;
 use chancery_core::key::{Key, KeyVersion as Version};
+use chancery_core::purpose::Format;
 use chancery_core::reason::Reason;
 use chancery_core::suite::Suite;
 use chancery_crypto::envelope::{self, Binding, DecryptError, Origin};
@@ -130,9 +131,12 @@ impl KeyUse<'_> {
     }
 
     fn payload(&self) -> Payload<'_> {
-        match (self.item.form, self.item.input.as_slice().try_into()) {
-            (InputForm::Digest, Ok(digest)) => Payload::Digest(digest),
-            _ => Payload::Message(&self.item.input),
+        // What is bound of a message is its digest, which was computed for the record.
+        let is_bound = self.key().purpose.format() == Format::Bound;
+        if is_bound || self.item.form == InputForm::Digest {
+            Payload::Digest(self.item.digest)
+        } else {
+            Payload::Message(&self.item.input)
         }
     }
 
@@ -173,10 +177,7 @@ impl KeyUse<'_> {
         let version = self.version()?;
         let key = KeyVersion { key: self.key().id, version: version.number };
         let has_payload = !self.item.input.is_empty() || self.item.form == InputForm::Digest;
-        let carries_payload = matches!(
-            self.key().purpose.format(),
-            chancery_core::purpose::Format::Jws | chancery_core::purpose::Format::Dsse
-        );
+        let carries_payload = matches!(self.key().purpose.format(), Format::Jws | Format::Dsse);
         let payload = (has_payload || !carries_payload).then(|| self.payload());
         let verify = |verifier: Verifier<'_>| {
             let expected = Verifying {
