@@ -119,12 +119,17 @@ impl Journal {
         if !disk.list()?.iter().any(|name| name == JOURNAL_FILE) {
             make(disk, &log_id)?;
         }
+        let file = disk.open(JOURNAL_FILE)?;
+        // An entry that an earlier process wrote and did not live to sync is durable before it counts.
+        file.sync()?;
         let bytes = disk.read_whole(JOURNAL_FILE)?;
+        if u64::try_from(bytes.len()).ok() != Some(JOURNAL_BYTES) {
+            return Err(JournalError::Damaged { block: last_block(bytes.len()) });
+        }
         let blocks = bytes.as_chunks::<BLOCK_BYTES>().0;
         let generation = generation(blocks, &log_id)?;
         let entries = entries(blocks, generation)?;
         let count = u32::try_from(entries.len()).unwrap_or(ENTRIES_MAX);
-        let file = disk.open(JOURNAL_FILE)?;
         Ok((Self { file, log_id, generation, entries: count, failed: false }, entries))
     }
 
@@ -184,6 +189,11 @@ impl Journal {
         self.failed = false;
         Ok(())
     }
+}
+
+/// The block in which a file of so many bytes ends.
+fn last_block(bytes: usize) -> u64 {
+    u64::try_from(bytes / BLOCK_BYTES).unwrap_or(u64::MAX)
 }
 
 fn offset(block: u64) -> u64 {

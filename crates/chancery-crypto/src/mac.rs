@@ -8,11 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::hmac;
 use chancery_core::handle::{HandleKeyId, Link, Mac, Tag};
 
 use crate::labels;
-use crate::primitive::equal;
+use crate::primitive::{HmacKey, equal};
 
 /// Adds links to a chain; holds no secret.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,7 +19,7 @@ pub struct ChainLink;
 
 /// Begins and checks chains; holds the handle keys.
 pub struct HandleMac {
-    keys: BTreeMap<HandleKeyId, hmac::Key>,
+    keys: BTreeMap<HandleKeyId, HmacKey>,
 }
 
 impl std::fmt::Debug for HandleMac {
@@ -34,26 +33,21 @@ impl HandleMac {
     #[must_use]
     pub fn new<'k>(keys: impl IntoIterator<Item = (HandleKeyId, &'k [u8; 32])>) -> Self {
         let keys = keys.into_iter();
-        Self { keys: keys.map(|(id, key)| (id, hmac::Key::new(hmac::HMAC_SHA256, key))).collect() }
+        Self { keys: keys.map(|(id, key)| (id, HmacKey::new(key))).collect() }
     }
 }
 
-fn tag(key: &hmac::Key, label: &[u8], message: &[u8]) -> Tag {
-    let mut context = hmac::Context::with_key(key);
-    context.update(label);
-    context.update(message);
-    let full = context.sign();
-    // HMAC-SHA-256 gives 32 bytes, always.
-    full.as_ref().try_into().unwrap_or_default()
+fn tag(key: &HmacKey, label: &[u8], message: &[u8]) -> Tag {
+    key.of([label, message])
 }
 
 impl Link for ChainLink {
     fn link(&self, last: &Tag, caveat: &[u8]) -> Tag {
-        tag(&hmac::Key::new(hmac::HMAC_SHA256, last), labels::HANDLE_LINK, caveat)
+        tag(&HmacKey::new(last), labels::HANDLE_LINK, caveat)
     }
 
     fn revocation(&self, last: &Tag) -> Tag {
-        tag(&hmac::Key::new(hmac::HMAC_SHA256, last), labels::HANDLE_REVOCATION_ID, &[])
+        tag(&HmacKey::new(last), labels::HANDLE_REVOCATION_ID, &[])
     }
 }
 
@@ -80,7 +74,7 @@ impl Mac for HandleMac {
 /// A keyed hash: `HMAC-SHA-256[key](label ‖ parts)`, each part behind its length of 4 bytes.
 ///
 /// Stands for names in the audit and in the index of operation ids.
-pub struct KeyedHash(hmac::Key);
+pub struct KeyedHash(HmacKey);
 
 impl std::fmt::Debug for KeyedHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -92,19 +86,20 @@ impl KeyedHash {
     /// Takes a key of 32 bytes.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+        Self(HmacKey::new(key))
     }
 
     /// The hash of `parts` under `label`.
     #[must_use]
     pub fn of(&self, label: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(label);
-        for part in parts {
-            context.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-            context.update(part);
+        let lengths = parts.iter().map(|part| u32::try_from(part.len()).unwrap_or(u32::MAX));
+        let mut mac = self.0.begin();
+        mac.update(label);
+        for (length, part) in lengths.zip(parts) {
+            mac.update(&length.to_be_bytes());
+            mac.update(part);
         }
-        context.sign().as_ref().try_into().unwrap_or_default()
+        mac.finish()
     }
 }
 

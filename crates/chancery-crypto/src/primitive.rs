@@ -149,6 +149,68 @@ fn sha256_in_pieces(parts: &[&[u8]]) -> [u8; 32] {
     hash
 }
 
+/// HMAC-SHA-256 (RFC 2104) under one key, whose two inner states are kept. For short messages it takes less
+/// than half the time of the provider's, which serves the suites; the tests hold one against the other.
+#[derive(Clone)]
+pub struct HmacKey(hmac::Hmac<sha2::Sha256>);
+
+/// A message that is being MACed.
+pub struct HmacMessage(hmac::Hmac<sha2::Sha256>);
+
+impl std::fmt::Debug for HmacKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HmacKey(redacted)")
+    }
+}
+
+impl std::fmt::Debug for HmacMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HmacMessage(redacted)")
+    }
+}
+
+impl HmacKey {
+    /// Takes a key.
+    #[must_use]
+    pub fn new(key: &[u8; 32]) -> Self {
+        use hmac::KeyInit as _;
+        // The block of the hash, filled with zeros behind the key: what RFC 2104 makes of a short key.
+        let mut block = zeroize::Zeroizing::new([0; 64]);
+        let (place, _) = block.split_at_mut(32);
+        place.copy_from_slice(key);
+        Self(hmac::Hmac::new((&*block).into()))
+    }
+
+    /// Begins a message.
+    #[must_use]
+    pub fn begin(&self) -> HmacMessage {
+        HmacMessage(self.0.clone())
+    }
+
+    /// The MAC of `parts`, concatenated as they are.
+    #[must_use]
+    pub fn of<const N: usize>(&self, parts: [&[u8]; N]) -> [u8; 32] {
+        let mut message = self.begin();
+        for part in parts {
+            message.update(part);
+        }
+        message.finish()
+    }
+}
+
+impl HmacMessage {
+    /// Adds a part.
+    pub fn update(&mut self, part: &[u8]) {
+        hmac::Mac::update(&mut self.0, part);
+    }
+
+    /// The MAC.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        hmac::Mac::finalize(self.0).into_bytes().into()
+    }
+}
+
 /// `AES-256-CTR[key](0^n)` from counter block 0 (NIST SP 800-38A, 6.5): overwrites `out` with keystream.
 ///
 /// # Security
@@ -259,6 +321,18 @@ mod tests {
         let values: std::collections::BTreeSet<_> =
             (0..3 * POOL_VALUES).map(|_| pool.next_value().unwrap()).collect();
         assert_eq!(values.len(), 3 * POOL_VALUES);
+    }
+
+    #[test]
+    fn hmac_is_that_of_the_provider_at_every_length_up_to_four_blocks() {
+        let key = [0x5a; 32];
+        let provider = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key);
+        let message: Vec<u8> = (0..=255).collect();
+        for length in 0..=message.len() {
+            let (one, two) = message[..length].split_at(length / 3);
+            let expected = aws_lc_rs::hmac::sign(&provider, &message[..length]);
+            assert_eq!(HmacKey::new(&key).of([one, two]), expected.as_ref(), "{length} bytes");
+        }
     }
 
     #[test]

@@ -18,11 +18,12 @@
 //! Destroying a month's section key makes bodies and openings of that section unreadable; every commitment
 //! and every proof still holds.
 
-use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
 use crate::labels;
-use crate::primitive::{GCM_TAG_BYTES, Gcm, Hkdf, NotAuthentic, PrimitiveError, keystream, sha256};
+use crate::primitive::{
+    GCM_TAG_BYTES, Gcm, Hkdf, HmacKey, NotAuthentic, PrimitiveError, keystream, sha256,
+};
 
 /// A salt.
 pub type Salt = [u8; 32];
@@ -66,7 +67,7 @@ pub struct SectionKeys {
     boot: Boot,
     section: u8,
     body: Gcm,
-    seed: hmac::Key,
+    seed: HmacKey,
 }
 
 impl std::fmt::Debug for SectionKeys {
@@ -84,13 +85,13 @@ impl SectionKeys {
     pub fn derive(section_key: &[u8; 32], section: u8, boot: Boot) -> Result<Self, PrimitiveError> {
         let body = Gcm::new(&*boot.derive(section_key, labels::AUDIT_BODY_KEY)?)?;
         let seed = boot.derive(section_key, labels::AUDIT_SEED_KEY)?;
-        Ok(Self { boot, section, body, seed: hmac::Key::new(hmac::HMAC_SHA256, seed.as_slice()) })
+        Ok(Self { boot, section, body, seed: HmacKey::new(&seed) })
     }
 
     /// The seed of one record's salts in this section: what an opening gives away.
     #[must_use]
     pub fn seed(&self, nonce: &RecordNonce) -> [u8; 32] {
-        hmac::sign(&self.seed, nonce).as_ref().try_into().unwrap_or_default()
+        self.seed.of([nonce])
     }
 
     /// Seals the body of one record in place, and appends its tag.

@@ -14,7 +14,6 @@ use chancery_api::message::{CommandReply, CommandRequest};
 use chancery_audit::journal::{Entry, Journal, JournalError};
 use chancery_core::authority::{Decided, Refusal};
 use chancery_core::cbor;
-use chancery_core::clock::Reading;
 use chancery_core::id::{OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
 use chancery_crypto::primitive::sha256;
@@ -121,7 +120,7 @@ impl Aside {
 /// The request of an entry.
 pub(crate) fn parse(entry: &Entry) -> Result<CommandRequest<'_>, SignerError> {
     cbor::decode(&entry.request, "journaled request")
-        .map_err(|_| SignerError::Inconsistent("the reduction journal holds what is no request"))
+        .map_err(|_| SignerError::Reductions("the reduction journal holds what is no request"))
 }
 
 impl StoreThread {
@@ -146,7 +145,7 @@ impl StoreThread {
 
     /// Whoever can write to the disk can write to the journal; only what a principal signed counts.
     fn authenticate(&self, entry: &Entry) -> Result<Verified, SignerError> {
-        const NOT_OURS: SignerError = SignerError::Inconsistent(
+        const NOT_OURS: SignerError = SignerError::Reductions(
             "the reduction journal holds what no principal of this service signed",
         );
         let request = parse(entry)?;
@@ -169,10 +168,9 @@ impl StoreThread {
         &mut self,
         (verified, asker): (&Verified, &Asker),
         decided: Decided,
-        now: Reading,
         afterwards: Afterwards,
     ) -> Result<(), Refusal> {
-        match self.aside.append(&verified.request(), now.unix_ms) {
+        match self.aside.append(&verified.request(), verified.checked_ms) {
             Ok(()) => {}
             Err(error @ JournalError::Io(_)) => halt(&error),
             Err(error) if afterwards == Afterwards::Halt => halt(&error),
@@ -182,8 +180,9 @@ impl StoreThread {
             }
         }
         let tenant = verified.principal.tenant;
-        if afterwards == Afterwards::Merge {
-            self.shared.spare.hold();
+        match afterwards {
+            Afterwards::Merge => self.shared.spare.hold_until_restart(),
+            Afterwards::Halt => self.shared.spare.hold_for_good(),
         }
         self.reduce(tenant, decided.rows);
         let (done, answered) = sync_channel(1);

@@ -35,6 +35,8 @@ pub(crate) struct Verified {
     pub(crate) claimed: Claimed,
     encoded: Vec<u8>,
     signature: [u8; 64],
+    /// When its signature was found alive, in milliseconds since 1970.
+    pub(crate) checked_ms: u64,
 }
 
 impl Verified {
@@ -98,7 +100,7 @@ pub(crate) fn verify_at(
         id_ms,
     };
     let (encoded, signature) = (request.command.to_vec(), request.signature);
-    Ok(Verified { principal, command, parameters, claimed, encoded, signature })
+    Ok(Verified { principal, command, parameters, claimed, encoded, signature, checked_ms: now_ms })
 }
 
 /// Hands a verified command on: reads and new keys to the pool, other changes to the store thread.

@@ -130,6 +130,11 @@ pub enum SignerError {
         #[source]
         source: io::Error,
     },
+    /// Reduction journal or roots file are not what they must be.
+    #[error(
+        "{0}; acknowledged reductions may be in danger, so no key is used until that is resolved"
+    )]
+    Reductions(&'static str),
     /// The reduction journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),

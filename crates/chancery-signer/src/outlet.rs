@@ -257,11 +257,12 @@ impl Assembly {
 
     fn fill(&self, position: usize, result: UseResult) {
         let mut parts = lock(&self.parts);
-        if let Some(place) = parts.results.get_mut(position).filter(|place| place.is_none()) {
-            *place = Some(result);
-            parts.missing -= 1;
-            self.outstanding.fetch_sub(1, Ordering::Relaxed);
-        }
+        let place = parts.results.get_mut(position).filter(|place| place.is_none());
+        // What comes after the answer was given up is dropped: a tag is answered once.
+        let Some(place) = place else { return };
+        *place = Some(result);
+        parts.missing -= 1;
+        self.outstanding.fetch_sub(1, Ordering::Relaxed);
         if parts.missing == 0 {
             let results: Option<Vec<_>> = std::mem::take(&mut parts.results).into_iter().collect();
             if let Some(results) = results {
@@ -278,5 +279,44 @@ fn placed(result: UseResult, recorded: Recorded) -> UseResult {
             UseResult::Committed { id, output, version, index, receipt }
         }
         refused @ UseResult::Refused { .. } => refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use chancery_api::frame::Decoder;
+    use chancery_core::cbor;
+
+    use super::*;
+
+    fn refused(reason: Reason) -> UseResult {
+        UseResult::Refused { id: None, reason }
+    }
+
+    #[test]
+    fn an_answer_that_was_given_up_leaves_once_and_what_comes_later_is_dropped() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let outlet = Arc::new(Outlet::new(ours).unwrap());
+        let outstanding = Arc::new(AtomicUsize::new(0));
+        let assembly = Assembly::new(Arc::clone(&outlet), 7, 2, Arc::clone(&outstanding));
+        assembly.repeat(0, refused(Reason::NotAuthorized));
+        assert!(!assembly.is_complete());
+        assembly.abandon();
+        assembly.repeat(1, refused(Reason::KeyUnusable));
+        assembly.abandon();
+        outlet.flush();
+        assert_eq!(outstanding.load(Ordering::Relaxed), 0);
+        let mut bytes = [0; 1_024];
+        let read = theirs.read(&mut bytes).unwrap();
+        let mut decoder = Decoder::default();
+        decoder.push(&bytes[..read]);
+        let (header, body) = decoder.next_frame().unwrap().unwrap();
+        assert_eq!((header.kind, header.tag), (Kind::UseReply, 7));
+        let reply: UseReply = cbor::decode(body, "reply").unwrap();
+        let expected = [refused(Reason::NotAuthorized), refused(Reason::AnswerUnreadable)];
+        assert_eq!(reply.results, expected);
+        assert!(decoder.next_frame().unwrap().is_none(), "a second answer");
     }
 }

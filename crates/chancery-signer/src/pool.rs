@@ -48,7 +48,7 @@ impl Pool {
                 let mut worker = Worker::new(Arc::clone(&shared));
                 loop {
                     match shared.pool.next() {
-                        Work::Job(job) => worker.finish(job),
+                        Work::Job(job) => worker.finish(&job),
                         Work::Redo(redo) => worker.redo(&redo),
                         Work::Repeat(job, place) => worker.repeat(job, place),
                         Work::Task(task) => task(&shared),

@@ -17,7 +17,7 @@ use chancery_core::reason::Reason;
 use crate::commands::CommandJob;
 use crate::counters::lock;
 use crate::entropy;
-use crate::inspect;
+use crate::inspect::{self, InspectError};
 use crate::service::Shared;
 use crate::status;
 
@@ -47,9 +47,12 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
         }
         Command::InspectStore { after } => {
             let page = inspect::page(lock(&shared.vault).store(), principal.tenant, after);
-            CommandReply::StoreRows(page.map_err(|error| Refusal {
-                reason: Reason::Unavailable,
-                detail: format!("the store cannot be read: {error}"),
+            CommandReply::StoreRows(page.map_err(|error| {
+                let reason = match error {
+                    InspectError::Foreign => Reason::Malformed,
+                    InspectError::Store(_) => Reason::Unavailable,
+                };
+                Refusal { reason, detail: error.to_string() }
             })?)
         }
         _ => CommandReply::Committed { answer: decided.answer, index: None },

@@ -170,7 +170,11 @@ impl Office {
     fn take(&self, request: &CommandRequest<'_>) -> Result<CommandReply, (Reason, String)> {
         let early = |reason| (reason, signature::early_detail(reason).to_owned());
         let principal = self.roots.principal(request.parameters.principal);
-        let principal = principal.ok_or_else(|| early(Reason::SignatureInvalid))?;
+        let principal = principal.ok_or_else(|| {
+            let detail = "no principal of that id is in the roots file, which was written when the signer last \
+                          could; one who was there before is";
+            (Reason::SignatureInvalid, detail.to_owned())
+        })?;
         let now_ms = entropy::sample().wall_ms.max(self.roots.written_ms);
         let command = signature::check(request, principal, now_ms).map_err(early)?;
         if !command.is_reduction() {

@@ -71,7 +71,7 @@ impl Roots {
     }
 
     fn parse(file: &[u8], origin: &Origin) -> Result<Self, SignerError> {
-        const ALTERED: SignerError = SignerError::Inconsistent("the roots file is altered");
+        const ALTERED: SignerError = SignerError::Reductions("the roots file is altered");
         let signed: Signed = cbor::decode(file, "roots file").map_err(|_| ALTERED)?;
         let key = origin.verifier().map_err(|_| ALTERED)?;
         key.verify(&to_be_signed(&signed.roots), &signed.signature).map_err(|_| ALTERED)?;

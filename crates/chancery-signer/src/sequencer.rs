@@ -377,6 +377,7 @@ impl Thread {
         let tail = self.chain.tail(next, self.resumes.head);
         self.wal.roll(&SegmentStart::at(&tail)).unwrap_or_else(|error| halt(&error));
         self.spare.taken();
+        lock(&self.progress).is_low = false;
         // The new segment is the one to read from.
         self.write_resume(tail);
     }

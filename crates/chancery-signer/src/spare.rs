@@ -3,7 +3,7 @@
 //! The mode *audit full* is judged here, by preallocated room and never by free-space figures: while the
 //! next segment cannot be had, only reductions are taken, and they go into what is left of the open one.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -18,6 +18,13 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How long a full segment waits for the next: 10 s, far longer than making it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Nothing waits in the journal.
+const NOT_HELD: u8 = 0;
+/// Something does, until there is room.
+const UNTIL_RESTART: u8 = 1;
+/// Something does, and the process is about to end.
+const FOR_GOOD: u8 = 2;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Missing,
@@ -29,8 +36,8 @@ enum State {
 pub(crate) struct Spare {
     state: Mutex<State>,
     changed: Condvar,
-    /// Reductions wait in the journal: the mode lasts until a new start has recorded them.
-    is_held: AtomicBool,
+    /// Whether reductions wait in the journal: the mode lasts until a new start has recorded them.
+    hold: AtomicU8,
 }
 
 impl Spare {
@@ -39,7 +46,7 @@ impl Spare {
         let spare = Arc::new(Self {
             state: Mutex::new(State::Missing),
             changed: Condvar::new(),
-            is_held: AtomicBool::new(false),
+            hold: AtomicU8::new(NOT_HELD),
         });
         let made = Arc::clone(&spare);
         std::thread::spawn(move || made.make(&*disk, segment_bytes));
@@ -48,17 +55,22 @@ impl Spare {
 
     /// Whether the mode is *audit full*.
     pub(crate) fn is_full(&self) -> bool {
-        self.is_held.load(Ordering::Acquire) || *lock(&self.state) == State::NoRoom
+        self.hold.load(Ordering::Acquire) != NOT_HELD || *lock(&self.state) == State::NoRoom
     }
 
-    /// Keeps the mode until the next start.
-    pub(crate) fn hold(&self) {
-        self.is_held.store(true, Ordering::Release);
+    /// Keeps the mode until there is room and the process starts anew.
+    pub(crate) fn hold_until_restart(&self) {
+        self.hold.fetch_max(UNTIL_RESTART, Ordering::AcqRel);
+    }
+
+    /// Keeps the mode to the end of the process, which is near.
+    pub(crate) fn hold_for_good(&self) {
+        self.hold.fetch_max(FOR_GOOD, Ordering::AcqRel);
     }
 
     /// Whether a new start could record what waits.
     pub(crate) fn wants_restart(&self) -> bool {
-        self.is_held.load(Ordering::Acquire) && self.is_ready()
+        self.hold.load(Ordering::Acquire) == UNTIL_RESTART && self.is_ready()
     }
 
     /// Whether it is there.

@@ -51,6 +51,15 @@ pub(crate) struct StoreThread {
     drained: Vec<u64>,
 }
 
+/// What becomes of a command's operation id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Id {
+    /// A repeat is answered the same.
+    Kept,
+    /// It is another operation's, or too old to be asked for again.
+    Passed,
+}
+
 /// Material made or brought in for a new key.
 struct NewMaterial {
     secret: Zeroizing<Vec<u8>>,
@@ -102,7 +111,7 @@ impl StoreThread {
         match reserved {
             Ok(Reservation::Done(place)) => self.repeat(job, place),
             Ok(Reservation::New) => {
-                if let Err(refusal) = self.carry_out(job, now) {
+                if let Err(refusal) = self.carry_out(job, now, Id::Kept) {
                     let claimed = &verified.claimed;
                     lock(&self.shared.core)
                         .operations
@@ -112,7 +121,7 @@ impl StoreThread {
             }
             // What was acknowledged is carried out, however late it is and whatever its id meets.
             Err(_) if job.asker.is_none() => {
-                if let Err(refusal) = self.carry_out(job, now) {
+                if let Err(refusal) = self.carry_out(job, now, Id::Passed) {
                     self.refuse(job, refusal, now);
                 }
             }
@@ -123,7 +132,7 @@ impl StoreThread {
         }
     }
 
-    fn carry_out(&mut self, job: &CommandJob, now: Reading) -> Result<(), Refusal> {
+    fn carry_out(&mut self, job: &CommandJob, now: Reading, id: Id) -> Result<(), Refusal> {
         let Verified { principal, command, .. } = &job.verified;
         if self.shared.spare.is_full() && !command.is_reduction() {
             let detail =
@@ -138,9 +147,9 @@ impl StoreThread {
             Effect::None => self.issue(job, &decided, now),
             Effect::Reduction | Effect::Recorded => match &job.asker {
                 Some(asker) if decided.effect == Effect::Reduction && self.puts_aside() => {
-                    self.put_aside((&job.verified, asker), decided, now, Afterwards::Merge)
+                    self.put_aside((&job.verified, asker), decided, Afterwards::Merge)
                 }
-                _ => self.store(job, decided, material, now),
+                _ => self.store(job, decided, material, (now, id)),
             },
         }
     }
@@ -231,11 +240,12 @@ impl StoreThread {
         job: &CommandJob,
         decided: Decided,
         material: Option<NewMaterial>,
-        now: Reading,
+        (now, id): (Reading, Id),
     ) -> Result<(), Refusal> {
         let tenant = job.verified.principal.tenant;
         let reply = CommandReply::Committed { answer: decided.answer.clone(), index: None };
         let mut entry = self.entry(job, &decided, &reply, now);
+        entry.kept = entry.kept.filter(|_| id == Id::Kept);
         let number = self.last_command + 1;
         let epoch = epoch_of(&decided.rows);
         let change = Change {
@@ -254,7 +264,8 @@ impl StoreThread {
                     if decided.effect == Effect::Reduction
                         && error.exit_status() == EXIT_AUDIT_FAILED =>
                 {
-                    self.put_aside((&job.verified, asker), decided, now, Afterwards::Halt)
+                    say(&error);
+                    self.put_aside((&job.verified, asker), decided, Afterwards::Halt)
                 }
                 _ => Err(refused_by_store(&error)),
             };
@@ -368,6 +379,10 @@ impl StoreThread {
     }
 
     fn refuse(&mut self, job: &CommandJob, refusal: Refusal, now: Reading) {
+        if job.asker.is_none() && refusal.reason == Reason::Unavailable {
+            // What was acknowledged is not forgotten because it could not be done today.
+            halt(&SignerError::Reductions("a journaled reduction cannot be carried out now"));
+        }
         self.shared.counters.refused(refusal.reason);
         let Verified { principal, command, parameters, .. } = &job.verified;
         let Refusal { reason, detail } = refusal;
@@ -385,7 +400,7 @@ impl StoreThread {
         else {
             if is_journaled {
                 // What is forgotten in the journal is on record first.
-                halt(&SignerError::Inconsistent("a journaled reduction cannot be recorded"));
+                halt(&SignerError::Reductions("a journaled reduction cannot be recorded"));
             }
             return job.say(&reply);
         };
@@ -434,4 +449,10 @@ fn refused_by_store(error: &SignerError) -> Refusal {
         ) => unavailable(),
         _ => halt(error),
     }
+}
+
+/// Says what failed, with its cause.
+fn say(error: &SignerError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    eprintln!("chancery signer: {error}: {cause}");
 }

@@ -77,6 +77,8 @@ pub(crate) struct Job {
     pub(crate) request: Arc<OwnedRequest>,
     pub(crate) position: usize,
     pub(crate) permit: Permit,
+    /// Where it stands, if it was carried out before.
+    pub(crate) place: Option<Place>,
 }
 
 /// Checks the form of an item, before anything is spent on it.
@@ -239,9 +241,11 @@ impl Worker {
         now: Reading,
     ) {
         match decision {
-            UseDecision::Permitted(permit) => self.start(Job { request, position, permit }),
+            UseDecision::Permitted(permit) => {
+                self.start(Job { request, position, permit, place: None });
+            }
             UseDecision::Repeat(place, permit) => {
-                let job = Job { request, position, permit };
+                let job = Job { request, position, permit, place: Some(place) };
                 if compute::runs_again(job.request.operation) {
                     return self.start(job);
                 }
@@ -262,7 +266,7 @@ impl Worker {
         let is_slow = job.permit.key().suite.properties().is_slow
             && !matches!(job.permit.operation(), Operation::Verify);
         if !is_slow {
-            return self.finish(job);
+            return self.finish(&job);
         }
         if let Err(job) = self.shared.pool.submit(job) {
             let now = job.permit.now();
@@ -272,25 +276,26 @@ impl Worker {
     }
 
     /// Computes a permitted use and makes its record.
-    pub(crate) fn finish(&mut self, job: Job) {
-        let Job { request, position, permit } = job;
-        let Some(item) = request.items.get(position) else { return };
-        match compute::compute(&self.shared, item, request.operation, &permit) {
-            Ok(computed) => self.commit(&request, position, &permit, computed),
+    pub(crate) fn finish(&mut self, job: &Job) {
+        let Some(item) = job.request.items.get(job.position) else { return };
+        // Decided before the mode began, it would use a key while reductions wait to be recorded.
+        let computed = if self.shared.spare.is_full() {
+            Err(Reason::AuditFull)
+        } else {
+            compute::compute(&self.shared, item, job.request.operation, &job.permit)
+        };
+        match computed {
+            Ok(computed) => self.commit(job, computed),
             Err(reason) => {
-                self.release_id(&request, position);
-                self.refuse(&request, position, reason, permit.now());
+                self.release_id(&job.request, job.position);
+                self.refuse(&job.request, job.position, reason, job.permit.now());
             }
         }
     }
 
-    fn commit(
-        &mut self,
-        request: &Arc<OwnedRequest>,
-        position: usize,
-        permit: &Permit,
-        mut computed: compute::Computed,
-    ) {
+    fn commit(&mut self, job: &Job, mut computed: compute::Computed) {
+        let Job { request, permit, .. } = job;
+        let position = job.position;
         let Some(item) = request.items.get(position) else { return };
         let Ok(id) = item.id.map_or_else(|| self.fresh_id(permit.now()), Ok) else {
             return self.refuse(request, position, Reason::Unavailable, permit.now());
@@ -335,7 +340,7 @@ impl Worker {
                 position,
                 tenant: facts.tenant,
                 receipt: request.receipt,
-                redo: Some(Redo { request: Arc::clone(request), position, place: None }),
+                redo: Some(Redo { request: Arc::clone(request), position, place: job.place }),
             }),
         })));
     }
@@ -410,7 +415,7 @@ impl Worker {
                 job.permit.now(),
             );
         };
-        let Job { request, position, permit } = job;
+        let Job { request, position, permit, .. } = job;
         let redo = Redo { request, position, place: Some(place) };
         let claim = Claim { tenant: permit.key().tenant, decided: permit.decided(), counted: None };
         self.out.push(Submission::Repeated(Box::new(Repeated { claim, result, redo })));
@@ -428,7 +433,7 @@ impl Worker {
     fn unwrap_again(&mut self, job: &Job, kept: &KeptAnswer) {
         let (request, position) = (&job.request, job.position);
         match compute::data_key_again(&self.shared, job, kept.version, &kept.output) {
-            Some(computed) => self.commit(request, position, &job.permit, computed),
+            Some(computed) => self.commit(job, computed),
             None => self.refuse(request, position, Reason::AnswerUnreadable, job.permit.now()),
         }
     }
@@ -464,9 +469,15 @@ impl Worker {
             core.authority.permit(&asked(&redo.request, item, &holders(&redo.request), now));
         drop(core);
         let (request, position) = (Arc::clone(&redo.request), redo.position);
+        let is_given_again = redo.place.filter(|_| !compute::runs_again(redo.request.operation));
         match (permitted, redo.place) {
-            (Ok(permit), None) => self.finish(Job { request, position, permit }),
-            (Ok(permit), Some(place)) => self.repeat(Job { request, position, permit }, place),
+            (Ok(permit), place) => {
+                let job = Job { request, position, permit, place };
+                match is_given_again {
+                    Some(place) => self.repeat(job, place),
+                    None => self.finish(&job),
+                }
+            }
             (Err(_), Some(_)) => self.refuse(&request, position, Reason::ResultWithheld, now),
             (Err(reason), None) => {
                 self.release_id(&request, position);

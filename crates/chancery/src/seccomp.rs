@@ -5,6 +5,8 @@
 //! of what is refused and not of what is let through, so that a newer C library goes on working; what the
 //! front may reach of files and the network is Landlock's to say ([`crate::sandbox`]).
 //!
+//! The second set of numbers of a kernel that was built for x32 is not refused; hardly any is.
+//!
 //! On an architecture whose numbers are not known here, nothing is refused, and the child says so.
 
 use std::collections::BTreeMap;
@@ -17,7 +19,7 @@ use seccompiler::{
 };
 
 /// Refused with whatever arguments.
-const REFUSED: [c_long; 57] = [
+const REFUSED: [c_long; 56] = [
     // Programs and processes.
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -34,7 +36,6 @@ const REFUSED: [c_long; 57] = [
     libc::SYS_process_vm_writev,
     libc::SYS_process_madvise,
     libc::SYS_kcmp,
-    libc::SYS_prlimit64,
     // Other namespaces, roots and users.
     libc::SYS_unshare,
     libc::SYS_setns,
@@ -107,6 +108,10 @@ fn refusing(sockets: Sockets) -> Result<BTreeMap<c_long, Vec<SeccompRule>>> {
     let own = u64::from(std::process::id());
     // A thread of our own may be signalled: that is how a process aborts.
     rules.insert(libc::SYS_tgkill, vec![rule(0, Is::Ne, own)?]);
+    // One's own limits may be read: an arena that is refused its memory says which one to raise.
+    let sets = SeccompCondition::new(2, Length::Qword, Is::Ne, 0)?;
+    let sets = SeccompRule::new(vec![sets])?;
+    rules.insert(libc::SYS_prlimit64, vec![rule(0, Is::Ne, 0)?, sets]);
     let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
     rules.insert(libc::SYS_clone, vec![rule(0, Is::MaskedEq(thread), 0)?]);
     let refused = match sockets {
@@ -173,6 +178,9 @@ mod tests {
         assert_eq!(make(AddressFamily::INET).unwrap_err(), rustix::io::Errno::PERM);
         assert_eq!(make(AddressFamily::NETLINK).unwrap_err(), rustix::io::Errno::PERM);
         assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7);
+        let limits = rustix::process::getrlimit(rustix::process::Resource::Memlock);
+        let set = rustix::process::setrlimit(rustix::process::Resource::Memlock, limits);
+        assert_eq!(set, Err(rustix::io::Errno::PERM));
         confine(Sockets::None).unwrap();
         assert_eq!(make(AddressFamily::UNIX).unwrap_err(), rustix::io::Errno::PERM);
     }

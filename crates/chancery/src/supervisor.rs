@@ -161,7 +161,8 @@ impl Supervisor {
     fn announce(&mut self, now: Instant) {
         let is_up =
             [&self.signer, &self.front].into_iter().all(|service| service.has_run(now) >= UP_AFTER);
-        if self.phase == Phase::Serving || !is_up || !self.admin.exists() {
+        let is_reduced = self.reduce_only.is_none();
+        if self.phase == Phase::Serving || !is_up || is_reduced || !self.admin.exists() {
             return;
         }
         self.phase = Phase::Serving;

@@ -12,8 +12,8 @@ const HERE: &str = "xtask/src/rules/trees.rs";
 /// The most packages each tree may have: what was counted when it was last changed.
 ///
 /// The signer's rose from 42 to 59 with HPKE for imports (rustls) and the front's certificates (rcgen), and to
-/// 64 with Argon2id for passphrases.
-const CEILINGS: [(&str, usize); 2] = [("chancery-signer", 64), ("chancery-server", 68)];
+/// 65 with Argon2id for passphrases and an HMAC that is quick on short messages.
+const CEILINGS: [(&str, usize); 2] = [("chancery-signer", 65), ("chancery-server", 68)];
 
 /// Packages that hold no front: Cedar, the embedded database and PKCS#11.
 const FRONTS: [&str; 2] = ["chancery-server", "chancery-client"];
