@@ -154,7 +154,7 @@ fn sha256_in_pieces(parts: &[&[u8]]) -> [u8; 32] {
 #[derive(Clone)]
 pub struct HmacKey(hmac::Hmac<sha2::Sha256>);
 
-/// A message that is being MACed.
+/// A message whose MAC is being computed.
 pub struct HmacMessage(hmac::Hmac<sha2::Sha256>);
 
 impl std::fmt::Debug for HmacKey {
