@@ -4,7 +4,7 @@ use super::{Authority, RevocationRow, Row, Tenant, TenantRow};
 use crate::clock::{Reading, Served, millis};
 use crate::command::{Answer, Command, LIST_PAGE, NewHandle, NewKey};
 use crate::epoch::Epoch;
-use crate::handle::{Caveat, LinkId, Operations, Root};
+use crate::handle::{Caveat, LinkId, Operation, Operations, Root};
 use crate::id::{HandleId, KeyId, PrincipalId, TenantId};
 use crate::key::{Key, KeyVersion, Provenance, VersionError};
 use crate::limits::{CAVEATS_MAX, DESTRUCTION_DELAY, HANDLE_TTL_MAX, KEYS_MAX, REVOCATIONS_MAX};
@@ -332,6 +332,7 @@ impl Tenant {
         let key = self.named(&new.key)?;
         let caveats = caveats(new)?;
         check_operations(new.operations, key)?;
+        check_usable(new.operations, key)?;
         if new.ttl_ms == 0 || new.ttl_ms > millis(HANDLE_TTL_MAX) {
             return Err(Refusal::new(Reason::Malformed, "a handle lives from 1 ms to 24 hours"));
         }
@@ -422,6 +423,17 @@ fn check_operations(operations: Operations, key: &Key) -> Result<(), Refusal> {
             Err(Refusal::new(Reason::PurposeRefused, detail))
         }
     }
+}
+
+/// A handle with which nothing could be done is not issued.
+fn check_usable(operations: Operations, key: &Key) -> Result<(), Refusal> {
+    let protects = key.scheduled_version().is_some_and(KeyVersion::protects);
+    let processes = key.versions.iter().any(KeyVersion::processes);
+    let is_usable = |operation: Operation| if operation.protects() { protects } else { processes };
+    if operations.iter().any(is_usable) {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::KeyUnusable, "no version of the key may do any of this now"))
 }
 
 fn caveats(new: &NewHandle) -> Result<Vec<Caveat>, Refusal> {

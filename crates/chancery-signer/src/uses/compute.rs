@@ -69,7 +69,7 @@ pub(crate) fn compute(
         Operation::Decrypt | Operation::Unwrap => use_of.decrypt().map(Computed::secret),
         Operation::Derive => use_of.derive().map(Computed::secret),
         Operation::GenerateDataKey => use_of.generate_data_key(),
-        Operation::Rewrap => use_of.rewrap().map(Computed::public),
+        Operation::Rewrap => use_of.rewrap(),
         Operation::Random => use_of.random().map(Computed::secret),
     }
 }
@@ -225,11 +225,13 @@ impl KeyUse<'_> {
         })
     }
 
-    fn rewrap(&self) -> Result<Vec<u8>, Reason> {
+    /// What protects it now is the scheduled version, and the record names that.
+    fn rewrap(&self) -> Result<Computed, Reason> {
         let scheduled = self.key().scheduled_version().filter(|version| version.protects());
         let scheduled = scheduled.ok_or(Reason::KeyUnusable)?.number;
         let plaintext = self.decrypt()?;
-        self.seal(scheduled, &plaintext)
+        let sealed = self.seal(scheduled, &plaintext)?;
+        Ok(Computed { version: Some(scheduled), ..Computed::public(sealed) })
     }
 
     fn derive(&self) -> Result<Zeroizing<Vec<u8>>, Reason> {
