@@ -313,6 +313,31 @@ mod tests {
     }
 
     #[test]
+    fn the_last_handle_is_remembered_for_its_own_tenant_and_month_alone() {
+        let other = TenantId::from_bytes([2; 16]);
+        let later = NOW + 31 * 86_400_000;
+        let with = |pseudonyms| {
+            let secrets = MonthSecrets { pseudonyms, ..secrets() };
+            MonthKeys::derive(&secrets, BOOT).unwrap()
+        };
+        let months = [(TENANT, NOW, [4; 32]), (other, NOW, [5; 32]), (TENANT, later, [6; 32])];
+        let mut sealer = sealer();
+        for (tenant, unix_ms, pseudonyms) in months {
+            sealer.keyring.insert(tenant, month_of(unix_ms), with(pseudonyms));
+        }
+        for (month, handle) in [(0, 1), (0, 1), (0, 2), (1, 2), (0, 2), (2, 2), (2, 1)] {
+            let (tenant, unix_ms, pseudonyms) = months[month];
+            let credential = Some(HandleId::from_bytes([handle; 16]));
+            let now = Reading { unix_ms, ..facts().now };
+            let facts = Facts { tenant, now, credential, ..facts() };
+            let (item, _) = sealer.prepare(&facts, None).unwrap().finish(Some(0), 0);
+            let (section, _) = with(pseudonyms).open(&item).unwrap();
+            let expected = with(pseudonyms).pseudonym(NameClass::Handle, &[handle; 16]);
+            assert_eq!(section.actor.credential, expected, "month {month}, handle {handle}");
+        }
+    }
+
+    #[test]
     fn another_use_index_is_another_root() {
         let finish = |index| sealer().prepare(&facts(), None).unwrap().finish(Some(index), 0).1;
         assert_eq!(finish(1), finish(1));
