@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::intake::Room;
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, ERROR_RESETS_MAX, FrontLimits, HEAD_BYTES_MAX, HEADERS_MAX,
     PENDING_RESETS_MAX, READ_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
@@ -88,11 +89,12 @@ fn service(
     activity: &Rc<Activity>,
 ) -> impl Fn(Request<Incoming>) -> Answer + use<> {
     let activity = Rc::clone(activity);
+    let room = Room::of_connection(&front.room);
     move |request| {
         let in_flight = activity.begin();
-        let front = Rc::clone(&front);
+        let (front, room) = (Rc::clone(&front), Rc::clone(&room));
         Box::pin(async move {
-            let response = answer(&front, request).await;
+            let response = answer(&front, &room, request).await;
             drop(in_flight);
             Ok(response)
         })

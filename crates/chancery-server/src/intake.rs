@@ -14,8 +14,8 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use crate::limits::{
-    BODIES_BYTES_MAX, DISCARD_BYTES_MAX, DISCARD_DEADLINE, FrontLimits, HEADERS_MAX,
-    OVERLOADED_RETRY_MS,
+    BODIES_BYTES_MAX, BODIES_OF_ONE_CONNECTION_BYTES_MAX, DISCARD_BYTES_MAX, DISCARD_DEADLINE,
+    FrontLimits, HEADERS_MAX, OVERLOADED_RETRY_MS,
 };
 use crate::reply::Refusal;
 
@@ -79,9 +79,45 @@ pub(crate) fn check_no_body(body: &Incoming) -> Result<(), Refusal> {
     }
 }
 
-/// The bytes of bodies that one runtime holds.
-#[derive(Debug, Default)]
-pub(crate) struct Room(Cell<usize>);
+/// The bytes of bodies that may be held: by a runtime, or, as a part of that, by one of its connections.
+#[derive(Debug)]
+pub(crate) struct Room {
+    taken: Cell<usize>,
+    most: usize,
+    within: Option<Rc<Room>>,
+}
+
+impl Room {
+    /// A runtime's.
+    pub(crate) fn of_runtime() -> Rc<Self> {
+        Rc::new(Self { taken: Cell::new(0), most: BODIES_BYTES_MAX, within: None })
+    }
+
+    /// A connection's share: nobody fills all of it by slow bodies over one connection.
+    pub(crate) fn of_connection(runtime: &Rc<Self>) -> Rc<Self> {
+        let within = Some(Rc::clone(runtime));
+        Rc::new(Self { taken: Cell::new(0), most: BODIES_OF_ONE_CONNECTION_BYTES_MAX, within })
+    }
+
+    fn has(&self, bytes: usize) -> bool {
+        self.taken.get() + bytes <= self.most
+            && self.within.as_ref().is_none_or(|within| within.has(bytes))
+    }
+
+    fn take(&self, bytes: usize) {
+        self.taken.set(self.taken.get() + bytes);
+        if let Some(within) = &self.within {
+            within.take(bytes);
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.taken.set(self.taken.get().saturating_sub(bytes));
+        if let Some(within) = &self.within {
+            within.give_back(bytes);
+        }
+    }
+}
 
 /// A body in memory; gives its room back when dropped.
 #[derive(Debug)]
@@ -100,12 +136,11 @@ impl Held {
         if self.bytes.len() + piece.len() > REQUEST_BYTES_MAX {
             return Err(BODY_TOO_LONG.into());
         }
-        let taken = self.room.0.get() + piece.len();
-        if taken > BODIES_BYTES_MAX {
+        if !self.room.has(piece.len()) {
             let problem = Problem::refused(Code::Reason(Reason::Overloaded));
             return Err(problem.retry_after_ms(OVERLOADED_RETRY_MS).into());
         }
-        self.room.0.set(taken);
+        self.room.take(piece.len());
         self.bytes.extend_from_slice(piece);
         Ok(())
     }
@@ -113,7 +148,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.room.0.set(self.room.0.get().saturating_sub(self.bytes.len()));
+        self.room.give_back(self.bytes.len());
     }
 }
 
@@ -171,18 +206,31 @@ mod tests {
 
     #[test]
     fn a_body_takes_room_and_gives_it_back() {
-        let room = Rc::new(Room::default());
+        let room = Room::of_runtime();
         let mut held = Held { bytes: Vec::new(), room: Rc::clone(&room) };
         held.add(&Bytes::from_static(b"abc")).unwrap();
-        assert_eq!((held.bytes(), room.0.get()), (b"abc".as_slice(), 3));
+        assert_eq!((held.bytes(), room.taken.get()), (b"abc".as_slice(), 3));
         drop(held);
-        assert_eq!(room.0.get(), 0);
+        assert_eq!(room.taken.get(), 0);
+    }
+
+    #[test]
+    fn one_connection_leaves_room_for_others() {
+        let runtime = Room::of_runtime();
+        let (one, other) = (Room::of_connection(&runtime), Room::of_connection(&runtime));
+        assert!(one.has(BODIES_OF_ONE_CONNECTION_BYTES_MAX));
+        one.take(BODIES_OF_ONE_CONNECTION_BYTES_MAX);
+        assert!(!one.has(1) && other.has(1));
+        runtime.take(BODIES_BYTES_MAX - BODIES_OF_ONE_CONNECTION_BYTES_MAX);
+        assert!(!other.has(1));
+        one.give_back(BODIES_OF_ONE_CONNECTION_BYTES_MAX);
+        assert!(other.has(1) && one.has(1));
     }
 
     #[test]
     fn without_room_a_body_is_refused_and_may_come_again() {
-        let room = Rc::new(Room::default());
-        room.0.set(BODIES_BYTES_MAX - 1);
+        let room = Room::of_runtime();
+        room.taken.set(BODIES_BYTES_MAX - 1);
         let mut held = Held { bytes: Vec::new(), room: Rc::clone(&room) };
         held.add(&Bytes::from_static(b"a")).unwrap();
         let problem = held.add(&Bytes::from_static(b"b")).unwrap_err();
@@ -191,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_longest_body_is_taken_and_one_byte_more_is_not() {
-        let mut held = Held { bytes: Vec::new(), room: Rc::new(Room::default()) };
+        let mut held = Held { bytes: Vec::new(), room: Room::of_runtime() };
         held.add(&vec![b' '; REQUEST_BYTES_MAX].into()).unwrap();
         assert_eq!(held.add(&Bytes::from_static(b" ")).unwrap_err().status, 413);
     }

@@ -32,6 +32,9 @@ pub(crate) const READ_BUFFER_BYTES: usize = 32 * 1024;
 /// The most bytes of bodies in memory in one runtime: 64 MiB; beyond, requests are answered 429.
 pub(crate) const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The most bytes of bodies of one connection: 16 MiB, ten of the longest at once, a quarter of all there may be.
+pub(crate) const BODIES_OF_ONE_CONNECTION_BYTES_MAX: usize = BODIES_BYTES_MAX / 4;
+
 /// The most bytes of a refused request that are read and thrown away: twice the longest request.
 pub(crate) const DISCARD_BYTES_MAX: usize = 2 * REQUEST_BYTES_MAX;
 

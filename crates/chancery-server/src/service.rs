@@ -73,7 +73,8 @@ pub(crate) struct Front {
     admission: Arc<Admission>,
     openapi: Bytes,
     link: Rc<Link>,
-    room: Rc<Room>,
+    /// The bodies that the runtime holds.
+    pub room: Rc<Room>,
 }
 
 impl Front {
@@ -84,20 +85,24 @@ impl Front {
             admission: Arc::clone(&shared.admission),
             openapi: shared.openapi.clone(),
             link,
-            room: Rc::default(),
+            room: Room::of_runtime(),
         }
     }
 }
 
 /// Answers a request, and counts it.
-pub(crate) async fn answer(front: &Front, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(
+    front: &Front,
+    room: &Rc<Room>,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let began = Instant::now();
     let (parts, mut body) = request.into_parts();
     let found = routes::find(RequestLine { method: parts.method.as_str(), path: parts.uri.path() });
     let target = found.ok().map(|found| found.route.target);
     let reply = match found {
         Ok(found) => {
-            let call = Call { front, found, parts: &parts, began };
+            let call = Call { front, room, found, parts: &parts, began };
             call.respond(&mut body).await.unwrap_or_else(Reply::from)
         }
         Err(HttpError::MethodNotAllowed) => Reply::from(Refusal::from(HttpError::MethodNotAllowed))
@@ -116,6 +121,7 @@ pub(crate) async fn answer(front: &Front, request: Request<Incoming>) -> Respons
 #[derive(Clone, Copy)]
 struct Call<'r> {
     front: &'r Front,
+    room: &'r Rc<Room>,
     found: Found<'r>,
     parts: &'r Parts,
     began: Instant,
@@ -167,7 +173,7 @@ impl Call<'_> {
         &self,
         body: &mut Incoming,
     ) -> Result<T, Refusal> {
-        let held = intake::read(body, &self.front.room, &self.front.limits).await?;
+        let held = intake::read(body, self.room, &self.front.limits).await?;
         Ok(parse(held.bytes())?)
     }
 
@@ -208,7 +214,7 @@ impl Call<'_> {
 
     async fn command(self, body: &mut Incoming) -> Result<Reply, Refusal> {
         let (parameters, signature) = self.signature()?;
-        let held = intake::read(body, &self.front.room, &self.front.limits).await?;
+        let held = intake::read(body, self.room, &self.front.limits).await?;
         let query = self.parts.uri.query();
         let command =
             command_from_request(CommandParts { found: self.found, query, body: held.bytes() })?;
