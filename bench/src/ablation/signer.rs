@@ -48,6 +48,8 @@ pub(super) struct Signer {
     pub(super) handle: Vec<u8>,
     /// What is signed: 128 bytes.
     pub(super) message: Vec<u8>,
+    /// Its digest, which the service computes once, for record and format alike; timed with the record.
+    digest: [u8; 32],
     mac: HandleMac,
     core: RefCell<Core>,
     context: Context,
@@ -72,9 +74,11 @@ impl Signer {
         };
         keyring.insert(TENANT, month_of(unix_ms()), MonthKeys::derive(&secrets, BOOT)?);
         let build = BuildGroup { build: [0; 32], configuration: [0; 32] };
+        let message = vec![0x5a; 128];
         Ok(Self {
             handle,
-            message: vec![0x5a; 128],
+            digest: sha256(&[&message]),
+            message,
             mac,
             core: RefCell::new(core),
             context: Context::default(),
@@ -113,7 +117,7 @@ impl Signer {
             version: permit.version(),
             posture_epoch: permit.posture().epoch,
             context: &self.context,
-            payload: Payload::Message(&self.message),
+            payload: Payload::Digest(self.digest),
             now_ms: permit.now().unix_ms,
         })?)
     }
