@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use chancery_api::http::replies::{AnswerObject, CommandAnswer, RecordObject};
+use chancery_api::http::replies::{AnswerObject, Audit, CommandAnswer, RecordObject};
 use chancery_audit::verify::verify;
 use chancery_client::{Client, Input, KeyHandle, Outcome, Used};
 use chancery_core::command::{AuditQuery, Command};
@@ -39,6 +39,13 @@ pub(super) enum Answer {
     Command(CommandAnswer),
     /// To a use.
     Use(Used),
+}
+
+impl Answer {
+    /// Whether it says that its record follows.
+    fn is_pending(&self) -> bool {
+        matches!(self, Self::Command(CommandAnswer { audit: Some(Audit::Pending), .. }))
+    }
 }
 
 /// One line.
@@ -188,6 +195,10 @@ impl Entry {
         let again = self.request.perform(client, self.operation);
         let may_be_withheld = self.request.handle().is_some_and(|handle| reduced.contains(&handle));
         match (&self.outcome, again) {
+            // What was only in the reduction journal is on record by now, and says where.
+            (Outcome::Committed(first), Outcome::Committed(again)) if first.is_pending() => {
+                if again.is_pending() { Err("still not on record".into()) } else { Ok(true) }
+            }
             (Outcome::Committed(first), Outcome::Committed(again)) if *first != again => {
                 Err("acknowledged, and now another answer".into())
             }
