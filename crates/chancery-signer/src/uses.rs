@@ -81,6 +81,19 @@ pub(crate) struct Job {
     pub(crate) place: Option<Place>,
 }
 
+impl Job {
+    /// What a failure is called. One that was carried out before is not refused for what ails us now: that
+    /// would be proof of no effect.
+    fn failure(&self, reason: Reason) -> Reason {
+        match (self.place, reason) {
+            (Some(_), Reason::AuditFull | Reason::Unavailable | Reason::Overloaded) => {
+                Reason::AnswerUnreadable
+            }
+            _ => reason,
+        }
+    }
+}
+
 /// Checks the form of an item, before anything is spent on it.
 pub(crate) fn check_form(operation: Operation, item: &UseItem<'_>) -> Result<(), Reason> {
     let verifies = matches!(operation, Operation::Verify | Operation::VerifyMac);
@@ -271,7 +284,8 @@ impl Worker {
         if let Err(job) = self.shared.pool.submit(job) {
             let now = job.permit.now();
             self.release_id(&job.request, job.position);
-            self.refuse(&job.request, job.position, Reason::Overloaded, now);
+            let reason = job.failure(Reason::Overloaded);
+            self.refuse(&job.request, job.position, reason, now);
         }
     }
 
@@ -288,7 +302,7 @@ impl Worker {
             Ok(computed) => self.commit(job, computed),
             Err(reason) => {
                 self.release_id(&job.request, job.position);
-                self.refuse(&job.request, job.position, reason, job.permit.now());
+                self.refuse(&job.request, job.position, job.failure(reason), job.permit.now());
             }
         }
     }
