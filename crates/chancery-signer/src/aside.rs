@@ -65,7 +65,7 @@ impl Aside {
     ///
     /// # Errors
     ///
-    /// [`SignerError::Inconsistent`] if an entry is no signed request.
+    /// [`SignerError::Reductions`] if an entry is no signed request.
     pub(crate) fn new(journal: Journal, entries: &[Entry]) -> Result<Self, SignerError> {
         let mut known = BTreeMap::new();
         for entry in entries {

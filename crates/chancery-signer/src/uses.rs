@@ -334,7 +334,8 @@ impl Worker {
         });
         let Ok(prepared) = self.sealer.prepare(&facts, kept.as_ref()) else {
             self.release_id(request, position);
-            return request.assembly.refuse_early(position, Reason::Unavailable);
+            request.assembly.refuse_early(position, job.failure(Reason::Unavailable));
+            return request.assembly.outlet().flush();
         };
         self.shared.counters.used(request.operation);
         self.out.push(Submission::Finished(Box::new(Finished {
