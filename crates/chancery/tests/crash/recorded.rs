@@ -59,11 +59,9 @@ pub(super) fn changes(trace: &str, data: &Path) -> Vec<Recorded> {
     let mut begun: BTreeMap<&str, Line<'_>> = BTreeMap::new();
     let mut recorded = Vec::new();
     for line in trace.lines() {
-        let mut words = line.splitn(3, ' ').filter(|word| !word.is_empty());
-        let (Some(thread), Some(at), Some(call)) = (words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
+        // A thread of less than five digits is followed by more than one space.
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let Some((at, call)) = rest.trim_start().split_once(' ') else { continue };
         let Ok(at) = at.parse::<f64>() else { continue };
         if let Some((_, result)) = call.split_once(" resumed>") {
             let Some(line) = begun.remove(thread) else { continue };
@@ -246,9 +244,9 @@ fn changes_are_read_from_a_trace_in_the_order_in_which_they_count() {
     let trace = "\
 7 100.000100 openat(5</d/audit>, \"spare.new\", O_RDWR|O_CREAT|O_TRUNC|O_CLOEXEC, 0600) = 9</d/audit/spare.new> <0.000010>
 7 100.000200 fallocate(9</d/audit/spare.new>, 0, 0, 8192) = 0 <0.000010>
-8 100.000300 pwrite64(4</d/store.redb>, \"a\\x00\\\"\\n\\\\b\", 6, 4096 <unfinished ...>
+8    100.000300 pwrite64(4</d/store.redb>, \"a\\x00\\\"\\n\\\\b\", 6, 4096 <unfinished ...>
 7 100.000400 fdatasync(9</d/audit/spare.new> <unfinished ...>
-8 100.000500 <... pwrite64 resumed>) = 6 <0.000200>
+8    100.000500 <... pwrite64 resumed>) = 6 <0.000200>
 7 100.000600 <... fdatasync resumed>) = 0 <0.000200>
 7 100.000700 renameat(5</d/audit>, \"spare.new\", 5</d/audit>, \"spare\") = 0 <0.000010>
 7 100.000800 fsync(5</d/audit>) = 0 <0.000010>
