@@ -54,6 +54,7 @@ pub(crate) fn key_and_handle(
         pins,
         holder: Vec::new(),
         subject: None,
+        max_uses: None,
     };
     let issued = client.command(&Command::IssueHandle(new), operation_id()?).committed()?;
     let AnswerObject::Handle(token) = issued.answer else {

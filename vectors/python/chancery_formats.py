@@ -187,7 +187,7 @@ def open_handle(handle, keys):
     tag = mac(keys[key_id], LABELS["HANDLE_ROOT"], root)
     names = [uncbor(root)[0]]
     for caveat in links:
-        require(uncbor(caveat)[0] in (1, 2, 3, 4), "an unknown caveat")
+        require(uncbor(caveat)[0] in (1, 2, 3, 4, 5), "an unknown caveat")
         tag = mac(tag, LABELS["HANDLE_LINK"], caveat)
         names.append(mac(tag, LABELS["HANDLE_REVOCATION_ID"])[:16])
     require(hmac.compare_digest(tag, last), "the chain does not hold")
@@ -468,7 +468,7 @@ class _Cursor:
 def _decode_item(cursor):
     fields = struct.unpack(_ITEM, cursor.take(92))
     version, kind, month, tenant, nonce, masked, command, root, one, two, three, zero, sealed = fields
-    require(version == 1 and kind in (1, 2, 3, 4) and zero == 0, "not an item")
+    require(version == 1 and kind in (1, 2, 3, 4, 5) and zero == 0, "not an item")
     sections, answer = [cursor.take(length) for length in (one, two, three)], None
     if sealed:
         name, digest, id_ms = struct.unpack(">32s32sQ", cursor.take(72))

@@ -92,7 +92,10 @@ def handles():
         HANDLE, TENANT, KEY, "encrypt.aead:card-number", PRINCIPAL, bytes([6] * 16), [0, 3], NOW,
         NOW + 3_600_000, OPERATIONS,
     ]  # fmt: skip
-    caveats = [[1, [NOW + 60_000]], [2, [1 << 4]], [3, [["customer", "7"]]], [4, [bytes([3] * 32)]]]
+    caveats = [
+        [1, [NOW + 60_000]], [2, [1 << 4]], [3, [["customer", "7"]]], [4, [bytes([3] * 32)]],
+        [5, [12, bytes([8] * 16)]],
+    ]  # fmt: skip
     minted = formats.mint(1, key, root)
     narrowed = formats.narrow(minted, caveats)
     version, key_id, encoded, links, tag = formats.uncbor(narrowed)
@@ -188,7 +191,7 @@ class Writer:
         self.keys = formats.MonthKeys(self.secrets, self.log_id, bytes([9] * 16))
         self.files = {"origin": formats.encode_origin(self.receipt_key)}
         self.frontier, self.previous_hash, self.previous_signature = formats.Frontier(), bytes(32), bytes(64)
-        self.incarnation = self.frames = self.counter = self.uses = self.commands = 0
+        self.incarnation = self.frames = self.counter = self.uses = self.link_uses = self.commands = 0
         self.receipts = []
 
     def begin(self, blocks):
@@ -201,13 +204,14 @@ class Writer:
     def item(self):
         counter, self.counter = self.counter, self.counter + 1
         turn, byte, nonce = counter % 4, counter % 200 + 1, (3).to_bytes(4, "big") + counter.to_bytes(8, "big")
-        counted, is_command = int(turn in (0, 2)), turn == 3
-        use_index, self.uses = (self.uses, self.uses + 1) if counted else (0, self.uses)
+        counted, is_command, of_link = int(turn in (0, 2)), turn == 3, counter % 8 == 2
+        use_index = (self.link_uses if of_link else self.uses) if counted else 0
+        self.link_uses, self.uses = self.link_uses + of_link, self.uses + (counted and not of_link)
         self.commands += is_command
         pseudonym = self.keys.pseudonym
         section = [
             [NOW + counter, 0, bytes([9] * 16), 3, counter],
-            [2 if is_command else 1, int(is_command), 1, int(turn == 1), 5 if turn == 1 else 0, 10,
+            [2 if is_command else 5 if of_link else 1, int(is_command), 1, int(turn == 1), 5 if turn == 1 else 0, 10,
              self.keys.operation(PRINCIPAL, bytes([byte] * 16)), 0],
             [pseudonym(1, TENANT), pseudonym(2, KEY) if counted else bytes(16), counted, counted, counted],
             [pseudonym(3, PRINCIPAL), 1, pseudonym(4, HANDLE), bytes(32)],

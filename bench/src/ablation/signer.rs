@@ -16,13 +16,14 @@ use chancery_core::cbor;
 use chancery_core::clock::{Clock, Reading, Sample, Served};
 use chancery_core::command::{Command, NewHandle, NewKey};
 use chancery_core::context::Context;
+use chancery_core::counts::Counts;
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{Handle, HandleKeyId, Operation, Operations, mint};
-use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
 use chancery_core::idempotency::Index;
 use chancery_core::name::Scope;
 use chancery_core::principal::{Principal, Role};
-use chancery_core::sequencer::{Claim, Recovered, Sequencer};
+use chancery_core::sequencer::{Claim, Counted as CountedUse, Recovered, Sequencer};
 use chancery_core::step::{Core, UseDecision};
 use chancery_core::suite::Suite;
 use chancery_crypto::formats::{Payload, Signing, ToBeSigned, to_be_signed};
@@ -39,6 +40,7 @@ const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 const OPERATOR: PrincipalId = PrincipalId::from_bytes([2; 16]);
 const KEY: KeyId = KeyId::from_bytes([3; 16]);
 const HANDLE: HandleId = HandleId::from_bytes([4; 16]);
+const NODE: NodeId = NodeId::from_bytes([6; 16]);
 const HANDLE_KEY: HandleKeyId = HandleKeyId(1);
 const BOOT: Boot = Boot { log_id: [5; 32], boot_nonce: [6; 16] };
 
@@ -63,8 +65,12 @@ impl Signer {
     pub(super) fn make() -> Result<Self> {
         let mac = HandleMac::new([(HANDLE_KEY, &[7; 32])]);
         let key = PrivateKey::generate(Suite::Ed25519)?;
-        let mut core =
-            Core::new(genesis()?, Index::default(), Clock::start(None, Served::default(), now()));
+        let mut core = Core::new(
+            genesis()?,
+            Index::default(),
+            Counts::of(NODE),
+            Clock::start(None, Served::default(), now()),
+        );
         let handle = issue(&mut core, &mac, key.public().context("a public half")?.spki())?;
         let keyring = Arc::new(Keyring::default());
         let secrets = MonthSecrets {
@@ -196,7 +202,7 @@ pub(super) fn parts_of_frame(timing: Timing, records: usize) -> Result<Vec<Part>
     let budget = |name| Title { name, belongs: Belongs::Budget };
     let handle = signer.open()?;
     let decided = signer.decide(&handle)?.decided();
-    let claim = Claim { tenant: TENANT, decided, counted: Some((KEY, 1)) };
+    let claim = Claim { tenant: TENANT, decided, counted: Some(CountedUse::Version(KEY, 1)) };
     let mut sequencer = Sequencer::resume(Recovered::default());
     let mut chain = chain();
     let head = chain.compose(signer.records(records)?, unix_ms()).head;
@@ -288,6 +294,7 @@ fn issue(core: &mut Core, mac: &HandleMac, public: &[u8]) -> Result<Vec<u8>> {
         pins: Vec::new(),
         holder: Vec::new(),
         subject: None,
+        max_uses: None,
     };
     let issued = decide(core, &Command::IssueHandle(new), now, public)?;
     let (root, _) = issued.handle.context("a handle")?;
@@ -300,7 +307,13 @@ fn decide(
     now: Reading,
     public: &[u8],
 ) -> Result<chancery_core::authority::Decided> {
-    let fresh = Fresh { key: KEY, handle: HANDLE, principal: OPERATOR, public: public.to_vec() };
+    let fresh = Fresh {
+        node: NODE,
+        key: KEY,
+        handle: HANDLE,
+        principal: OPERATOR,
+        public: public.to_vec(),
+    };
     Ok(core.authority.decide(&operator()?, command, fresh, now)?)
 }
 

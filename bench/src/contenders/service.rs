@@ -98,6 +98,7 @@ impl Service {
             pins: Vec::new(),
             holder: Vec::new(),
             subject: None,
+            max_uses: None,
         };
         match self.ask(&Command::IssueHandle(new))? {
             AnswerObject::Handle(text) => Ok(KeyHandle::parse(&text.0)?),

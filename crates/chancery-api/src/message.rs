@@ -7,7 +7,7 @@ use chancery_core::cbor;
 use chancery_core::command::{Answer, SignatureParameters};
 use chancery_core::context::Context;
 use chancery_core::handle::Operation;
-use chancery_core::id::{OperationId, PrincipalId};
+use chancery_core::id::{NodeId, OperationId, PrincipalId};
 use chancery_core::reason::Reason;
 use minicbor::{Decode, Encode};
 
@@ -294,6 +294,9 @@ pub struct Status {
     /// What asks for an operator's attention, in plain words.
     #[n(12)]
     pub advice: Vec<String>,
+    /// The node, which counts the uses of its handles.
+    #[n(13)]
+    pub node: NodeId,
 }
 
 /// What became of an operation.

@@ -10,6 +10,7 @@
 
 use std::fmt::Write as _;
 
+use chancery_core::id::NodeId;
 use chancery_core::suite::Suite;
 use chancery_crypto::key::{PrivateKey, PublicKey};
 use chancery_crypto::labels;
@@ -55,6 +56,12 @@ impl Origin {
             key.public().filter(|public| public.suite() == Suite::Ed25519).ok_or(OriginError)?;
         let raw = spki.spki().strip_prefix(&ED25519_SPKI_PREFIX).ok_or(OriginError)?;
         Ok(Self::of(raw.try_into().map_err(|_| OriginError)?))
+    }
+
+    /// The node that keeps the log: the first sixteen bytes of the log's id.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        NodeId::from_bytes(*self.log_id.first_chunk().unwrap_or(&[0; 16]))
     }
 
     /// The name by which the log is known.

@@ -52,6 +52,9 @@ pub enum Kind {
     /// Refusals before authentication, summed up.
     #[n(4)]
     Refusals,
+    /// The use in the record before it, counted under a link of its handle.
+    #[n(5)]
+    LinkUse,
 }
 
 impl Kind {
@@ -63,13 +66,14 @@ impl Kind {
             Self::Command => 2,
             Self::Start => 3,
             Self::Refusals => 4,
+            Self::LinkUse => 5,
         }
     }
 
     /// The kind of a number.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Use, Self::Command, Self::Start, Self::Refusals]
+        [Self::Use, Self::Command, Self::Start, Self::Refusals, Self::LinkUse]
             .into_iter()
             .find(|kind| kind.number() == number)
     }
@@ -114,13 +118,13 @@ pub struct Facts {
     pub operation_id: Option<OperationId>,
     /// The key and version.
     pub key: Option<(KeyId, u32)>,
-    /// Whether the key version's use is counted.
+    /// Whether it is counted: as a use of the key version, or of the link.
     pub counted: Counted,
     /// Who.
     pub actor: Option<PrincipalId>,
     /// How that was known.
     pub authentication: Authentication,
-    /// The handle, if one was used.
+    /// The handle, if one was used; the link whose uses are counted, if that is what it is about.
     pub credential: Option<HandleId>,
     /// The posture's epoch.
     pub posture_epoch: u64,
@@ -134,7 +138,7 @@ pub struct Facts {
     pub context: [u8; 32],
 }
 
-/// Whether a record takes the next use index of its key version.
+/// Whether a record takes the next use index of its key version, or of its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Counted {

@@ -5,7 +5,8 @@
 //!                [peak (32), …], last head or null, mark ms or null, served ms, last command,
 //!                [[key (16), version, next use index], …],
 //!                [[tenant (16), head hash (32)], …],
-//!                [[entry name (32), request digest (32), time in the id, address, item], …]]
+//!                [[entry name (32), request digest (32), time in the id, address, item], …],
+//!                [[link (16), subject (16), until ms, uses], …]]
 //!
 //! file   = "CHYRSM1\n" ‖ sealed resume ‖ CRC32C of everything before (4)
 //! ```
@@ -15,7 +16,9 @@
 //! was taken back, and the service does not start.
 
 use chancery_core::cbor;
-use chancery_core::id::{KeyId, TenantId};
+use chancery_core::counts::Recorded;
+use chancery_core::handle::LinkId;
+use chancery_core::id::{KeyId, PrincipalId, TenantId};
 use chancery_core::idempotency::{EntryName, Place, RequestDigest};
 use chancery_log::{Frontier, Hash};
 use minicbor::bytes::ByteArray;
@@ -64,6 +67,34 @@ pub struct Resume {
     pub heads: Vec<HeadHash>,
     /// The operation ids that are remembered.
     pub entries: Vec<Entry>,
+    /// The links of handles whose uses are counted.
+    pub links: Vec<LinkUses>,
+}
+
+/// How often a link of a handle was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct LinkUses {
+    #[n(0)]
+    link: LinkId,
+    #[n(1)]
+    subject: PrincipalId,
+    #[n(2)]
+    until_ms: u64,
+    #[n(3)]
+    uses: u64,
+}
+
+impl From<Recorded> for LinkUses {
+    fn from(Recorded { link, subject, until_ms, uses }: Recorded) -> Self {
+        Self { link, subject, until_ms, uses }
+    }
+}
+
+impl From<LinkUses> for Recorded {
+    fn from(LinkUses { link, subject, until_ms, uses }: LinkUses) -> Self {
+        Self { link, subject, until_ms, uses }
+    }
 }
 
 /// The use index that comes next of a key version.
@@ -162,6 +193,8 @@ struct Layout {
     heads: Vec<HeadHash>,
     #[n(14)]
     entries: Vec<Entry>,
+    #[n(15)]
+    links: Vec<LinkUses>,
 }
 
 #[derive(Encode, Decode)]
@@ -205,6 +238,7 @@ impl Resume {
             uses: self.uses.clone(),
             heads: self.heads.clone(),
             entries: self.entries.clone(),
+            links: self.links.clone(),
         })
     }
 
@@ -232,6 +266,7 @@ impl Resume {
             uses: layout.uses,
             heads: layout.heads,
             entries: layout.entries,
+            links: layout.links,
         })
     }
 }
@@ -296,6 +331,12 @@ mod tests {
             uses: vec![UseIndex { key: KeyId::from_bytes([8; 16]), version: 1, next: 9 }],
             heads: vec![HeadHash { tenant: TenantId::from_bytes([1; 16]), hash: [2; 32] }],
             entries: vec![Entry::new([1; 32], [2; 32], 3, Place { address: 4, item: 5 })],
+            links: vec![LinkUses {
+                link: LinkId([4; 16]),
+                subject: PrincipalId::from_bytes([5; 16]),
+                until_ms: 6,
+                uses: 7,
+            }],
         };
         let bytes = resume.to_bytes();
         assert_eq!(Resume::parse(&bytes), Some(resume));

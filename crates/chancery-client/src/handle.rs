@@ -9,7 +9,7 @@ use std::fmt;
 use chancery_api::token::{self, TokenError};
 use chancery_core::context::{Context, ContextError, Pair};
 use chancery_core::handle::{self, Caveat, Described, LinkId, OpenError, Operation, Operations};
-use chancery_core::id::{HandleId, KeyId};
+use chancery_core::id::{HandleId, KeyId, NodeId};
 use chancery_core::purpose::Purpose;
 use chancery_crypto::mac::ChainLink;
 
@@ -31,6 +31,8 @@ pub struct Constraints {
     pub pins: Vec<Pair>,
     /// The Ed25519 public keys whose possession must be proved.
     pub holders: Vec<[u8; 32]>,
+    /// How often it may be used, each with the node that counts; all of them hold.
+    pub uses: Vec<(u64, NodeId)>,
 }
 
 /// The text or the bytes are not a handle.
@@ -70,6 +72,7 @@ impl KeyHandle {
                 operations: described.root.operations,
                 pins: Vec::new(),
                 holders: Vec::new(),
+                uses: Vec::new(),
             },
             described,
         };
@@ -87,6 +90,7 @@ impl KeyHandle {
                 }
                 Caveat::Pin(pin) => self.constraints.pins.push(pin.clone()),
                 Caveat::Holder(key) => self.constraints.holders.push(*key),
+                Caveat::Uses { most, node } => self.constraints.uses.push((*most, *node)),
             }
         }
     }

@@ -63,6 +63,9 @@ fn reason_words(reason: Reason) -> &'static str {
             "the service does not know the principal of this profile, or its key"
         }
         Reason::TooLarge => "something is longer, deeper or more than its limit",
+        Reason::UsesExhausted => {
+            "the handle was used as often as it may be; have another one issued"
+        }
         Reason::VerificationFailed => "it does not verify",
         // A reason of a newer core, and what needs no explanation.
         _ => "the service cannot do this now; nothing was done",

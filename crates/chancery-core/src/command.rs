@@ -59,6 +59,9 @@ pub struct NewHandle {
     /// To whom; the issuer itself if not said.
     #[n(5)]
     pub subject: Option<PrincipalId>,
+    /// How often it may be used, all that is narrowed from it included; as often as one likes if not said.
+    #[n(6)]
+    pub max_uses: Option<u64>,
 }
 
 /// What a principal asks for. Numbers under 32 change authority, numbers from 32 read.

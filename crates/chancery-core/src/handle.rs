@@ -11,7 +11,7 @@
 //!
 //! Who holds a handle can add a caveat offline, since only the last tag is needed for that, and can
 //! never take one away. Caveats conjoin: the earliest expiry, the intersection of operations, every pin,
-//! every holder.
+//! every holder, every bound on the number of uses.
 //!
 //! **Invariant:** [`Handle::open`] alone makes a [`Handle`], and it refuses whatever it would not itself
 //! have written: another encoding, an unknown caveat, a broken link.
@@ -22,8 +22,9 @@ use minicbor::{Decode, Encode};
 
 use crate::cbor;
 use crate::context::{Context, Pair};
+use crate::counts::Bound;
 use crate::epoch::Epoch;
-use crate::id::{HandleId, KeyId, PrincipalId, TenantId};
+use crate::id::{HandleId, KeyId, NodeId, PrincipalId, TenantId};
 use crate::limits::{CAVEATS_MAX, HANDLE_BYTES_MAX};
 use crate::purpose::Purpose;
 
@@ -111,6 +112,16 @@ pub enum Caveat {
     /// Whoever uses it proves possession of this Ed25519 key.
     #[n(4)]
     Holder(#[cbor(n(0), with = "minicbor::bytes")] [u8; 32]),
+    /// It, and all that is narrowed from it, is used at most so often together.
+    #[n(5)]
+    Uses {
+        /// How often.
+        #[n(0)]
+        most: u64,
+        /// Where that is counted; no other node takes the handle.
+        #[n(1)]
+        node: NodeId,
+    },
 }
 
 /// The encoded chain.
@@ -172,6 +183,7 @@ pub struct Handle {
     operations: Operations,
     pins: Vec<Pair>,
     holders: Vec<[u8; 32]>,
+    bounds: Vec<Bound>,
     links: Vec<LinkId>,
 }
 
@@ -188,8 +200,10 @@ impl Handle {
         let mut handle = Self::unnarrowed(root);
         for caveat in &chain.caveats {
             tag = mac.link(&tag, caveat);
-            handle.links.push(LinkId::of_tag(&tag, mac));
-            handle.narrow(cbor::decode(caveat, "caveat").map_err(|_| OpenError::NotAHandle)?);
+            let link = LinkId::of_tag(&tag, mac);
+            handle.links.push(link);
+            let caveat = cbor::decode(caveat, "caveat").map_err(|_| OpenError::NotAHandle)?;
+            handle.narrow(link, caveat);
         }
         if mac.equal(&tag, &chain.tag) { Ok(handle) } else { Err(OpenError::BrokenChain) }
     }
@@ -200,17 +214,19 @@ impl Handle {
             operations: root.operations,
             pins: Vec::new(),
             holders: Vec::new(),
+            bounds: Vec::new(),
             links: vec![LinkId(*root.id.as_bytes())],
             root,
         }
     }
 
-    fn narrow(&mut self, caveat: Caveat) {
+    fn narrow(&mut self, link: LinkId, caveat: Caveat) {
         match caveat {
             Caveat::Expires(at) => self.expires_ms = self.expires_ms.min(at),
             Caveat::Operations(operations) => self.operations = self.operations.and(operations),
             Caveat::Pin(pin) => self.pins.push(pin),
             Caveat::Holder(key) => self.holders.push(key),
+            Caveat::Uses { most, node } => self.bounds.push(Bound { link, most, node }),
         }
     }
 
@@ -242,6 +258,12 @@ impl Handle {
     #[must_use]
     pub fn holders(&self) -> &[[u8; 32]] {
         &self.holders
+    }
+
+    /// Which of its links may be used how often; all of them hold.
+    #[must_use]
+    pub fn bounds(&self) -> &[Bound] {
+        &self.bounds
     }
 
     /// The names of its links, any of which may have been revoked.

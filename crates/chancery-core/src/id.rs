@@ -123,6 +123,8 @@ ids! {
     HandleId;
     /// Names a key, whatever its version.
     KeyId;
+    /// Names a node: the one that counts the uses of a handle.
+    NodeId;
     /// Names one operation; resolves an unknown outcome, and makes a repeat harmless.
     OperationId;
     /// Names a principal.

@@ -14,6 +14,7 @@ pub mod cbor;
 pub mod clock;
 pub mod command;
 pub mod context;
+pub mod counts;
 pub mod epoch;
 pub mod handle;
 pub mod id;

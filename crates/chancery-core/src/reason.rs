@@ -100,6 +100,8 @@ reasons! {
     AnswerUnreadable = 26, "answer-unreadable", 503, AfterAuthentication;
     /// Audit or store cannot be written; only reductions are taken, into the reduction journal.
     AuditFailed = 27, "audit-failed", 503, BeforeAuthentication;
+    /// The handle was used as often as it may be.
+    UsesExhausted = 28, "uses-exhausted", 403, AfterAuthentication;
 }
 
 impl Reason {

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::handle::LinkId;
 use crate::id::{KeyId, TenantId};
 
 /// How many changes of a tenant's authority had taken effect when something was decided.
@@ -70,8 +71,14 @@ impl<T> Released<T> {
     }
 }
 
-/// A key version whose uses are counted.
-pub type Counted = (KeyId, u32);
+/// What has its uses counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counted {
+    /// A version of a key.
+    Version(KeyId, u32),
+    /// A link of a handle.
+    Link(LinkId),
+}
 
 /// What a result brings with it to be given its place.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +87,7 @@ pub struct Claim {
     pub tenant: TenantId,
     /// And as of which mark.
     pub decided: Mark,
-    /// The key version that it used, if any.
+    /// What it is a use of, if that is counted.
     pub counted: Option<Counted>,
 }
 
@@ -89,7 +96,7 @@ pub struct Claim {
 pub struct Seat {
     /// Its record's position in the log.
     pub index: LogIndex,
-    /// The number of this use of the key version, from 0, without gaps.
+    /// The number of this use of what is counted, from 0, without gaps.
     pub use_index: Option<u64>,
 }
 
@@ -127,7 +134,7 @@ pub struct Recovered {
     pub size: u64,
     /// The number of the frame that comes next.
     pub next_frame: u64,
-    /// The use index that comes next, by key version.
+    /// The use index that comes next, by what is counted.
     pub uses: BTreeMap<Counted, u64>,
 }
 
@@ -221,6 +228,14 @@ impl Sequencer {
     pub fn uses(&self) -> &BTreeMap<Counted, u64> {
         &self.uses
     }
+
+    /// Forgets the links that are not remembered any more.
+    pub fn forget_links(&mut self, is_remembered: impl Fn(LinkId) -> bool) {
+        self.uses.retain(|counted, _| match counted {
+            Counted::Version(..) => true,
+            Counted::Link(link) => is_remembered(*link),
+        });
+    }
 }
 
 #[cfg(test)]
@@ -229,7 +244,7 @@ mod tests {
 
     fn claim(decided: Mark) -> Claim {
         let tenant = TenantId::from_bytes([1; 16]);
-        Claim { tenant, decided, counted: Some((KeyId::from_bytes([7; 16]), 1)) }
+        Claim { tenant, decided, counted: Some(Counted::Version(KeyId::from_bytes([7; 16]), 1)) }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::authority::{Authority, Permit, Use};
 use crate::budget::AuditBudget;
 use crate::clock::{Clock, Reading, Sample, millis};
+use crate::counts::Counts;
 use crate::handle::Handle;
 use crate::id::HandleId;
 use crate::idempotency::{
@@ -65,15 +66,17 @@ pub struct Core {
     pub clock: Clock,
     /// What each tenant may still write into the audit today.
     pub budget: AuditBudget,
+    /// How often handles were used that are not for any number of uses.
+    pub counts: Counts,
     proofs: Proofs,
 }
 
 impl Core {
     /// Begins with what was loaded, at the clock's mark.
     #[must_use]
-    pub fn new(authority: Authority, operations: Index, clock: Clock) -> Self {
+    pub fn new(authority: Authority, operations: Index, counts: Counts, clock: Clock) -> Self {
         let (budget, proofs) = (AuditBudget::default(), Proofs::since(clock.mark_ms()));
-        Self { authority, operations, clock, budget, proofs }
+        Self { authority, operations, clock, budget, counts, proofs }
     }
 
     /// Reads the time.
@@ -105,13 +108,34 @@ impl Core {
         let within = self.budget.check(asked.handle.root().tenant, asked.now.unix_ms);
         let permitted = within.and_then(|()| self.authority.permit(asked));
         match (permitted, claimed) {
-            (Ok(permit), None) => UseDecision::Permitted(permit),
+            (Ok(permit), None) => self.take(asked, permit, None),
             (Ok(permit), Some(claimed)) => match self.reserve(claimed, asked.now, Room::Use) {
-                Ok(Reservation::New) => UseDecision::Permitted(permit),
+                Ok(Reservation::New) => self.take(asked, permit, Some(claimed)),
                 Ok(Reservation::Done(place)) => UseDecision::Repeat(place, permit),
                 Err(reason) => UseDecision::Refused(reason),
             },
             (Err(reason), claimed) => self.refuse(reason, claimed),
+        }
+    }
+
+    /// Takes a use of the handle. What was carried out before is none: its repeat takes nothing.
+    fn take(&mut self, asked: &Use<'_>, permit: Permit, claimed: Option<&Claimed>) -> UseDecision {
+        match self.counts.take(asked.handle, asked.now.unix_ms) {
+            Ok(()) => UseDecision::Permitted(permit),
+            Err(reason) => {
+                if let Some(claimed) = claimed {
+                    self.operations.release_unfinished(&claimed.name, claimed.id_ms);
+                }
+                UseDecision::Refused(reason)
+            }
+        }
+    }
+
+    /// A use that was permitted comes to nothing: its operation id is free again, and its handle was not used.
+    pub fn give_back(&mut self, handle: &Handle, claimed: Option<&Claimed>) {
+        self.counts.give_back(handle);
+        if let Some(claimed) = claimed {
+            self.operations.release_unfinished(&claimed.name, claimed.id_ms);
         }
     }
 

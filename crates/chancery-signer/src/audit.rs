@@ -1,7 +1,7 @@
 //! Opening the audit log at start: its end, and what the records before it say.
 //!
-//! From the records come the use index of each key version, the operation ids that are still remembered, the
-//! number of the last command, and the last head of each tenant, against which the store is held.
+//! From the records come the use index of each key version, the uses of handles that are counted, the operation
+//! ids that are still remembered, the number of the last command, and the last head of each tenant, against which the store is held.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,16 +9,18 @@ use std::sync::Arc;
 use chancery_audit::disk::Disk;
 use chancery_audit::frame::{Frame, Head, Item};
 use chancery_audit::origin::Origin;
-use chancery_audit::record::{Kind, PseudonymousSection};
+use chancery_audit::record::{IdentitySection, Kind, PseudonymousSection};
 use chancery_audit::recovery::{Settled, WalkError, Walked, settle, walk, walk_from};
 use chancery_audit::resume::{RESUME_FILE, Resume, from_file};
 use chancery_audit::sealer::{Month, MonthKeys, MonthSecrets, NameClass};
 use chancery_audit::wal::{Address, Tail};
 use chancery_core::authority::Authority;
 use chancery_core::clock::Served;
-use chancery_core::id::{KeyId, TenantId};
+use chancery_core::counts::{Counts, Recorded};
+use chancery_core::handle::LinkId;
+use chancery_core::id::{KeyId, PrincipalId, TenantId};
 use chancery_core::idempotency::{EntryName, Index, Place, RequestDigest};
-use chancery_core::sequencer::Recovered;
+use chancery_core::sequencer::{Counted, Recovered};
 use chancery_crypto::key::PublicKey;
 use chancery_crypto::section::Boot;
 
@@ -30,6 +32,7 @@ pub(crate) struct Opened {
     pub(crate) settled: Settled,
     pub(crate) recovered: Recovered,
     pub(crate) operations: Index,
+    pub(crate) counts: Counts,
     pub(crate) last_command: u64,
     pub(crate) heads: BTreeMap<TenantId, [u8; 32]>,
     pub(crate) mark_ms: Option<u64>,
@@ -72,6 +75,7 @@ pub(crate) fn open(
         },
         settled,
         operations,
+        counts: reader.counts,
         last_command: reader.last_command,
         heads: reader.heads,
         mark_ms: reader.mark_ms,
@@ -110,7 +114,8 @@ struct Reader<'v> {
     log_id: [u8; 32],
     months: BTreeMap<(TenantId, Month, [u8; 16]), MonthKeys>,
     names: BTreeMap<(TenantId, Month), BTreeMap<[u8; 16], KeyId>>,
-    uses: BTreeMap<(KeyId, u32), u64>,
+    uses: BTreeMap<Counted, u64>,
+    counts: Counts,
     entries: Vec<(EntryName, RequestDigest, u64, Place)>,
     last_command: u64,
     heads: BTreeMap<TenantId, [u8; 32]>,
@@ -137,6 +142,7 @@ impl<'v> Reader<'v> {
             months: BTreeMap::new(),
             names: BTreeMap::new(),
             uses: BTreeMap::new(),
+            counts: Counts::of(origin.node()),
             entries: Vec::new(),
             last_command: 0,
             heads: BTreeMap::new(),
@@ -147,8 +153,14 @@ impl<'v> Reader<'v> {
             reader.entries = entries
                 .map(|entry| (entry.name, entry.digest, entry.id_ms, entry.place()))
                 .collect();
-            reader.uses =
-                resume.uses.iter().map(|uses| ((uses.key, uses.version), uses.next)).collect();
+            let versions = resume.uses.iter();
+            reader.uses = versions
+                .map(|uses| (Counted::Version(uses.key, uses.version), uses.next))
+                .collect();
+            for recorded in resume.links.into_iter().map(Recorded::from) {
+                reader.uses.insert(Counted::Link(recorded.link), recorded.uses);
+                reader.counts.restore(recorded);
+            }
             reader.heads = resume.heads.iter().map(|head| (head.tenant, head.hash)).collect();
             reader.last_command = resume.last_command;
             reader.mark_ms = resume.mark_ms;
@@ -178,6 +190,7 @@ impl<'v> Reader<'v> {
         let boot = Boot { log_id: self.log_id, boot_nonce: frame.boot_nonce };
         let keys = self.keys(item, boot)?;
         let (section, use_index) = keys.open(item).ok_or("a record does not open")?;
+        let identity = (item.kind == Kind::LinkUse).then(|| keys.open_identity(item)).flatten();
         if item.kind == Kind::Command && item.command != 0 {
             if item.command <= self.last_command {
                 return Err("a command stands out of order, or twice");
@@ -185,13 +198,28 @@ impl<'v> Reader<'v> {
             self.last_command = item.command;
             self.heads.insert(item.tenant, section.authorization.head_digest);
         }
-        match use_index {
-            Some(index) => self.counted(item, &section, index),
-            None => Ok(()),
+        match (item.kind, use_index, identity) {
+            (Kind::LinkUse, Some(index), Some(identity)) => {
+                self.link_used(&identity, section.time.unix_ms, index)
+            }
+            (Kind::LinkUse, ..) => Err("a use of a handle does not say which"),
+            (_, Some(index), _) => self.version_used(item, &section, index),
+            (_, None, _) => Ok(()),
         }
     }
 
-    fn counted(
+    fn link_used(
+        &mut self,
+        identity: &IdentitySection,
+        used_ms: u64,
+        index: u64,
+    ) -> Result<(), &'static str> {
+        let link = LinkId(identity.credential);
+        self.counts.replay(link, PrincipalId::from_bytes(identity.principal), used_ms);
+        self.next_use(Counted::Link(link), index)
+    }
+
+    fn version_used(
         &mut self,
         item: &Item,
         section: &PseudonymousSection,
@@ -199,7 +227,11 @@ impl<'v> Reader<'v> {
     ) -> Result<(), &'static str> {
         let names = self.names(item)?;
         let key = *names.get(&section.key.key).ok_or("a record names a key that is not there")?;
-        let next = self.uses.entry((key, section.key.version)).or_default();
+        self.next_use(Counted::Version(key, section.key.version), index)
+    }
+
+    fn next_use(&mut self, counted: Counted, index: u64) -> Result<(), &'static str> {
+        let next = self.uses.entry(counted).or_default();
         if index != *next {
             return Err("a use is missing, or stands twice");
         }

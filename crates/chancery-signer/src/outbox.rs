@@ -138,6 +138,7 @@ impl OutboxEntry {
         Ok(Submission::Finished(Box::new(Finished {
             claim: Claim { tenant: self.tenant, decided: Mark::STANDING, counted: None },
             prepared,
+            links: Vec::new(),
             command: number,
             entry: self.kept.as_ref().map(|kept| kept.name),
             answer,

@@ -179,6 +179,7 @@ fn operation_name(kind: Kind, number: u8) -> String {
         Kind::Command => command_name(number).into(),
         Kind::Start => "start".into(),
         Kind::Refusals => "refusals".into(),
+        Kind::LinkUse => "use-of-link".into(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chancery_audit::disk::Disk;
 use chancery_audit::frame::Head;
-use chancery_audit::resume::{Entry, HeadHash, RESUME_FILE, Resume, UseIndex, to_file};
+use chancery_audit::resume::{Entry, HeadHash, LinkUses, RESUME_FILE, Resume, UseIndex, to_file};
 use chancery_audit::wal::Tail;
 use chancery_core::clock::Reading;
 use chancery_core::id::TenantId;
@@ -44,10 +44,12 @@ impl Resumes {
         now: Reading,
         uses: &BTreeMap<Counted, u64>,
     ) -> Resume {
-        let uses = uses.iter().map(|((key, version), next)| UseIndex {
-            key: *key,
-            version: *version,
-            next: *next,
+        let uses = uses.iter().filter_map(|(counted, next)| match counted {
+            Counted::Version(key, version) => {
+                Some(UseIndex { key: *key, version: *version, next: *next })
+            }
+            // Held with the counts, and with what bounds their life.
+            Counted::Link(_) => None,
         });
         let heads =
             self.heads.iter().map(|(tenant, hash)| HeadHash { tenant: *tenant, hash: *hash });
@@ -62,6 +64,7 @@ impl Resumes {
             entries: entries
                 .map(|(name, digest, id_ms, place)| Entry::new(name, digest, id_ms, place))
                 .collect(),
+            links: core.counts.recorded().map(LinkUses::from).collect(),
         }
     }
 

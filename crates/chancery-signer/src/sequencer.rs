@@ -19,10 +19,11 @@ use chancery_audit::resume::HeadHash;
 use chancery_audit::sealer::{Keyring, Prepared};
 use chancery_audit::wal::{Address, Chain, Composed, SegmentStart, Tail, Wal, WalError};
 use chancery_core::authority::Row;
+use chancery_core::handle::LinkId;
 use chancery_core::id::TenantId;
 use chancery_core::idempotency::{EntryName, Place};
-use chancery_core::limits::{FRAME_AUDIT_BYTES_MAX, FRAME_RECORDS_MAX};
-use chancery_core::sequencer::{Claim, Durable, Mark, Released, Sealed, Seat, Sequencer};
+use chancery_core::limits::{CAVEATS_MAX, FRAME_AUDIT_BYTES_MAX, FRAME_RECORDS_MAX};
+use chancery_core::sequencer::{Claim, Counted, Durable, Mark, Released, Sealed, Seat, Sequencer};
 use chancery_core::step::Core;
 use chancery_crypto::key::PrivateKey;
 use chancery_log::{Frontier, Hash};
@@ -52,6 +53,10 @@ const LOW_PART: u64 = 16;
 /// A frame's items take at most this many bytes; the rest is for its header and checksum.
 const ITEMS_BYTES_MAX: usize = FRAME_AUDIT_BYTES_MAX - FRAME_HEADER_BYTES - 4;
 
+/// No more results join a frame that holds so many records: what may follow is a result that is counted under
+/// as many links as a handle has, and the summary of early refusals.
+const RECORDS_CLOSE_AT: usize = FRAME_RECORDS_MAX - 1 - CAVEATS_MAX - 1;
+
 /// How often the sequencer lets others run before it closes a frame, for as long as each time brings more.
 const YIELDS_MAX: u32 = 4;
 
@@ -73,6 +78,8 @@ pub(crate) enum Submission {
 pub(crate) struct Finished {
     pub(crate) claim: Claim,
     pub(crate) prepared: Prepared,
+    /// The links of its handle that this is counted under, each with its record.
+    pub(crate) links: Vec<(LinkId, Prepared)>,
     /// The number of the command in the outbox; 0 for anything else.
     pub(crate) command: u64,
     /// The operation id to complete, if the caller named one.
@@ -97,6 +104,8 @@ pub(crate) enum Way {
     Command(CommandWay),
     /// Nowhere.
     Nowhere,
+    /// Nowhere: it counts a use of this link.
+    LinkUse(LinkId),
 }
 
 /// The way of an item.
@@ -234,6 +243,11 @@ impl Open {
             bytes: 0,
         }
     }
+
+    fn push(&mut self, (item, leaf): (Item, Hash)) {
+        self.bytes += item.encoded_bytes();
+        self.records.push((item, leaf));
+    }
 }
 
 /// Why a batch is closed.
@@ -284,7 +298,7 @@ impl Thread {
 
     /// Takes what goes into one frame.
     fn collect(&mut self, waiting: &mut VecDeque<Submission>, open: &mut Open) -> Closed {
-        while open.records.len() < FRAME_RECORDS_MAX - 1 {
+        while open.records.len() < RECORDS_CLOSE_AT {
             match waiting.pop_front() {
                 None => return Closed::Full,
                 Some(Submission::Stop) => return Closed::Stop,
@@ -312,20 +326,32 @@ impl Thread {
 
     /// Gives a result its place. Gives it back if the frame is full.
     fn place(&mut self, finished: Box<Finished>, open: &mut Open) -> Option<Box<Finished>> {
-        if open.bytes + finished.prepared.encoded_bytes() > ITEMS_BYTES_MAX {
+        if open.bytes + finished.encoded_bytes() > ITEMS_BYTES_MAX {
             return Some(finished);
         }
         let Ok(seat) = self.sequencer.join(&finished.claim) else {
             self.decide_again(*finished);
             return None;
         };
-        let Finished { prepared, command, entry, answer, way, .. } = *finished;
+        let Finished { claim, prepared, links, command, entry, answer, way } = *finished;
         self.resumes.note(command, &way);
-        let (item, leaf) = prepared.finish(seat.use_index, command);
-        open.bytes += item.encoded_bytes();
-        open.records.push((item, leaf));
+        open.push(prepared.finish(seat.use_index, command));
         open.placed.push(Placed { sealed: self.sequencer.seal(answer, &seat), seat, entry, way });
+        for (link, prepared) in links {
+            self.count_link(claim.tenant, link, prepared, open);
+        }
         None
+    }
+
+    /// Counts a use that has its place under a link of its handle: in the same frame, so with it or not at all.
+    fn count_link(&mut self, tenant: TenantId, link: LinkId, prepared: Prepared, open: &mut Open) {
+        let counted = Some(Counted::Link(link));
+        let claim = Claim { tenant, decided: Mark::STANDING, counted };
+        // It stands whatever authority does, so it always joins.
+        let Ok(seat) = self.sequencer.join(&claim) else { return };
+        open.push(prepared.finish(seat.use_index, 0));
+        let (sealed, way) = (self.sequencer.seal(Answer::None, &seat), Way::LinkUse(link));
+        open.placed.push(Placed { sealed, seat, entry: None, way });
     }
 
     /// The authority moved since it was decided: nothing of it leaves, and it is decided anew.
@@ -385,14 +411,16 @@ impl Thread {
     /// An orderly stop: everything is durable; the segment is cut, and the resume file says where it ends.
     fn stop(&mut self) -> ! {
         self.wal.finish().unwrap_or_else(|error| halt(&error));
-        self.write_resume(self.chain.tail(self.wal.next_segment(), self.resumes.head));
+        let tail = self.chain.tail(self.wal.next_segment(), self.resumes.head);
+        self.write_resume(tail);
         std::process::exit(0);
     }
 
-    fn write_resume(&self, tail: Tail) {
+    fn write_resume(&mut self, tail: Tail) {
         let resume = {
             let mut core = lock(&self.core);
             let now = core.now(crate::entropy::sample());
+            self.sequencer.forget_links(|link| core.counts.remembers(link));
             self.resumes.resume(tail, &core, now, self.sequencer.uses())
         };
         let written = self.resumes.write(&**self.wal.disk(), &resume);
@@ -466,7 +494,7 @@ impl Thread {
                     Some(Arc::clone(way.assembly.outlet()))
                 }
                 Way::Command(way) => self.end_command(way, (released, seat.index.0), &outlets),
-                Way::Nowhere => None,
+                Way::Nowhere | Way::LinkUse(_) => None,
             };
             outlets
                 .extend(outlet.filter(|new| !outlets.iter().any(|known| Arc::ptr_eq(known, new))));
@@ -477,7 +505,7 @@ impl Thread {
         }
     }
 
-    /// The ids of a durable frame are carried out, and its bytes are charged.
+    /// The ids of a durable frame are carried out, the uses of its handles counted, and its bytes charged.
     fn complete(&self, placed: &[Placed], written: &Written<'_>) {
         let frame = &written.composed.frame;
         let mut bytes: BTreeMap<TenantId, u64> = BTreeMap::new();
@@ -490,6 +518,9 @@ impl Thread {
             if let Some(entry) = &placed.entry {
                 let place = Place { address: written.address.to_number(), item };
                 core.operations.complete(entry, place);
+            }
+            if let Way::LinkUse(link) = placed.way {
+                core.counts.record(link);
             }
         }
         for (tenant, bytes) in bytes {
@@ -542,6 +573,13 @@ struct Written<'c> {
     composed: &'c Composed,
     address: Address,
     signature: Option<[u8; 64]>,
+}
+
+impl Finished {
+    fn encoded_bytes(&self) -> usize {
+        let links = self.links.iter().map(|(_, prepared)| prepared.encoded_bytes());
+        self.prepared.encoded_bytes() + links.sum::<usize>()
+    }
 }
 
 impl Placed {

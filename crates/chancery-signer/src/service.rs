@@ -22,7 +22,7 @@ use chancery_audit::wal::{Address, Chain, Wal, read_frame};
 use chancery_core::authority::{Authority, Fresh};
 use chancery_core::clock::{Clock, Served};
 use chancery_core::handle::HandleKeyId;
-use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
 use chancery_core::idempotency::{Dated, EntryName, Place, Room};
 use chancery_core::limits::LANE_OPERATIONS_MAX;
 use chancery_core::sequencer::{Claim, Mark, Sequencer};
@@ -132,6 +132,7 @@ impl Shared {
     /// Fresh values for a command that uses none.
     pub(crate) fn no_fresh() -> Fresh {
         Fresh {
+            node: NodeId::from_bytes([0; 16]),
             key: KeyId::from_bytes([0; 16]),
             handle: HandleId::from_bytes([0; 16]),
             principal: PrincipalId::from_bytes([0; 16]),
@@ -412,7 +413,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     let build =
         BuildGroup { build: build_hash(), configuration: sha256(&[config.endpoint.as_bytes()]) };
     let shared = Arc::new(Shared {
-        core: Arc::new(Mutex::new(Core::new(authority, opened.operations, clock))),
+        core: Arc::new(Mutex::new(Core::new(authority, opened.operations, opened.counts, clock))),
         vault: Mutex::new(vault),
         materials: Materials::default(),
         inbox: Arc::default(),
@@ -507,6 +508,7 @@ fn open_log(
     shared.inbox.send(Submission::Finished(Box::new(Finished {
         claim: Claim { tenant: TenantId::SYSTEM, decided: Mark::STANDING, counted: None },
         prepared,
+        links: Vec::new(),
         command: 0,
         entry: None,
         answer: Answer::None,

@@ -34,6 +34,7 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
         clock: clock.into(),
         arena: arena_name(shared.arena.kind()).into(),
         advice: advice(shared, is_solo, clock),
+        node: shared.origin.node(),
     }
 }
 

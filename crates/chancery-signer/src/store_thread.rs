@@ -141,7 +141,7 @@ impl StoreThread {
         }
         lock(&self.shared.core).authority.admit(principal, command)?;
         let material = self.material(job)?;
-        let fresh = Self::fresh(now, material.as_ref())?;
+        let fresh = self.fresh(now, material.as_ref())?;
         let decided = lock(&self.shared.core).authority.decide(principal, command, fresh, now)?;
         match decided.effect {
             Effect::None => self.issue(job, &decided, now),
@@ -154,9 +154,10 @@ impl StoreThread {
         }
     }
 
-    fn fresh(now: Reading, material: Option<&NewMaterial>) -> Result<Fresh, Refusal> {
+    fn fresh(&self, now: Reading, material: Option<&NewMaterial>) -> Result<Fresh, Refusal> {
         let entropy = || entropy::bytes::<10>().map_err(|_| unavailable());
         Ok(Fresh {
+            node: self.shared.origin.node(),
             key: KeyId::v7(now.unix_ms, entropy()?),
             handle: HandleId::v7(now.unix_ms, entropy()?),
             principal: PrincipalId::v7(now.unix_ms, entropy()?),
@@ -410,6 +411,7 @@ impl StoreThread {
         self.shared.inbox.send(Submission::Finished(Box::new(Finished {
             claim: Claim { tenant: principal.tenant, decided: Mark::STANDING, counted: None },
             prepared,
+            links: Vec::new(),
             command: 0,
             entry: None,
             answer: OutAnswer::Command(reply),

@@ -43,6 +43,7 @@ impl Summaries {
         Some(Finished {
             claim: Claim { tenant: TenantId::SYSTEM, decided: Mark::STANDING, counted: None },
             prepared,
+            links: Vec::new(),
             command: 0,
             entry: None,
             answer: Answer::None,

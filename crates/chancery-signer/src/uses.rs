@@ -8,19 +8,19 @@ use std::sync::Arc;
 use chancery_api::message::{InputForm, Receipt, UseItem, UseRequest, UseResult};
 use chancery_audit::frame::Frame;
 use chancery_audit::record::{Authentication, Counted, Facts, Kind};
-use chancery_audit::sealer::{Kept, Sealer};
+use chancery_audit::sealer::{Kept, Prepared, Sealer, SealerError};
 use chancery_audit::wal::{Address, read_frame};
 use chancery_core::authority::{Permit, Use};
 use chancery_core::cbor;
 use chancery_core::clock::Reading;
 use chancery_core::context::Context;
-use chancery_core::handle::{Handle, Operation};
-use chancery_core::id::{OperationId, TenantId};
+use chancery_core::handle::{Handle, LinkId, Operation};
+use chancery_core::id::{HandleId, OperationId, TenantId};
 use chancery_core::idempotency::Place;
 use chancery_core::limits::MESSAGE_BYTES_MAX;
 use chancery_core::purpose::Format;
 use chancery_core::reason::Reason;
-use chancery_core::sequencer::{Claim, Mark};
+use chancery_core::sequencer::{Claim, Counted as CountedUse, Mark};
 use chancery_core::step::{Claimed, Proof, UseDecision};
 use chancery_crypto::envelope::ENVELOPE_BYTES_MAX;
 use chancery_crypto::formats::{bound, dsse, jws};
@@ -283,7 +283,7 @@ impl Worker {
         }
         if let Err(job) = self.shared.pool.submit(job) {
             let now = job.permit.now();
-            self.release_id(&job.request, job.position);
+            self.give_back(&job);
             let reason = job.failure(Reason::Overloaded);
             self.refuse(&job.request, job.position, reason, now);
         }
@@ -301,7 +301,7 @@ impl Worker {
         match computed {
             Ok(computed) => self.commit(job, computed),
             Err(reason) => {
-                self.release_id(&job.request, job.position);
+                self.give_back(job);
                 self.refuse(&job.request, job.position, job.failure(reason), job.permit.now());
             }
         }
@@ -312,6 +312,7 @@ impl Worker {
         let position = job.position;
         let Some(item) = request.items.get(position) else { return };
         let Ok(id) = item.id.map_or_else(|| self.fresh_id(permit.now()), Ok) else {
+            self.give_back(job);
             return self.refuse(request, position, Reason::Unavailable, permit.now());
         };
         let mut facts = facts_of(request, item, permit.now());
@@ -332,15 +333,23 @@ impl Worker {
             id_ms: claimed.id_ms,
             answer,
         });
-        let Ok(prepared) = self.sealer.prepare(&facts, kept.as_ref()) else {
-            self.release_id(request, position);
+        let prepared = self.sealer.prepare(&facts, kept.as_ref());
+        let Ok((prepared, links)) =
+            prepared.and_then(|use_| Ok((use_, self.link_uses(job, &facts)?)))
+        else {
+            self.give_back(job);
             request.assembly.refuse_early(position, job.failure(Reason::Unavailable));
             return request.assembly.outlet().flush();
         };
         self.shared.counters.used(request.operation);
         self.out.push(Submission::Finished(Box::new(Finished {
-            claim: Claim { tenant: facts.tenant, decided: permit.decided(), counted: facts.key },
+            claim: Claim {
+                tenant: facts.tenant,
+                decided: permit.decided(),
+                counted: Some(CountedUse::Version(permit.key().id, version)),
+            },
             prepared,
+            links,
             command: 0,
             entry: item.claimed.map(|claimed| claimed.name),
             answer: Answer::Use(UseResult::Committed {
@@ -358,6 +367,26 @@ impl Worker {
                 redo: Some(Redo { request: Arc::clone(request), position, place: job.place }),
             }),
         })));
+    }
+
+    /// A record for each link of the handle whose uses are counted. What was carried out before is counted
+    /// already.
+    fn link_uses(
+        &mut self,
+        job: &Job,
+        facts: &Facts,
+    ) -> Result<Vec<(LinkId, Prepared)>, SealerError> {
+        let bounds = match job.place {
+            Some(_) => &[],
+            None => job.request.handle.bounds(),
+        };
+        let records = bounds.iter().map(|bound| {
+            let mut facts = facts.clone();
+            facts.kind = Kind::LinkUse;
+            facts.credential = Some(HandleId::from_bytes(bound.link.0));
+            Ok((bound.link, self.sealer.prepare(&facts, None)?))
+        });
+        records.collect()
     }
 
     /// An operation id for a caller who named none.
@@ -390,6 +419,7 @@ impl Worker {
         self.out.push(Submission::Finished(Box::new(Finished {
             claim: Claim { tenant: facts.tenant, decided: Mark::STANDING, counted: None },
             prepared,
+            links: Vec::new(),
             command: 0,
             entry: None,
             answer: Answer::Use(UseResult::Refused { id: item.id, reason }),
@@ -495,7 +525,7 @@ impl Worker {
             }
             (Err(_), Some(_)) => self.refuse(&request, position, Reason::ResultWithheld, now),
             (Err(reason), None) => {
-                self.release_id(&request, position);
+                self.give_back_item(&request, position);
                 self.refuse(&request, position, reason, now);
             }
         }
@@ -506,9 +536,17 @@ impl Worker {
         self.shared.inbox.send_all(&mut self.out);
     }
 
-    fn release_id(&self, request: &OwnedRequest, position: usize) {
-        if let Some(claimed) = request.items.get(position).and_then(|item| item.claimed) {
-            lock(&self.shared.core).operations.release_unfinished(&claimed.name, claimed.id_ms);
+    /// A use came to nothing. What was carried out before took nothing this time.
+    fn give_back(&self, job: &Job) {
+        if job.place.is_none() {
+            self.give_back_item(&job.request, job.position);
+        }
+    }
+
+    fn give_back_item(&self, request: &OwnedRequest, position: usize) {
+        let claimed = request.items.get(position).and_then(|item| item.claimed.as_ref());
+        if claimed.is_some() || !request.handle.bounds().is_empty() {
+            lock(&self.shared.core).give_back(&request.handle, claimed);
         }
     }
 }

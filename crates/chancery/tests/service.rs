@@ -10,6 +10,7 @@ mod harness;
 #[cfg(test)]
 mod service {
     mod algorithms;
+    mod counts;
     mod frames;
     mod handles;
     mod heavy;

@@ -160,6 +160,9 @@ pub struct IssueHandleBody {
     /// To whom; the issuer itself if not said.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
     pub subject: Option<PrincipalId>,
+    /// How often it may be used, all that is narrowed from it included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<u64>,
 }
 
 /// The body that revokes a handle.
@@ -316,6 +319,7 @@ fn issue_handle_body(new: &NewHandle) -> IssueHandleBody {
         pins: new.pins.iter().map(pin).collect(),
         holder: Base64::unless_empty(&new.holder),
         subject: new.subject,
+        max_uses: new.max_uses,
     }
 }
 
@@ -461,6 +465,7 @@ fn new_handle(body: IssueHandleBody) -> Result<NewHandle, HttpError> {
         pins: pins.collect::<Result<_, _>>()?,
         holder: body.holder.map(holder).transpose()?.unwrap_or_default(),
         subject: body.subject,
+        max_uses: body.max_uses,
     })
 }
 

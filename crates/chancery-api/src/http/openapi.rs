@@ -353,6 +353,7 @@ fn handle_schema() -> Value {
             ("pins", list(&json!({"type": "string", "pattern": "^[a-z0-9_.-]{1,32}="}))),
             ("holder", reference("Bytes")),
             ("subject", reference("Id")),
+            ("max_uses", time()),
         ],
     )
 }
@@ -524,6 +525,7 @@ fn status_schema() -> Value {
             ("clock", string()),
             ("arena", string()),
             ("advice", list(&string())),
+            ("node", reference("Id")),
         ],
         &[],
     )

@@ -241,6 +241,7 @@ mod tests {
 503 unavailable
 503 answer-unreadable
 503 audit-failed
+403 uses-exhausted
 408 body-timeout
 405 method-not-allowed
 503 signer-unavailable

@@ -2,7 +2,7 @@
 
 use chancery_core::command::Answer;
 use chancery_core::epoch::Epoch;
-use chancery_core::id::{KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{KeyId, NodeId, OperationId, PrincipalId, TenantId};
 use chancery_core::key::{Key, KeyVersion, Provenance};
 use chancery_core::name::Name;
 use chancery_core::purpose::Purpose;
@@ -291,6 +291,9 @@ pub struct StatusObject {
     pub arena: String,
     /// What asks for an operator's attention.
     pub advice: Vec<String>,
+    /// The node, which counts the uses of its handles.
+    #[serde(with = "text")]
+    pub node: NodeId,
 }
 
 impl CommandAnswer {
@@ -425,6 +428,7 @@ impl From<Status> for StatusObject {
             clock: status.clock,
             arena: status.arena,
             advice: status.advice,
+            node: status.node,
         }
     }
 }
@@ -486,6 +490,7 @@ mod tests {
             clock: "plausible".into(),
             arena: "secret".into(),
             advice: vec!["move the recovery key".into()],
+            node: NodeId::from_bytes([4; 16]),
         }
     }
 

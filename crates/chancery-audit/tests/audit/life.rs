@@ -198,6 +198,7 @@ fn write_resume(disk: &dyn Disk, tail: Tail) -> io::Result<()> {
         uses: Vec::new(),
         heads: Vec::new(),
         entries: Vec::new(),
+        links: Vec::new(),
     };
     disk.write_whole(RESUME_FILE, &to_file(&resume.to_bytes()))
 }

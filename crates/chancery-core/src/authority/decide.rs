@@ -5,7 +5,7 @@ use crate::clock::{Reading, Served, millis};
 use crate::command::{Answer, Command, LIST_PAGE, NewHandle, NewKey};
 use crate::epoch::Epoch;
 use crate::handle::{Caveat, LinkId, Operation, Operations, Root};
-use crate::id::{HandleId, KeyId, PrincipalId, TenantId};
+use crate::id::{HandleId, KeyId, NodeId, PrincipalId, TenantId};
 use crate::key::{Key, KeyVersion, Provenance, VersionError};
 use crate::limits::{CAVEATS_MAX, DESTRUCTION_DELAY, HANDLE_TTL_MAX, KEYS_MAX, REVOCATIONS_MAX};
 use crate::name::Name;
@@ -37,9 +37,11 @@ impl From<VersionError> for Refusal {
     }
 }
 
-/// Fresh values that the shell hands in: the core draws no randomness and makes no keys.
+/// What the shell hands in: the core draws no randomness, makes no keys, and does not know where it runs.
 #[derive(Clone, Debug)]
 pub struct Fresh {
+    /// The node, which counts the uses of a new handle.
+    pub node: NodeId,
     /// For a new key.
     pub key: KeyId,
     /// For a new handle.
@@ -168,7 +170,7 @@ impl Authority {
             Command::CancelDestruction { key, version } => {
                 tenant.edit(key, *version, Effect::Recorded, |key| key.cancel_destruction(*version))
             }
-            Command::IssueHandle(new) => tenant.issue(principal, new, fresh.handle, now),
+            Command::IssueHandle(new) => tenant.issue(principal, new, &fresh, now),
             Command::RevokeHandle { link } => Ok(tenant.revoke(*link)),
             Command::RevokeIssued { key } => tenant.revoke_issued(key),
             Command::CreatePrincipal { name, role, public } => {
@@ -326,11 +328,11 @@ impl Tenant {
         &self,
         issuer: &Principal,
         new: &NewHandle,
-        id: HandleId,
+        fresh: &Fresh,
         now: Reading,
     ) -> Result<Decided, Refusal> {
         let key = self.named(&new.key)?;
-        let caveats = caveats(new)?;
+        let caveats = caveats(new, fresh.node)?;
         check_operations(new.operations, key)?;
         check_usable(new.operations, key)?;
         if new.ttl_ms == 0 || new.ttl_ms > millis(HANDLE_TTL_MAX) {
@@ -343,7 +345,7 @@ impl Tenant {
             ));
         }
         let root = Root {
-            id,
+            id: fresh.handle,
             tenant: self.row.id,
             key: key.id,
             purpose: key.purpose.clone(),
@@ -436,13 +438,20 @@ fn check_usable(operations: Operations, key: &Key) -> Result<(), Refusal> {
     Err(Refusal::new(Reason::KeyUnusable, "no version of the key may do any of this now"))
 }
 
-fn caveats(new: &NewHandle) -> Result<Vec<Caveat>, Refusal> {
+fn caveats(new: &NewHandle, node: NodeId) -> Result<Vec<Caveat>, Refusal> {
     let mut caveats: Vec<_> = new.pins.iter().cloned().map(Caveat::Pin).collect();
     if !new.holder.is_empty() {
         let holder = new.holder.as_slice().try_into();
         let holder =
             holder.map_err(|_| Refusal::new(Reason::Malformed, "a holder is an Ed25519 key"))?;
         caveats.push(Caveat::Holder(holder));
+    }
+    match new.max_uses {
+        Some(0) => {
+            return Err(Refusal::new(Reason::Malformed, "a handle may be used at least once"));
+        }
+        Some(most) => caveats.push(Caveat::Uses { most, node }),
+        None => {}
     }
     if caveats.len() > CAVEATS_MAX {
         return Err(Refusal::new(

@@ -6,7 +6,7 @@ use crate::command::{Answer, Command, NewHandle, NewKey};
 use crate::context::{Context, Pair};
 use crate::handle::tests::Mixer;
 use crate::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations};
-use crate::id::HandleId;
+use crate::id::{HandleId, NodeId};
 use crate::limits::REVOCATIONS_MAX;
 use crate::name::Scope;
 use crate::principal::Role;
@@ -33,6 +33,7 @@ fn principal(role: Role) -> Principal {
 
 fn fresh() -> Fresh {
     Fresh {
+        node: NodeId::from_bytes([4; 16]),
         key: KeyId::from_bytes([7; 16]),
         handle: HandleId::from_bytes([9; 16]),
         principal: PrincipalId::from_bytes([8; 16]),
@@ -95,6 +96,7 @@ fn issue(authority: &Authority, caveats: &[Caveat]) -> Handle {
         pins: Vec::new(),
         holder: Vec::new(),
         subject: None,
+        max_uses: None,
     };
     let asked = Command::IssueHandle(new);
     let decided = authority.decide(&principal(Role::Developer), &asked, fresh(), now()).unwrap();
@@ -187,6 +189,7 @@ fn a_handle_is_issued_to_somebody_who_is_there() {
             pins: Vec::new(),
             holder: Vec::new(),
             subject,
+            max_uses: None,
         };
         let command = Command::IssueHandle(new);
         let decided = authority.decide(&principal(Role::Developer), &command, fresh(), now());
@@ -313,6 +316,7 @@ fn a_handle_asks_no_more_than_its_key_does() {
         pins: Vec::new(),
         holder: Vec::new(),
         subject: None,
+        max_uses: None,
     };
     let decided =
         authority.decide(&principal(Role::Operator), &Command::IssueHandle(new), fresh(), now());

@@ -1,5 +1,6 @@
 //! `handle`: capabilities, issued and revoked by the service, narrowed and read without it.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use chancery_client::{KeyHandle, public_from_pem, unix_ms};
 use chancery_core::command::{Command, NewHandle};
 use chancery_core::context::Pair;
 use chancery_core::handle::{Caveat, LinkId, Operation, Operations};
-use chancery_core::id::HandleId;
+use chancery_core::id::{HandleId, NodeId};
 use chancery_core::name::Name;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -56,6 +57,7 @@ Examples:
   chancery handle issue invoices --ttl 15m --out invoices.handle
   chancery handle issue invoices --operations verify --ttl 24h --out verify-only.handle
   chancery handle issue cards --context customer=7 --holder job.pem --out job.handle
+  chancery handle issue releases --operations sign --max-uses 1 --out one-release.handle
 
 The file is the owner's alone. Without --operations it allows all that the key's purpose is for.
 --holder binds it to an Ed25519 key (public or private PEM): its user then proves possession of it.")]
@@ -74,6 +76,9 @@ struct IssueArgs {
     /// The Ed25519 key whose possession its user must prove.
     #[arg(long, value_name = "KEY.pem")]
     holder: Option<PathBuf>,
+    /// How often it, and all that is narrowed from it, may be used together.
+    #[arg(long, value_name = "N")]
+    max_uses: Option<NonZeroU64>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -100,6 +105,12 @@ struct NarrowArgs {
     /// A pair that the context must contain.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
     context: Vec<Pair>,
+    /// How often the new handle, and all that is narrowed from it, may be used together.
+    #[arg(long, value_name = "N")]
+    max_uses: Option<NonZeroU64>,
+    /// The node that counts, as `chancery status` names it; that of the handle's other counts if it has any.
+    #[arg(long, value_name = "ID", requires = "max_uses")]
+    node: Option<NodeId>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -172,6 +183,7 @@ fn issue(shared: &Shared, args: IssueArgs) -> Result<(), Failure> {
         pins: args.context,
         holder,
         subject: None,
+        max_uses: args.max_uses.map(NonZeroU64::get),
     });
     let answer = command(&client, &asked, operation)?;
     let AnswerObject::Handle(token) = answer.answer else { return Err(unexpected()) };
@@ -188,9 +200,14 @@ fn holder(path: &std::path::Path) -> Result<Vec<u8>> {
 fn narrow(shared: &Shared, args: NarrowArgs) -> Result<()> {
     args.output.check()?;
     let handle = load_handle(&args.file)?;
-    let caveats = caveats(args.ttl, args.operations, args.context);
+    let mut caveats = caveats(args.ttl, args.operations, args.context);
+    if let Some(most) = args.max_uses {
+        caveats.push(Caveat::Uses { most: most.get(), node: counting_node(&handle, args.node)? });
+    }
     if caveats.is_empty() {
-        anyhow::bail!("nothing to narrow: give `--ttl`, `--operations` or `--context`");
+        anyhow::bail!(
+            "nothing to narrow: give `--ttl`, `--operations`, `--context` or `--max-uses`"
+        );
     }
     let narrowed = handle.narrow(&caveats).context("cannot narrow the handle")?;
     write(shared, &narrowed, &args.output)
@@ -200,6 +217,14 @@ fn caveats(ttl: Option<Duration>, operations: Option<Operations>, pins: Vec<Pair
     let expiry = ttl.map(|ttl| Caveat::Expires(unix_ms().saturating_add(parse::milliseconds(ttl))));
     let operations = operations.map(Caveat::Operations);
     expiry.into_iter().chain(operations).chain(pins.into_iter().map(Caveat::Pin)).collect()
+}
+
+/// The node that counts: the one that is named, or that of the handle's own counts.
+fn counting_node(handle: &KeyHandle, named: Option<NodeId>) -> Result<NodeId> {
+    let counts = handle.constraints().uses.last().map(|(_, node)| *node);
+    named.or(counts).context(
+        "`--max-uses` needs to know where uses are counted: give `--node ID`, as `chancery status` names it",
+    )
 }
 
 fn write(shared: &Shared, handle: &KeyHandle, output: &OutputArgs) -> Result<()> {
@@ -231,6 +256,8 @@ fn fields(handle: &KeyHandle, link: HandleId) -> Vec<(&'static str, String)> {
     ];
     fields.extend(pins(handle).into_iter().map(|pin| ("context", pin)));
     fields.extend(holders(handle).into_iter().map(|key| ("holder", key)));
+    let uses = handle.constraints().uses.iter();
+    fields.extend(uses.map(|(most, node)| ("uses", format!("at most {most}, counted by {node}"))));
     fields
 }
 
@@ -248,6 +275,7 @@ fn to_json(handle: &KeyHandle, link: HandleId, written: Option<&str>) -> Value {
         "revocation_id": link.to_string(),
         "context": pins(handle),
         "holders": holders(handle),
+        "max_uses": max_uses(handle),
     })
 }
 
@@ -258,6 +286,11 @@ fn pins(handle: &KeyHandle) -> Vec<String> {
 
 fn holders(handle: &KeyHandle) -> Vec<String> {
     handle.constraints().holders.iter().map(|key| parse::hex(key)).collect()
+}
+
+fn max_uses(handle: &KeyHandle) -> Vec<Value> {
+    let uses = handle.constraints().uses.iter();
+    uses.map(|(most, node)| json!({"most": most, "node": node.to_string()})).collect()
 }
 
 fn expiry(expires_ms: u64, now_ms: u64) -> String {

@@ -36,6 +36,7 @@ fn view(status: &StatusObject) -> View {
         ("keys", status.keys.to_string()),
         ("epoch", format!("{}.{}", status.epoch.generation, status.epoch.number)),
         ("log", status.origin.clone()),
+        ("node", status.node.to_string()),
         ("log size", format!("{} records in {} frames", status.log_size, status.frames)),
         ("log root", parse::hex(&status.log_root.0)),
         ("incarnation", status.incarnation.to_string()),

@@ -11,7 +11,7 @@ use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey};
 use chancery_core::context::Context;
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Handle, HandleKeyId, LinkId, Operation, Operations, Root};
-use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
 use chancery_core::key::{Key, KeyVersion, Provenance};
 use chancery_core::name::Scope;
 use chancery_core::principal::{Principal, Role};
@@ -215,6 +215,7 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
             pins: Vec::new(),
             holder: Vec::new(),
             subject: None,
+            max_uses: None,
         }),
         CommandKind::RevokeHandle => Command::RevokeHandle { link: LinkId([7; 16]) },
         CommandKind::RevokeIssued => Command::RevokeIssued { key: key() },
@@ -302,6 +303,7 @@ impl Core {
             public: [5; 32],
         };
         let fresh = Fresh {
+            node: NodeId::from_bytes([4; 16]),
             key: KeyId::from_bytes([8; 16]),
             handle: HandleId::from_bytes([9; 16]),
             principal: PrincipalId::from_bytes([10; 16]),

@@ -97,6 +97,7 @@ impl<'c> Worker<'c> {
             pins: Vec::new(),
             holder: Vec::new(),
             subject: None,
+            max_uses: None,
         };
         let issued = self.ask(Request::Command(Command::IssueHandle(new)))?;
         Ok(match issued {

@@ -17,7 +17,7 @@ use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey, SignaturePa
 use chancery_core::context::{Context, Pair};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
-use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
 use chancery_core::name::Scope;
 use chancery_core::principal::Role;
 use chancery_core::reason::Reason;
@@ -146,6 +146,7 @@ fn each_command() -> [(&'static str, Command); 10] {
                 pins: vec![pair("customer=7")],
                 holder: vec![3; 32],
                 subject: Some(PRINCIPAL),
+                max_uses: None,
             }),
         ),
         ("revoke-handle", Command::RevokeHandle { link: handle::LinkId([8; 16]) }),
@@ -218,6 +219,7 @@ fn narrowed() -> Vec<u8> {
         Caveat::Operations(Operations::of(&[Operation::Sign])),
         Caveat::Pin(pair("customer=7")),
         Caveat::Holder([3; 32]),
+        Caveat::Uses { most: 12, node: NodeId::from_bytes([8; 16]) },
     ];
     handle::narrow(&minted(), &caveats, &ChainLink).unwrap()
 }

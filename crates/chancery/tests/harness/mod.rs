@@ -374,6 +374,7 @@ pub(crate) fn new_handle(key: &KeyObject) -> NewHandle {
         pins: Vec::new(),
         holder: Vec::new(),
         subject: None,
+        max_uses: None,
     }
 }
 

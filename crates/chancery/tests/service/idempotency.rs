@@ -179,5 +179,6 @@ fn issue_of(key: &str) -> chancery_core::command::NewHandle {
         pins: Vec::new(),
         holder: Vec::new(),
         subject: None,
+        max_uses: None,
     }
 }

@@ -28,6 +28,7 @@ fn handle(pins: &[&str]) -> Command {
         pins: pins.iter().map(|pin| Pair::parse(pin).unwrap()).collect(),
         holder: vec![3; if pins.is_empty() { 0 } else { 32 }],
         subject: (!pins.is_empty()).then(|| PrincipalId::from_bytes([5; 16])),
+        max_uses: (!pins.is_empty()).then_some(6),
     })
 }
 
