@@ -563,3 +563,6 @@ fn start_housekeeping(shared: &Arc<Shared>) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests;
