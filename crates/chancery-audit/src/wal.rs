@@ -338,12 +338,6 @@ impl Wal {
             Err(error) => Err(WalError::Failed(error)),
         }
     }
-
-    /// The disk.
-    #[must_use]
-    pub fn disk(&self) -> &Arc<dyn Disk> {
-        &self.disk
-    }
 }
 
 fn header(log_id: [u8; 32], number: u64, bytes: u64, start: &SegmentStart) -> SegmentHeader {

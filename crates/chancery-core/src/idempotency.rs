@@ -60,6 +60,7 @@ pub enum Room {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     digest: RequestDigest,
+    id_ms: u64,
     place: Option<Place>,
 }
 
@@ -108,7 +109,7 @@ impl Index {
             Some(_) => Err(Reason::OperationInFlight),
             None if self.entries.len() >= self.most(room) => Err(Reason::Overloaded),
             None => {
-                self.entries.insert(name, Entry { digest, place: None });
+                self.entries.insert(name, Entry { digest, id_ms: dated.id_ms, place: None });
                 self.by_time.insert((dated.id_ms, name));
                 Ok(Reservation::New)
             }
@@ -153,16 +154,14 @@ impl Index {
 
     /// Puts an entry back that was read from the audit at start.
     pub fn restore(&mut self, name: EntryName, digest: RequestDigest, id_ms: u64, place: Place) {
-        self.entries.insert(name, Entry { digest, place: Some(place) });
+        self.entries.insert(name, Entry { digest, id_ms, place: Some(place) });
         self.by_time.insert((id_ms, name));
     }
 
     /// The ids of operations that were carried out: name, digest, time in the id, place.
     pub fn finished(&self) -> impl Iterator<Item = (EntryName, RequestDigest, u64, Place)> {
-        self.by_time.iter().filter_map(|(id_ms, name)| {
-            let entry = self.entries.get(name)?;
-            Some((*name, entry.digest, *id_ms, entry.place?))
-        })
+        let entries = self.entries.iter();
+        entries.filter_map(|(name, entry)| Some((*name, entry.digest, entry.id_ms, entry.place?)))
     }
 
     /// How many ids are remembered.

@@ -1,10 +1,17 @@
-//! What the resume file is made of, kept up as commands are recorded.
+//! What the resume file is made of, kept up as commands are recorded; and the thread that writes it.
+//!
+//! With a million remembered operation ids the file has 100 MB. So it is written beside the answers' path,
+//! and not at every segment's end: only when the log has grown by as much as the file takes. What is
+//! written for it is then no more than the log itself, and a start reads no more than twice as much as it
+//! must.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
-use chancery_audit::disk::Disk;
 use chancery_audit::frame::Head;
 use chancery_audit::resume::{Entry, HeadHash, LinkUses, RESUME_FILE, Resume, UseIndex, to_file};
 use chancery_audit::wal::Tail;
@@ -19,13 +26,26 @@ use crate::service::Shared;
 
 /// What the resume file says besides what others know.
 pub(crate) struct Resumes {
-    pub(crate) shared: Arc<Shared>,
+    shared: Arc<Shared>,
     pub(crate) head: Option<Head>,
-    pub(crate) last_command: u64,
-    pub(crate) heads: BTreeMap<TenantId, [u8; 32]>,
+    last_command: u64,
+    heads: BTreeMap<TenantId, [u8; 32]>,
+    /// How much the log has grown since the file was last made.
+    grown: u64,
+    writer: Writer,
 }
 
 impl Resumes {
+    /// Goes on from what the log said at start.
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        last_command: u64,
+        heads: BTreeMap<TenantId, [u8; 32]>,
+    ) -> Self {
+        let writer = Writer::start(shared);
+        Self { shared: Arc::clone(shared), head: None, last_command, heads, grown: 0, writer }
+    }
+
     /// A record joined the open batch.
     pub(crate) fn note(&mut self, command: u64, way: &Way) {
         self.last_command = self.last_command.max(command);
@@ -34,6 +54,17 @@ impl Resumes {
         {
             self.heads.insert(head.tenant, head.hash);
         }
+    }
+
+    /// The log has grown by so many bytes.
+    pub(crate) fn note_growth(&mut self, bytes: u64) {
+        self.grown = self.grown.saturating_add(bytes);
+    }
+
+    /// Whether it is time to make the file again.
+    pub(crate) fn is_due(&self) -> bool {
+        let bytes = self.writer.bytes.load(Ordering::Acquire);
+        bytes != IS_WRITING && self.grown >= bytes
     }
 
     /// The resume file at `tail`.
@@ -68,10 +99,67 @@ impl Resumes {
         }
     }
 
-    /// Seals it and puts it in the place of the old one.
-    pub(crate) fn write(&self, disk: &dyn Disk, resume: &Resume) -> io::Result<()> {
-        let log_id = &self.shared.origin.log_id;
-        let sealed = lock(&self.shared.vault).seal_resume(log_id, &resume.to_bytes());
-        disk.write_whole(RESUME_FILE, &to_file(&sealed.map_err(io::Error::other)?))
+    /// Has it written in the background.
+    pub(crate) fn write_soon(&mut self, resume: Resume) {
+        self.writer.submit(resume);
+        self.grown = 0;
     }
+
+    /// Writes the last one, after what is being written.
+    pub(crate) fn write_last(&mut self, resume: &Resume) {
+        self.writer.finish();
+        write(&self.shared, resume);
+    }
+}
+
+/// In the place of the last file's size, while the next is being written.
+const IS_WRITING: u64 = u64::MAX;
+
+/// The thread that writes the file.
+struct Writer {
+    sender: Option<SyncSender<Resume>>,
+    thread: Option<JoinHandle<()>>,
+    /// How many bytes the last one had, or [`IS_WRITING`].
+    bytes: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn start(shared: &Arc<Shared>) -> Self {
+        let (sender, submitted) = sync_channel::<Resume>(1);
+        let bytes = Arc::new(AtomicU64::new(0));
+        let (shared, written) = (Arc::clone(shared), Arc::clone(&bytes));
+        let thread = std::thread::spawn(move || {
+            for resume in submitted {
+                written.store(write(&shared, &resume), Ordering::Release);
+            }
+        });
+        Self { sender: Some(sender), thread: Some(thread), bytes }
+    }
+
+    fn submit(&self, resume: Resume) {
+        let Some(sender) = &self.sender else { return };
+        self.bytes.store(IS_WRITING, Ordering::Release);
+        // One is asked for only when none is being written, so there is room.
+        let _ = sender.try_send(resume);
+    }
+
+    fn finish(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Seals it and puts it in the place of the old one; says how many bytes it has.
+fn write(shared: &Shared, resume: &Resume) -> u64 {
+    let bytes = resume.to_bytes();
+    let sealed = lock(&shared.vault).seal_resume(&shared.origin.log_id, &bytes);
+    let file = sealed.map(|sealed| to_file(&sealed)).map_err(io::Error::other);
+    let written = file.and_then(|file| shared.disk.write_whole(RESUME_FILE, &file));
+    // Without it the next start reads more; with it half written there is the old one.
+    if let Err(error) = written {
+        eprintln!("chancery signer: the resume file cannot be written: {error}");
+    }
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

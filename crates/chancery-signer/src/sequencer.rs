@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use chancery_api::message::{Receipt as ReceiptWish, UseResult};
 use chancery_audit::frame::{FRAME_HEADER_BYTES, Item};
 use chancery_audit::receipt::Receipt;
-use chancery_audit::resume::HeadHash;
+use chancery_audit::resume::{HeadHash, Resume};
 use chancery_audit::sealer::{Keyring, Prepared};
 use chancery_audit::wal::{Address, Chain, Composed, SegmentStart, Tail, Wal, WalError};
 use chancery_core::authority::Row;
@@ -380,6 +380,7 @@ impl Thread {
         let signature = signature.unwrap_or_else(|| self.sign(&composed));
         self.chain.signed(signature);
         self.resumes.head = Some(composed.head);
+        self.resumes.note_growth(u64::try_from(composed.encoded.bytes.len()).unwrap_or_default());
         self.roll_ahead();
     }
 
@@ -404,30 +405,27 @@ impl Thread {
         self.wal.roll(&SegmentStart::at(&tail)).unwrap_or_else(|error| halt(&error));
         self.spare.taken();
         lock(&self.progress).is_low = false;
-        // The new segment is the one to read from.
-        self.write_resume(tail);
+        if self.resumes.is_due() {
+            let resume = self.resume(tail);
+            self.resumes.write_soon(resume);
+        }
     }
 
     /// An orderly stop: everything is durable; the segment is cut, and the resume file says where it ends.
     fn stop(&mut self) -> ! {
         self.wal.finish().unwrap_or_else(|error| halt(&error));
         let tail = self.chain.tail(self.wal.next_segment(), self.resumes.head);
-        self.write_resume(tail);
+        let resume = self.resume(tail);
+        self.resumes.write_last(&resume);
         std::process::exit(0);
     }
 
-    fn write_resume(&mut self, tail: Tail) {
-        let resume = {
-            let mut core = lock(&self.core);
-            let now = core.now(crate::entropy::sample());
-            self.sequencer.forget_links(|link| core.counts.remembers(link));
-            self.resumes.resume(tail, &core, now, self.sequencer.uses())
-        };
-        let written = self.resumes.write(&**self.wal.disk(), &resume);
-        // Without it the next start reads more; with it half written there is the old one.
-        if let Err(error) = written {
-            eprintln!("chancery signer: the resume file cannot be written: {error}");
-        }
+    /// What the resume file says at a segment's end, at which everything that joined is on record.
+    fn resume(&mut self, tail: Tail) -> Resume {
+        let mut core = lock(&self.core);
+        let now = core.now(crate::entropy::sample());
+        self.sequencer.forget_links(|link| core.counts.remembers(link));
+        self.resumes.resume(tail, &core, now, self.sequencer.uses())
     }
 
     /// A record of early refusals rides along in a frame that is written anyway.

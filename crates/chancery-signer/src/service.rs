@@ -439,12 +439,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         origin,
     });
     let sequencer = Sequencer::resume(opened.recovered);
-    let resumes = Resumes {
-        shared: Arc::clone(&shared),
-        head: None,
-        last_command: opened.last_command,
-        heads: opened.heads,
-    };
+    let resumes = Resumes::start(&shared, opened.last_command, opened.heads);
     start_sequencer(&shared, sequencer, (chain, wal), resumes);
     Pool::start(&shared);
     open_log(&shared, opened.settled.kept, &outbox)?;
