@@ -32,6 +32,7 @@ use self::child::{Ended, Service};
 use self::restart::Phase;
 use self::signals::Signals;
 use crate::exit::Failure;
+use crate::privileges::User;
 
 /// The longest sleep while the service is not yet ready, and the admin file is being waited for.
 const START_POLL: Duration = Duration::from_millis(50);
@@ -70,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) recovery_key: PathBuf,
     /// The names in the front's certificate, besides those of this machine.
     pub(crate) names: Vec<String>,
+    /// The front's user, if it is another than the service's.
+    pub(crate) front_user: Option<User>,
     /// The bytes of an audit segment.
     pub(crate) segment_bytes: u64,
 }
@@ -108,12 +111,14 @@ impl Supervisor {
             format!("cannot listen on {}; `--listen ADDR` names another address", plan.listen)
         })?;
         let address = listener.local_addr().context("cannot tell the listener's address")?;
-        let socket = directory::bind_private(&runtime.join("signer.sock"))?;
+        let group = plan.front_user.map(|user| user.gid);
+        let socket = directory::bind_private(&runtime.join("signer.sock"), group)?;
         let spare = socket.try_clone().context("cannot keep the signer's socket")?;
-        let data = ["--data".into(), plan.data.clone().into()];
+        let mut reduce_only = vec!["--data".into(), plan.data.clone().into()];
+        reduce_only.extend(peer_arguments(plan));
         Ok(Self {
             signer: Service::new("signer", socket.into(), signer_arguments(plan, address)),
-            reduce_only: Some(Service::new("reduce-only", spare.into(), data.into())),
+            reduce_only: Some(Service::new("reduce-only", spare.into(), reduce_only)),
             front: Service::new("front", listener.into(), front_arguments(plan, address)),
             signals,
             admin: plan.data.join("admin.toml"),
@@ -241,14 +246,25 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
     if let Some(file) = &plan.passphrase_file {
         arguments.extend(["--passphrase-file".into(), file.into()]);
     }
+    arguments.extend(peer_arguments(plan));
     arguments.extend(name_arguments(plan, address));
     arguments
 }
 
+/// Whose connections are taken besides the service's own.
+fn peer_arguments(plan: &Plan) -> Option<OsString> {
+    plan.front_user.map(|user| format!("--front-uid={}", user.uid.as_raw()).into())
+}
+
 fn front_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
     let socket = plan.data.join("run").join("signer.sock");
+    let user = plan.front_user.map(|user| {
+        let ids = [("--uid", user.uid.as_raw()), ("--gid", user.gid.as_raw())];
+        ids.map(|(option, id)| OsString::from(format!("{option}={id}")))
+    });
     [OsString::from("--signer"), socket.into()]
         .into_iter()
+        .chain(user.into_iter().flatten())
         .chain(name_arguments(plan, address))
         .collect()
 }
@@ -290,6 +306,7 @@ mod tests {
             passphrase_file: None,
             recovery_key: "/keys/recovery.key".into(),
             names: names.iter().map(|&name| name.into()).collect(),
+            front_user: None,
             segment_bytes: 1,
         }
     }

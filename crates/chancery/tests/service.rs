@@ -11,6 +11,7 @@ mod harness;
 mod service {
     mod algorithms;
     mod frames;
+    mod front_user;
     mod handles;
     mod heavy;
     mod idempotency;
