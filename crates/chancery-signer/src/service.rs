@@ -189,12 +189,17 @@ impl Shared {
     }
 }
 
-/// Runs the signer on the sockets that come through `listener`, until the process ends.
+/// Runs the signer on the sockets that come through `listener`, until the process ends. `serves` is told once,
+/// when the start is on record and lanes are taken.
 ///
 /// # Errors
 ///
 /// [`SignerError`], whose [`exit_status`](SignerError::exit_status) tells the supervisor what to do.
-pub fn run(config: SignerConfig, listener: &UnixListener) -> Result<(), SignerError> {
+pub fn run(
+    config: SignerConfig,
+    listener: &UnixListener,
+    serves: impl FnOnce(),
+) -> Result<(), SignerError> {
     std::panic::set_hook(Box::new(|panic| {
         // A state that nobody expected: what is on the disk is read again, by a new process.
         eprintln!("chancery signer: {panic}");
@@ -206,6 +211,7 @@ pub fn run(config: SignerConfig, listener: &UnixListener) -> Result<(), SignerEr
     let peers = Peers::new(config.front_user);
     let shared = start(config, arena)?;
     stop_on_signal(&shared)?;
+    serves();
     serve(&shared, listener, peers)
 }
 

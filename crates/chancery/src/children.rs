@@ -4,7 +4,8 @@
 //! its listener from its standard input. Nobody else is meant to run these commands.
 //!
 //! The order matters. Privileges go first, while there is one thread: giving up the user clears the signal of
-//! the parent's death. Then come limits, and last what may no longer be opened or called.
+//! the parent's death. Then come limits, and last what may no longer be opened or called. When a child serves,
+//! it says so on its standard output ([`crate::readiness`]).
 
 use std::io;
 use std::net::TcpListener;
@@ -25,6 +26,7 @@ use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 
 use crate::exit::Failure;
 use crate::privileges::{User, become_user, drop_capabilities, drop_capabilities_but_for_locking};
+use crate::readiness::Word;
 use crate::sandbox;
 use crate::supervisor::Lock;
 
@@ -105,6 +107,7 @@ pub(crate) struct FrontArgs {
 
 /// Becomes the signer.
 pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
+    let word = take_word()?;
     drop_capabilities_but_for_locking()?;
     confine(args.child.parent)?;
     let key_files = [&args.root_key, &args.recovery_key];
@@ -126,11 +129,13 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
         front_user: args.front_uid.map(Uid::from_raw),
         segment_bytes: args.segment_bytes,
     };
-    chancery_signer::run(config, &listener).map_err(|error| ended(error, "signer"))
+    chancery_signer::run(config, &listener, || word.say()).map_err(|error| ended(error, "signer"))
 }
 
 /// Becomes the process that only takes reductions.
 pub(crate) fn reduce_only(args: &ReduceOnlyArgs) -> Result<(), Failure> {
+    // It serves nothing that counts as the service being up.
+    drop(take_word()?);
     drop_capabilities()?;
     confine(args.parent)?;
     sandbox::reduce_only(&args.data)?;
@@ -147,6 +152,7 @@ fn ended(error: SignerError, name: &'static str) -> Failure {
 
 /// Becomes the front.
 pub(crate) fn front(args: &FrontArgs) -> Result<(), Failure> {
+    let word = take_word()?;
     let signer = handle_on(&args.signer)?;
     // A directory that others may enter could lie where they may not, and this is a way past.
     std::env::set_current_dir("/").context("cannot leave the working directory")?;
@@ -166,7 +172,7 @@ pub(crate) fn front(args: &FrontArgs) -> Result<(), Failure> {
     let listener = TcpListener::from(standard_input()?);
     let signer_socket = format!("/proc/self/fd/{}", signer.as_raw_fd()).into();
     let config = FrontConfig { signer_socket, runtimes, limits: FrontLimits::STANDARD };
-    Ok(chancery_server::run(config, listener).context("front")?)
+    Ok(chancery_server::run(config, listener, || word.say()).context("front")?)
 }
 
 /// A handle on the signer's socket, by which it is reached whatever the directories above allow. The socket
@@ -182,6 +188,10 @@ fn confine(supervisor: u32) -> Result<()> {
     die_with_parent(Signal::KILL, supervisor)
         .context("cannot tie this process to its supervisor")?;
     harden().context("cannot harden this process")
+}
+
+fn take_word() -> Result<Word> {
+    Word::take().context("cannot take the pipe from standard output")
 }
 
 /// The listener that the supervisor passed on.

@@ -16,6 +16,7 @@ mod moment;
 mod parse;
 mod privileges;
 mod progress;
+mod readiness;
 mod render;
 mod sandbox;
 mod seccomp;

@@ -1,8 +1,8 @@
 //! The supervisor: owns the listeners, starts signer and front, and restarts either.
 //!
 //! It is one thread, parses no request and holds no key. A child gets its listener as its standard input,
-//! an environment of a few names, and the supervisor's process id, by which it ties its life to the
-//! supervisor's. A second supervisor on the same directory is refused by a lock.
+//! a pipe as its standard output, an environment of a few names, and the supervisor's process id, by which it
+//! ties its life to the supervisor's. The pipe is for one word, that it serves. A second supervisor on the same directory is refused by a lock.
 //!
 //! **Invariant:** a listener stays open for as long as the supervisor runs, so that connections made while
 //! a child is being restarted wait instead of failing.
@@ -34,15 +34,11 @@ use self::signals::Signals;
 use crate::exit::Failure;
 use crate::privileges::User;
 
-/// The longest sleep while the service is not yet ready, and the admin file is being waited for.
-const START_POLL: Duration = Duration::from_millis(50);
+/// How often an address that is held is tried.
+const ADDRESS_POLL: Duration = Duration::from_millis(50);
 
-/// The longest sleep otherwise; signals and deaths of children end it early.
+/// The longest sleep; signals, deaths of children and what they say end it early.
 const IDLE_POLL: Duration = Duration::from_mins(1);
-
-/// Both children have run for so long when the service counts as up: 250 ms. One that cannot run as it was
-/// told to has ended by then.
-const UP_AFTER: Duration = Duration::from_millis(250);
 
 /// The longest wait for an earlier front to let go of the address: 1 s. The kernel ends it when its supervisor
 /// dies; whoever else holds the address keeps it.
@@ -135,8 +131,10 @@ impl Supervisor {
                 self.stop()?;
                 return Err(explain(ended));
             }
-            self.announce(now);
-            self.signals.wait(self.sleep(now)).context("cannot wait for signals")?;
+            self.announce();
+            let sources = [&self.signer, &self.front].into_iter().filter_map(Service::source);
+            let sources: Vec<_> = sources.collect();
+            self.signals.wait(self.sleep(now), &sources).context("cannot wait for signals")?;
         }
         Ok(self.stop()?)
     }
@@ -157,34 +155,38 @@ impl Supervisor {
 
     fn sleep(&self, now: Instant) -> Duration {
         let due = [&self.signer, &self.front].into_iter().filter_map(Service::starts_at);
-        let next = due.map(|at| at.saturating_duration_since(now)).min().unwrap_or(IDLE_POLL);
-        let most = if self.phase == Phase::Starting { START_POLL } else { IDLE_POLL };
-        next.min(most)
+        let next = due.map(|at| at.saturating_duration_since(now)).min();
+        next.map_or(IDLE_POLL, |next| next.min(IDLE_POLL))
     }
 
     /// Says once, when the service is up, where it listens and what to try.
-    fn announce(&mut self, now: Instant) {
-        let is_up =
-            [&self.signer, &self.front].into_iter().all(|service| service.has_run(now) >= UP_AFTER);
-        let is_reduced = self.reduce_only.is_none();
-        if self.phase == Phase::Serving || !is_up || is_reduced || !self.admin.exists() {
+    fn announce(&mut self) {
+        let is_up = self.signer.is_ready() && self.front.is_ready();
+        if self.phase == Phase::Serving || !is_up {
             return;
         }
         self.phase = Phase::Serving;
-        let admin = self.admin.display();
         // A closed output is no reason to stop serving.
-        let _ = writeln!(
-            io::stdout().lock(),
-            "chancery listens on https://{}\n\
+        let _ = io::stdout().lock().write_all(self.announcement().as_bytes());
+    }
+
+    /// Where the service listens, and what to try with the admin file unless that was moved away.
+    fn announcement(&self) -> String {
+        let listens = format!("chancery listens on https://{}\n", self.address);
+        if !self.admin.exists() {
+            return listens;
+        }
+        let admin = self.admin.display();
+        format!(
+            "{listens}\
              admin file: {admin}\n\
              \n\
              Try, in another terminal:\n\
              \n  export CHANCERY_CONTEXT={admin}\
              \n  chancery status\
              \n  chancery key create invoices --purpose sign.bound:invoice --algorithm ed25519\
-             \n  chancery handle issue invoices --ttl 15m --out invoices.handle\n",
-            self.address
-        );
+             \n  chancery handle issue invoices --ttl 15m --out invoices.handle\n\n"
+        )
     }
 
     /// Stops the front first, so that no new request arrives, then the signer.
@@ -203,7 +205,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     loop {
         match TcpListener::bind(address) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
-                std::thread::sleep(START_POLL);
+                std::thread::sleep(ADDRESS_POLL);
             }
             bound => return bound,
         }

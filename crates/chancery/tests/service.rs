@@ -18,6 +18,7 @@ mod service {
     mod lying_front;
     mod people;
     mod processes;
+    mod readiness;
     mod reductions;
     mod root_key;
     mod rows;
