@@ -170,3 +170,20 @@ fn reduce_to(kept: CapabilitySet) -> Result<()> {
 fn every_capability() -> impl Iterator<Item = CapabilitySet> {
     (0..u64::BITS).map(|number| CapabilitySet::from_bits_retain(1 << number))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_more_than_one_thread_gives_nothing_up() {
+        let user = User { uid: Uid::from_raw(7), gid: Gid::from_raw(7) };
+        let before = held().unwrap();
+        // The thread of this test is not the only one.
+        for refused in [become_user(user), drop_capabilities(), drop_capabilities_but_for_locking()]
+        {
+            assert!(refused.unwrap_err().to_string().contains("one thread alone"));
+        }
+        assert_eq!(held().unwrap(), before);
+    }
+}
