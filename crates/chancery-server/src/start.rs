@@ -35,18 +35,23 @@ pub enum FrontError {
     Tls(#[from] rustls::Error),
 }
 
-/// Runs the front until the process is told to end (`SIGTERM` or `SIGINT`).
+/// Runs the front until the process is told to end (`SIGTERM` or `SIGINT`). `listens` is told once, when the
+/// front has its certificate and takes connections.
 ///
 /// The signer need not be there yet: connections wait in the listener until it has issued the certificate.
 ///
 /// # Errors
 ///
 /// [`FrontError`]; nothing was served.
-pub fn run(config: FrontConfig, listener: TcpListener) -> Result<(), FrontError> {
-    run_until(config, listener, ended())
+pub fn run(
+    config: FrontConfig,
+    listener: TcpListener,
+    listens: impl FnOnce(),
+) -> Result<(), FrontError> {
+    run_until(config, listener, listens, ended())
 }
 
-/// Runs the front until `stop` is ready, then finishes what is in flight.
+/// As [`run`], until `stop` is ready; then finishes what is in flight.
 ///
 /// # Errors
 ///
@@ -54,6 +59,7 @@ pub fn run(config: FrontConfig, listener: TcpListener) -> Result<(), FrontError>
 pub fn run_until(
     config: FrontConfig,
     listener: TcpListener,
+    listens: impl FnOnce(),
     stop: impl Future<Output = io::Result<()>>,
 ) -> Result<(), FrontError> {
     if config.runtimes == 0 {
@@ -61,7 +67,7 @@ pub fn run_until(
     }
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(govern(config, listener, stop))
+    runtime.block_on(govern(config, listener, listens, stop))
 }
 
 /// Ready when the process is told to end.
@@ -79,6 +85,7 @@ async fn ended() -> io::Result<()> {
 async fn govern(
     config: FrontConfig,
     listener: TcpListener,
+    listens: impl FnOnce(),
     stop: impl Future<Output = io::Result<()>>,
 ) -> Result<(), FrontError> {
     let mut stop = std::pin::pin!(stop);
@@ -94,6 +101,7 @@ async fn govern(
     let seat = Seat { shared: Arc::clone(&shared), tls, stop: seen };
     let threads = start(&seat, &listener, &Runtimes { count: config.runtimes, ending })?;
     drop(listener);
+    listens();
     let result = tokio::select! {
         never = renew(&config, &shared.reporter, &current, issued) => match never {},
         // Its error comes out below; the others are not left alone with the work.

@@ -12,6 +12,7 @@ use chancery_crypto::primitive::PrimitiveError;
 use chancery_crypto::seal::{NotSealedHere, SealError};
 use chancery_memory::ArenaError;
 use chancery_store::{CommitError, OpenError, PrivateDirError, StoreError};
+use rustix::process::Uid;
 
 /// The exit status after a write or a sync failed: the disk's state is unknown until it is read again.
 pub const EXIT_AUDIT_FAILED: u8 = 74;
@@ -53,6 +54,8 @@ pub struct SignerConfig {
     pub endpoint: String,
     /// The names for which the front's certificate holds.
     pub names: Vec<String>,
+    /// The front's user, if it is another than the signer's.
+    pub front_user: Option<Uid>,
     /// The bytes of an audit segment.
     pub segment_bytes: u64,
 }

@@ -28,6 +28,7 @@ mod lane;
 mod materials;
 mod outbox;
 mod outlet;
+mod peers;
 mod pool;
 mod query;
 mod reduce_only;

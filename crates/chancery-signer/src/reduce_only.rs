@@ -25,11 +25,13 @@ use chancery_core::cbor;
 use chancery_core::limits::BATCH_ITEMS_MAX;
 use chancery_core::reason::Reason;
 use chancery_store::private_dir;
+use rustix::process::Uid;
 
 use crate::aside::Aside;
 use crate::config::SignerError;
 use crate::counters::{Counters, lock};
 use crate::entropy;
+use crate::peers::Peers;
 use crate::roots::Roots;
 use crate::sequencer::halt;
 use crate::signature;
@@ -65,14 +67,17 @@ struct Office {
 /// # Errors
 ///
 /// [`SignerError`] if roots file or journal cannot be used; a journal that fails later ends the process.
-pub fn run(data: &Path, listener: &UnixListener) -> Result<(), SignerError> {
+pub fn run(
+    data: &Path,
+    listener: &UnixListener,
+    front_user: Option<Uid>,
+) -> Result<(), SignerError> {
+    let peers = Peers::new(front_user);
     let office = Arc::new(Office::open(data)?);
     let connections = Arc::new(());
     for stream in listener.incoming() {
         let stream = stream.map_err(SignerError::system("the socket cannot be listened on"))?;
-        let peer = rustix::net::sockopt::socket_peercred(&stream);
-        let is_ours = peer.is_ok_and(|peer| peer.uid == rustix::process::geteuid());
-        if is_ours && Arc::strong_count(&connections) <= CONNECTIONS_MAX {
+        if peers.admit(&stream) && Arc::strong_count(&connections) <= CONNECTIONS_MAX {
             let (office, ticket) = (Arc::clone(&office), Arc::clone(&connections));
             std::thread::spawn(move || {
                 serve(&office, stream);

@@ -50,6 +50,7 @@ use crate::lane::Lane;
 use crate::materials::Materials;
 use crate::outbox::OutboxEntry;
 use crate::outlet::Answer;
+use crate::peers::Peers;
 use crate::pool::Pool;
 use crate::reduce_only;
 use crate::resumes::Resumes;
@@ -189,12 +190,17 @@ impl Shared {
     }
 }
 
-/// Runs the signer on the sockets that come through `listener`, until the process ends.
+/// Runs the signer on the sockets that come through `listener`, until the process ends. `serves` is told once,
+/// when the start is on record and lanes are taken.
 ///
 /// # Errors
 ///
 /// [`SignerError`], whose [`exit_status`](SignerError::exit_status) tells the supervisor what to do.
-pub fn run(config: SignerConfig, listener: &UnixListener) -> Result<(), SignerError> {
+pub fn run(
+    config: SignerConfig,
+    listener: &UnixListener,
+    serves: impl FnOnce(),
+) -> Result<(), SignerError> {
     std::panic::set_hook(Box::new(|panic| {
         // A state that nobody expected: what is on the disk is read again, by a new process.
         eprintln!("chancery signer: {panic}");
@@ -203,18 +209,18 @@ pub fn run(config: SignerConfig, listener: &UnixListener) -> Result<(), SignerEr
     wiping::begin();
     let arena = Arena::new()?;
     let _ = hooks::install(&arena);
+    let peers = Peers::new(config.front_user);
     let shared = start(config, arena)?;
     stop_on_signal(&shared)?;
-    serve(&shared, listener)
+    serves();
+    serve(&shared, listener, peers)
 }
 
-fn serve(shared: &Arc<Shared>, listener: &UnixListener) -> Result<(), SignerError> {
+fn serve(shared: &Arc<Shared>, listener: &UnixListener, peers: Peers) -> Result<(), SignerError> {
     let lanes = Arc::new(());
     for stream in listener.incoming() {
         let stream = stream.map_err(SignerError::system("the socket cannot be listened on"))?;
-        let peer = rustix::net::sockopt::socket_peercred(&stream);
-        let is_ours = peer.is_ok_and(|peer| peer.uid == rustix::process::geteuid());
-        if is_ours && Arc::strong_count(&lanes) <= LANES_MAX {
+        if peers.admit(&stream) && Arc::strong_count(&lanes) <= LANES_MAX {
             Lane::start(Arc::clone(shared), stream, Arc::clone(&lanes))?;
         }
     }
@@ -455,9 +461,9 @@ fn sign(key: &PrivateKey, bytes: &[u8]) -> Result<[u8; 64], SignerError> {
     signature.try_into().map_err(|_| SignerError::Certificate)
 }
 
-/// What runs: the hash of our own executable.
+/// What runs: the hash of our own executable, by the way that is open wherever it stands.
 fn build_hash() -> [u8; 32] {
-    let bytes = std::env::current_exe().and_then(std::fs::read);
+    let bytes = std::fs::read("/proc/self/exe");
     bytes.map(|bytes| sha256(&[&bytes])).unwrap_or_default()
 }
 

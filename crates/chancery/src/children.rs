@@ -1,13 +1,17 @@
 //! The two child processes: what a child does before it becomes the signer or the front.
 //!
-//! A child is tied to the life of the supervisor that started it, gives up what it does not need, and takes
+//! A child gives up what it does not need, is tied to the life of the supervisor that started it, and takes
 //! its listener from its standard input. Nobody else is meant to run these commands.
+//!
+//! The order matters. Privileges go first, while there is one thread: giving up the user clears the signal of
+//! the parent's death. Then come limits, and last what may no longer be opened or called. When a child serves,
+//! it says so on its standard output ([`crate::readiness`]).
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -17,9 +21,12 @@ use chancery_memory::process::{Signal, die_with_parent, harden};
 use chancery_server::{FrontConfig, FrontLimits};
 use chancery_signer::{RootSource, SignerConfig, SignerError};
 use clap::Args;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 
 use crate::exit::Failure;
+use crate::privileges::{User, become_user, drop_capabilities, drop_capabilities_but_for_locking};
+use crate::readiness::Word;
 use crate::sandbox;
 use crate::supervisor::Lock;
 
@@ -58,6 +65,9 @@ pub(crate) struct SignerArgs {
     /// The front's URL, for the admin file.
     #[arg(long, value_name = "URL")]
     endpoint: String,
+    /// The front's user, if it is another.
+    #[arg(long, value_name = "UID")]
+    front_uid: Option<u32>,
     /// The bytes of an audit segment.
     #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES)]
     segment_bytes: u64,
@@ -73,6 +83,9 @@ pub(crate) struct ReduceOnlyArgs {
     /// The data directory.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// The front's user, if it is another.
+    #[arg(long, value_name = "UID")]
+    front_uid: Option<u32>,
 }
 
 /// Run the front; `chancery serve` does this.
@@ -84,10 +97,18 @@ pub(crate) struct FrontArgs {
     /// The signer's socket.
     #[arg(long, value_name = "FILE")]
     signer: PathBuf,
+    /// The user to become.
+    #[arg(long, value_name = "UID", requires = "gid")]
+    uid: Option<u32>,
+    /// The group to become.
+    #[arg(long, value_name = "GID", requires = "uid")]
+    gid: Option<u32>,
 }
 
 /// Becomes the signer.
 pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
+    let word = take_word()?;
+    drop_capabilities_but_for_locking()?;
     confine(args.child.parent)?;
     let key_files = [&args.root_key, &args.recovery_key];
     let homes = key_files.iter().filter_map(|file| file.parent()).map(PathBuf::from);
@@ -105,18 +126,23 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
         recovery_key: args.recovery_key,
         endpoint: args.endpoint,
         names: args.child.names,
+        front_user: args.front_uid.map(Uid::from_raw),
         segment_bytes: args.segment_bytes,
     };
-    chancery_signer::run(config, &listener).map_err(|error| ended(error, "signer"))
+    chancery_signer::run(config, &listener, || word.say()).map_err(|error| ended(error, "signer"))
 }
 
 /// Becomes the process that only takes reductions.
 pub(crate) fn reduce_only(args: &ReduceOnlyArgs) -> Result<(), Failure> {
+    // It serves nothing that counts as the service being up.
+    drop(take_word()?);
+    drop_capabilities()?;
     confine(args.parent)?;
     sandbox::reduce_only(&args.data)?;
     let _alone = Lock::await_free(&args.data.join("run/signer.lock"), PREDECESSOR_MAX)?;
     let listener = UnixListener::from(standard_input()?);
-    let ran = chancery_signer::run_reduce_only(&args.data, &listener);
+    let front_user = args.front_uid.map(Uid::from_raw);
+    let ran = chancery_signer::run_reduce_only(&args.data, &listener, front_user);
     ran.map_err(|error| ended(error, "reduce-only process"))
 }
 
@@ -125,7 +151,17 @@ fn ended(error: SignerError, name: &'static str) -> Failure {
 }
 
 /// Becomes the front.
-pub(crate) fn front(args: FrontArgs) -> Result<(), Failure> {
+pub(crate) fn front(args: &FrontArgs) -> Result<(), Failure> {
+    let word = take_word()?;
+    let signer = handle_on(&args.signer)?;
+    // A directory that others may enter could lie where they may not, and this is a way past.
+    std::env::set_current_dir("/").context("cannot leave the working directory")?;
+    match (args.uid, args.gid) {
+        (Some(uid), Some(gid)) => {
+            become_user(User { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) })?;
+        }
+        _ => drop_capabilities()?,
+    }
     confine(args.child.parent)?;
     // A connection takes a file, and the usual soft limit of 1 024 is less than the front lets in.
     let files = getrlimit(Resource::Nofile).maximum;
@@ -134,9 +170,16 @@ pub(crate) fn front(args: FrontArgs) -> Result<(), Failure> {
     let runtimes = runtimes();
     sandbox::front()?;
     let listener = TcpListener::from(standard_input()?);
-    let config =
-        FrontConfig { signer_socket: args.signer, runtimes, limits: FrontLimits::STANDARD };
-    Ok(chancery_server::run(config, listener).context("front")?)
+    let signer_socket = format!("/proc/self/fd/{}", signer.as_raw_fd()).into();
+    let config = FrontConfig { signer_socket, runtimes, limits: FrontLimits::STANDARD };
+    Ok(chancery_server::run(config, listener, || word.say()).context("front")?)
+}
+
+/// A handle on the signer's socket, by which it is reached whatever the directories above allow. The socket
+/// is the supervisor's and outlives a signer; the supervisor outlives the handle.
+fn handle_on(socket: &Path) -> Result<OwnedFd> {
+    let opened = open(socket, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    opened.with_context(|| format!("cannot find the signer's socket `{}`", socket.display()))
 }
 
 /// Ties the process to its supervisor, and gives up dumps, tracing and new privileges.
@@ -145,6 +188,10 @@ fn confine(supervisor: u32) -> Result<()> {
     die_with_parent(Signal::KILL, supervisor)
         .context("cannot tie this process to its supervisor")?;
     harden().context("cannot harden this process")
+}
+
+fn take_word() -> Result<Word> {
+    Word::take().context("cannot take the pipe from standard output")
 }
 
 /// The listener that the supervisor passed on.

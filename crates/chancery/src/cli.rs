@@ -109,7 +109,7 @@ impl Cli {
             Command::Bench(args) => bench::run(shared, &args),
             Command::Signer(args) => children::signer(args),
             Command::ReduceOnly(args) => children::reduce_only(&args),
-            Command::Front(args) => children::front(args),
+            Command::Front(args) => children::front(&args),
         }
     }
 }

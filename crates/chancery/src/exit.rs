@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0 | done |
 //! | 1 | refused by the service, or failed here |
-//! | 2 | the command line is wrong (given by its parser) |
+//! | 2 | the command line is wrong; its parser gives it as well |
 //! | 3 | no answer came: the operation id is printed |
 //! | 4 | a signature, MAC, ciphertext or the audit does not verify |
 //! | 74 | of `serve` and its signer alone: writes or syncs fail |
@@ -35,6 +35,8 @@ pub(crate) enum Failure {
     Refused(Refusal),
     /// No answer came.
     Unknown(OperationId),
+    /// The command line asks for what cannot be.
+    Usage(anyhow::Error),
 }
 
 impl Failure {
@@ -47,6 +49,7 @@ impl Failure {
         match self {
             Self::Child { code, .. } => *code,
             Self::Failed(_) | Self::Refused(_) => 1,
+            Self::Usage(_) => 2,
             Self::Unknown(_) => 3,
             Self::NotVerified(_) => 4,
         }
@@ -64,7 +67,9 @@ impl Failure {
     fn to_text(&self) -> String {
         match self {
             // The alternate form prints the whole chain of causes.
-            Self::Child { error, .. } | Self::Failed(error) => format!("{error:#}"),
+            Self::Child { error, .. } | Self::Failed(error) | Self::Usage(error) => {
+                format!("{error:#}")
+            }
             Self::NotVerified(what) => what.clone(),
             Self::Refused(refusal) => format!("refused: {refusal}"),
             Self::Unknown(operation) => format!(
@@ -78,7 +83,7 @@ impl Failure {
 
     fn to_json(&self) -> serde_json::Value {
         match self {
-            Self::Child { error, .. } | Self::Failed(error) => {
+            Self::Child { error, .. } | Self::Failed(error) | Self::Usage(error) => {
                 json!({ "outcome": "failed", "detail": format!("{error:#}") })
             }
             Self::NotVerified(what) => json!({ "outcome": "not-verified", "detail": what }),

@@ -5,6 +5,7 @@
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 usage, 3 outcome unknown, 4 verification failed.
 
+mod accounts;
 mod children;
 mod cli;
 mod commands;
@@ -13,7 +14,9 @@ mod exit;
 mod files;
 mod moment;
 mod parse;
+mod privileges;
 mod progress;
+mod readiness;
 mod render;
 mod sandbox;
 mod seccomp;

@@ -2,8 +2,8 @@
 //!
 //! The front opens no file at all and makes no connection but to the signer's socket; the signer reaches the
 //! data directory, the directories of its two key files, and its own executable, and no network. Code that
-//! takes over the front therefore finds neither root key nor administrator's file, though it runs as the
-//! same user.
+//! takes over the front therefore finds neither root key nor administrator's file, also where it runs as the
+//! same user; where it does not, the modes of the files keep it from them as well.
 //!
 //! A kernel without Landlock, or with an older one, gives less: what it does not know is not restricted. The
 //! child says so once and goes on.
@@ -21,6 +21,9 @@ use crate::seccomp::{self, Sockets};
 /// The newest interface whose restrictions are asked for.
 const INTERFACE: ABI = ABI::V5;
 
+/// This executable, wherever it stands: also where this process may not go.
+const EXECUTABLE: &str = "/proc/self/exe";
+
 /// Takes every file and every TCP connection away, from this thread and those it starts.
 pub(crate) fn front() -> Result<()> {
     restrict(&[])?;
@@ -29,10 +32,9 @@ pub(crate) fn front() -> Result<()> {
 
 /// Leaves the signer its own directories, its own executable, and the file that holds a passphrase.
 pub(crate) fn signer(directories: &[PathBuf], passphrase: Option<&Path>) -> Result<()> {
-    let executable = std::env::current_exe().context("cannot find this executable")?;
     let all = AccessFs::from_all(INTERFACE);
     let directories = directories.iter().map(|directory| (directory.as_path(), all));
-    let files = [executable.as_path()].into_iter().chain(passphrase);
+    let files = [Path::new(EXECUTABLE)].into_iter().chain(passphrase);
     let files = files.map(|file| (file, AccessFs::ReadFile.into()));
     restrict(&directories.chain(files).collect::<Vec<_>>())?;
     seccomp::confine(Sockets::None)
@@ -55,8 +57,9 @@ fn restrict(reachable: &[(&Path, BitFlags<AccessFs>)]) -> Result<()> {
         .handle_access(AccessNet::from_all(INTERFACE))?
         .create()?;
     for (path, access) in reachable {
-        let opened =
-            PathFd::new(path).with_context(|| format!("cannot open `{}`", path.display()))?;
+        let opened = PathFd::new(path).with_context(|| {
+            format!("cannot open `{}` without a capability, as this process is", path.display())
+        })?;
         ruleset = ruleset.add_rule(PathBeneath::new(opened, *access))?;
     }
     if ruleset.restrict_self()?.ruleset == RulesetStatus::NotEnforced {

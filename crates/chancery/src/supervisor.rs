@@ -1,8 +1,8 @@
 //! The supervisor: owns the listeners, starts signer and front, and restarts either.
 //!
 //! It is one thread, parses no request and holds no key. A child gets its listener as its standard input,
-//! an environment of a few names, and the supervisor's process id, by which it ties its life to the
-//! supervisor's. A second supervisor on the same directory is refused by a lock.
+//! a pipe as its standard output, an environment of a few names, and the supervisor's process id, by which it
+//! ties its life to the supervisor's. The pipe is for one word, that it serves. A second supervisor on the same directory is refused by a lock.
 //!
 //! **Invariant:** a listener stays open for as long as the supervisor runs, so that connections made while
 //! a child is being restarted wait instead of failing.
@@ -32,16 +32,13 @@ use self::child::{Ended, Service};
 use self::restart::Phase;
 use self::signals::Signals;
 use crate::exit::Failure;
+use crate::privileges::User;
 
-/// The longest sleep while the service is not yet ready, and the admin file is being waited for.
-const START_POLL: Duration = Duration::from_millis(50);
+/// How often an address that is held is tried.
+const ADDRESS_POLL: Duration = Duration::from_millis(50);
 
-/// The longest sleep otherwise; signals and deaths of children end it early.
+/// The longest sleep; signals, deaths of children and what they say end it early.
 const IDLE_POLL: Duration = Duration::from_mins(1);
-
-/// Both children have run for so long when the service counts as up: 250 ms. One that cannot run as it was
-/// told to has ended by then.
-const UP_AFTER: Duration = Duration::from_millis(250);
 
 /// The longest wait for an earlier front to let go of the address: 1 s. The kernel ends it when its supervisor
 /// dies; whoever else holds the address keeps it.
@@ -70,6 +67,8 @@ pub(crate) struct Plan {
     pub(crate) recovery_key: PathBuf,
     /// The names in the front's certificate, besides those of this machine.
     pub(crate) names: Vec<String>,
+    /// The front's user, if it is another than the service's.
+    pub(crate) front_user: Option<User>,
     /// The bytes of an audit segment.
     pub(crate) segment_bytes: u64,
 }
@@ -108,12 +107,14 @@ impl Supervisor {
             format!("cannot listen on {}; `--listen ADDR` names another address", plan.listen)
         })?;
         let address = listener.local_addr().context("cannot tell the listener's address")?;
-        let socket = directory::bind_private(&runtime.join("signer.sock"))?;
+        let group = plan.front_user.map(|user| user.gid);
+        let socket = directory::bind_private(&runtime.join("signer.sock"), group)?;
         let spare = socket.try_clone().context("cannot keep the signer's socket")?;
-        let data = ["--data".into(), plan.data.clone().into()];
+        let mut reduce_only = vec!["--data".into(), plan.data.clone().into()];
+        reduce_only.extend(peer_arguments(plan));
         Ok(Self {
             signer: Service::new("signer", socket.into(), signer_arguments(plan, address)),
-            reduce_only: Some(Service::new("reduce-only", spare.into(), data.into())),
+            reduce_only: Some(Service::new("reduce-only", spare.into(), reduce_only)),
             front: Service::new("front", listener.into(), front_arguments(plan, address)),
             signals,
             admin: plan.data.join("admin.toml"),
@@ -130,8 +131,10 @@ impl Supervisor {
                 self.stop()?;
                 return Err(explain(ended));
             }
-            self.announce(now);
-            self.signals.wait(self.sleep(now)).context("cannot wait for signals")?;
+            self.announce();
+            let sources = [&self.signer, &self.front].into_iter().filter_map(Service::source);
+            let sources: Vec<_> = sources.collect();
+            self.signals.wait(self.sleep(now), &sources).context("cannot wait for signals")?;
         }
         Ok(self.stop()?)
     }
@@ -152,34 +155,38 @@ impl Supervisor {
 
     fn sleep(&self, now: Instant) -> Duration {
         let due = [&self.signer, &self.front].into_iter().filter_map(Service::starts_at);
-        let next = due.map(|at| at.saturating_duration_since(now)).min().unwrap_or(IDLE_POLL);
-        let most = if self.phase == Phase::Starting { START_POLL } else { IDLE_POLL };
-        next.min(most)
+        let next = due.map(|at| at.saturating_duration_since(now)).min();
+        next.map_or(IDLE_POLL, |next| next.min(IDLE_POLL))
     }
 
     /// Says once, when the service is up, where it listens and what to try.
-    fn announce(&mut self, now: Instant) {
-        let is_up =
-            [&self.signer, &self.front].into_iter().all(|service| service.has_run(now) >= UP_AFTER);
-        let is_reduced = self.reduce_only.is_none();
-        if self.phase == Phase::Serving || !is_up || is_reduced || !self.admin.exists() {
+    fn announce(&mut self) {
+        let is_up = self.signer.is_ready() && self.front.is_ready();
+        if self.phase == Phase::Serving || !is_up {
             return;
         }
         self.phase = Phase::Serving;
-        let admin = self.admin.display();
         // A closed output is no reason to stop serving.
-        let _ = writeln!(
-            io::stdout().lock(),
-            "chancery listens on https://{}\n\
+        let _ = io::stdout().lock().write_all(self.announcement().as_bytes());
+    }
+
+    /// Where the service listens, and what to try with the admin file unless that was moved away.
+    fn announcement(&self) -> String {
+        let listens = format!("chancery listens on https://{}\n", self.address);
+        if !self.admin.exists() {
+            return listens;
+        }
+        let admin = self.admin.display();
+        format!(
+            "{listens}\
              admin file: {admin}\n\
              \n\
              Try, in another terminal:\n\
              \n  export CHANCERY_CONTEXT={admin}\
              \n  chancery status\
              \n  chancery key create invoices --purpose sign.bound:invoice --algorithm ed25519\
-             \n  chancery handle issue invoices --ttl 15m --out invoices.handle\n",
-            self.address
-        );
+             \n  chancery handle issue invoices --ttl 15m --out invoices.handle\n\n"
+        )
     }
 
     /// Stops the front first, so that no new request arrives, then the signer.
@@ -198,7 +205,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     loop {
         match TcpListener::bind(address) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
-                std::thread::sleep(START_POLL);
+                std::thread::sleep(ADDRESS_POLL);
             }
             bound => return bound,
         }
@@ -241,14 +248,25 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
     if let Some(file) = &plan.passphrase_file {
         arguments.extend(["--passphrase-file".into(), file.into()]);
     }
+    arguments.extend(peer_arguments(plan));
     arguments.extend(name_arguments(plan, address));
     arguments
 }
 
+/// Whose connections are taken besides the service's own.
+fn peer_arguments(plan: &Plan) -> Option<OsString> {
+    plan.front_user.map(|user| format!("--front-uid={}", user.uid.as_raw()).into())
+}
+
 fn front_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
     let socket = plan.data.join("run").join("signer.sock");
+    let user = plan.front_user.map(|user| {
+        let ids = [("--uid", user.uid.as_raw()), ("--gid", user.gid.as_raw())];
+        ids.map(|(option, id)| OsString::from(format!("{option}={id}")))
+    });
     [OsString::from("--signer"), socket.into()]
         .into_iter()
+        .chain(user.into_iter().flatten())
         .chain(name_arguments(plan, address))
         .collect()
 }
@@ -290,6 +308,7 @@ mod tests {
             passphrase_file: None,
             recovery_key: "/keys/recovery.key".into(),
             names: names.iter().map(|&name| name.into()).collect(),
+            front_user: None,
             segment_bytes: 1,
         }
     }

@@ -206,6 +206,25 @@ fn usage_errors_exit_with_2() {
 }
 
 #[test]
+fn a_front_user_that_cannot_be_is_a_usage_error_and_nothing_is_made() {
+    let scratch = Scratch::new("front-user");
+    let is_root = rustix::process::geteuid().is_root();
+    for (user, of_root) in [
+        ("root", "neither root nor in root's group"),
+        ("0", "neither root nor in root's group"),
+        ("no-such-user", "no such name or number"),
+        ("4294967295", "no such name or number"),
+        ("", "no such name or number"),
+    ] {
+        let output = scratch.run(&["serve", "--data", "d", "--front-user", user]);
+        let expected = if is_root { of_root } else { "only root can start" };
+        assert_eq!(code(&output), 2, "`{user}`");
+        assert!(stderr(&output).contains(expected), "`{user}`: {}", stderr(&output));
+        assert!(!scratch.path("d").exists(), "`{user}`");
+    }
+}
+
+#[test]
 fn a_handle_is_narrowed_and_shown_without_a_service() {
     let scratch = Scratch::new("narrow");
     let (whole, narrow) = (scratch.handle("whole.handle"), scratch.path("narrow.handle"));

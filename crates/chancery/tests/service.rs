@@ -12,12 +12,14 @@ mod service {
     mod algorithms;
     mod counts;
     mod frames;
+    mod front_user;
     mod handles;
     mod heavy;
     mod idempotency;
     mod lying_front;
     mod people;
     mod processes;
+    mod readiness;
     mod reductions;
     mod root_key;
     mod rows;

@@ -167,7 +167,7 @@ fn a_front_without_runtimes_does_not_start() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let limits = FrontLimits::STANDARD;
         let config = FrontConfig { signer_socket: "nowhere".into(), runtimes, limits };
-        run_until(config, listener, async { Ok(()) })
+        run_until(config, listener, || {}, async { Ok(()) })
     };
     assert!(matches!(start(0), Err(FrontError::Nothing)));
     // Told to stop while it waits for its certificate, it stops.

@@ -226,7 +226,7 @@ impl Site {
             let _ = stopped.await;
             Ok(())
         };
-        let front = thread::spawn(move || run_until(config, listener, stopped));
+        let front = thread::spawn(move || run_until(config, listener, || {}, stopped));
         Self { address, authority: certificate, signer, stop: Some(stop), front: Some(front) }
     }
 

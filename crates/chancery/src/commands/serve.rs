@@ -1,5 +1,6 @@
 //! `serve`: where things are, and then the supervisor.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -8,9 +9,12 @@ use anyhow::{Context as _, Result};
 use chancery_audit::segment::SEGMENT_BYTES;
 use chancery_crypto::primitive::sha256;
 use clap::Args;
+use rustix::process::geteuid;
 
+use crate::accounts;
 use crate::exit::Failure;
 use crate::parse;
+use crate::privileges::{User, may_run_another_user};
 use crate::supervisor::{self, Plan, private_directory};
 
 /// Run the service.
@@ -25,6 +29,8 @@ Examples:
 
 Without --root-key and --recovery-key these are in $XDG_STATE_HOME/chancery (or ~/.local/state/chancery),
 in a directory named for the data directory. Move the recovery key offline.
+Started as root, the service runs the front, which callers talk to, as another user: the account
+chancery-front if there is one, or else nobody. Make one, so that no other program shares it.
 SIGTERM or Ctrl-C stops the service; a signer or front that dies is started again.")]
 pub(crate) struct ServeArgs {
     /// The data directory.
@@ -46,6 +52,9 @@ pub(crate) struct ServeArgs {
     /// A host name that clients reach the service by; it comes into the certificate and the admin file.
     #[arg(long = "name", value_name = "HOST")]
     names: Vec<String>,
+    /// The user that the front runs as, by name or number, out of /etc/passwd; for a service of root's alone.
+    #[arg(long, value_name = "USER")]
+    front_user: Option<String>,
     /// The bytes of an audit segment; tests make them small.
     #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES, hide = true)]
     segment_bytes: u64,
@@ -53,6 +62,7 @@ pub(crate) struct ServeArgs {
 
 /// Carries `serve` out.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let front_user = front_user(args.front_user.as_deref())?;
     private_directory(&args.data)?;
     let data = args.data.canonicalize();
     let data = data.with_context(|| format!("cannot find `{}`", args.data.display()))?;
@@ -74,8 +84,19 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         passphrase_file: args.passphrase_file.as_deref().map(absolute).transpose()?,
         recovery_key,
         names: args.names.clone(),
+        front_user,
         segment_bytes: args.segment_bytes,
     })
+}
+
+/// The user of the front, if it is another than the service's.
+fn front_user(asked: Option<&str>) -> Result<Option<User>, Failure> {
+    let passwd = fs::read_to_string(accounts::FILE).unwrap_or_default();
+    let user = accounts::front_user(asked, geteuid(), &passwd).map_err(Failure::Usage)?;
+    if user.is_some() {
+        may_run_another_user()?;
+    }
+    Ok(user)
 }
 
 /// Children are started with absolute paths: what a relative one means would be theirs to guess.

@@ -1,8 +1,9 @@
-//! One child: started with its listener as standard input, watched, restarted, stopped.
+//! One child: started with its listener as standard input and a pipe for its word as standard output, watched,
+//! restarted, stopped.
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::restart::{Death, Next, Phase, Restarts};
 use super::signals::Signals;
+use crate::readiness::Readiness;
 
 /// What a child keeps of the environment: where programs and state are, the language, and whether a panic
 /// shows its stack.
@@ -29,7 +31,7 @@ pub(super) struct Service {
 }
 
 enum State {
-    Runs(Child),
+    Runs(Child, Readiness),
     StartsAt(Instant),
 }
 
@@ -53,34 +55,43 @@ impl Service {
         Self { name, listener, arguments, restarts: Restarts::default(), state }
     }
 
-    /// For how long its process has been running.
-    pub(super) fn has_run(&self, now: Instant) -> Duration {
-        match self.state {
-            State::Runs(_) => self.restarts.has_run(now),
-            State::StartsAt(_) => Duration::ZERO,
+    /// Whether its process has said that it serves.
+    pub(super) fn is_ready(&self) -> bool {
+        match &self.state {
+            State::Runs(_, readiness) => readiness.is_ready(),
+            State::StartsAt(_) => false,
+        }
+    }
+
+    /// What becomes readable when its process says so.
+    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+        match &self.state {
+            State::Runs(_, readiness) => readiness.source(),
+            State::StartsAt(_) => None,
         }
     }
 
     /// When it is to be started, if it does not run.
     pub(super) fn starts_at(&self) -> Option<Instant> {
         match self.state {
-            State::Runs(_) => None,
+            State::Runs(..) => None,
             State::StartsAt(at) => Some(at),
         }
     }
 
-    /// Starts it if that is due, and plans its restart if it has died.
+    /// Starts it if that is due, hears what it says, and plans its restart if it has died.
     pub(super) fn keep_running(&mut self, phase: Phase, now: Instant) -> Result<(), Ended> {
         match &mut self.state {
             State::StartsAt(at) if now >= *at => {
-                let child = self
+                let (child, readiness) = self
                     .start()
                     .map_err(|source| Ended::CannotStart { name: self.name, source })?;
                 self.restarts.started(now);
-                self.state = State::Runs(child);
+                self.state = State::Runs(child, readiness);
             }
             State::StartsAt(_) => {}
-            State::Runs(child) => {
+            State::Runs(child, readiness) => {
+                readiness.hear();
                 let status = child.try_wait();
                 let status =
                     status.map_err(|source| Ended::Unobservable { name: self.name, source })?;
@@ -112,11 +123,12 @@ impl Service {
         ended
     }
 
-    fn start(&self) -> io::Result<Child> {
+    fn start(&self) -> io::Result<(Child, Readiness)> {
+        let (readiness, word) = Readiness::pipe()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(self.name).args(&self.arguments);
         command.arg("--parent").arg(std::process::id().to_string());
-        command.env_clear().stdin(Stdio::from(self.listener.try_clone()?));
+        command.env_clear().stdin(Stdio::from(self.listener.try_clone()?)).stdout(word);
         // Ctrl-C in a terminal is for the supervisor alone, which stops its children in their order.
         command.process_group(0);
         for name in ENVIRONMENT {
@@ -124,12 +136,12 @@ impl Service {
                 command.env(name, value);
             }
         }
-        command.spawn()
+        Ok((command.spawn()?, readiness))
     }
 
     /// Asks the process to stop, waits, and kills it when `deadline` has come.
     pub(super) fn stop(&mut self, deadline: Instant, signals: &Signals) -> io::Result<()> {
-        let State::Runs(child) = &mut self.state else { return Ok(()) };
+        let State::Runs(child, _) = &mut self.state else { return Ok(()) };
         signal(child, Signal::TERM);
         while child.try_wait()?.is_none() {
             if Instant::now() >= deadline {
@@ -137,7 +149,7 @@ impl Service {
                 child.wait()?;
                 break;
             }
-            signals.wait(STOP_POLL)?;
+            signals.wait(STOP_POLL, &[])?;
         }
         self.state = State::StartsAt(deadline);
         Ok(())

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
 };
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::Gid;
 
 /// The mode of a directory that is the user's alone.
 const PRIVATE_DIRECTORY: u32 = 0o700;
@@ -46,13 +47,17 @@ pub(crate) fn private_directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Binds a socket of mode 0600, in the place of one that a dead process left. Its directory is 0700, so
-/// that nobody else can connect before the mode is set.
+/// The mode of a socket to which a group may connect, which takes the right to write, and nothing else.
+const SOCKET_OF_GROUP: u32 = 0o620;
+
+/// Binds a socket of mode 0600, in the place of one that a dead process left; of mode 0620 if a group is to
+/// connect. Its directory is 0700, so that nobody else can connect before the mode is set, and none of the group
+/// but who was handed the socket's place.
 ///
 /// # Errors
 ///
 /// What is in the way.
-pub(super) fn bind_private(path: &Path) -> Result<UnixListener> {
+pub(super) fn bind_private(path: &Path, group: Option<Gid>) -> Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error)
@@ -63,7 +68,10 @@ pub(super) fn bind_private(path: &Path) -> Result<UnixListener> {
     let listener = UnixListener::bind(path).with_context(|| {
         format!("cannot make the socket `{}` (a path has at most 107 bytes)", path.display())
     })?;
-    fs::set_permissions(path, Permissions::from_mode(PRIVATE_FILE))
+    chown(path, None, group.map(Gid::as_raw))
+        .with_context(|| format!("cannot give `{}` to the front's group", path.display()))?;
+    let mode = if group.is_some() { SOCKET_OF_GROUP } else { PRIVATE_FILE };
+    fs::set_permissions(path, Permissions::from_mode(mode))
         .with_context(|| format!("cannot set the mode of `{}`", path.display()))?;
     Ok(listener)
 }
@@ -145,8 +153,19 @@ mod tests {
     fn a_socket_is_closed_to_others_and_takes_the_place_of_an_old_one() {
         let scratch = Scratch::new("socket");
         let path = scratch.path("signer.sock");
-        drop(bind_private(&path).unwrap());
-        let _again = bind_private(&path).unwrap();
+        drop(bind_private(&path, None).unwrap());
+        let _again = bind_private(&path, None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_group_may_connect_and_do_no_more() {
+        let scratch = Scratch::new("group");
+        let path = scratch.path("signer.sock");
+        // A group of one's own, which needs no root to give.
+        let own = rustix::process::getegid();
+        let _socket = bind_private(&path, Some(own)).unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!((metadata.mode() & 0o777, metadata.gid()), (0o620, own.as_raw()));
     }
 }

@@ -38,7 +38,7 @@ pub(super) enum Death {
     Signal,
 }
 
-/// Whether the service was ever up.
+/// Whether the service was ever up: signer and front serving at once, by their own word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Not yet.
@@ -86,7 +86,7 @@ impl Restarts {
     }
 
     /// For how long the child has been running.
-    pub(super) fn has_run(&self, now: Instant) -> Duration {
+    fn has_run(&self, now: Instant) -> Duration {
         self.started.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 

@@ -1,6 +1,7 @@
 //! Signals as flags, and a wait that they end.
 
 use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,10 +38,12 @@ impl Signals {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// Waits for a signal, or for `most`.
-    pub(super) fn wait(&self, most: Duration) -> io::Result<()> {
+    /// Waits for a signal, for something to read in one of `sources`, or for `most`.
+    pub(super) fn wait(&self, most: Duration, sources: &[BorrowedFd<'_>]) -> io::Result<()> {
         let timeout = Timespec::try_from(most).map_err(io::Error::other)?;
-        let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
+        let fds = [self.wake.as_fd()].into_iter().chain(sources.iter().copied());
+        let mut fds: Vec<_> =
+            fds.map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN)).collect();
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => self.drain(),
             Err(error) => Err(error.into()),

@@ -149,7 +149,8 @@ fn spawn(service: &Service, mut command: Command, listener: OwnedFd) -> Child {
     let log = File::options().create(true).append(true).open(service.path("log")).unwrap();
     command.args(["--name", "localhost", "--name", "127.0.0.1"]);
     command.arg("--parent").arg(std::process::id().to_string());
-    command.stdin(Stdio::from(listener)).stdout(log.try_clone().unwrap()).stderr(log);
+    // What it says there is for a supervisor, and no call of its on a file of the service.
+    command.stdin(Stdio::from(listener)).stdout(Stdio::null()).stderr(log);
     command.spawn().expect("strace and the binary are on this machine")
 }
 

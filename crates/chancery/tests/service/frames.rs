@@ -1,7 +1,8 @@
 //! A front of the tests' own: it speaks frames to the signer's socket, and may lie.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use chancery_api::frame::{Decoder, Kind, write};
 use chancery_api::message::{
@@ -29,9 +30,14 @@ pub(super) struct Closed;
 
 impl FakeFront {
     pub(super) fn connect(service: &Service) -> Self {
-        let stream = UnixStream::connect(service.data().join("run/signer.sock")).unwrap();
+        Self::connect_by(&service.data().join("run/signer.sock")).unwrap()
+    }
+
+    /// Connects by some path to the signer's socket.
+    pub(super) fn connect_by(path: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, decoder: Decoder::default(), tag: 0 }
+        Ok(Self { stream, decoder: Decoder::default(), tag: 0 })
     }
 
     /// Sends bytes as they are. A lane that is being closed may not take them all.
