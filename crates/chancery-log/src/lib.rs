@@ -9,13 +9,22 @@
 //! a time) and [`root_of`] (the recursive definition over all leaves), which agree
 //! for every sequence of leaves.
 //!
+//! In the forms of the C2SP transparency-log family: [`note`]s, [`checkpoint`]s and [`cosignature`]s, [`tile`]s,
+//! [`tlog_proof`]s, and the [`policy`] of who checks them.
+//!
 //! The crate reads no clock, file or network and holds no key. Leaves come in as
 //! hashes; what a leaf contains, and how a tree head is signed, is decided elsewhere.
 
+pub mod checkpoint;
+pub mod cosignature;
 mod frontier;
 mod hash;
+pub mod note;
+pub mod policy;
 mod proof;
 mod short;
+pub mod tile;
+pub mod tlog_proof;
 mod tree;
 
 pub use frontier::{Frontier, FrontierError};
