@@ -8,7 +8,7 @@ use crate::workspace::{Finding, Kind, Workspace};
 
 const ALLOWED: [(&str, &[&str]); 2] = [
     ("chancery-core", &["minicbor", "thiserror"]),
-    ("chancery-log", &["minicbor", "sha2", "thiserror"]),
+    ("chancery-log", &["base64", "minicbor", "sha2", "thiserror"]),
 ];
 
 pub(super) fn check(workspace: &Workspace) -> Vec<Finding> {

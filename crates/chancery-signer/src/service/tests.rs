@@ -1,3 +1,5 @@
+//! A signer in this process, on a real directory: what its log says to the next start.
+
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 
@@ -24,6 +26,7 @@ impl Scratch {
             endpoint: "https://127.0.0.1:1".into(),
             names: vec!["localhost".into()],
             segment_bytes: 1 << 20,
+            front_user: None,
         }
     }
 }
