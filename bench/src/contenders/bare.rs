@@ -232,6 +232,7 @@ impl Bare {
             log_index: Some(0),
             receipt: None,
             code: None,
+            retry_after_ms: None,
         })
     }
 }

@@ -7,7 +7,7 @@ use chancery_core::cbor;
 use chancery_core::command::{Answer, SignatureParameters};
 use chancery_core::context::Context;
 use chancery_core::handle::Operation;
-use chancery_core::id::{NodeId, OperationId, PrincipalId};
+use chancery_core::id::{HandleId, NodeId, OperationId, PrincipalId};
 use chancery_core::reason::Reason;
 use minicbor::{Decode, Encode};
 
@@ -348,6 +348,12 @@ pub struct RecordView {
     /// The leaf hash.
     #[cbor(n(9), with = "minicbor::bytes")]
     pub leaf: Vec<u8>,
+    /// How many there were, if it sums up refusals before authentication.
+    #[n(10)]
+    pub count: Option<u64>,
+    /// The handle; of a use that counts under a link, that link's revocation id.
+    #[n(11)]
+    pub handle: Option<HandleId>,
 }
 
 /// Whether the signer can serve.

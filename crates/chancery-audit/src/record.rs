@@ -128,7 +128,8 @@ pub struct Facts {
     pub credential: Option<HandleId>,
     /// The posture's epoch.
     pub posture_epoch: u64,
-    /// SHA-256 of the tenant's sealed head, for a change of authority; of the kept bytes, for a start; else zeros.
+    /// SHA-256 of the tenant's sealed head, for a change of authority; of the kept bytes, for a start; a
+    /// [`LinkLife`], for the use of a link; else zeros.
     pub head_digest: [u8; 32],
     /// SHA-256 of the message, or zeros.
     pub message: [u8; 32],
@@ -136,6 +137,37 @@ pub struct Facts {
     pub output: [u8; 32],
     /// SHA-256 of the canonical context, or zeros.
     pub context: [u8; 32],
+}
+
+/// What a start needs to know of a link besides its name, in the place of a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkLife {
+    /// The handle it was narrowed from.
+    pub handle: HandleId,
+    /// When it runs out, in milliseconds since 1970.
+    pub until_ms: u64,
+}
+
+impl LinkLife {
+    /// The handle (16) ‖ the time (8) ‖ zeros (8).
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        let (handle, rest) = bytes.split_at_mut(16);
+        handle.copy_from_slice(self.handle.as_bytes());
+        rest.split_at_mut(8).0.copy_from_slice(&self.until_ms.to_be_bytes());
+        bytes
+    }
+
+    /// Reads it back.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
+        let (handle, rest) = bytes.split_first_chunk::<16>()?;
+        let (until, zeros) = rest.split_first_chunk::<8>()?;
+        let life =
+            Self { handle: HandleId::from_bytes(*handle), until_ms: u64::from_be_bytes(*until) };
+        (zeros == [0; 8]).then_some(life)
+    }
 }
 
 /// Whether a record takes the next use index of its key version, or of its link.

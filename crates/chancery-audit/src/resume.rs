@@ -6,7 +6,7 @@
 //!                [[key (16), version, next use index], …],
 //!                [[tenant (16), head hash (32)], …],
 //!                [[entry name (32), request digest (32), time in the id, address, item], …],
-//!                [[link (16), subject (16), until ms, uses], …]]
+//!                [[link (16), subject (16), handle (16), until ms, uses], …]]
 //!
 //! file   = "CHYRSM1\n" ‖ sealed resume ‖ CRC32C of everything before (4)
 //! ```
@@ -18,7 +18,7 @@
 use chancery_core::cbor;
 use chancery_core::counts::Recorded;
 use chancery_core::handle::LinkId;
-use chancery_core::id::{KeyId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, PrincipalId, TenantId};
 use chancery_core::idempotency::{EntryName, Place, RequestDigest};
 use chancery_log::{Frontier, Hash};
 use minicbor::bytes::ByteArray;
@@ -80,20 +80,22 @@ pub struct LinkUses {
     #[n(1)]
     subject: PrincipalId,
     #[n(2)]
-    until_ms: u64,
+    handle: HandleId,
     #[n(3)]
+    until_ms: u64,
+    #[n(4)]
     uses: u64,
 }
 
 impl From<Recorded> for LinkUses {
-    fn from(Recorded { link, subject, until_ms, uses }: Recorded) -> Self {
-        Self { link, subject, until_ms, uses }
+    fn from(Recorded { link, subject, handle, until_ms, uses }: Recorded) -> Self {
+        Self { link, subject, handle, until_ms, uses }
     }
 }
 
 impl From<LinkUses> for Recorded {
-    fn from(LinkUses { link, subject, until_ms, uses }: LinkUses) -> Self {
-        Self { link, subject, until_ms, uses }
+    fn from(LinkUses { link, subject, handle, until_ms, uses }: LinkUses) -> Self {
+        Self { link, subject, handle, until_ms, uses }
     }
 }
 
@@ -334,6 +336,7 @@ mod tests {
             links: vec![LinkUses {
                 link: LinkId([4; 16]),
                 subject: PrincipalId::from_bytes([5; 16]),
+                handle: HandleId::from_bytes([6; 16]),
                 until_ms: 6,
                 uses: 7,
             }],

@@ -295,7 +295,12 @@ mod tests {
     }
 
     fn facts() -> Facts {
-        let now = Reading { unix_ms: NOW, quality: Quality::Plausible, served: Served::default() };
+        let now = Reading {
+            unix_ms: NOW,
+            quality: Quality::Plausible,
+            served: Served::default(),
+            wall_ms: NOW,
+        };
         let mut facts = Facts::new(TENANT, now, Kind::Use);
         facts.key = Some((KeyId::from_bytes([7; 16]), 1));
         facts.counted = Counted::Yes;

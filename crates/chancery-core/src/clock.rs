@@ -3,8 +3,11 @@
 //! At a start, and when an operator resumes it, the clock is anchored: from there on the wall clock may
 //! differ from the time elapsed by the boot clock by the drift bound, and no more however often it is read.
 //! A larger jump, or a wall clock behind the mark, is *suspect*: time goes on by the boot clock so that
-//! handles still expire, and formats that carry time are refused. In a new boot the elapsed time is
-//! unknown: a wall clock ahead of the mark by at most [`OFFLINE_MAX`] is taken.
+//! handles still expire, and formats that carry time are refused. That ends when the wall clock is back
+//! where the boot clock says it must be.
+//!
+//! In a new boot the elapsed time is unknown: a wall clock ahead of the mark by at most [`OFFLINE_MAX`] is
+//! taken, be it that of the start or, where that one was not to be believed, one that was set right later.
 //!
 //! **Invariant:** [`Reading::unix_ms`] never goes back, whatever the wall clock does.
 
@@ -58,6 +61,19 @@ pub struct Reading {
     pub quality: Quality,
     /// Time served so far.
     pub served: Served,
+    /// What the wall clock says, believed or not, in milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+impl Reading {
+    /// The latest that it can be, as far as any clock here says: what is dated after that is dated ahead.
+    #[must_use]
+    pub fn latest_ms(&self) -> u64 {
+        match self.quality {
+            Quality::Plausible => self.unix_ms,
+            Quality::Suspect => self.unix_ms.max(self.wall_ms),
+        }
+    }
 }
 
 /// What a machine's clocks say at one instant.
@@ -77,18 +93,26 @@ pub struct Clock {
     anchor_boot_ms: u64,
     start_boot_ms: u64,
     served_before: Served,
-    quality: Quality,
+    /// Whether the anchor is a wall clock that was believed, and not the mark of an earlier start.
+    anchor: Anchor,
+}
+
+/// What elapsed time counts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Anchor {
+    /// The mark of an earlier start: how long the machine was off is not known.
+    Mark,
+    /// A wall clock that was believed.
+    Wall,
 }
 
 impl Clock {
     /// Starts from what was persisted: the mark, if there is one, and the time served.
     #[must_use]
     pub fn start(mark_ms: Option<u64>, served: Served, now: Sample) -> Self {
-        let plausible = mark_ms
-            .is_none_or(|mark| now.wall_ms >= mark && now.wall_ms - mark <= millis(OFFLINE_MAX));
-        let (mark, quality) = match mark_ms {
-            Some(mark) if !plausible => (mark, Quality::Suspect),
-            _ => (now.wall_ms, Quality::Plausible),
+        let (mark, anchor) = match mark_ms {
+            Some(mark) if !may_follow(mark, now.wall_ms) => (mark, Anchor::Mark),
+            _ => (now.wall_ms, Anchor::Wall),
         };
         Self {
             mark_ms: mark,
@@ -96,33 +120,44 @@ impl Clock {
             anchor_boot_ms: now.boot_ms,
             start_boot_ms: now.boot_ms,
             served_before: served,
-            quality,
+            anchor,
         }
     }
 
     /// Reads the time.
     pub fn read(&mut self, now: Sample) -> Reading {
-        let elapsed = now.boot_ms.saturating_sub(self.anchor_boot_ms);
-        let expected = self.anchor_ms.saturating_add(elapsed);
+        if self.anchor == Anchor::Mark && may_follow(self.expected(now), now.wall_ms) {
+            self.resume(now);
+        }
+        let expected = self.expected(now);
         let is_near = now.wall_ms.abs_diff(expected) <= millis(CLOCK_DRIFT_MAX);
-        let told = if is_near && self.quality == Quality::Plausible {
-            now.wall_ms
+        let (told, quality) = if is_near && self.anchor == Anchor::Wall {
+            (now.wall_ms, Quality::Plausible)
         } else {
-            self.quality = Quality::Suspect;
-            expected
+            (expected, Quality::Suspect)
         };
         self.mark_ms = self.mark_ms.max(told);
         let ran = now.boot_ms.saturating_sub(self.start_boot_ms);
         let served = self.served_before.plus_ms(ran);
-        Reading { unix_ms: self.mark_ms, quality: self.quality, served }
+        Reading { unix_ms: self.mark_ms, quality, served, wall_ms: now.wall_ms }
     }
 
-    /// An operator, or signed time, says that the wall clock is right.
+    /// What time it is by the boot clock alone.
+    fn expected(&self, now: Sample) -> u64 {
+        let elapsed = now.boot_ms.saturating_sub(self.anchor_boot_ms);
+        self.anchor_ms.saturating_add(elapsed)
+    }
+
+    /// An operator, or signed time, says that the wall clock is right. Time is not taken back for it: one that is
+    /// behind the mark stays suspect until it has caught up.
     pub fn resume(&mut self, now: Sample) {
-        self.mark_ms = self.mark_ms.max(now.wall_ms);
-        self.anchor_ms = self.mark_ms;
+        if now.wall_ms < self.mark_ms {
+            return;
+        }
+        self.mark_ms = now.wall_ms;
+        self.anchor_ms = now.wall_ms;
         self.anchor_boot_ms = now.boot_ms;
-        self.quality = Quality::Plausible;
+        self.anchor = Anchor::Wall;
     }
 
     /// The mark, to be persisted: no later start takes time back behind it. A suspect clock moves it by the
@@ -131,6 +166,11 @@ impl Clock {
     pub fn mark_ms(&self) -> u64 {
         self.mark_ms
     }
+}
+
+/// Whether a wall clock may be right at a time when the machine was off since `mark_ms` for an unknown time.
+fn may_follow(mark_ms: u64, wall_ms: u64) -> bool {
+    wall_ms >= mark_ms && wall_ms - mark_ms <= millis(OFFLINE_MAX)
 }
 
 /// A bound in milliseconds. Our bounds are days at most, far inside 64 bits.
@@ -183,8 +223,28 @@ mod tests {
         let mut clock = Clock::start(None, Served::default(), at(DAY, 0));
         clock.read(at(DAY - DAY / 2, 10));
         let restarted = Clock::start(Some(clock.mark_ms()), Served::default(), at(DAY / 2, 20));
-        assert_eq!(restarted.quality, Quality::Suspect);
+        assert_eq!(restarted.anchor, Anchor::Mark);
         assert!(restarted.mark_ms() >= DAY);
+    }
+
+    #[test]
+    fn a_jump_that_is_taken_back_is_over() {
+        let mut clock = Clock::start(None, Served::default(), at(DAY, 0));
+        assert_eq!(clock.read(at(3 * DAY, 10)).quality, Quality::Suspect);
+        let reading = clock.read(at(DAY + 25, 20));
+        assert_eq!((reading.unix_ms, reading.quality), (DAY + 25, Quality::Plausible));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_right_after_the_start_is_believed_as_at_a_start() {
+        let start = || Clock::start(Some(10 * DAY), Served::default(), at(0, 0));
+        let mut clock = start();
+        assert_eq!(clock.read(at(1, 1)).quality, Quality::Suspect);
+        let reading = clock.read(at(11 * DAY, 5));
+        assert_eq!((reading.unix_ms, reading.quality), (11 * DAY, Quality::Plausible));
+        // From there on it is held to the boot clock.
+        assert_eq!(clock.read(at(12 * DAY, 6)).quality, Quality::Suspect);
+        assert_eq!(start().read(at(20 * DAY, 5)).quality, Quality::Suspect);
     }
 
     #[test]
@@ -209,5 +269,9 @@ mod tests {
         let mut clock = Clock::start(Some(1_000), Served::default(), at(1_000 + 30 * DAY, 0));
         clock.resume(at(1_000 + 30 * DAY, 1));
         assert_eq!(clock.read(at(1_000 + 30 * DAY, 1)).quality, Quality::Plausible);
+        let mut ahead = Clock::start(Some(30 * DAY), Served::default(), at(DAY, 0));
+        ahead.resume(at(DAY, 1));
+        let reading = ahead.read(at(DAY, 2));
+        assert_eq!((reading.unix_ms, reading.quality), (30 * DAY + 2, Quality::Suspect));
     }
 }

@@ -25,7 +25,7 @@ use crate::context::{Context, Pair};
 use crate::counts::Bound;
 use crate::epoch::Epoch;
 use crate::id::{HandleId, KeyId, NodeId, PrincipalId, TenantId};
-use crate::limits::{CAVEATS_MAX, HANDLE_BYTES_MAX};
+use crate::limits::{CAVEATS_MAX, HANDLE_BYTES_MAX, USE_BOUNDS_MAX};
 use crate::purpose::Purpose;
 
 mod operation;
@@ -150,7 +150,9 @@ pub enum OpenError {
     #[error("not a handle")]
     NotAHandle,
     /// Longer, or with more caveats, than a handle may be.
-    #[error("a handle has at most {HANDLE_BYTES_MAX} bytes and {CAVEATS_MAX} caveats")]
+    #[error(
+        "a handle has at most {HANDLE_BYTES_MAX} bytes and {CAVEATS_MAX} caveats, {USE_BOUNDS_MAX} of them on its uses"
+    )]
     TooLarge,
 }
 
@@ -205,7 +207,10 @@ impl Handle {
             let caveat = cbor::decode(caveat, "caveat").map_err(|_| OpenError::NotAHandle)?;
             handle.narrow(link, caveat);
         }
-        if mac.equal(&tag, &chain.tag) { Ok(handle) } else { Err(OpenError::BrokenChain) }
+        if !mac.equal(&tag, &chain.tag) {
+            return Err(OpenError::BrokenChain);
+        }
+        if handle.bounds.len() > USE_BOUNDS_MAX { Err(OpenError::TooLarge) } else { Ok(handle) }
     }
 
     fn unnarrowed(root: Root) -> Self {
@@ -226,7 +231,9 @@ impl Handle {
             Caveat::Operations(operations) => self.operations = self.operations.and(operations),
             Caveat::Pin(pin) => self.pins.push(pin),
             Caveat::Holder(key) => self.holders.push(key),
-            Caveat::Uses { most, node } => self.bounds.push(Bound { link, most, node }),
+            Caveat::Uses { most, node } => {
+                self.bounds.push(Bound { link, most, node, until_ms: self.expires_ms });
+            }
         }
     }
 
@@ -308,8 +315,9 @@ pub fn narrow(bytes: &[u8], caveats: &[Caveat], link: &impl Link) -> Result<Vec<
     let all = chain.caveats.into_iter().chain(added.iter().map(|caveat| caveat.as_slice().into()));
     let narrowed = cbor::encode(&Chain { caveats: all.collect(), tag, ..chain });
     // What would not open is not made.
-    parse(&narrowed)?;
-    Ok(narrowed)
+    let caveats = describe(&narrowed)?.caveats;
+    let bounds = caveats.iter().filter(|caveat| matches!(caveat, Caveat::Uses { .. }));
+    if bounds.count() > USE_BOUNDS_MAX { Err(OpenError::TooLarge) } else { Ok(narrowed) }
 }
 
 /// What a handle says, for its holder to read. Proves nothing: only the signer can check a chain.

@@ -195,11 +195,13 @@ pub struct Dated {
     pub id_ms: u64,
     /// The high-water mark.
     pub now_ms: u64,
+    /// The latest that it can be; the mark, while the clock is believed.
+    pub latest_ms: u64,
 }
 
 impl Dated {
     fn check(self) -> Result<(), Reason> {
-        let is_ahead = self.id_ms > self.now_ms.saturating_add(millis(CLOCK_DRIFT_MAX));
+        let is_ahead = self.id_ms > self.latest_ms.saturating_add(millis(CLOCK_DRIFT_MAX));
         if is_ahead || is_stale(self.id_ms, self.now_ms) {
             return Err(Reason::OperationIdStale);
         }
@@ -218,7 +220,7 @@ mod tests {
     const PLACE: Place = Place { address: 3, item: 1 };
 
     fn at(id_ms: u64, now_ms: u64) -> Dated {
-        Dated { id_ms, now_ms }
+        Dated { id_ms, now_ms, latest_ms: now_ms }
     }
 
     #[test]

@@ -83,13 +83,20 @@ pub const IDEMPOTENCY_ENTRIES_MAX: usize = 1_000_000;
 /// The most proof nonces remembered at once: 262 144; a full cache refuses proofs and forgets none early.
 pub const PROOF_NONCES_MAX: usize = 262_144;
 
-/// The most links of handles whose uses are counted at once: 262 144, about 30 MB. Each is remembered until its
-/// handle has run out; when there are as many, no other is counted, and none is forgotten early.
+/// The most caveats of a handle that bound its uses: 4, since each writes a record of its own for every use.
+pub const USE_BOUNDS_MAX: usize = 4;
+
+/// The most links of handles whose uses are counted at once: 262 144, about 50 MB. Each is remembered until it has
+/// run out; when there are as many, no other is counted, and none is forgotten early.
 pub const COUNTED_LINKS_MAX: usize = 262_144;
 
 /// The most of them that belong to one subject: a sixteenth of all, 16 384, so that no holder keeps another's
 /// out.
 pub const COUNTED_LINKS_OF_ONE_SUBJECT_MAX: usize = COUNTED_LINKS_MAX / 16;
+
+/// The most of those that were narrowed from one handle: a quarter, 4 096. Whoever hands out more at once asks
+/// for another handle.
+pub const COUNTED_LINKS_OF_ONE_HANDLE_MAX: usize = COUNTED_LINKS_OF_ONE_SUBJECT_MAX / 4;
 
 /// The most revoked handles remembered one by one in a tenant: 65 536; beyond, `min_issue_epoch` is raised.
 pub const REVOCATIONS_MAX: usize = 65_536;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::authority::{Authority, Permit, Use};
 use crate::budget::AuditBudget;
-use crate::clock::{Clock, Reading, Sample, millis};
+use crate::clock::{Clock, Quality, Reading, Sample, millis};
 use crate::counts::Counts;
 use crate::handle::Handle;
 use crate::id::HandleId;
@@ -161,7 +161,12 @@ impl Core {
         now: Reading,
         room: Room,
     ) -> Result<Reservation, Reason> {
-        let dated = Dated { id_ms: claimed.id_ms, now_ms: now.unix_ms };
+        let latest_ms = match (room, now.quality) {
+            // Whatever the clock says: nobody is kept from taking authority away.
+            (Room::Reduction, Quality::Suspect) => u64::MAX,
+            _ => now.latest_ms(),
+        };
+        let dated = Dated { id_ms: claimed.id_ms, now_ms: now.unix_ms, latest_ms };
         self.operations.reserve(claimed.name, claimed.digest, dated, room)
     }
 }

@@ -68,12 +68,6 @@ pub(crate) const SESSIONS_MAX: usize = 4_096;
 /// The most lines to standard error in one second.
 pub(crate) const REPORTS_PER_SECOND: u32 = 10;
 
-/// When a caller that was turned away for lack of room may try again, in milliseconds.
-pub(crate) const OVERLOADED_RETRY_MS: u64 = 100;
-
-/// When a caller may try again while the signer is away, in milliseconds: about its restart.
-pub(crate) const UNAVAILABLE_RETRY_MS: u64 = 1_000;
-
 /// How long a front waits for its peers, and how many it serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrontLimits {

@@ -37,7 +37,7 @@ use tokio::sync::oneshot;
 
 use crate::admission::Admission;
 use crate::intake::{self, Room, check_head, check_media, check_no_body, discard, field};
-use crate::limits::{FrontLimits, HEALTH_DEADLINE, OVERLOADED_RETRY_MS, UNAVAILABLE_RETRY_MS};
+use crate::limits::{FrontLimits, HEALTH_DEADLINE};
 use crate::link::{Link, Question, SendError};
 use crate::metrics::{Answered, Metrics, append};
 use crate::reply::{Body, Refusal, Reply};
@@ -186,7 +186,10 @@ impl Call<'_> {
         let [result] = <[UseResult; 1]>::try_from(reply.results).map_err(|_| about(lost(), id))?;
         match result {
             UseResult::Committed { .. } => Ok(Reply::done(&UseAnswer::of(operation, result))),
-            UseResult::Refused { id, reason } => Err(refusal(reason).about(id).into()),
+            // What was refused before it was looked at does not name the operation; the caller did.
+            UseResult::Refused { id: named, reason } => {
+                Err(refusal(reason).about(named.or(id)).into())
+            }
         }
     }
 
@@ -204,7 +207,7 @@ impl Call<'_> {
         if reply.results.len() != request.items.len() {
             return Err(lost());
         }
-        Ok(Reply::done(&BatchAnswer::of(operation, reply)))
+        Ok(Reply::done(&BatchAnswer::of(&request, reply)))
     }
 
     async fn put(&self, request: &UseRequest<'_>) -> Result<UseReply, Refusal> {
@@ -281,24 +284,13 @@ fn about(mut problem: Refusal, id: Option<OperationId>) -> Refusal {
     problem
 }
 
-/// The problem of a reason, with a hint when to try again where that helps.
 fn refusal(reason: Reason) -> Problem {
-    let problem = Problem::refused(Code::Reason(reason));
-    match reason {
-        Reason::Overloaded | Reason::OperationInFlight => {
-            problem.retry_after_ms(OVERLOADED_RETRY_MS)
-        }
-        Reason::Unavailable | Reason::AuditFull | Reason::AuditFailed => {
-            problem.retry_after_ms(UNAVAILABLE_RETRY_MS)
-        }
-        _ => problem,
-    }
+    Problem::refused(Code::Reason(reason))
 }
 
 fn not_sent(error: SendError) -> Refusal {
     Box::new(match error {
-        SendError::Down => Problem::refused(Code::Front(FrontCode::SignerUnavailable))
-            .retry_after_ms(UNAVAILABLE_RETRY_MS),
+        SendError::Down => Problem::refused(Code::Front(FrontCode::SignerUnavailable)),
         SendError::Full => refusal(Reason::Overloaded),
         SendError::TooLong => {
             HttpError::TooLarge("a request of more than 2 MiB, without its base64").into()
@@ -308,9 +300,9 @@ fn not_sent(error: SendError) -> Refusal {
 
 fn lost() -> Refusal {
     let problem = Problem::new(Code::Front(FrontCode::SignerUnavailable), Outcome::Unknown);
-    let problem = problem
-        .because("the signer was lost before it answered; repeat with the same operation id");
-    problem.retry_after_ms(UNAVAILABLE_RETRY_MS).into()
+    problem
+        .because("the signer was lost before it answered; repeat with the same operation id")
+        .into()
 }
 
 type Awaited = Result<Result<Vec<u8>, oneshot::error::RecvError>, tokio::time::error::Elapsed>;

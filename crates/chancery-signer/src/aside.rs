@@ -23,6 +23,7 @@ use crate::config::{EXIT_AUDIT_FAILED, SignerError};
 use crate::counters::lock;
 use crate::entropy;
 use crate::sequencer::{Submission, halt};
+use crate::signature::When;
 use crate::store_thread::StoreThread;
 
 /// The journal, and what is in it.
@@ -154,7 +155,7 @@ impl StoreThread {
             core.authority.principal(request.parameters.principal).cloned().ok_or(NOT_OURS)?
         };
         // It was alive when it was accepted.
-        let verified = verify_at(&self.shared, &request, principal, entry.accepted_ms);
+        let verified = verify_at(&self.shared, &request, principal, When::Known(entry.accepted_ms));
         verified.ok().filter(|verified| verified.command.is_reduction()).ok_or(NOT_OURS)
     }
 
@@ -170,7 +171,7 @@ impl StoreThread {
         decided: Decided,
         afterwards: Afterwards,
     ) -> Result<(), Refusal> {
-        match self.aside.append(&verified.request(), verified.checked_ms) {
+        match self.aside.append(&verified.request(), verified.alive_ms) {
             Ok(()) => {}
             Err(error @ JournalError::Io(_)) => halt(&error),
             Err(error) if afterwards == Afterwards::Halt => halt(&error),

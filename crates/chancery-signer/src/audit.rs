@@ -9,7 +9,7 @@ use std::sync::Arc;
 use chancery_audit::disk::Disk;
 use chancery_audit::frame::{Frame, Head, Item};
 use chancery_audit::origin::Origin;
-use chancery_audit::record::{IdentitySection, Kind, PseudonymousSection};
+use chancery_audit::record::{IdentitySection, Kind, LinkLife, PseudonymousSection};
 use chancery_audit::recovery::{Settled, WalkError, Walked, settle, walk, walk_from};
 use chancery_audit::resume::{RESUME_FILE, Resume, from_file};
 use chancery_audit::sealer::{Month, MonthKeys, MonthSecrets, NameClass};
@@ -26,6 +26,9 @@ use chancery_crypto::section::Boot;
 
 use crate::config::SignerError;
 use crate::vault::Vault;
+
+/// A frame is dated no more than this after what it holds was decided: 1 hour, far beyond any queue here.
+const FRAME_LAG_MAX_MS: u64 = 3_600_000;
 
 /// What the log says.
 pub(crate) struct Opened {
@@ -176,6 +179,7 @@ impl<'v> Reader<'v> {
             held.map_err(|_| "the signature of the frame before does not hold")?;
         }
         self.mark_ms = self.mark_ms.max(Some(frame.unix_ms));
+        self.forget_links(frame.unix_ms);
         for (position, item) in (0..).zip(&frame.items) {
             if let Some(block) = &item.answer {
                 let place = Place { address: address.to_number(), item: position };
@@ -186,11 +190,21 @@ impl<'v> Reader<'v> {
         Ok(())
     }
 
+    /// Forgets what ran out, as the service did. Not at once: a use stands in a frame that is dated after it.
+    fn forget_links(&mut self, now_ms: u64) {
+        for link in self.counts.forget_before(now_ms.saturating_sub(FRAME_LAG_MAX_MS)) {
+            self.uses.remove(&Counted::Link(link));
+        }
+    }
+
     fn item(&mut self, frame: &Frame, item: &Item) -> Result<(), &'static str> {
         let boot = Boot { log_id: self.log_id, boot_nonce: frame.boot_nonce };
         let keys = self.keys(item, boot)?;
         let (section, use_index) = keys.open(item).ok_or("a record does not open")?;
         let identity = (item.kind == Kind::LinkUse).then(|| keys.open_identity(item)).flatten();
+        if section.operation.kind != item.kind {
+            return Err("a record is of another kind than it says");
+        }
         if item.kind == Kind::Command && item.command != 0 {
             if item.command <= self.last_command {
                 return Err("a command stands out of order, or twice");
@@ -200,22 +214,27 @@ impl<'v> Reader<'v> {
         }
         match (item.kind, use_index, identity) {
             (Kind::LinkUse, Some(index), Some(identity)) => {
-                self.link_used(&identity, section.time.unix_ms, index)
+                let life = LinkLife::from_bytes(&section.authorization.head_digest);
+                let life = life.ok_or("a use of a handle does not say which")?;
+                self.link_used(&identity, life, index)
             }
             (Kind::LinkUse, ..) => Err("a use of a handle does not say which"),
-            (_, Some(index), _) => self.version_used(item, &section, index),
-            (_, None, _) => Ok(()),
+            (Kind::Use, Some(index), _) => self.version_used(item, &section, index),
+            // Of refusals it says how many they were.
+            _ => Ok(()),
         }
     }
 
     fn link_used(
         &mut self,
         identity: &IdentitySection,
-        used_ms: u64,
+        life: LinkLife,
         index: u64,
     ) -> Result<(), &'static str> {
         let link = LinkId(identity.credential);
-        self.counts.replay(link, PrincipalId::from_bytes(identity.principal), used_ms);
+        let subject = PrincipalId::from_bytes(identity.principal);
+        let LinkLife { handle, until_ms } = life;
+        self.counts.restore(Recorded { link, subject, handle, until_ms, uses: 1 });
         self.next_use(Counted::Link(link), index)
     }
 

@@ -22,7 +22,7 @@ use crate::outlet::Outlet;
 use crate::pool::Task;
 use crate::query;
 use crate::service::Shared;
-use crate::signature;
+use crate::signature::{self, Checked, When};
 
 /// The longest command, in bytes: 32 KiB, far more than the longest key that is brought in takes.
 const COMMAND_BYTES_MAX: usize = 32 * 1024;
@@ -35,8 +35,8 @@ pub(crate) struct Verified {
     pub(crate) claimed: Claimed,
     encoded: Vec<u8>,
     signature: [u8; 64],
-    /// When its signature was found alive, in milliseconds since 1970.
-    pub(crate) checked_ms: u64,
+    /// A time at which its signature is alive and which it may be now, in milliseconds since 1970.
+    pub(crate) alive_ms: u64,
 }
 
 impl Verified {
@@ -77,20 +77,20 @@ pub(crate) fn verify(shared: &Shared, request: &CommandRequest<'_>) -> Result<Ve
         let principal = core.authority.principal(request.parameters.principal).cloned();
         (principal.ok_or(Reason::SignatureInvalid)?, now)
     };
-    verify_at(shared, request, principal, now.unix_ms)
+    verify_at(shared, request, principal, When::of(now))
 }
 
-/// Checks it against this principal, as of this time.
+/// Checks it against this principal, as of then.
 pub(crate) fn verify_at(
     shared: &Shared,
     request: &CommandRequest<'_>,
     principal: Principal,
-    now_ms: u64,
+    when: When,
 ) -> Result<Verified, Reason> {
     if request.command.len() > COMMAND_BYTES_MAX {
         return Err(Reason::TooLarge);
     }
-    let command = signature::check(request, &principal, now_ms)?;
+    let Checked { command, alive_ms } = signature::check(request, &principal, when)?;
     let parameters = request.parameters.clone();
     let id_ms = parameters.operation.unix_ms().ok_or(Reason::Malformed)?;
     let parts: [&[u8]; 2] = [principal.id.as_bytes(), request.command];
@@ -100,7 +100,7 @@ pub(crate) fn verify_at(
         id_ms,
     };
     let (encoded, signature) = (request.command.to_vec(), request.signature);
-    Ok(Verified { principal, command, parameters, claimed, encoded, signature, checked_ms: now_ms })
+    Ok(Verified { principal, command, parameters, claimed, encoded, signature, alive_ms })
 }
 
 /// Hands a verified command on: reads and new keys to the pool, other changes to the store thread.

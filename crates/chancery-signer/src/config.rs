@@ -41,6 +41,15 @@ impl RootSource {
     }
 }
 
+/// What is thought of the wall clock at a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WallClock {
+    /// It is believed within the bounds of what may have happened since the last record.
+    Checked,
+    /// The operator says that it is right.
+    Vouched,
+}
+
 /// What the signer is started with.
 #[derive(Clone, Debug)]
 pub struct SignerConfig {
@@ -58,6 +67,8 @@ pub struct SignerConfig {
     pub front_user: Option<Uid>,
     /// The bytes of an audit segment.
     pub segment_bytes: u64,
+    /// What is thought of the wall clock at this start.
+    pub wall_clock: WallClock,
 }
 
 /// The signer cannot start, or cannot go on.

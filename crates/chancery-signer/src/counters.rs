@@ -44,7 +44,12 @@ impl Counters {
 
     /// One that was counted, and has no record of its own.
     pub(crate) fn unsummarised(&self, reason: Reason) {
-        *lock(&self.unsummarised).entry(reason).or_default() += 1;
+        self.unsummarised_many(reason, 1);
+    }
+
+    /// So many of them.
+    pub(crate) fn unsummarised_many(&self, reason: Reason, count: u64) {
+        *lock(&self.unsummarised).entry(reason).or_default() += count;
     }
 
     /// Takes what has not been summarised yet.

@@ -45,6 +45,6 @@ mod summaries;
 mod uses;
 mod vault;
 
-pub use config::{EXIT_AUDIT_FAILED, RootSource, SignerConfig, SignerError};
+pub use config::{EXIT_AUDIT_FAILED, RootSource, SignerConfig, SignerError, WallClock};
 pub use reduce_only::run as run_reduce_only;
 pub use service::run;

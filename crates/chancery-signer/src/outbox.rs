@@ -102,8 +102,12 @@ impl OutboxEntry {
     }
 
     fn facts(&self) -> Facts {
-        let now =
-            Reading { unix_ms: self.unix_ms, quality: self.quality, served: Served::default() };
+        let now = Reading {
+            unix_ms: self.unix_ms,
+            quality: self.quality,
+            served: Served::default(),
+            wall_ms: self.unix_ms,
+        };
         let mut facts = Facts::new(self.tenant, now, Kind::Command);
         facts.operation = self.operation;
         facts.suite = self.suite;

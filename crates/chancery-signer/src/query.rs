@@ -11,7 +11,7 @@ use chancery_audit::sealer::{Month, NameClass};
 use chancery_core::authority::Refusal;
 use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
 use chancery_core::handle::Operation;
-use chancery_core::id::{KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
 
 use crate::commands::CommandJob;
@@ -114,15 +114,16 @@ impl<'s> Search<'s> {
     }
 
     fn view(&mut self, frame: &Frame, item: &Item, position: u64) -> Option<RecordView> {
-        if item.tenant != self.tenant
+        if ![self.tenant, TenantId::SYSTEM].contains(&item.tenant)
             || self.query.since_ms.is_some_and(|since| frame.unix_ms < since)
         {
             return None;
         }
         let keys = self.shared.month_keys(item.tenant, item.month, frame.boot_nonce)?;
         let (section, use_index) = keys.open(item)?;
-        let actor =
-            keys.open_identity(item).map(|identity| PrincipalId::from_bytes(identity.principal));
+        let identity = keys.open_identity(item);
+        let actor = identity.as_ref().map(|identity| PrincipalId::from_bytes(identity.principal));
+        let handle = identity.as_ref().map(|identity| HandleId::from_bytes(identity.credential));
         let key = self.key_name(item, &section, &keys);
         let operation =
             self.query.operation.zip(actor).map(|(id, actor)| keys.operation(actor, id));
@@ -143,8 +144,10 @@ impl<'s> Search<'s> {
             reason: Reason::from_number(section.operation.reason).map_or("", Reason::code).into(),
             key,
             version: section.key.version,
-            use_index,
+            use_index: use_index.filter(|_| item.kind != Kind::Refusals),
+            count: use_index.filter(|_| item.kind == Kind::Refusals),
             actor: actor.filter(|actor| actor.as_bytes() != &[0; 16]),
+            handle: handle.filter(|handle| handle.as_bytes() != &[0; 16]),
             leaf: item.leaf_hash().as_bytes().to_vec(),
         })
     }

@@ -34,7 +34,7 @@ use crate::entropy;
 use crate::peers::Peers;
 use crate::roots::Roots;
 use crate::sequencer::halt;
-use crate::signature;
+use crate::signature::{self, Checked, When};
 
 /// The directory of journal and roots file, in the data directory.
 pub(crate) const REDUCTIONS_DIRECTORY: &str = "reductions";
@@ -180,8 +180,12 @@ impl Office {
                           could; one who was there before is";
             (Reason::SignatureInvalid, detail.to_owned())
         })?;
-        let now_ms = entropy::sample().wall_ms.max(self.roots.written_ms);
-        let command = signature::check(request, principal, now_ms).map_err(early)?;
+        let (wall_ms, mark_ms) = (entropy::sample().wall_ms, self.roots.written_ms);
+        let is_plausible = wall_ms >= mark_ms;
+        let when =
+            if is_plausible { When::Known(wall_ms) } else { When::Suspect { mark_ms, wall_ms } };
+        let Checked { command, alive_ms } =
+            signature::check(request, principal, when).map_err(early)?;
         if !command.is_reduction() {
             let detail =
                 "audit or store cannot be written; only what takes authority away is taken";
@@ -197,7 +201,7 @@ impl Office {
         if let Some(reply) = aside.reply(principal.id, parameters.operation, request.command) {
             return Ok(reply);
         }
-        match aside.append(request, now_ms) {
+        match aside.append(request, alive_ms) {
             Ok(()) => Ok(CommandReply::Pending),
             Err(error @ JournalError::Io(_)) => halt(&error),
             Err(error) => Err((Reason::Unavailable, error.to_string())),

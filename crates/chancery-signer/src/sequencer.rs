@@ -19,10 +19,12 @@ use chancery_audit::resume::{HeadHash, Resume};
 use chancery_audit::sealer::{Keyring, Prepared};
 use chancery_audit::wal::{Address, Chain, Composed, SegmentStart, Tail, Wal, WalError};
 use chancery_core::authority::Row;
+use chancery_core::clock::Reading;
 use chancery_core::handle::LinkId;
 use chancery_core::id::TenantId;
 use chancery_core::idempotency::{EntryName, Place};
 use chancery_core::limits::{CAVEATS_MAX, FRAME_AUDIT_BYTES_MAX, FRAME_RECORDS_MAX};
+use chancery_core::reason::Reason;
 use chancery_core::sequencer::{Claim, Counted, Durable, Mark, Released, Sealed, Seat, Sequencer};
 use chancery_core::step::Core;
 use chancery_crypto::key::PrivateKey;
@@ -37,7 +39,7 @@ use crate::outlet::{Answer, Assembly, Outlet, Recorded};
 use crate::pool::Pool;
 use crate::resumes::Resumes;
 use crate::spare::Spare;
-use crate::summaries::Summaries;
+use crate::summaries::{Summaries, Summary};
 use crate::uses::Redo;
 
 /// How often it is checked that the open segment is still the file of its name.
@@ -54,8 +56,8 @@ const LOW_PART: u64 = 16;
 const ITEMS_BYTES_MAX: usize = FRAME_AUDIT_BYTES_MAX - FRAME_HEADER_BYTES - 4;
 
 /// No more results join a frame that holds so many records: what may follow is a result that is counted under
-/// as many links as a handle has, and the summary of early refusals.
-const RECORDS_CLOSE_AT: usize = FRAME_RECORDS_MAX - 1 - CAVEATS_MAX - 1;
+/// as many links as a handle has, and a summary of early refusals for each reason.
+const RECORDS_CLOSE_AT: usize = FRAME_RECORDS_MAX - 1 - CAVEATS_MAX - Reason::ALL.len();
 
 /// How often the sequencer lets others run before it closes a frame, for as long as each time brings more.
 const YIELDS_MAX: u32 = 4;
@@ -366,11 +368,11 @@ impl Thread {
         if open.records.is_empty() {
             return;
         }
-        let now_ms = lock(&self.core).now(crate::entropy::sample()).unix_ms;
-        self.summarise(now_ms, &mut open);
+        let now = lock(&self.core).now(crate::entropy::sample());
+        self.summarise(now, &mut open);
         let Some(batch) = self.sequencer.close() else { return };
         let before = self.chain.frontier().clone();
-        let composed = self.chain.compose(open.records, now_ms);
+        let composed = self.chain.compose(open.records, now.unix_ms);
         let address = self.write(&composed, before).unwrap_or_else(|error| halt(&error));
         let durable = self.sequencer.synced(&batch);
         self.count(&composed);
@@ -428,10 +430,18 @@ impl Thread {
         self.resumes.resume(tail, &core, now, self.sequencer.uses())
     }
 
-    /// A record of early refusals rides along in a frame that is written anyway.
-    fn summarise(&mut self, now_ms: u64, open: &mut Open) {
-        if let Some(finished) = self.summaries.due(now_ms, &self.counters) {
-            self.place(Box::new(finished), open);
+    /// Records of early refusals ride along in a frame that is written anyway.
+    fn summarise(&mut self, now: Reading, open: &mut Open) {
+        for Summary { reason, count, prepared } in self.summaries.due(now, &self.counters) {
+            if open.bytes + prepared.encoded_bytes() > ITEMS_BYTES_MAX {
+                self.counters.unsummarised_many(reason, count);
+                continue;
+            }
+            let claim = Claim { tenant: TenantId::SYSTEM, decided: Mark::STANDING, counted: None };
+            let Ok(seat) = self.sequencer.join(&claim) else { return };
+            open.push(prepared.finish(Some(count), 0));
+            let sealed = self.sequencer.seal(Answer::None, &seat);
+            open.placed.push(Placed { sealed, seat, entry: None, way: Way::Nowhere });
         }
     }
 

@@ -40,7 +40,7 @@ use crate::aside::Aside;
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::barrier::Barrier;
-use crate::config::{EXIT_AUDIT_FAILED, SignerConfig, SignerError};
+use crate::config::{EXIT_AUDIT_FAILED, SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::genesis::{self, Secrets};
@@ -268,7 +268,10 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
     loaded.vault.delete_outbox(&stale)?;
     check_heads(&loaded, &opened)?;
     let keyring = Arc::new(Keyring::default());
-    let clock = Clock::start(opened.mark_ms, opened.served, entropy::sample());
+    let mut clock = Clock::start(opened.mark_ms, opened.served, entropy::sample());
+    if config.wall_clock == WallClock::Vouched {
+        clock.resume(entropy::sample());
+    }
     let tenants: Vec<_> = loaded.authority.tenants().collect();
     let recorded = opened.mark_ms.map(month_of);
     ensure_months(
@@ -519,7 +522,8 @@ fn open_log(
         if let Some(kept) = &entry.kept {
             // In flight until its record is durable; from then on a repeat gets the answer. An id that is
             // stale by now is refused as such; no other one is refused room.
-            let dated = Dated { id_ms: kept.id_ms, now_ms: now.unix_ms };
+            let dated =
+                Dated { id_ms: kept.id_ms, now_ms: now.unix_ms, latest_ms: now.latest_ms() };
             let mut core = lock(&shared.core);
             let _ = core.operations.reserve(kept.name, kept.digest, dated, Room::Reduction);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chancery_api::message::{InputForm, Receipt, UseItem, UseRequest, UseResult};
 use chancery_audit::frame::Frame;
-use chancery_audit::record::{Authentication, Counted, Facts, Kind};
+use chancery_audit::record::{Authentication, Counted, Facts, Kind, LinkLife};
 use chancery_audit::sealer::{Kept, Prepared, Sealer, SealerError};
 use chancery_audit::wal::{Address, read_frame};
 use chancery_core::authority::{Permit, Use};
@@ -384,6 +384,8 @@ impl Worker {
             let mut facts = facts.clone();
             facts.kind = Kind::LinkUse;
             facts.credential = Some(HandleId::from_bytes(bound.link.0));
+            let life = LinkLife { handle: job.request.handle.root().id, until_ms: bound.until_ms };
+            facts.head_digest = life.to_bytes();
             Ok((bound.link, self.sealer.prepare(&facts, None)?))
         });
         records.collect()

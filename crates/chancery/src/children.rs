@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use chancery_audit::segment::SEGMENT_BYTES;
 use chancery_memory::process::{Signal, die_with_parent, harden};
 use chancery_server::{FrontConfig, FrontLimits};
-use chancery_signer::{RootSource, SignerConfig, SignerError};
+use chancery_signer::{RootSource, SignerConfig, SignerError, WallClock};
 use clap::Args;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
@@ -71,6 +71,9 @@ pub(crate) struct SignerArgs {
     /// The bytes of an audit segment.
     #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES)]
     segment_bytes: u64,
+    /// The operator says that the wall clock is right.
+    #[arg(long)]
+    wall_clock_is_right: bool,
 }
 
 /// Take reductions alone; `chancery serve` does this when the signer's disk fails again and again.
@@ -128,6 +131,7 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
         names: args.child.names,
         front_user: args.front_uid.map(Uid::from_raw),
         segment_bytes: args.segment_bytes,
+        wall_clock: if args.wall_clock_is_right { WallClock::Vouched } else { WallClock::Checked },
     };
     chancery_signer::run(config, &listener, || word.say()).map_err(|error| ended(error, "signer"))
 }

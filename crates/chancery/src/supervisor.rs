@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use chancery_signer::EXIT_AUDIT_FAILED;
+use chancery_signer::{EXIT_AUDIT_FAILED, WallClock};
 
 pub(crate) use self::directory::{Lock, private_directory};
 
@@ -46,6 +46,9 @@ const PREDECESSOR_MAX: Duration = Duration::from_secs(1);
 
 /// The longest wait for a child to end by itself before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// By which the signer is told that the operator vouches for the wall clock.
+const WALL_CLOCK_IS_RIGHT: &str = "--wall-clock-is-right";
 
 /// What is said when the disk under the data directory fails again and again.
 const STORAGE_FAILED: &str = "the signer failed again and again on writes or syncs and is not started any more: \
@@ -69,6 +72,8 @@ pub(crate) struct Plan {
     pub(crate) names: Vec<String>,
     /// The front's user, if it is another than the service's.
     pub(crate) front_user: Option<User>,
+    /// What is thought of the wall clock, at the first start of the signer.
+    pub(crate) wall_clock: WallClock,
     /// The bytes of an audit segment.
     pub(crate) segment_bytes: u64,
 }
@@ -166,6 +171,8 @@ impl Supervisor {
             return;
         }
         self.phase = Phase::Serving;
+        // Said of the clock as it was at the start, and not of what it may be by a later one.
+        self.signer.forget_argument(WALL_CLOCK_IS_RIGHT);
         // A closed output is no reason to stop serving.
         let _ = io::stdout().lock().write_all(self.announcement().as_bytes());
     }
@@ -248,6 +255,9 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
     if let Some(file) = &plan.passphrase_file {
         arguments.extend(["--passphrase-file".into(), file.into()]);
     }
+    if plan.wall_clock == WallClock::Vouched {
+        arguments.push(WALL_CLOCK_IS_RIGHT.into());
+    }
     arguments.extend(peer_arguments(plan));
     arguments.extend(name_arguments(plan, address));
     arguments
@@ -309,6 +319,7 @@ mod tests {
             recovery_key: "/keys/recovery.key".into(),
             names: names.iter().map(|&name| name.into()).collect(),
             front_user: None,
+            wall_clock: WallClock::Checked,
             segment_bytes: 1,
         }
     }

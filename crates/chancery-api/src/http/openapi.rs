@@ -353,7 +353,7 @@ fn handle_schema() -> Value {
             ("pins", list(&json!({"type": "string", "pattern": "^[a-z0-9_.-]{1,32}="}))),
             ("holder", reference("Bytes")),
             ("subject", reference("Id")),
-            ("max_uses", time()),
+            ("max_uses", json!({"type": "integer", "minimum": 1, "maximum": u64::MAX})),
         ],
     )
 }
@@ -394,7 +394,7 @@ fn answers() -> Vec<(&'static str, Value)> {
                     ("title", string()),
                     ("status", integer(599)),
                     ("code", code()),
-                    ("outcome", word(&["refused", "unknown"])),
+                    ("outcome", word(&["committed", "refused", "unknown"])),
                 ],
                 &[("operation_id", id()), ("detail", string()), ("retry_after_ms", time())],
             ),
@@ -402,9 +402,10 @@ fn answers() -> Vec<(&'static str, Value)> {
         (
             "UseAnswer",
             object(
-                &[("outcome", word(&["committed", "refused"]))],
+                &[("outcome", word(&["committed", "refused", "unknown"]))],
                 &[
                     ("operation_id", id()),
+                    ("retry_after_ms", time()),
                     ("output", reference("Bytes")),
                     ("valid", json!({"const": true})),
                     ("version", number()),
@@ -505,6 +506,8 @@ fn record_schema() -> Value {
             ("key", string()),
             ("version", number()),
             ("use_index", time()),
+            ("count", time()),
+            ("handle", reference("Id")),
             ("actor", reference("Id")),
         ],
     )

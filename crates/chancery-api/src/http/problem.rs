@@ -64,6 +64,12 @@ front_codes! {
     UnsupportedMediaType, "unsupported-media-type", 415;
 }
 
+/// When a caller that was turned away for lack of room may try again: 100 ms.
+const OVERLOADED_RETRY_MS: u64 = 100;
+
+/// When a caller may try again while the signer, its disk or its answer is not to be had: 1 s, about a restart.
+const UNAVAILABLE_RETRY_MS: u64 = 1_000;
+
 /// A code that callers see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -110,6 +116,26 @@ impl Code {
         }
     }
 
+    /// When another attempt is worth making, in milliseconds; `None` where the request would have to change.
+    #[must_use]
+    pub const fn retry_after_ms(self) -> Option<u64> {
+        match self {
+            Self::Reason(Reason::Overloaded | Reason::OperationInFlight) => {
+                Some(OVERLOADED_RETRY_MS)
+            }
+            Self::Reason(
+                Reason::AnswerUnreadable
+                | Reason::AuditFailed
+                | Reason::AuditFull
+                | Reason::Unavailable,
+            )
+            | Self::Front(FrontCode::SignerUnavailable | FrontCode::Timeout) => {
+                Some(UNAVAILABLE_RETRY_MS)
+            }
+            Self::Reason(_) | Self::Front(_) => None,
+        }
+    }
+
     /// The code of a text.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
@@ -136,7 +162,7 @@ pub struct Problem {
     pub status: u16,
     /// The stable code.
     pub code: String,
-    /// `refused` or `unknown`.
+    /// `refused`, `unknown`, or `committed` where the answer may not be given.
     pub outcome: Outcome,
     /// The operation, if the caller named it.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
@@ -161,7 +187,7 @@ impl Problem {
             outcome,
             operation_id: None,
             detail: None,
-            retry_after_ms: None,
+            retry_after_ms: code.retry_after_ms(),
         }
     }
 
@@ -182,12 +208,6 @@ impl Problem {
     pub fn because(self, detail: impl Into<String>) -> Self {
         let detail = Some(detail.into()).filter(|text| !text.is_empty());
         Self { detail, ..self }
-    }
-
-    /// The same with when to try again.
-    #[must_use]
-    pub fn retry_after_ms(self, ms: u64) -> Self {
-        Self { retry_after_ms: Some(ms), ..self }
     }
 }
 
@@ -262,14 +282,13 @@ mod tests {
     fn a_problem_reads_as_it_was_written() {
         let problem = Problem::refused(Code::Reason(Reason::Overloaded))
             .about(Some(OperationId::from_bytes([1; 16])))
-            .because("later")
-            .retry_after_ms(50);
+            .because("later");
         let text = serde_json::to_string(&problem).unwrap();
         assert_eq!(
             text,
             "{\"type\":\"urn:chancery:problem:overloaded\",\"title\":\"overloaded\",\"status\":429,\
              \"code\":\"overloaded\",\"outcome\":\"refused\",\
-             \"operation_id\":\"01010101-0101-0101-0101-010101010101\",\"detail\":\"later\",\"retry_after_ms\":50}"
+             \"operation_id\":\"01010101-0101-0101-0101-010101010101\",\"detail\":\"later\",\"retry_after_ms\":100}"
         );
         assert_eq!(serde_json::from_str::<Problem>(&text).unwrap(), problem);
     }

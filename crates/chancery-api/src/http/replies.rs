@@ -2,7 +2,7 @@
 
 use chancery_core::command::Answer;
 use chancery_core::epoch::Epoch;
-use chancery_core::id::{KeyId, NodeId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
 use chancery_core::key::{Key, KeyVersion, Provenance};
 use chancery_core::name::Name;
 use chancery_core::purpose::Purpose;
@@ -232,6 +232,12 @@ pub struct RecordObject {
     /// Who.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
     pub actor: Option<PrincipalId>,
+    /// The handle; of a use that counts under a link, that link's revocation id.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub handle: Option<HandleId>,
+    /// How many there were, if it sums up refusals before authentication.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
     /// The leaf hash.
     pub leaf: Base64,
 }
@@ -408,6 +414,8 @@ impl From<RecordView> for RecordObject {
             version: (view.version != 0).then_some(view.version),
             use_index: view.use_index,
             actor: view.actor,
+            handle: view.handle,
+            count: view.count,
             leaf: Base64(view.leaf),
         }
     }
@@ -506,6 +514,8 @@ mod tests {
             use_index: Some(0),
             actor: None,
             leaf: vec![4; 32],
+            count: None,
+            handle: None,
         }
     }
 

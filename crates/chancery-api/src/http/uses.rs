@@ -295,7 +295,7 @@ pub fn parse_idempotency_key(field: &str) -> Result<OperationId, HttpError> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UseAnswer {
-    /// `committed` or `refused`.
+    /// `committed`, `refused`, or `unknown` where the answer cannot be read now.
     pub outcome: Outcome,
     /// The operation: the caller's id, or one that was made for it.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
@@ -318,6 +318,9 @@ pub struct UseAnswer {
     /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// When another attempt is worth making.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 /// What became of a batch: one answer for each item, in order.
@@ -343,6 +346,7 @@ impl UseAnswer {
                 log_index: Some(index),
                 receipt: Base64::unless_empty(&receipt),
                 code: None,
+                retry_after_ms: None,
             },
             UseResult::Refused { id, reason } => Self::refused(id, Code::Reason(reason)),
         }
@@ -358,16 +362,21 @@ impl UseAnswer {
             log_index: None,
             receipt: None,
             code: Some(code.text().into()),
+            retry_after_ms: code.retry_after_ms(),
         }
     }
 }
 
 impl BatchAnswer {
-    /// The answer of a reply.
+    /// The answer of a reply to a request.
     #[must_use]
-    pub fn of(operation: Operation, reply: UseReply) -> Self {
-        let results = reply.results.into_iter().map(|result| UseAnswer::of(operation, result));
-        Self { results: results.collect() }
+    pub fn of(request: &UseRequest<'_>, reply: UseReply) -> Self {
+        let answers = reply.results.into_iter().zip(&request.items).map(|(result, item)| {
+            let answer = UseAnswer::of(request.operation, result);
+            // What was refused before it was looked at does not name the operation; the caller did.
+            UseAnswer { operation_id: answer.operation_id.or(item.id), ..answer }
+        });
+        Self { results: answers.collect() }
     }
 }
 

@@ -72,6 +72,7 @@ impl Maker {
             unix_ms: NOW + self.made,
             quality: Quality::Plausible,
             served: Served::default(),
+            wall_ms: NOW + self.made,
         };
         let mut facts = Facts::new(TENANT, now, Kind::Use);
         facts.operation_id = Some(OperationId::from_bytes([byte; 16]));

@@ -18,7 +18,7 @@ const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 const NOW: u64 = 1_000_000;
 
 fn now() -> Reading {
-    Reading { unix_ms: NOW, quality: Quality::Plausible, served: Served::default() }
+    Reading { unix_ms: NOW, quality: Quality::Plausible, served: Served::default(), wall_ms: NOW }
 }
 
 fn principal(role: Role) -> Principal {

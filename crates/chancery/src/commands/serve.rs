@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use chancery_audit::segment::SEGMENT_BYTES;
 use chancery_crypto::primitive::sha256;
+use chancery_signer::WallClock;
 use clap::Args;
 use rustix::process::geteuid;
 
@@ -55,6 +56,10 @@ pub(crate) struct ServeArgs {
     /// The user that the front runs as, by name or number, out of /etc/passwd; for a service of root's alone.
     #[arg(long, value_name = "USER")]
     front_user: Option<String>,
+    /// The wall clock is right, however long the service was down: say so once, when `status` calls the clock
+    /// suspect and you have set it.
+    #[arg(long)]
+    wall_clock_is_right: bool,
     /// The bytes of an audit segment; tests make them small.
     #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES, hide = true)]
     segment_bytes: u64,
@@ -85,6 +90,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         recovery_key,
         names: args.names.clone(),
         front_user,
+        wall_clock: if args.wall_clock_is_right { WallClock::Vouched } else { WallClock::Checked },
         segment_bytes: args.segment_bytes,
     })
 }

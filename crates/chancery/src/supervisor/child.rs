@@ -71,6 +71,11 @@ impl Service {
         }
     }
 
+    /// Leaves an argument out from the next start on.
+    pub(super) fn forget_argument(&mut self, argument: &str) {
+        self.arguments.retain(|known| known != argument);
+    }
+
     /// When it is to be started, if it does not run.
     pub(super) fn starts_at(&self) -> Option<Instant> {
         match self.state {

@@ -262,8 +262,12 @@ pub(super) struct Core {
 
 pub(super) const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 pub(super) const HANDLE_KEY: HandleKeyId = HandleKeyId(1);
-pub(super) const NOW: Reading =
-    Reading { unix_ms: 1_000_000, quality: Quality::Plausible, served: Served::from_ms(0) };
+pub(super) const NOW: Reading = Reading {
+    unix_ms: 1_000_000,
+    quality: Quality::Plausible,
+    served: Served::from_ms(0),
+    wall_ms: 1_000_000,
+};
 
 impl Core {
     pub(super) fn new(cell: &Cell) -> Self {

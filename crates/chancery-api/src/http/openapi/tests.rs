@@ -4,6 +4,7 @@ use super::*;
 use crate::http::fields::{Base64, ContextObject};
 use crate::http::problem::{Outcome, Problem};
 use crate::http::uses::{UseAnswer, UseBody};
+use crate::message::UseResult;
 use chancery_core::context::{Context, Pair};
 use chancery_core::id::OperationId;
 use chancery_core::reason::Reason;
@@ -133,9 +134,21 @@ fn schemas_have_the_fields_of_their_objects() {
         log_index: Some(1),
         receipt: bytes(),
         code: Some("malformed".into()),
+        retry_after_ms: Some(1),
     };
     assert_whole("UseAnswer", &answer);
-    let problem =
-        Problem::refused(Code::Reason(Reason::Malformed)).about(id).because("x").retry_after_ms(1);
+    let problem = Problem::refused(Code::Reason(Reason::Overloaded)).about(id).because("x");
     assert_whole("Problem", &problem);
+}
+
+#[test]
+fn every_code_is_described_as_a_problem_and_as_an_item_of_a_batch() {
+    for code in Code::all() {
+        assert_described("Problem", &crate::http::render(&Problem::refused(code)));
+    }
+    for reason in Reason::ALL {
+        let refused = UseResult::Refused { id: None, reason: *reason };
+        let answer = UseAnswer::of(Operation::Sign, refused);
+        assert_described("UseAnswer", &crate::http::render(&answer));
+    }
 }

@@ -96,7 +96,7 @@ fn row(record: &RecordObject) -> Vec<String> {
         outcome,
         optional(Some(record.key.clone()).filter(|key| !key.is_empty())),
         optional(record.version.map(|version| version.to_string())),
-        optional(record.use_index.map(|index| index.to_string())),
+        optional(record.use_index.or(record.count).map(|index| index.to_string())),
         optional(record.actor.map(|actor| actor.to_string())),
     ]
 }
@@ -118,6 +118,8 @@ mod tests {
             version: None,
             use_index: None,
             actor: None,
+            count: None,
+            handle: None,
             leaf: Base64(Vec::new()),
         };
         let expected =
