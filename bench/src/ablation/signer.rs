@@ -267,7 +267,14 @@ fn genesis() -> Result<Authority> {
 
 fn operator() -> Result<Principal> {
     let (name, public) = ("bench".parse()?, [0; 32]);
-    Ok(Principal { id: OPERATOR, tenant: TENANT, name, role: Role::Operator, public })
+    Ok(Principal {
+        id: OPERATOR,
+        tenant: TENANT,
+        name,
+        role: Role::Operator,
+        public,
+        min_issue_epoch: Epoch::default(),
+    })
 }
 
 /// Makes the key, and a handle for it.

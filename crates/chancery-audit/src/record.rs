@@ -120,6 +120,8 @@ pub struct Facts {
     pub key: Option<(KeyId, u32)>,
     /// Whether it is counted: as a use of the key version, or of the link.
     pub counted: Counted,
+    /// [`RAW`] and [`CONTEXT_AUDITED`], or 0.
+    pub flags: u8,
     /// Who.
     pub actor: Option<PrincipalId>,
     /// How that was known.
@@ -197,6 +199,7 @@ impl Facts {
             operation_id: None,
             key: None,
             counted: Counted::No,
+            flags: 0,
             actor: None,
             authentication: Authentication::Service,
             credential: None,
@@ -258,10 +261,16 @@ pub struct OperationGroup {
     /// The keyed hash of the operation id, or zeros.
     #[cbor(n(6), with = "minicbor::bytes")]
     pub operation_id: Pseudonym,
-    /// Reserved, 0.
+    /// [`RAW`] and [`CONTEXT_AUDITED`], or 0.
     #[n(7)]
     pub flags: u8,
 }
+
+/// A flag: what was signed are the caller's own bytes, as they came.
+pub const RAW: u8 = 1;
+
+/// A flag: the output does not hold the context; only this record does, as a commitment to its digest.
+pub const CONTEXT_AUDITED: u8 = 2;
 
 /// Group 2, without the use index.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -6,7 +6,8 @@
 //!                [[key (16), version, next use index], …],
 //!                [[tenant (16), head hash (32)], …],
 //!                [[entry name (32), request digest (32), time in the id, address, item], …],
-//!                [[link (16), subject (16), handle (16), until ms, uses], …]]
+//!                [[link (16), subject (16), handle (16), until ms, uses], …],
+//!                [[tenant (16), day, audit bytes], …]]
 //!
 //! file   = "CHYRSM1\n" ‖ sealed resume ‖ CRC32C of everything before (4)
 //! ```
@@ -69,6 +70,23 @@ pub struct Resume {
     pub entries: Vec<Entry>,
     /// The links of handles whose uses are counted.
     pub links: Vec<LinkUses>,
+    /// What each tenant has written on its last day.
+    pub spent: Vec<SpentBytes>,
+}
+
+/// What a tenant has written in a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct SpentBytes {
+    /// The tenant.
+    #[n(0)]
+    pub tenant: TenantId,
+    /// The day, from 1970 on.
+    #[n(1)]
+    pub day: u64,
+    /// The bytes.
+    #[n(2)]
+    pub bytes: u64,
 }
 
 /// How often a link of a handle was used.
@@ -197,6 +215,8 @@ struct Layout {
     entries: Vec<Entry>,
     #[n(15)]
     links: Vec<LinkUses>,
+    #[n(16)]
+    spent: Vec<SpentBytes>,
 }
 
 #[derive(Encode, Decode)]
@@ -241,6 +261,7 @@ impl Resume {
             heads: self.heads.clone(),
             entries: self.entries.clone(),
             links: self.links.clone(),
+            spent: self.spent.clone(),
         })
     }
 
@@ -269,6 +290,7 @@ impl Resume {
             heads: layout.heads,
             entries: layout.entries,
             links: layout.links,
+            spent: layout.spent,
         })
     }
 }
@@ -340,6 +362,7 @@ mod tests {
                 until_ms: 6,
                 uses: 7,
             }],
+            spent: vec![SpentBytes { tenant: TenantId::from_bytes([1; 16]), day: 8, bytes: 9 }],
         };
         let bytes = resume.to_bytes();
         assert_eq!(Resume::parse(&bytes), Some(resume));

@@ -158,6 +158,7 @@ impl Sealer {
         let credential = facts.credential.map(|id| (facts.tenant, month, id));
         let credential =
             credential.map(|name| self.handle_pseudonym(name, keys)).unwrap_or_default();
+        let node = *self.boot.log_id.first_chunk().unwrap_or(&[0; 16]);
         let mut named = |class, name: Option<&[u8; 16]>| match name {
             Some(name) => self.pseudonym((facts.tenant, month, class, *name), keys),
             None => Pseudonym::default(),
@@ -175,7 +176,7 @@ impl Sealer {
             credential,
             identity: [0; 32],
         };
-        let source = SourceGroup { node: named(NameClass::Node, Some(&[0; 16])), source: 0 };
+        let source = SourceGroup { node: named(NameClass::Node, Some(&node)), source: 0 };
         PseudonymousSection {
             time,
             operation: operation_group(facts, keys),
@@ -237,7 +238,7 @@ fn operation_group(facts: &Facts, keys: &MonthKeys) -> OperationGroup {
         reason: facts.refused.map_or(0, Reason::number),
         size_bucket: u8::try_from(bits).unwrap_or(u8::MAX),
         operation_id: id.unwrap_or_default(),
-        flags: 0,
+        flags: facts.flags,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::frame::{Frame, Head};
 use crate::origin::Origin;
 use crate::recovery::{Torn, WalkError, Walked, kept_frame, read_origin, walk};
 use crate::resume::{RESUME_FILE, from_file};
+use crate::segment::{BLOCK_BYTES, SegmentHeader};
 use crate::wal::{Address, SPARE_FILE};
 
 /// The directory of the log in the data directory.
@@ -62,16 +63,38 @@ pub enum VerifyError {
     Walk(#[from] WalkError),
 }
 
-/// Verifies the log of a data directory.
+/// How often a log is looked at that is found otherwise each time: 50, more often than a service can come between.
+const LOOKS_MAX: u32 = 50;
+
+/// Verifies the log of a data directory, also while the service writes to it. Who reads along may see a frame
+/// before the one in front of it, or half of the last one: what does not hold, and a torn end, are reported if
+/// they are still there when they are looked at again after a `pause`.
 ///
 /// # Errors
 ///
 /// [`VerifyError`], which names file and offset of the first thing that does not hold.
-pub fn verify(data: &Path) -> Result<Report, VerifyError> {
+pub fn verify(data: &Path, mut pause: impl FnMut()) -> Result<Report, VerifyError> {
     let path = data.join(AUDIT_DIRECTORY);
     let unopened = |source| VerifyError::Unopened { path: path.display().to_string(), source };
     let disk = DirectoryDisk::open(&path).map_err(unopened)?;
+    let mut seen = None;
+    for _ in 1..LOOKS_MAX {
+        let found = verify_disk(&disk);
+        let Some(doubt) = doubt(&found) else { return Ok(found?) };
+        if seen.replace(doubt) == seen {
+            return Ok(found?);
+        }
+        pause();
+    }
     Ok(verify_disk(&disk)?)
+}
+
+/// What a service that is writing may have to do with.
+fn doubt(found: &Result<Report, WalkError>) -> Option<String> {
+    match found {
+        Ok(report) => report.torn.as_ref().map(|torn| format!("{} {}", torn.file, torn.offset)),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Verifies the log on a disk.
@@ -96,7 +119,7 @@ pub fn verify_disk(disk: &dyn Disk) -> Result<Report, WalkError> {
     };
     let walked = walk(disk, &origin, &mut |frame, address| checks.frame(frame, address))?;
     check_kept(disk, &walked, &checks.begun)?;
-    check_spare(disk)?;
+    check_spare(disk, &walked)?;
     check_resume(disk)?;
     Ok(Report {
         origin,
@@ -190,7 +213,18 @@ fn check_resume(disk: &dyn Disk) -> Result<(), WalkError> {
     from_file(&bytes).map(|_| ()).ok_or(corrupt)
 }
 
-fn check_spare(disk: &dyn Disk) -> Result<(), WalkError> {
+/// Whether a spare is the next segment, and lacks but its name: a crash there loses nothing.
+fn is_about_to_begin(spare: &[u8], walked: &Walked) -> bool {
+    let (tail, rest) = (&walked.tail, spare.get(BLOCK_BYTES..).unwrap_or_default());
+    SegmentHeader::parse(spare).is_ok_and(|header| {
+        header.number == tail.next_segment
+            && header.first_frame == tail.next_frame
+            && header.previous_hash == tail.previous_hash
+            && header.frontier == tail.frontier
+    }) && rest.iter().all(|byte| *byte == 0)
+}
+
+fn check_spare(disk: &dyn Disk, walked: &Walked) -> Result<(), WalkError> {
     let bytes = match disk.read_whole(SPARE_FILE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -198,9 +232,10 @@ fn check_spare(disk: &dyn Disk) -> Result<(), WalkError> {
     };
     match bytes.iter().position(|byte| *byte != 0) {
         None => Ok(()),
+        Some(_) if is_about_to_begin(&bytes, walked) => Ok(()),
         Some(offset) => {
             let offset = u64::try_from(offset).unwrap_or(u64::MAX);
-            let what = "preallocated space is not zero; if a start was cut short here, the next one mends it";
+            let what = "preallocated space is neither zero nor the beginning of the next segment";
             Err(WalkError::Corrupt { file: SPARE_FILE.into(), offset, what })
         }
     }

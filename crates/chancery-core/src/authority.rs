@@ -148,8 +148,7 @@ impl Authority {
             Row::Tenant(row) => self.apply_tenant(row)?,
             Row::Principal(principal) => {
                 self.homes.insert(principal.id, principal.tenant);
-                let tenant = self.tenant_mut(principal.tenant)?;
-                tenant.principals.insert(principal.id, principal);
+                self.tenant_mut(principal.tenant)?.apply_principal(principal)?;
             }
             Row::Key(key) => self.tenant_mut(key.tenant)?.apply_key(key)?,
             Row::Revocation(row) => {
@@ -267,6 +266,15 @@ impl Tenant {
             names: BTreeMap::new(),
             revoked: BTreeSet::new(),
         }
+    }
+
+    fn apply_principal(&mut self, principal: Principal) -> Result<(), Contradiction> {
+        let before = self.principals.get(&principal.id);
+        if before.is_some_and(|before| principal.min_issue_epoch < before.min_issue_epoch) {
+            return Err(Contradiction);
+        }
+        self.principals.insert(principal.id, principal);
+        Ok(())
     }
 
     fn apply_key(&mut self, key: Key) -> Result<(), Contradiction> {

@@ -1,7 +1,9 @@
 //! What a tenant may write into the audit in a day.
 //!
 //! The bytes are charged as records are placed, and the next use is refused once they are spent: before the
-//! reserve that all tenants share is touched. Reductions are never charged.
+//! reserve that all tenants share is touched. Commands are charged, and never refused for it.
+//!
+//! A restart begins no new day: what was spent is read back from the log.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +23,13 @@ pub struct AuditBudget {
     spent: BTreeMap<TenantId, Spent>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Spent {
-    day: u64,
-    bytes: u64,
+/// What a tenant has spent of a day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// The day, from 1970 on.
+    pub day: u64,
+    /// Its bytes.
+    pub bytes: u64,
 }
 
 impl Default for AuditBudget {
@@ -48,6 +53,16 @@ impl AuditBudget {
             *spent = Spent { day, bytes: 0 };
         }
         spent.bytes = spent.bytes.saturating_add(bytes);
+    }
+
+    /// Puts back what a start knows of the days before it.
+    pub fn restore(&mut self, tenant: TenantId, spent: Spent) {
+        self.spent.insert(tenant, spent);
+    }
+
+    /// What each tenant has spent of its last day.
+    pub fn spent(&self) -> impl Iterator<Item = (TenantId, Spent)> {
+        self.spent.iter().map(|(tenant, spent)| (*tenant, *spent))
     }
 
     /// Whether a tenant may go on.

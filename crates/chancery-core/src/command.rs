@@ -149,6 +149,13 @@ pub enum Command {
     /// Ask for a one-time key to wrap an import to.
     #[n(10)]
     BeginImport,
+    /// Revoke every handle that a principal issued, or that was issued to it, before now.
+    #[n(12)]
+    RevokeIssuedOf {
+        /// The principal.
+        #[n(0)]
+        principal: PrincipalId,
+    },
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -225,7 +232,9 @@ impl Command {
             Self::ChangeVersion { .. } | Self::CancelDestruction { .. } => Right::RestoreKey,
             Self::ScheduleDestruction { .. } => Right::DestroyKey,
             Self::IssueHandle(_) => Right::IssueHandle,
-            Self::RevokeHandle { .. } | Self::RevokeIssued { .. } => Right::RevokeHandle,
+            Self::RevokeHandle { .. } | Self::RevokeIssued { .. } | Self::RevokeIssuedOf { .. } => {
+                Right::RevokeHandle
+            }
             Self::CreatePrincipal { .. } => Right::CreatePrincipal,
             Self::ListKeys { .. }
             | Self::ShowKey { .. }
@@ -249,6 +258,7 @@ impl Command {
             Self::ChangeVersion { event, .. } => event.is_reduction(),
             Self::RevokeHandle { .. }
             | Self::RevokeIssued { .. }
+            | Self::RevokeIssuedOf { .. }
             | Self::ScheduleDestruction { .. } => true,
             _ => false,
         }
@@ -268,6 +278,8 @@ impl Command {
             Self::RevokeIssued { .. } => 8,
             Self::CreatePrincipal { .. } => 9,
             Self::BeginImport => 10,
+            // 11 is the destruction that the service does by itself.
+            Self::RevokeIssuedOf { .. } => 12,
             Self::ListKeys { .. } => 32,
             Self::ShowKey { .. } => 33,
             Self::ReadStatus => 34,
@@ -295,6 +307,9 @@ impl Command {
             Self::RevokeHandle { .. } => ("POST", "/v1/handles/revoke".into()),
             Self::RevokeIssued { key } => ("POST", format!("/v1/keys/{key}/revoke-handles")),
             Self::CreatePrincipal { .. } => ("POST", "/v1/principals".into()),
+            Self::RevokeIssuedOf { principal } => {
+                ("POST", format!("/v1/principals/{principal}/revoke-handles"))
+            }
             Self::ListKeys { .. } => ("GET", "/v1/keys".into()),
             Self::ShowKey { key } => ("GET", format!("/v1/keys/{key}")),
             Self::ReadStatus => ("GET", "/v1/status".into()),

@@ -6,6 +6,7 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::epoch::Epoch;
 use crate::id::{PrincipalId, TenantId};
 use crate::name::Name;
 
@@ -100,4 +101,7 @@ pub struct Principal {
     /// Its Ed25519 public key (RFC 8032, 5.1.5).
     #[cbor(n(4), with = "minicbor::bytes")]
     pub public: [u8; 32],
+    /// Handles that it issued, or that were issued to it, before this epoch are void.
+    #[n(5)]
+    pub min_issue_epoch: Epoch,
 }

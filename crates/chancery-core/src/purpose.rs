@@ -3,7 +3,7 @@
 //! A key has one purpose for life. The usage says what the key does, the format says how the bytes that
 //! it protects are built, and the domain keeps apart what two services protect with keys of one format.
 //! A purpose may end in `;context=audited`: then a context that the format cannot bind in its bytes is
-//! kept in the audit record; without it such a context is refused.
+//! committed to in the audit record, by its digest; without it such a context is refused.
 
 use std::fmt;
 use std::str::FromStr;
@@ -65,7 +65,7 @@ const CONTEXT_AUDITED: &str = ";context=audited";
 pub enum Unbound {
     /// It is refused.
     Refused,
-    /// It is kept in the audit record.
+    /// The audit record commits to its digest.
     Audited,
 }
 

@@ -11,10 +11,11 @@ use chancery_audit::frame::{Frame, Head, Item};
 use chancery_audit::origin::Origin;
 use chancery_audit::record::{IdentitySection, Kind, LinkLife, PseudonymousSection};
 use chancery_audit::recovery::{Settled, WalkError, Walked, settle, walk, walk_from};
-use chancery_audit::resume::{RESUME_FILE, Resume, from_file};
+use chancery_audit::resume::{RESUME_FILE, Resume, SpentBytes, from_file};
 use chancery_audit::sealer::{Month, MonthKeys, MonthSecrets, NameClass};
 use chancery_audit::wal::{Address, Tail};
 use chancery_core::authority::Authority;
+use chancery_core::budget::{AuditBudget, Spent};
 use chancery_core::clock::Served;
 use chancery_core::counts::{Counts, Recorded};
 use chancery_core::handle::LinkId;
@@ -36,6 +37,7 @@ pub(crate) struct Opened {
     pub(crate) recovered: Recovered,
     pub(crate) operations: Index,
     pub(crate) counts: Counts,
+    pub(crate) budget: AuditBudget,
     pub(crate) last_command: u64,
     pub(crate) heads: BTreeMap<TenantId, [u8; 32]>,
     pub(crate) mark_ms: Option<u64>,
@@ -79,6 +81,7 @@ pub(crate) fn open(
         settled,
         operations,
         counts: reader.counts,
+        budget: reader.budget,
         last_command: reader.last_command,
         heads: reader.heads,
         mark_ms: reader.mark_ms,
@@ -119,6 +122,7 @@ struct Reader<'v> {
     names: BTreeMap<(TenantId, Month), BTreeMap<[u8; 16], KeyId>>,
     uses: BTreeMap<Counted, u64>,
     counts: Counts,
+    budget: AuditBudget,
     entries: Vec<(EntryName, RequestDigest, u64, Place)>,
     last_command: u64,
     heads: BTreeMap<TenantId, [u8; 32]>,
@@ -146,6 +150,7 @@ impl<'v> Reader<'v> {
             names: BTreeMap::new(),
             uses: BTreeMap::new(),
             counts: Counts::of(origin.node()),
+            budget: AuditBudget::default(),
             entries: Vec::new(),
             last_command: 0,
             heads: BTreeMap::new(),
@@ -160,6 +165,9 @@ impl<'v> Reader<'v> {
             reader.uses = versions
                 .map(|uses| (Counted::Version(uses.key, uses.version), uses.next))
                 .collect();
+            for SpentBytes { tenant, day, bytes } in resume.spent {
+                reader.budget.restore(tenant, Spent { day, bytes });
+            }
             for recorded in resume.links.into_iter().map(Recorded::from) {
                 reader.uses.insert(Counted::Link(recorded.link), recorded.uses);
                 reader.counts.restore(recorded);
@@ -185,6 +193,8 @@ impl<'v> Reader<'v> {
                 let place = Place { address: address.to_number(), item: position };
                 self.entries.push((block.name, block.digest, block.id_ms, place));
             }
+            let bytes = u64::try_from(item.encoded_bytes()).unwrap_or(u64::MAX);
+            self.budget.charge(item.tenant, bytes, frame.unix_ms);
             self.item(frame, item)?;
         }
         Ok(())

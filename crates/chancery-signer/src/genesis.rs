@@ -152,6 +152,7 @@ pub(crate) fn first_tenant(
         name: "operator".parse().map_err(|_| SignerError::Certificate)?,
         role: Role::Operator,
         public: raw_public(&key)?,
+        min_issue_epoch: Epoch::default(),
     };
     let path = config.data.join(ADMIN_FILE);
     if path.exists() {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use chancery_api::message::{CommandReply, OperationView, RecordView};
 use chancery_audit::frame::{Frame, Item};
 use chancery_audit::origin::Origin;
-use chancery_audit::record::{Kind, PseudonymousSection};
+use chancery_audit::record::{Kind, Pseudonym, PseudonymousSection};
 use chancery_audit::recovery::walk;
 use chancery_audit::sealer::{Month, NameClass};
 use chancery_core::authority::Refusal;
 use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
 use chancery_core::handle::Operation;
-use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
 
 use crate::commands::CommandJob;
@@ -105,7 +105,7 @@ struct Search<'s> {
     shared: &'s Shared,
     tenant: TenantId,
     query: &'s AuditQuery,
-    names: BTreeMap<Month, BTreeMap<[u8; 16], (KeyId, String)>>,
+    names: BTreeMap<(TenantId, Month), BTreeMap<Pseudonym, String>>,
 }
 
 impl<'s> Search<'s> {
@@ -158,16 +158,16 @@ impl<'s> Search<'s> {
         section: &PseudonymousSection,
         keys: &chancery_audit::sealer::MonthKeys,
     ) -> String {
-        let (shared, tenant) = (self.shared, self.tenant);
-        let names = self.names.entry(item.month).or_insert_with(|| {
+        let (shared, tenant) = (self.shared, item.tenant);
+        let names = self.names.entry((item.tenant, item.month)).or_insert_with(|| {
             let core = lock(&shared.core);
             let known = core.authority.keys_after(tenant, None);
             let named = known.map(|key| {
-                (keys.pseudonym(NameClass::Key, key.id.as_bytes()), (key.id, key.name.to_string()))
+                (keys.pseudonym(NameClass::Key, key.id.as_bytes()), key.name.to_string())
             });
             named.collect()
         });
-        names.get(&section.key.key).map(|(_, name)| name.clone()).unwrap_or_default()
+        names.get(&section.key.key).cloned().unwrap_or_default()
     }
 }
 
@@ -200,6 +200,7 @@ fn command_name(number: u8) -> &'static str {
         9 => "create-principal",
         10 => "begin-import",
         11 => "destroy-version",
+        12 => "revoke-issued-of",
         _ => "read",
     }
 }

@@ -1,9 +1,10 @@
 //! What the resume file is made of, kept up as commands are recorded; and the thread that writes it.
 //!
-//! With a million remembered operation ids the file has 100 MB. So it is written beside the answers' path,
-//! and not at every segment's end: only when the log has grown by as much as the file takes. What is
-//! written for it is then no more than the log itself, and a start reads no more than twice as much as it
-//! must.
+//! With a million remembered operation ids the file has 100 MB. So it is sealed and written beside the answers'
+//! path (what goes into it is collected under the core's lock: a tenth of a second for so many), and not at
+//! every segment's end: at the first of a start, and then when the log has grown by as much as the last one
+//! took. What is written for it is so of the order of the log itself, and a start reads one such file, and
+//! after a crash of the log about as much.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,8 +14,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use chancery_audit::frame::Head;
-use chancery_audit::resume::{Entry, HeadHash, LinkUses, RESUME_FILE, Resume, UseIndex, to_file};
+use chancery_audit::resume::{
+    Entry, HeadHash, LinkUses, RESUME_FILE, Resume, SpentBytes, UseIndex, to_file,
+};
 use chancery_audit::wal::Tail;
+use chancery_core::budget::Spent;
 use chancery_core::clock::Reading;
 use chancery_core::id::TenantId;
 use chancery_core::sequencer::Counted;
@@ -85,6 +89,10 @@ impl Resumes {
         let heads =
             self.heads.iter().map(|(tenant, hash)| HeadHash { tenant: *tenant, hash: *hash });
         let entries = core.operations.finished();
+        let spent = core.budget.spent().map(|(tenant, spent)| {
+            let Spent { day, bytes } = spent;
+            SpentBytes { tenant, day, bytes }
+        });
         Resume {
             tail,
             mark_ms: Some(core.clock.mark_ms()),
@@ -96,6 +104,7 @@ impl Resumes {
                 .map(|(name, digest, id_ms, place)| Entry::new(name, digest, id_ms, place))
                 .collect(),
             links: core.counts.recorded().map(LinkUses::from).collect(),
+            spent: spent.collect(),
         }
     }
 

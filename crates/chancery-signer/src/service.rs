@@ -421,8 +421,10 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     let chain = Chain::resume(tail, origin.log_id, boot.boot_nonce, previous_signature);
     let build =
         BuildGroup { build: build_hash(), configuration: sha256(&[config.endpoint.as_bytes()]) };
+    let mut core = Core::new(authority, opened.operations, opened.counts, clock);
+    core.budget = opened.budget;
     let shared = Arc::new(Shared {
-        core: Arc::new(Mutex::new(Core::new(authority, opened.operations, opened.counts, clock))),
+        core: Arc::new(Mutex::new(core)),
         vault: Mutex::new(vault),
         materials: Materials::default(),
         inbox: Arc::default(),

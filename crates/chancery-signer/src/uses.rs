@@ -323,6 +323,7 @@ impl Worker {
         facts.counted = Counted::Yes;
         facts.posture_epoch = permit.posture().epoch;
         facts.output = sha256(&[&computed.output]);
+        facts.flags = computed.flags;
         let kept = item.claimed.as_ref().map(|claimed| {
             let output = computed.kept().to_vec();
             (claimed, cbor::encode(&KeptAnswer { version, output }))
@@ -383,6 +384,7 @@ impl Worker {
         let records = bounds.iter().map(|bound| {
             let mut facts = facts.clone();
             facts.kind = Kind::LinkUse;
+            facts.flags = 0;
             facts.credential = Some(HandleId::from_bytes(bound.link.0));
             let life = LinkLife { handle: job.request.handle.root().id, until_ms: bound.until_ms };
             facts.head_digest = life.to_bytes();

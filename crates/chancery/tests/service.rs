@@ -24,5 +24,6 @@ mod service {
     mod root_key;
     mod rows;
     mod unknown;
+    mod verified;
     mod walk;
 }

@@ -283,7 +283,9 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         | Command::CancelDestruction { version, .. } => render(&VersionBody { version: *version }),
         Command::IssueHandle(new) => render(&issue_handle_body(new)),
         Command::RevokeHandle { link } => render(&RevokeHandleBody { link: IdText(link.0) }),
-        Command::RevokeIssued { .. } | Command::BeginImport => render(&EmptyBody {}),
+        Command::RevokeIssued { .. } | Command::RevokeIssuedOf { .. } | Command::BeginImport => {
+            render(&EmptyBody {})
+        }
         Command::CreatePrincipal { name, role, public } => render(&CreatePrincipalBody {
             name: name.clone(),
             role: *role,
@@ -401,6 +403,10 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
             let EmptyBody {} = parse(body)?;
             Command::RevokeIssued { key: key_in(found)? }
         }
+        CommandKind::RevokeIssuedOf => {
+            let EmptyBody {} = parse(body)?;
+            Command::RevokeIssuedOf { principal: principal_in(found)? }
+        }
         CommandKind::CreatePrincipal => create_principal(parse(body)?)?,
         CommandKind::BeginImport => {
             let EmptyBody {} = parse(body)?;
@@ -422,6 +428,12 @@ fn key_in(found: Found<'_>) -> Result<Name, HttpError> {
 fn operation_in(found: Found<'_>) -> Result<OperationId, HttpError> {
     let error =
         HttpError::Malformed("the path names an operation by a UUID in lower case with hyphens");
+    found.variable.parse().map_err(|_| error)
+}
+
+fn principal_in(found: Found<'_>) -> Result<PrincipalId, HttpError> {
+    let error =
+        HttpError::Malformed("the path names a principal by a UUID in lower case with hyphens");
     found.variable.parse().map_err(|_| error)
 }
 

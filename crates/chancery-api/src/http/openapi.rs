@@ -172,6 +172,9 @@ fn command_summary(kind: CommandKind) -> &'static str {
             "Revoke one link of a handle, and all that was narrowed from it."
         }
         CommandKind::RevokeIssued => "Revoke every handle of a key that was issued before now.",
+        CommandKind::RevokeIssuedOf => {
+            "Revoke every handle that a principal issued, or was issued, before now."
+        }
         CommandKind::CreatePrincipal => "Make a principal.",
         CommandKind::BeginImport => "Ask for a one-time key to seal an import to.",
         CommandKind::ListKeys => "Read the keys, in the order of their names.",
@@ -198,7 +201,9 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::ScheduleDestruction | CommandKind::CancelDestruction => Some("VersionBody"),
         CommandKind::IssueHandle => Some("IssueHandleBody"),
         CommandKind::RevokeHandle => Some("RevokeHandleBody"),
-        CommandKind::RevokeIssued | CommandKind::BeginImport => Some("EmptyBody"),
+        CommandKind::RevokeIssued | CommandKind::RevokeIssuedOf | CommandKind::BeginImport => {
+            Some("EmptyBody")
+        }
         CommandKind::CreatePrincipal => Some("CreatePrincipalBody"),
         CommandKind::QueryAudit => Some("AuditQueryBody"),
         CommandKind::InspectStore => Some("InspectStoreBody"),

@@ -60,6 +60,8 @@ pub enum CommandKind {
     RevokeHandle,
     /// Revoke every handle of a key.
     RevokeIssued,
+    /// Revoke every handle of a principal that was issued before now.
+    RevokeIssuedOf,
     /// Make a principal.
     CreatePrincipal,
     /// Ask for a one-time key.
@@ -145,7 +147,7 @@ const fn read(path: &'static str, kind: CommandKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 42] = [
+pub const ROUTES: [Route; 43] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -180,6 +182,7 @@ pub const ROUTES: [Route; 42] = [
     command("/v1/handles", CommandKind::IssueHandle),
     command("/v1/handles/revoke", CommandKind::RevokeHandle),
     command("/v1/principals", CommandKind::CreatePrincipal),
+    command("/v1/principals/{id}/revoke-handles", CommandKind::RevokeIssuedOf),
     read("/v1/status", CommandKind::ReadStatus),
     read("/v1/operations/{id}", CommandKind::ReadOperation),
     command("/v1/audit/query", CommandKind::QueryAudit),

@@ -199,6 +199,7 @@ fn write_resume(disk: &dyn Disk, tail: Tail) -> io::Result<()> {
         heads: Vec::new(),
         entries: Vec::new(),
         links: Vec::new(),
+        spent: Vec::new(),
     };
     disk.write_whole(RESUME_FILE, &to_file(&resume.to_bytes()))
 }

@@ -173,6 +173,7 @@ impl Authority {
             Command::IssueHandle(new) => tenant.issue(principal, new, &fresh, now),
             Command::RevokeHandle { link } => Ok(tenant.revoke(*link)),
             Command::RevokeIssued { key } => tenant.revoke_issued(key),
+            Command::RevokeIssuedOf { principal } => tenant.revoke_issued_of(*principal),
             Command::CreatePrincipal { name, role, public } => {
                 tenant.create_principal(name, *role, *public, fresh.principal)
             }
@@ -391,6 +392,21 @@ impl Tenant {
         })
     }
 
+    fn revoke_issued_of(&self, id: PrincipalId) -> Result<Decided, Refusal> {
+        let principal = self.principals.get(&id);
+        let principal = principal
+            .ok_or_else(|| Refusal::new(Reason::Forbidden, "there is no such principal"))?;
+        let row = self.advanced();
+        let principal = Principal { min_issue_epoch: row.epoch, ..principal.clone() };
+        Ok(Decided {
+            rows: vec![Row::Tenant(row), Row::Principal(principal)],
+            effect: Effect::Reduction,
+            answer: Answer::Done,
+            key: None,
+            handle: None,
+        })
+    }
+
     fn create_principal(
         &self,
         name: &Name,
@@ -402,7 +418,8 @@ impl Tenant {
             let detail = "there is a principal of that name or key already";
             return Err(Refusal::new(Reason::NameTaken, detail));
         }
-        let principal = Principal { id, tenant: self.row.id, name: name.clone(), role, public };
+        let (tenant, min_issue_epoch) = (self.row.id, Epoch::default());
+        let principal = Principal { id, tenant, name: name.clone(), role, public, min_issue_epoch };
         Ok(Decided {
             rows: vec![Row::Tenant(self.advanced()), Row::Principal(principal)],
             effect: Effect::Recorded,

@@ -136,7 +136,11 @@ impl Authority {
 impl Tenant {
     fn check_handle(&self, handle: &Handle, key: &Key, now: Reading) -> Result<(), Reason> {
         let root = handle.root();
-        let is_void = root.issue_epoch < self.row.min_issue_epoch.max(key.min_issue_epoch)
+        let of_people = [root.issuer, root.subject].map(|id| {
+            self.principals.get(&id).map(|principal| principal.min_issue_epoch).unwrap_or_default()
+        });
+        let epochs = [self.row.min_issue_epoch, key.min_issue_epoch].into_iter().chain(of_people);
+        let is_void = epochs.max().is_some_and(|min| root.issue_epoch < min)
             || root.purpose != key.purpose
             || handle.links().iter().any(|link| self.revoked.contains(link));
         let is_over = handle.expires_ms() <= now.unix_ms;

@@ -5,7 +5,7 @@ use crate::clock::{Quality, Reading, Served};
 use crate::command::{Answer, Command, NewHandle, NewKey};
 use crate::context::{Context, Pair};
 use crate::handle::tests::Mixer;
-use crate::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations};
+use crate::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
 use crate::id::{HandleId, NodeId};
 use crate::limits::REVOCATIONS_MAX;
 use crate::name::Scope;
@@ -28,6 +28,7 @@ fn principal(role: Role) -> Principal {
         name: role.name().parse().unwrap(),
         role,
         public: [role as u8; 32],
+        min_issue_epoch: Epoch::default(),
     }
 }
 
@@ -176,6 +177,54 @@ fn a_full_set_of_revocations_voids_all_that_was_issued_and_has_room_again() {
     assert_eq!(permit(&authority, &after, Operation::Sign), Ok(1));
     operator(&mut authority, &Command::RevokeHandle { link: after.links()[0] }).unwrap();
     assert_eq!(permit(&authority, &after, Operation::Sign), Err(Reason::HandleExpired));
+}
+
+#[test]
+fn handles_of_a_principal_are_void_whether_it_issued_them_or_was_issued_them() {
+    let mut authority = with_key();
+    // The developer issues to itself.
+    let before = issue(&authority, &[]);
+    let developer = principal(Role::Developer).id;
+    let other = Command::RevokeIssuedOf { principal: principal(Role::Auditor).id };
+    operator(&mut authority, &other).unwrap();
+    assert!(permit(&authority, &before, Operation::Sign).is_ok());
+    operator(&mut authority, &Command::RevokeIssuedOf { principal: developer }).unwrap();
+    let refused = permit(&authority, &before, Operation::Sign);
+    assert_eq!(refused.unwrap_err(), Reason::HandleExpired);
+    let later = issue(&authority, &[]);
+    assert!(permit(&authority, &later, Operation::Sign).is_ok());
+    let nobody = Command::RevokeIssuedOf { principal: PrincipalId::from_bytes([77; 16]) };
+    assert_eq!(operator(&mut authority, &nobody), Err(Reason::Forbidden));
+}
+
+#[test]
+fn a_handle_of_one_tenant_is_of_no_use_with_a_key_of_another() {
+    let mut authority = with_key();
+    let ours = issue(&authority, &[]);
+    let foreign = TenantId::from_bytes([2; 16]);
+    let row = TenantRow {
+        id: foreign,
+        name: name("foreign"),
+        epoch: Epoch::default(),
+        min_issue_epoch: Epoch::default(),
+    };
+    authority.apply(Row::Tenant(row)).unwrap();
+    let elsewhere = |tenant, key| {
+        let root = Root { tenant, key, ..ours.root().clone() };
+        let bytes = handle::mint(HandleKeyId(1), &root, &Mixer).unwrap();
+        permit(&authority, &Handle::open(&bytes, &Mixer).unwrap(), Operation::Sign)
+    };
+    assert!(elsewhere(TENANT, ours.root().key).is_ok());
+    // As if the key, or the tenant, were not there at all.
+    let absent = KeyId::from_bytes([99; 16]);
+    for (tenant, key) in [
+        (foreign, ours.root().key),
+        (foreign, absent),
+        (TenantId::from_bytes([3; 16]), ours.root().key),
+        (TENANT, absent),
+    ] {
+        assert_eq!(elsewhere(tenant, key), Err(Reason::HandleExpired));
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use chancery_core::authority::Row;
 use chancery_core::cbor;
 use chancery_core::clock::Quality;
 use chancery_core::command::{Command, NewKey, SignatureParameters};
+use chancery_core::epoch::Epoch;
 use chancery_core::name::{Name, Scope};
 use chancery_core::principal::{Principal, Role};
 use chancery_core::reason::Reason;
@@ -93,7 +94,14 @@ impl Signs {
         let tenant = core.authority.tenants().find(|id| *id != TenantId::SYSTEM).unwrap();
         let public = *key.public().unwrap().spki().last_chunk().unwrap();
         let name: Name = "second".parse().unwrap();
-        let principal = Principal { id, tenant, name, role: Role::Operator, public };
+        let principal = Principal {
+            id,
+            tenant,
+            name,
+            role: Role::Operator,
+            public,
+            min_issue_epoch: Epoch::default(),
+        };
         core.authority.apply(Row::Principal(principal)).unwrap();
         Self { key, id }
     }

@@ -1,6 +1,7 @@
 //! What each operation computes with a key, once it is permitted.
 
 use chancery_api::message::InputForm;
+use chancery_audit::record::{CONTEXT_AUDITED, RAW};
 use chancery_core::authority::Permit;
 use chancery_core::handle::Operation;
 use chancery_core::key::{Key, KeyVersion as Version};
@@ -9,7 +10,8 @@ use chancery_core::reason::Reason;
 use chancery_core::suite::Suite;
 use chancery_crypto::envelope::{self, Binding, DecryptError, Origin};
 use chancery_crypto::formats::{
-    self, FormatError, KeyVersion, Payload, Signing, Verifier, VerifyError, Verifying,
+    self, ContextBinding, FormatError, KeyVersion, Payload, Signing, Verifier, VerifyError,
+    Verifying,
 };
 use chancery_crypto::key::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
@@ -31,6 +33,8 @@ pub(crate) struct Computed {
     pub(crate) output: Zeroizing<Vec<u8>>,
     /// The version it came from, if that is not the one that the decision chose.
     pub(crate) version: Option<u32>,
+    /// What the record says of how it was made.
+    pub(crate) flags: u8,
     keeps: Keeps,
 }
 
@@ -63,7 +67,7 @@ pub(crate) fn compute(
 ) -> Result<Computed, Reason> {
     let use_of = KeyUse { shared, item, permit };
     match operation {
-        Operation::Sign | Operation::Mac => use_of.sign().map(Computed::public),
+        Operation::Sign | Operation::Mac => use_of.sign(),
         Operation::Verify | Operation::VerifyMac => use_of.verify().map(|()| Computed::bare()),
         Operation::Encrypt => use_of.encrypt(&item.input).map(Computed::public),
         Operation::Decrypt | Operation::Unwrap => use_of.decrypt().map(Computed::secret),
@@ -76,7 +80,7 @@ pub(crate) fn compute(
 
 impl Computed {
     fn public(output: Vec<u8>) -> Self {
-        Self { output: Zeroizing::new(output), version: None, keeps: Keeps::From(0) }
+        Self { output: Zeroizing::new(output), version: None, flags: 0, keeps: Keeps::From(0) }
     }
 
     fn bare() -> Self {
@@ -84,7 +88,7 @@ impl Computed {
     }
 
     fn secret(output: Zeroizing<Vec<u8>>) -> Self {
-        Self { output, version: None, keeps: Keeps::Nothing }
+        Self { output, version: None, flags: 0, keeps: Keeps::Nothing }
     }
 
     /// What is kept for a repeat; empty where the operation runs again.
@@ -107,7 +111,7 @@ pub(crate) fn data_key_again(
     let use_of = KeyUse { shared, item, permit: &job.permit };
     let key = use_of.open(version, wrapped).ok()?;
     let output = Zeroizing::new([key.as_slice(), wrapped].concat());
-    Some(Computed { output, version: Some(version), keeps: Keeps::From(key.len()) })
+    Some(Computed { output, version: Some(version), flags: 0, keeps: Keeps::From(key.len()) })
 }
 
 struct KeyUse<'u> {
@@ -149,7 +153,7 @@ impl KeyUse<'_> {
         Binding { purpose: &self.key().purpose, context: &self.item.context }
     }
 
-    fn sign(&self) -> Result<Vec<u8>, Reason> {
+    fn sign(&self) -> Result<Computed, Reason> {
         let signing = Signing {
             purpose: &self.key().purpose,
             suite: self.key().suite,
@@ -170,7 +174,17 @@ impl KeyUse<'_> {
             }
             None => key.sign(to_be_signed.bytes()),
         };
-        Ok(to_be_signed.assemble(&signature.map_err(|_| Reason::Unavailable)?))
+        let flags = self.flags(to_be_signed.context_binding());
+        let output = to_be_signed.assemble(&signature.map_err(|_| Reason::Unavailable)?);
+        Ok(Computed { flags, ..Computed::public(output) })
+    }
+
+    fn flags(&self, context: ContextBinding) -> u8 {
+        let raw = if self.key().purpose.format() == Format::Raw { RAW } else { 0 };
+        match context {
+            ContextBinding::Audited => raw | CONTEXT_AUDITED,
+            ContextBinding::Bound => raw,
+        }
     }
 
     fn verify(&self) -> Result<(), Reason> {
@@ -247,7 +261,7 @@ impl KeyUse<'_> {
         let key = Zeroizing::new(key);
         let wrapped = self.encrypt(key.as_slice())?;
         let output = Zeroizing::new([key.as_slice(), &wrapped].concat());
-        Ok(Computed { output, version: None, keeps: Keeps::From(key.len()) })
+        Ok(Computed { output, version: None, flags: 0, keeps: Keeps::From(key.len()) })
     }
 
     fn random(&self) -> Result<Zeroizing<Vec<u8>>, Reason> {

@@ -10,7 +10,7 @@ use chancery_client::{KeyHandle, public_from_pem, unix_ms};
 use chancery_core::command::{Command, NewHandle};
 use chancery_core::context::Pair;
 use chancery_core::handle::{Caveat, LinkId, Operation, Operations};
-use chancery_core::id::{HandleId, NodeId};
+use chancery_core::id::{HandleId, NodeId, PrincipalId};
 use chancery_core::name::Name;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -127,20 +127,21 @@ struct ShowArgs {
     file: PathBuf,
 }
 
-/// Revoke a handle and all that was narrowed from it, or every handle of a key.
+/// Revoke a handle and all that was narrowed from it, every handle of a key, or all of a principal.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   chancery handle revoke invoices.handle
   chancery handle revoke --id 01990000-0000-7000-8000-000000000000
-  chancery handle revoke --key invoices --issued-before-now")]
+  chancery handle revoke --key invoices --issued-before-now
+  chancery handle revoke --principal 01990000-0000-7000-8000-000000000000 --issued-before-now")]
 struct RevokeArgs {
     #[command(flatten)]
     which: RevokedArgs,
     #[command(flatten)]
     repeat: RepeatArgs,
-    /// Every handle of `--key` that was issued until now.
-    #[arg(long, requires = "key", conflicts_with_all = ["file", "id"])]
+    /// Every handle of `--key`, or of `--principal`, that was issued until now.
+    #[arg(long, conflicts_with_all = ["file", "id"])]
     issued_before_now: bool,
 }
 
@@ -155,6 +156,9 @@ struct RevokedArgs {
     /// The key whose handles are revoked.
     #[arg(long, value_name = "KEY", requires = "issued_before_now")]
     key: Option<Name>,
+    /// The principal that issued the handles, or was issued them.
+    #[arg(long, value_name = "ID", requires = "issued_before_now")]
+    principal: Option<PrincipalId>,
 }
 
 /// Carries `handle` out.
@@ -303,15 +307,17 @@ fn expiry(expires_ms: u64, now_ms: u64) -> String {
 
 fn revoke(shared: &Shared, args: RevokeArgs) -> Result<(), Failure> {
     let operation = args.repeat.operation()?;
-    let asked = match (args.which.file, args.which.id, args.which.key) {
+    let RevokedArgs { file, id, key, principal } = args.which;
+    let asked = match (file, id, key, principal) {
         (Some(file), ..) => {
             let link = load_handle(&file)?.revocation_id().map_err(anyhow::Error::from)?;
             Command::RevokeHandle { link }
         }
-        (None, Some(id), _) => Command::RevokeHandle { link: LinkId(*id.as_bytes()) },
-        (None, None, Some(key)) => Command::RevokeIssued { key },
-        // Invariant: the group above requires one of the three.
-        (None, None, None) => return Err(unexpected()),
+        (None, Some(id), ..) => Command::RevokeHandle { link: LinkId(*id.as_bytes()) },
+        (None, None, Some(key), _) => Command::RevokeIssued { key },
+        (None, None, None, Some(principal)) => Command::RevokeIssuedOf { principal },
+        // Invariant: the group above requires one of the four.
+        (None, None, None, None) => return Err(unexpected()),
     };
     let answer = command(&connection::client(shared)?, &asked, operation)?;
     let index = answer.log_index.map_or("none".into(), |index| index.to_string());

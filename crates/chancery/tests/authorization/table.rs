@@ -219,6 +219,9 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         }),
         CommandKind::RevokeHandle => Command::RevokeHandle { link: LinkId([7; 16]) },
         CommandKind::RevokeIssued => Command::RevokeIssued { key: key() },
+        CommandKind::RevokeIssuedOf => {
+            Command::RevokeIssuedOf { principal: PrincipalId::from_bytes([5; 16]) }
+        }
         CommandKind::CreatePrincipal => {
             let mut public = [0; 32];
             random(&mut public).unwrap();
@@ -305,6 +308,7 @@ impl Core {
             name: name(role.name()),
             role,
             public: [5; 32],
+            min_issue_epoch: Epoch::default(),
         };
         let fresh = Fresh {
             node: NodeId::from_bytes([4; 16]),

@@ -159,7 +159,8 @@ impl Journal {
         if self.0.len() <= COUNTED_MAX {
             findings.extend(count(&client, &done));
         }
-        findings.extend(verify(&service.data()).err().map(|error| format!("the log: {error}")));
+        findings
+            .extend(verify(&service.data(), || ()).err().map(|error| format!("the log: {error}")));
         findings
     }
 

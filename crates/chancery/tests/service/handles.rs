@@ -1,12 +1,14 @@
 //! Handles at their edges: expiry, pins, holders and their proofs, batches.
 
 use chancery_client::{HolderKey, Input, Item, KeyHandle, Manner, Outcome, Receipt, unix_ms};
+use chancery_core::command::AuditQuery;
 use chancery_core::context::{Context, Pair};
 use chancery_core::handle::Operation;
+use chancery_core::principal::Role;
 use chancery_core::reason::Reason;
 
 use super::frames::{FakeFront, reason, sign_request};
-use super::people::{effects, records};
+use super::people::{Person, effects, query, records};
 use crate::harness::{
     Service, committed, create_key, eventually, fresh, issue, key_and_handle, new_handle, plainly,
     refused, sign,
@@ -155,4 +157,22 @@ fn a_batch_of_as_many_as_there_may_be_is_taken_and_one_more_is_not() {
     assert_eq!(results.len(), BATCH_ITEMS_MAX);
     assert!(results.iter().all(|result| matches!(result, Outcome::Committed(_))));
     assert_eq!(refused(batch(BATCH_ITEMS_MAX + 1)), "too-large");
+}
+
+#[test]
+fn refusals_before_authentication_are_summed_up_by_reason_for_an_auditor() {
+    let (service, other) = (Service::start(), Service::start());
+    let client = service.client();
+    let (_, handle) = key_and_handle(&client, "invoices", "sign.bound:invoice", "ed25519");
+    let (_, strange) = key_and_handle(&other.client(), "invoices", "sign.bound:invoice", "ed25519");
+    for _ in 0..3 {
+        assert_eq!(refused(sign(&client, &strange, b"message", fresh())), "handle-invalid");
+    }
+    // They ride along in the next frame.
+    committed(sign(&client, &handle, b"message", fresh()));
+    let auditor = Person::new(&service, "auditor", Role::Auditor, 9).client();
+    let records = query(&auditor, AuditQuery { limit: 1_000, ..AuditQuery::default() });
+    let summed: Vec<_> = records.iter().filter(|record| record.operation == "refusals").collect();
+    let [summary] = summed.as_slice() else { panic!("{records:?}") };
+    assert_eq!((summary.code.as_str(), summary.count), ("handle-invalid", Some(3)));
 }

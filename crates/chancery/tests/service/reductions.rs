@@ -139,3 +139,14 @@ fn every_handle_of_a_key_is_revoked_at_once() {
     assert_eq!(crate::harness::refused(sign(&client, &handle, b"m", fresh())), "handle-expired");
     committed(sign(&client, &later, b"message", fresh()));
 }
+
+#[test]
+fn every_handle_of_a_principal_is_revoked_at_once() {
+    let service = Service::start();
+    let client = service.client();
+    let (key, handle) = key_and_handle(&client, "invoices", "sign.bound:invoice", "ed25519");
+    let principal = service.profile().principal;
+    reduce_under_load(&service, &handle, &Command::RevokeIssuedOf { principal });
+    let later = issue(&client, new_handle(&key));
+    committed(sign(&client, &later, b"message", fresh()));
+}

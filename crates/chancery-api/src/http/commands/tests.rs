@@ -54,6 +54,7 @@ fn every_command() -> Vec<Command> {
         handle(&["b=2", "a=1=1", "b="]),
         Command::RevokeHandle { link: LinkId([7; 16]) },
         Command::RevokeIssued { key: key() },
+        Command::RevokeIssuedOf { principal: PrincipalId::from_bytes([6; 16]) },
         Command::BeginImport,
         Command::ListKeys { after: None },
         Command::ListKeys { after: Some(key()) },

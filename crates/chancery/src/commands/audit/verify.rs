@@ -1,7 +1,9 @@
 //! `audit verify`: the log from its files alone, service up or down.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use chancery_audit::recovery::WalkError;
 use chancery_audit::verify::{AUDIT_DIRECTORY, Report, VerifyError, verify};
 use clap::Args;
 use serde_json::{Value, json};
@@ -10,6 +12,9 @@ use crate::cli::Shared;
 use crate::exit::Failure;
 use crate::parse;
 use crate::render::{View, show};
+
+/// How long a service gets to finish the frame that it is writing: 50 ms, many times what a sync takes.
+const SETTLING: Duration = Duration::from_millis(50);
 
 /// Check the audit log from its files alone: every byte, every hash, every signature.
 ///
@@ -27,7 +32,8 @@ pub(super) struct VerifyArgs {
 
 /// Carries `audit verify` out.
 pub(super) fn run(shared: &Shared, args: &VerifyArgs) -> Result<(), Failure> {
-    let report = verify(&args.data).map_err(|error| failure(&args.data, error))?;
+    let report = verify(&args.data, || std::thread::sleep(SETTLING));
+    let report = report.map_err(|error| failure(&args.data, error))?;
     Ok(show(shared.format, &view(&report), &to_json(&report))?)
 }
 
@@ -37,6 +43,9 @@ fn failure(data: &Path, error: VerifyError) -> Failure {
         VerifyError::Unopened { .. } => {
             let what = format!("`{}` has no audit log; `--data DIR` names another", data.display());
             Failure::Failed(anyhow::Error::from(error).context(what))
+        }
+        error @ VerifyError::Walk(WalkError::Unreadable { .. }) => {
+            Failure::Failed(anyhow::Error::from(error))
         }
         error @ VerifyError::Walk(_) => Failure::NotVerified(format!(
             "verification failed in `{}`: {:#}",
