@@ -6,10 +6,8 @@
 use std::sync::Arc;
 
 use chancery_api::message::{InputForm, Receipt, UseItem, UseRequest, UseResult};
-use chancery_audit::frame::Frame;
 use chancery_audit::record::{Authentication, Counted, Facts, Kind, LinkLife};
 use chancery_audit::sealer::{Kept, Prepared, Sealer, SealerError};
-use chancery_audit::wal::{Address, read_frame};
 use chancery_core::authority::{Permit, Use};
 use chancery_core::cbor;
 use chancery_core::clock::Reading;
@@ -26,15 +24,17 @@ use chancery_crypto::envelope::ENVELOPE_BYTES_MAX;
 use chancery_crypto::formats::{bound, dsse, jws};
 use chancery_crypto::primitive::{PrimitiveError, RandomPool, sha256};
 use chancery_crypto::{envelope, labels};
-use minicbor::{Decode, Encode};
 
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::outlet::{Answer, Assembly};
-use crate::sequencer::{Finished, ItemWay, Repeated, Submission, Way};
+use crate::sequencer::{Finished, ItemWay, Submission, Way};
 use crate::service::Shared;
 
 mod compute;
+mod repeat;
+
+use repeat::KeptAnswer;
 
 /// The longest signature, MAC or token that is verified: 128 KiB, more than a token of the longest message takes.
 const AGAINST_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
@@ -195,16 +195,6 @@ pub(crate) struct Worker {
     out: Vec<Submission>,
 }
 
-/// An answer as it is kept in the log for a repeat.
-#[derive(Encode, Decode)]
-#[cbor(array)]
-struct KeptAnswer {
-    #[n(0)]
-    version: u32,
-    #[cbor(n(1), with = "minicbor::bytes")]
-    output: Vec<u8>,
-}
-
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let sealer = shared.sealer();
@@ -282,10 +272,7 @@ impl Worker {
             return self.finish(&job);
         }
         if let Err(job) = self.shared.pool.submit(job) {
-            let now = job.permit.now();
-            self.give_back(&job);
-            let reason = job.failure(Reason::Overloaded);
-            self.refuse(&job.request, job.position, reason, now);
+            self.turn_away(&job);
         }
     }
 
@@ -442,71 +429,6 @@ impl Worker {
         lock(&self.shared.core).budget.check(tenant, now.unix_ms).is_ok()
     }
 
-    /// The operation was carried out before: its answer is read back, and leaves in its turn. A data key
-    /// comes out of its wrapping again, which is a use of its own.
-    pub(crate) fn repeat(&mut self, job: Job, place: Place) {
-        let Some((kept, frame)) = self.kept(&job, place) else {
-            return self.refuse(
-                &job.request,
-                job.position,
-                Reason::AnswerUnreadable,
-                job.permit.now(),
-            );
-        };
-        if job.request.operation == Operation::GenerateDataKey {
-            return self.unwrap_again(&job, &kept);
-        }
-        let Some(result) = self.recall(&job, place, kept, &frame) else {
-            return self.refuse(
-                &job.request,
-                job.position,
-                Reason::AnswerUnreadable,
-                job.permit.now(),
-            );
-        };
-        let Job { request, position, permit, .. } = job;
-        let redo = Redo { request, position, place: Some(place) };
-        let claim = Claim { tenant: permit.key().tenant, decided: permit.decided(), counted: None };
-        self.out.push(Submission::Repeated(Box::new(Repeated { claim, result, redo })));
-    }
-
-    fn kept(&self, job: &Job, place: Place) -> Option<(KeptAnswer, Frame)> {
-        let tenant = job.permit.key().tenant;
-        let frame = read_frame(&*self.shared.disk, Address::from_number(place.address)).ok()?;
-        let item = frame.items.get(usize::try_from(place.item).ok()?)?;
-        let keys = self.shared.month_keys(tenant, item.month, frame.boot_nonce)?;
-        let kept = cbor::decode(&keys.open_answer(tenant, item)?, "answer").ok()?;
-        Some((kept, frame))
-    }
-
-    fn unwrap_again(&mut self, job: &Job, kept: &KeptAnswer) {
-        let (request, position) = (&job.request, job.position);
-        match compute::data_key_again(&self.shared, job, kept.version, &kept.output) {
-            Some(computed) => self.commit(job, computed),
-            None => self.refuse(request, position, Reason::AnswerUnreadable, job.permit.now()),
-        }
-    }
-
-    fn recall(
-        &self,
-        job: &Job,
-        place: Place,
-        kept: KeptAnswer,
-        frame: &Frame,
-    ) -> Option<UseResult> {
-        let tenant = job.permit.key().tenant;
-        let item = frame.items.get(usize::try_from(place.item).ok()?)?;
-        let keys = self.shared.month_keys(tenant, item.month, frame.boot_nonce)?;
-        let receipt = match job.request.receipt {
-            Receipt::Unwanted => Vec::new(),
-            Receipt::Wanted => self.shared.receipt_again(frame, place.item, &keys)?,
-        };
-        let id = job.request.items.get(job.position)?.id?;
-        let index = frame.first_index + u64::from(place.item);
-        let KeptAnswer { version, output } = kept;
-        Some(UseResult::Committed { id, output, version, index, receipt })
-    }
-
     /// Decides again what was overtaken by a change of authority.
     pub(crate) fn redo(&mut self, redo: &Redo) {
         Counters::add(&self.shared.counters.redecided, 1);
@@ -533,6 +455,13 @@ impl Worker {
                 self.refuse(&request, position, reason, now);
             }
         }
+    }
+
+    /// There is no room for a use, or it waited for so long that nobody waits for it any more.
+    pub(crate) fn turn_away(&mut self, job: &Job) {
+        self.give_back(job);
+        let reason = job.failure(Reason::Overloaded);
+        self.refuse(&job.request, job.position, reason, job.permit.now());
     }
 
     /// Hands everything over that is finished.
