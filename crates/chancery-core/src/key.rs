@@ -8,7 +8,6 @@ use minicbor::{Decode, Encode};
 use crate::clock::Served;
 use crate::epoch::Epoch;
 use crate::id::{KeyId, TenantId};
-use crate::limits::VERSIONS_MAX;
 use crate::name::{Name, Scope};
 use crate::purpose::Purpose;
 use crate::state::{KeyEvent, KeyState, TransitionError};
@@ -117,9 +116,6 @@ pub enum VersionError {
     /// There is no such version.
     #[error("there is no version {0}")]
     Unknown(u32),
-    /// The key has as many versions as a key may have.
-    #[error("the key has {VERSIONS_MAX} versions, the most a key may have")]
-    TooMany,
 }
 
 impl Key {

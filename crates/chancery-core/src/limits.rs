@@ -104,9 +104,6 @@ pub const REVOCATIONS_MAX: usize = 65_536;
 /// The most keys one tenant may have: 1 000 000.
 pub const KEYS_MAX: usize = 1_000_000;
 
-/// The most versions of one key: 256.
-pub const VERSIONS_MAX: usize = 256;
-
 /// How long a version waits from scheduling to destruction: 30 days.
 pub const DESTRUCTION_DELAY: Duration = Duration::from_hours(30 * 24);
 

@@ -168,3 +168,26 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_takes_so_many_and_so_many_of_one_subject() {
+        let subject = PrincipalId::from_bytes([1; 16]);
+        let mut queue = Queue::default();
+        queue.by_subject.insert(subject, JOBS_OF_ONE_SUBJECT_MAX - 1);
+        assert!(queue.has_room_for(Some(subject)));
+        queue.by_subject.insert(subject, JOBS_OF_ONE_SUBJECT_MAX);
+        assert!(!queue.has_room_for(Some(subject)));
+        assert!(queue.has_room_for(Some(PrincipalId::from_bytes([2; 16]))));
+        for _ in 0..JOBS_MAX {
+            assert!(queue.has_room_for(None));
+            queue.push(Work::Task(Box::new(|_| ())));
+        }
+        assert!(!queue.has_room_for(None));
+        while queue.pop().is_some() {}
+        assert!(queue.has_room_for(None));
+    }
+}

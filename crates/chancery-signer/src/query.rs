@@ -9,7 +9,7 @@ use chancery_audit::record::{Kind, Pseudonym, PseudonymousSection};
 use chancery_audit::recovery::walk;
 use chancery_audit::sealer::{Month, NameClass};
 use chancery_core::authority::Refusal;
-use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
+use chancery_core::command::{AuditQuery, Command};
 use chancery_core::handle::Operation;
 use chancery_core::id::{HandleId, OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
@@ -81,7 +81,7 @@ fn records(
     tenant: TenantId,
     query: &AuditQuery,
 ) -> Result<Vec<RecordView>, Refusal> {
-    let limit = usize::try_from(query.limit.clamp(1, QUERY_RECORDS_MAX)).unwrap_or(1);
+    let limit = usize::try_from(query.limit).unwrap_or(1);
     let mut search = Search::new(shared, tenant, query);
     let mut found = std::collections::VecDeque::new();
     let origin: &Origin = &shared.origin;

@@ -529,3 +529,6 @@ pub(crate) fn own_request(
     let items = request.items.into_iter().map(|item| own(shared, &handle, operation, item));
     OwnedRequest { items: items.collect(), handle, proofs, operation, receipt, assembly }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::{Authority, RevocationRow, Row, Tenant, TenantRow};
 use crate::clock::{Reading, Served, millis};
-use crate::command::{Answer, Command, LIST_PAGE, NewHandle, NewKey};
+use crate::command::{Answer, Command, LIST_PAGE, NewHandle, NewKey, QUERY_RECORDS_MAX};
 use crate::epoch::Epoch;
 use crate::handle::{Caveat, LinkId, Operation, Operations, Root};
 use crate::id::{HandleId, KeyId, NodeId, PrincipalId, TenantId};
@@ -178,6 +178,10 @@ impl Authority {
                 tenant.create_principal(name, *role, *public, fresh.principal)
             }
             Command::ListKeys { after } => Ok(self.list(tenant, after.as_ref())),
+            Command::QueryAudit(query) if !(1..=QUERY_RECORDS_MAX).contains(&query.limit) => {
+                let detail = format!("a query asks for 1 to {QUERY_RECORDS_MAX} records at once");
+                Err(Refusal::new(Reason::Malformed, detail))
+            }
             Command::ShowKey { key } => Ok(Decided::read(Answer::Key(tenant.named(key)?.clone()))),
             // The shell answers these from what it alone knows; the decision is only that they may be asked.
             Command::BeginImport

@@ -1,13 +1,16 @@
 //! Decisions on uses and commands, one case a line.
 
 use super::*;
-use crate::clock::{Quality, Reading, Served};
-use crate::command::{Answer, Command, NewHandle, NewKey};
+use crate::clock::{Quality, Reading, Served, millis};
+use crate::command::{
+    Answer, AuditQuery, Command, LIST_PAGE, NewHandle, NewKey, QUERY_RECORDS_MAX,
+};
 use crate::context::{Context, Pair};
 use crate::handle::tests::Mixer;
 use crate::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
 use crate::id::{HandleId, NodeId};
-use crate::limits::REVOCATIONS_MAX;
+use crate::key::tests::sample;
+use crate::limits::{HANDLE_TTL_MAX, REVOCATIONS_MAX};
 use crate::name::Scope;
 use crate::principal::Role;
 use crate::reason::Reason;
@@ -388,4 +391,59 @@ fn a_version_is_destroyed_when_its_time_served_has_come_and_not_before() {
     let key = authority.key_named(TENANT, &name("k")).unwrap();
     assert_eq!(key.versions[0].state, KeyState::Destroyed);
     assert!(authority.decide_destruction(&due[0], at(delay)).is_err());
+}
+
+#[test]
+fn a_handle_lives_from_a_millisecond_to_a_day() {
+    let authority = with_key();
+    let issued_for = |ttl_ms| {
+        let new = NewHandle {
+            key: name("k"),
+            operations: Operations::of(&[Operation::Sign]),
+            ttl_ms,
+            pins: Vec::new(),
+            holder: Vec::new(),
+            subject: None,
+            max_uses: None,
+        };
+        let asked = Command::IssueHandle(new);
+        authority.decide(&principal(Role::Developer), &asked, fresh(), now()).is_ok()
+    };
+    let most = millis(HANDLE_TTL_MAX);
+    assert_eq!([0, 1, most, most + 1].map(issued_for), [false, true, true, false]);
+}
+
+#[test]
+fn a_page_of_keys_is_full_before_there_is_another() {
+    let mut authority = genesis();
+    let page = |authority: &Authority, after: Option<&str>| {
+        let asked = Command::ListKeys { after: after.map(name) };
+        let decided = authority.decide(&principal(Role::Auditor), &asked, fresh(), now());
+        match decided.unwrap().answer {
+            Answer::Keys { keys, more } => (keys.len(), more),
+            other => panic!("{other:?}"),
+        }
+    };
+    for n in 0..=LIST_PAGE {
+        let mut id = [7; 16];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        let key = Key { id: KeyId::from_bytes(id), ..sample(&format!("k{n:04}")) };
+        if n == LIST_PAGE {
+            assert_eq!(page(&authority, None), (LIST_PAGE, false));
+        }
+        authority.apply(Row::Key(key)).unwrap();
+    }
+    assert_eq!(page(&authority, None), (LIST_PAGE, true));
+    assert_eq!(page(&authority, Some("k0199")), (1, false));
+}
+
+#[test]
+fn a_query_asks_for_as_many_records_as_one_answer_holds() {
+    let authority = genesis();
+    let asks = |limit| {
+        let asked = Command::QueryAudit(AuditQuery { limit, ..AuditQuery::default() });
+        authority.decide(&principal(Role::Auditor), &asked, fresh(), now()).is_ok()
+    };
+    let most = QUERY_RECORDS_MAX;
+    assert_eq!([0, 1, most, most + 1].map(asks), [false, true, true, false]);
 }

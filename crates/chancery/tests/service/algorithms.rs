@@ -169,4 +169,6 @@ fn random_bytes_come_by_a_handle_that_names_them_and_never_twice() {
     let draw = || committed(client.random(&handle, 32, &plainly(fresh()))).output;
     assert_ne!(draw(), draw());
     assert_eq!(refused(client.random(&usual, 32, &plainly(fresh()))), "not-authorized");
+    assert_eq!(committed(client.random(&handle, 1_024, &plainly(fresh()))).output.len(), 1_024);
+    assert_eq!(refused(client.random(&handle, 1_025, &plainly(fresh()))), "too-large");
 }
