@@ -39,6 +39,7 @@ impl Scratch {
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
         command.args(arguments).current_dir(&self.0).env_remove("CHANCERY_CONTEXT");
+        command.env("XDG_STATE_HOME", self.path("state"));
         command.output().unwrap()
     }
 

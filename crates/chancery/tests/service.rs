@@ -1,7 +1,7 @@
 //! The service as a whole: three real processes, real TLS, the real command line.
 //!
 //! What is held here is what no crate can hold alone: the walk of the README, every algorithm in every
-//! format, operation ids, reductions under load, the death of each process, a front that lies, and a store
+//! format, operation ids, answers that are lost, reductions under load, the death of each process, a front that lies, and a store
 //! that was altered while the service was down.
 
 #[cfg(test)]
@@ -16,7 +16,9 @@ mod service {
     mod handles;
     mod heavy;
     mod idempotency;
+    mod lost_answers;
     mod lying_front;
+    mod middleman;
     mod people;
     mod processes;
     mod readiness;

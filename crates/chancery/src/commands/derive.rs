@@ -63,7 +63,7 @@ pub(crate) fn random(shared: &Shared, args: &RandomArgs) -> Result<(), Failure> 
     let client = connection::client(shared)?;
     let outcome = client.random(&usage.handle, args.length, &usage.manner(Receipt::Unwanted));
     let used = settle(outcome).map_err(|failure| match failure {
-        Failure::Unknown(_) => Failure::Failed(anyhow::anyhow!("no answer came; draw others")),
+        Failure::Unknown { .. } => Failure::Failed(anyhow::anyhow!("no answer came; draw others")),
         other => other,
     })?;
     args.output.write(Secrecy::Secret, &used.output)?;
