@@ -16,6 +16,7 @@ mod service {
     mod handles;
     mod heavy;
     mod idempotency;
+    mod json;
     mod lost_answers;
     mod lying_front;
     mod middleman;

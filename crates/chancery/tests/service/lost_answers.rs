@@ -10,10 +10,10 @@ use super::middleman::{Lost, Middleman};
 use crate::harness::{Service, text};
 
 /// A command line by itself, and how many exchanges it makes before the one that counts.
-type Row = (&'static str, usize);
+pub(super) type Row = (&'static str, usize);
 
 /// In an order in which each is possible.
-const COMMANDS: &[Row] = &[
+pub(super) const COMMANDS: &[Row] = &[
     ("key create invoices --purpose sign.bound:invoice --algorithm ecdsa-p256", 0),
     ("key create cards --purpose encrypt.aead:card --algorithm aes-256-gcm", 0),
     ("key create backups --purpose wrap.aead:backup --algorithm aes-256-gcm", 0),
@@ -66,7 +66,7 @@ const RUN_AGAIN: [&str; 7] = [
     "encrypt --handle backups.h",
 ];
 
-fn prepared() -> Service {
+pub(super) fn prepared() -> Service {
     let service = Service::start();
     fs::write(service.path("message"), "what is signed").unwrap();
     let key = rcgen::KeyPair::generate().unwrap().serialize_der();
