@@ -8,6 +8,9 @@
 mod harness;
 
 #[cfg(test)]
+mod wire;
+
+#[cfg(test)]
 mod service {
     mod algorithms;
     mod counts;
@@ -20,6 +23,7 @@ mod service {
     mod lost_answers;
     mod lying_front;
     mod middleman;
+    mod operations;
     mod people;
     mod processes;
     mod readiness;
