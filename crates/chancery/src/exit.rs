@@ -9,6 +9,7 @@
 //! | 4 | a signature, MAC, ciphertext or the audit does not verify |
 //! | 74 | of `serve` and its signer alone: writes or syncs fail |
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -138,9 +139,28 @@ fn quoted(argument: &str) -> String {
     format!("'{}'", argument.replace('\'', r"'\''"))
 }
 
+/// The command line asks for what cannot be. Wherever in a chain of causes it stands, the command ends as one
+/// that its parser refused: the files and the service have no part in it.
+#[derive(Debug)]
+pub(crate) struct Misuse(pub(crate) String);
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misuse {}
+
+impl From<Misuse> for Failure {
+    fn from(misuse: Misuse) -> Self {
+        Self::Usage(misuse.into())
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
+        if error.is::<Misuse>() { Self::Usage(error) } else { Self::Failed(error) }
     }
 }
 
@@ -179,6 +199,10 @@ mod tests {
         assert_eq!(code(refused(Reason::NotAuthorized)), Err(1));
         assert_eq!(code(Outcome::Unknown(operation)), Err(3));
         assert_eq!(Failure::from(anyhow::anyhow!("x")).number(), 1);
+        let misuse = anyhow::Error::from(Misuse("x".into())).context("y");
+        assert_eq!(Failure::from(misuse).number(), 2);
+        let misuse = anyhow::anyhow!("x").context(Misuse("y".into())).context("z");
+        assert_eq!(Failure::from(misuse).number(), 2);
     }
 
     #[test]

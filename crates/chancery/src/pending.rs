@@ -19,7 +19,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use chancery_api::http::replies::CommandAnswer;
 use chancery_client::{Client, Refusal};
 use chancery_core::cbor;
@@ -28,7 +28,7 @@ use chancery_core::id::{OperationId, PrincipalId};
 use zeroize::Zeroizing;
 
 use crate::commands::command;
-use crate::exit::Failure;
+use crate::exit::{Failure, Misuse};
 use crate::files::{self, Input, OverwriteArgs, Secrecy};
 use crate::state;
 use crate::supervisor::private_directory;
@@ -85,10 +85,10 @@ impl Pending {
         }
         let sent = read(&path)?;
         if sent.principal != principal {
-            return Err(Failure::Usage(anyhow!(
+            return Err(Failure::from(Misuse(format!(
                 "operation {operation} was begun by principal {}, not by that of this context",
                 sent.principal
-            )));
+            ))));
         }
         Ok(Self { operation, sent, path, attempt: Attempt::Repeated })
     }
@@ -134,7 +134,7 @@ impl Pending {
 
 /// The operation id is that of another command.
 pub(crate) fn another_command(operation: OperationId) -> Failure {
-    Failure::Usage(anyhow!("operation {operation} was begun with another command"))
+    Misuse(format!("operation {operation} was begun with another command")).into()
 }
 
 fn path(operation: OperationId) -> Result<PathBuf> {

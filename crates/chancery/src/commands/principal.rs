@@ -78,7 +78,7 @@ fn create(shared: &Shared, args: &CreateArgs) -> Result<(), Failure> {
     args.output.check()?;
     let operation = args.repeat.operation()?;
     let issuer = connection::profile(shared)?;
-    let client = connection::client(shared)?;
+    let client = connection::client_for(shared, &issuer)?;
     let pending = Pending::of(operation, issuer.principal, || Ok(draw(args, issuer.principal)?))?;
     let (asked, seed) = (&pending.sent.command, pending.sent.seed.as_ref());
     let is_same = matches!(asked, Command::CreatePrincipal { name, role, .. }

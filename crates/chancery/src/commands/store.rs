@@ -5,6 +5,7 @@
 //! the service runs it holds the file alone; then the rows come from it, by an operator's command, those of
 //! the operator's tenant and of the service itself.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
@@ -191,7 +192,10 @@ fn show_rows(format: Format, rows: &[Listed]) -> Result<()> {
         let document = json!({ "rows": rows.iter().map(one).collect::<Vec<_>>() });
         return print(format!("{document:#}\n").as_bytes());
     }
-    print(rows.iter().map(|row| format!("{row}\n")).collect::<String>().as_bytes())
+    let mut text = Vec::new();
+    // Writing to a vector cannot fail.
+    let _ = rows.iter().try_for_each(|row| writeln!(text, "{row}"));
+    print(&text)
 }
 
 /// Every row that the service shows, in order, and the store's revision at the end.

@@ -16,16 +16,22 @@ use super::{ImportArgs, change};
 use crate::cli::Shared;
 use crate::commands::{command, fresh_operation, unexpected};
 use crate::connection;
-use crate::exit::Failure;
+use crate::exit::{Failure, Misuse};
 use crate::files::Input;
 use crate::pending::{Pending, Sent, another_command};
 
 /// Carries `key import` out.
 pub(super) fn import(shared: &Shared, args: &ImportArgs) -> Result<(), Failure> {
     let new = args.new.to_new_key()?;
+    if !new.suite.is_asymmetric() {
+        return Err(
+            Misuse(format!("`key import` takes signing keys, and no `{}`", new.suite)).into()
+        );
+    }
     let operation = args.repeat.operation()?;
-    let principal = connection::profile(shared)?.principal;
-    let client = connection::client(shared)?;
+    let profile = connection::profile(shared)?;
+    let principal = profile.principal;
+    let client = connection::client_for(shared, &profile)?;
     let sealed = || {
         let command = seal(&client, &new, &args.pkcs8)?;
         Ok(Sent { principal, command, seed: None })
