@@ -39,17 +39,18 @@ use redb::{
     ReadableTable, StorageBackend, Table, TableDefinition, WriteTransaction,
 };
 
-use self::overlay::Overlay;
 use crate::contract::{CommitError, Page, Source, Store, StoreError};
 use crate::row::{Revision, Row, RowName};
 use crate::transaction::{Transaction, Write};
 use crate::watch::{Change, Feed, Watch};
 
+mod examine;
 mod file;
 mod overlay;
 #[cfg(test)]
 mod tests;
 
+pub use examine::{Closed, Examined};
 pub use file::{PrivateDirError, private_dir};
 
 /// The memory that redb may use for its cache, in bytes: 16 MiB.
@@ -131,26 +132,6 @@ pub enum Integrity {
     Repaired,
 }
 
-/// How the file was left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
-    /// By a crash, or by whoever copied it meanwhile. The next opening for writing repairs that.
-    ByCrash,
-    /// Cleanly.
-    Cleanly,
-}
-
-/// A store that was looked at, every page of it, and not changed.
-#[derive(Debug)]
-pub struct Examined {
-    /// The store as it would be after its next opening for writing. Nothing reaches the file.
-    pub store: Embedded,
-    /// What redb's own check found.
-    pub integrity: Integrity,
-    /// How the file was left.
-    pub closed: Closed,
-}
-
 /// A store in one file.
 #[derive(Debug)]
 pub struct Embedded {
@@ -202,43 +183,6 @@ impl Embedded {
             OpenMode::ReadOnly => Self::read_in(backend(file::existing(path, mode)?)?),
             OpenMode::ReadWrite => Self::open_in(backend(file::existing(path, mode)?)?),
         }
-    }
-
-    /// Verifies every page of the file at `path`, and changes nothing of it: repairs stay in memory.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`]; a damaged page is [`OpenError::Corrupt`].
-    pub fn examine(path: &Path) -> Result<Examined, OpenError> {
-        // First, because only an opening that verifies says of a damaged file that it is one, and no more.
-        drop(opened(|| Self::over_copy(&builder(), path))?);
-        match Self::open(path, OpenMode::ReadOnly).map(drop) {
-            Ok(()) => Self::examine_closed(path),
-            Err(OpenError::NeedsRepair) => Ok(Examined {
-                store: opened(|| Self::over_copy(&builder(), path))?,
-                // What a crash left of the accounting is no finding.
-                integrity: Integrity::Sound,
-                closed: Closed::ByCrash,
-            }),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Opens without verifying, which would repair the accounting before it can be looked at.
-    fn examine_closed(path: &Path) -> Result<Examined, OpenError> {
-        let mut trusting = Database::builder();
-        trusting.set_cache_size(CACHE_BYTES);
-        let mut store = opened(|| Self::over_copy(&trusting, path))?;
-        let integrity = store.check_integrity()?;
-        Ok(Examined { store, integrity, closed: Closed::Cleanly })
-    }
-
-    fn over_copy(builder: &redb::Builder, path: &Path) -> Result<Self, OpenError> {
-        let file = backend(file::existing(path, OpenMode::ReadOnly)?)?;
-        let overlay =
-            Overlay::over(file).map_err(|error| OpenError::Unavailable { source: error.into() })?;
-        let database = builder.create_with_backend(overlay).map_err(open_fault)?;
-        Self::over(Backend::ReadWrite(database))
     }
 
     /// Lets redb verify every page and its accounting of free space.

@@ -1,6 +1,7 @@
-//! What later formats will need, from the frames that are written today.
+//! What other formats need, from the frames that are written today.
 //!
-//! The formats are `docs/formats/proof.md`, `resume-file.md` and `dense-segment.md`; none is written yet.
+//! The formats are `docs/formats/proof.md` and `dense-segment.md`, which nothing writes yet, and
+//! `resume-file.md`: what the signer writes at its stop is held here to the log's own frames.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
