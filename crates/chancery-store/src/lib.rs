@@ -9,6 +9,8 @@
 //!
 //! There is deliberately no key, no sealing, no clock and no async runtime here.
 
+#![deny(clippy::disallowed_methods)]
+
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod contract;
