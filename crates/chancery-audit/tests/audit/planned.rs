@@ -1,7 +1,8 @@
 //! What other formats need, from the frames that are written today.
 //!
 //! The formats are `docs/formats/proof.md` and `dense-segment.md`, which nothing writes yet, and
-//! `resume-file.md`: what the signer writes at its stop is held here to the log's own frames.
+//! `resume-file.md`, which the signer writes: that frames carry what is in one is held here, the file itself by
+//! the tests of `chancery_audit::resume`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -162,6 +162,22 @@ fn what_is_kept_serves_its_own_command_and_principal_alone() {
     service.done(&repeat);
 }
 
+/// What an import is sealed to is asked for first; without it nothing was sent that could be unknown.
+#[test]
+fn an_import_that_got_no_one_time_key_has_imported_nothing() {
+    let service = prepared();
+    let line =
+        "key import release --purpose sign.bound:release --algorithm ecdsa-p256 --pkcs8 release.p8";
+    let import: Vec<&str> = line.split(' ').collect();
+    for lost in [Lost::Answer, Lost::Request] {
+        let output = Middleman::before(&service).lose(lost, 0, &import);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("nothing was imported"), "{}", text(&output.stderr));
+        assert!(kept(&service).is_empty());
+    }
+    service.done(&import);
+}
+
 /// A one-time key does not survive the signer: the repetition is refused, and a new import goes through.
 #[test]
 fn an_import_that_never_arrived_is_begun_anew_after_a_restart() {
