@@ -40,7 +40,7 @@ fn subcommands(path: &str) -> Vec<String> {
 }
 
 /// Every command without subcommands.
-fn all() -> BTreeSet<String> {
+pub(super) fn all() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for command in subcommands("") {
         let inner = subcommands(&command);

@@ -6,8 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
+use super::json::all;
 use super::middleman::{Lost, Middleman};
-use crate::harness::{Service, text};
+use crate::harness::{Service, binary, text};
 
 /// A command line by itself, and how many exchanges it makes before the one that counts.
 pub(super) type Row = (&'static str, usize);
@@ -125,6 +126,18 @@ fn lose_each(lost: Lost) {
     let ada = service.cli_with(&service.path("ada.toml"), &["audit", "query", "--limit", "1"]);
     assert!(ada.status.success(), "{}", text(&ada.stderr));
     assert!(service.done(&["key", "show", "release"]).contains("imported"));
+}
+
+#[test]
+fn every_command_that_can_be_repeated_is_among_them() {
+    for command in all() {
+        let help = binary().args(command.split(' ')).arg("--help").output().unwrap();
+        if text(&help.stdout).contains("--operation-id <") {
+            let is_there =
+                COMMANDS.iter().any(|(line, _)| line.starts_with(&format!("{command} ")));
+            assert!(is_there, "`{command}` is not among those that lose an answer");
+        }
+    }
 }
 
 #[test]
