@@ -258,6 +258,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn contributing_names_every_stage_in_its_order() {
+        let text = include_str!("../../CONTRIBUTING.md");
+        let list = text.split("The stages are ").nth(1).unwrap();
+        let list = list.split("To go on after").next().unwrap();
+        let places = STAGES.map(|stage| list.find(&format!("`{}`", stage.name)));
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}");
+    }
+
+    #[test]
     fn a_run_begins_at_the_stage_named() {
         let names: Vec<&str> = stages_from("deny").unwrap().iter().map(|it| it.name).collect();
         assert_eq!(names, ["deny", "test", "crash", "bench"]);

@@ -65,6 +65,7 @@ fn tidy() -> Result<Verdict> {
             count += 1;
         }
     }
+    println!("{}", rules::trees::counts(&workspace));
     println!("tidy: {} rules, {} files, {count} findings", rules::ALL.len(), workspace.files.len());
     Ok(if count == 0 { Verdict::Passed } else { Verdict::Failed })
 }

@@ -14,7 +14,7 @@ mod properties;
 mod pure_crates;
 mod readme;
 mod supply;
-mod trees;
+pub(crate) mod trees;
 
 use crate::workspace::{Finding, Workspace};
 

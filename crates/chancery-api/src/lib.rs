@@ -4,6 +4,8 @@
 //! fixed layout ([`frame`]) and a body in canonical CBOR ([`message`]). This crate decides nothing and
 //! opens nothing; a handle is bytes to it.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod frame;
 pub mod http;
 pub mod message;

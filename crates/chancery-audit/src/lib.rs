@@ -8,6 +8,8 @@
 //!
 //! **Invariant:** bytes that were acknowledged are never written again.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod codec;
 pub mod disk;
 pub mod frame;

@@ -1,4 +1,6 @@
-//! What a refusal means, in words, where the service says its code alone.
+//! What a refusal means, in words, where the service says its code alone; and what its caller may do next.
+//!
+//! `docs/errors.md` is written from both and from the table of codes, and a test holds it to them.
 
 use chancery_api::http::problem::{Code, FrontCode};
 use chancery_core::reason::Reason;
@@ -8,6 +10,67 @@ pub(crate) fn words(code: Code) -> &'static str {
     match code {
         Code::Front(code) => front_words(code),
         Code::Reason(reason) => reason_words(reason),
+    }
+}
+
+/// What whoever was answered so may do next. Exhaustive on purpose: a program decides by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Have another handle issued; this one has no use left.
+    AnotherHandle,
+    /// Ask again with the same operation id, until the outcome is known.
+    AskAgain,
+    /// Send something else; the same is refused again.
+    Change,
+    /// Take what was verified as not genuine.
+    Distrust,
+    /// Look the operation up in the audit before it is done under another id.
+    LookUp,
+    /// Have whoever administers the service look; repeating mends nothing.
+    Operator,
+    /// Try again later, with the same operation id: this request did nothing.
+    TryLater,
+}
+
+/// What may be done about a code.
+pub(crate) fn next(code: Code) -> Next {
+    match code {
+        Code::Front(FrontCode::BodyTimeout) => Next::TryLater,
+        // Refused or unknown, as the answer says: the same id is right for both.
+        Code::Front(FrontCode::SignerUnavailable | FrontCode::Timeout) => Next::AskAgain,
+        Code::Front(
+            FrontCode::MethodNotAllowed | FrontCode::UnknownRoute | FrontCode::UnsupportedMediaType,
+        ) => Next::Change,
+        Code::Reason(reason) => reason_next(reason),
+    }
+}
+
+fn reason_next(reason: Reason) -> Next {
+    use Reason as R;
+    match reason {
+        R::HandleExpired | R::HandleInvalid | R::UsesExhausted => Next::AnotherHandle,
+        R::AnswerUnreadable | R::OperationInFlight => Next::AskAgain,
+        R::IllegalTransition
+        | R::Malformed
+        | R::NameTaken
+        | R::NotAuthorized
+        | R::OperationIdReused
+        | R::PayloadRefused
+        | R::ProofInvalid
+        | R::PurposeRefused
+        | R::SignatureExpired
+        | R::SignatureInvalid
+        | R::TooLarge => Next::Change,
+        R::VerificationFailed => Next::Distrust,
+        R::OperationIdStale | R::ResultWithheld => Next::LookUp,
+        R::AuditFailed
+        | R::AuditFull
+        | R::ClockSuspect
+        | R::Forbidden
+        | R::KeyUnusable
+        | R::QuotaExhausted => Next::Operator,
+        // Budget, load, what is down for a moment, and a reason of a newer core.
+        _ => Next::TryLater,
     }
 }
 
@@ -71,6 +134,9 @@ fn reason_words(reason: Reason) -> &'static str {
         _ => "the service cannot do this now; nothing was done",
     }
 }
+
+#[cfg(test)]
+mod document;
 
 #[cfg(test)]
 mod tests {

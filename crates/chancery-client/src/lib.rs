@@ -46,6 +46,7 @@ pub use client::{Client, ClientError, Item, Signature, Signer};
 pub use data_key::{DataKeyError, MadeDataKey};
 pub use digest::sha256_of;
 pub use handle::{Constraints, HandleError, KeyHandle};
+pub use hints::Next;
 pub use holder::{HolderError, HolderKey, public_from_pem};
 pub use import::{SealImportError, seal_import};
 pub use moment::{operation_id, unix_ms};

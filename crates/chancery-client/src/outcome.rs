@@ -10,6 +10,8 @@ use chancery_api::http::problem::Code;
 use chancery_core::id::OperationId;
 use chancery_core::reason::Reason;
 
+use crate::hints::{self, Next};
+
 /// What became of an operation. Exhaustive on purpose: callers decide on each of the three.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "an operation that was refused or is unknown has not been done"]
@@ -36,6 +38,12 @@ impl Refusal {
     /// A refusal with its explanation.
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
         Self { code: Code::Reason(reason), detail: detail.to_string() }
+    }
+
+    /// What may be done about it.
+    #[must_use]
+    pub fn next(&self) -> Next {
+        hints::next(self.code)
     }
 
     /// Whether the service looked at a signature, MAC or ciphertext and found that it does not hold.

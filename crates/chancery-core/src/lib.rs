@@ -8,6 +8,8 @@
 //! **Invariant:** an answer that leaves the service is a [`sequencer::Released`], and only a
 //! [`sequencer::Durable`] position opens a result into one.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod authority;
 pub mod budget;
 pub mod cbor;

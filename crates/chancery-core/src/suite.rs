@@ -1,7 +1,11 @@
 //! The suite table: every algorithm a key may have, in one place.
 //!
 //! A key version has one [`Suite`] for life, and verifiers take it from the key, never from the message.
-//! Strengths follow NIST SP 800-57 Part 1, section 5.6.1; post-quantum categories FIPS 204, section 4.
+//! Strengths follow NIST SP 800-57 Part 1, section 5.6.1; post-quantum categories FIPS 204, section 4. Where a
+//! suite stands in time follows NIST SP 800-131A Rev. 2 and the initial public draft of NIST IR 8547 (November
+//! 2024), section 4.1.1, table 2: a draft, whose years may still move. Nothing refuses a suite for its dates.
+//!
+//! `docs/suites.md` is written from this table, and a test holds it to that.
 
 use std::fmt;
 use std::str::FromStr;
@@ -50,8 +54,45 @@ pub enum Suite {
 pub enum PostQuantum {
     /// Broken.
     None,
+    /// Holds while one of its two components does. No suite is of this kind yet.
+    Hybrid,
     /// Holds.
     Pure,
+}
+
+/// What NIST SP 800-131A Rev. 2 (March 2019) says of a suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Acceptable at this strength, without a date, by the section of that number.
+    Acceptable(u8),
+    /// Nothing: it was standardized later, or elsewhere.
+    Unnamed,
+}
+
+/// The years after which a use is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dates {
+    /// Deprecated after the end of this year.
+    pub deprecated_after: Option<u16>,
+    /// Disallowed after the end of this year.
+    pub disallowed_after: Option<u16>,
+}
+
+impl Dates {
+    /// NIST IR 8547, initial public draft, 4.1.1, table 2: signatures that a quantum computer breaks are
+    /// disallowed after 2035, and those of 112 bits deprecated after 2030.
+    const fn of_signature(strength_bits: u16, post_quantum: PostQuantum) -> Self {
+        match post_quantum {
+            PostQuantum::Hybrid | PostQuantum::Pure => Self::NEVER,
+            PostQuantum::None => Self {
+                deprecated_after: if strength_bits < 128 { Some(2030) } else { None },
+                disallowed_after: Some(2035),
+            },
+        }
+    }
+
+    /// No date.
+    pub const NEVER: Self = Self { deprecated_after: None, disallowed_after: None };
 }
 
 /// One row of the table.
@@ -67,6 +108,10 @@ pub struct Properties {
     pub strength_bits: u16,
     /// Strength against a quantum attacker.
     pub post_quantum: PostQuantum,
+    /// What SP 800-131A Rev. 2 says of it.
+    pub standing: Standing,
+    /// When the draft of IR 8547 would end its use.
+    pub ir_8547_draft: Dates,
     /// Its `alg` in JOSE (RFC 7518, RFC 8037, RFC 9964), where it has one.
     pub jose: Option<&'static str>,
     /// Whether making or using a private key takes long enough to go to the slow pool.
@@ -83,7 +128,17 @@ const fn row(
     strength_bits: u16,
 ) -> Properties {
     let post_quantum = PostQuantum::None;
-    Properties { suite, name, usage, strength_bits, post_quantum, jose: None, is_slow: false }
+    Properties {
+        suite,
+        name,
+        usage,
+        strength_bits,
+        post_quantum,
+        standing: Standing::Unnamed,
+        ir_8547_draft: Dates::of_signature(strength_bits, post_quantum),
+        jose: None,
+        is_slow: false,
+    }
 }
 
 impl Properties {
@@ -99,27 +154,58 @@ impl Properties {
 
     const fn post_quantum(mut self) -> Self {
         self.post_quantum = PostQuantum::Pure;
+        self.ir_8547_draft = Dates::of_signature(self.strength_bits, self.post_quantum);
+        self
+    }
+
+    const fn acceptable_by(mut self, section: u8) -> Self {
+        self.standing = Standing::Acceptable(section);
         self
     }
 }
 
+/// Sections of SP 800-131A Rev. 2.
+const ENCRYPTION: u8 = 2;
+const SIGNATURES: u8 = 3;
+const AUTHENTICATION_CODES: u8 = 10;
+
 /// The table, in the order of the suites' numbers.
 pub const SUITES: [Properties; 15] = [
     row(Suite::Ed25519, "ed25519", SIGN, 128).jose("EdDSA"),
-    row(Suite::EcdsaP256, "ecdsa-p256", SIGN, 128).jose("ES256"),
-    row(Suite::EcdsaP384, "ecdsa-p384", SIGN, 192).jose("ES384"),
-    row(Suite::RsaPss3072, "rsa-pss-3072", SIGN, 128).jose("PS256").slow(),
-    row(Suite::RsaPss4096, "rsa-pss-4096", SIGN, 140).jose("PS256").slow(),
-    row(Suite::RsaPkcs1Sha256With3072, "rsa-pkcs1-3072", SIGN, 128).jose("RS256").slow(),
-    row(Suite::RsaPkcs1Sha256With4096, "rsa-pkcs1-4096", SIGN, 140).jose("RS256").slow(),
+    row(Suite::EcdsaP256, "ecdsa-p256", SIGN, 128).jose("ES256").acceptable_by(SIGNATURES),
+    row(Suite::EcdsaP384, "ecdsa-p384", SIGN, 192).jose("ES384").acceptable_by(SIGNATURES),
+    row(Suite::RsaPss3072, "rsa-pss-3072", SIGN, 128)
+        .jose("PS256")
+        .slow()
+        .acceptable_by(SIGNATURES),
+    row(Suite::RsaPss4096, "rsa-pss-4096", SIGN, 140)
+        .jose("PS256")
+        .slow()
+        .acceptable_by(SIGNATURES),
+    row(Suite::RsaPkcs1Sha256With3072, "rsa-pkcs1-3072", SIGN, 128)
+        .jose("RS256")
+        .slow()
+        .acceptable_by(SIGNATURES),
+    row(Suite::RsaPkcs1Sha256With4096, "rsa-pkcs1-4096", SIGN, 140)
+        .jose("RS256")
+        .slow()
+        .acceptable_by(SIGNATURES),
     row(Suite::MlDsa44, "ml-dsa-44", SIGN, 128).jose("ML-DSA-44").slow().post_quantum(),
     row(Suite::MlDsa65, "ml-dsa-65", SIGN, 192).jose("ML-DSA-65").slow().post_quantum(),
     row(Suite::MlDsa87, "ml-dsa-87", SIGN, 256).jose("ML-DSA-87").slow().post_quantum(),
-    row(Suite::HmacSha256, "hmac-sha-256", MAC, 256).post_quantum(),
-    row(Suite::HmacSha384, "hmac-sha-384", MAC, 384).post_quantum(),
-    row(Suite::HmacSha512, "hmac-sha-512", MAC, 512).post_quantum(),
+    row(Suite::HmacSha256, "hmac-sha-256", MAC, 256)
+        .post_quantum()
+        .acceptable_by(AUTHENTICATION_CODES),
+    row(Suite::HmacSha384, "hmac-sha-384", MAC, 384)
+        .post_quantum()
+        .acceptable_by(AUTHENTICATION_CODES),
+    row(Suite::HmacSha512, "hmac-sha-512", MAC, 512)
+        .post_quantum()
+        .acceptable_by(AUTHENTICATION_CODES),
     row(Suite::HkdfSha256, "hkdf-sha-256", &[Usage::Derive], 256).post_quantum(),
-    row(Suite::Aes256Gcm, "aes-256-gcm", &[Usage::Encrypt, Usage::Wrap], 256).post_quantum(),
+    row(Suite::Aes256Gcm, "aes-256-gcm", &[Usage::Encrypt, Usage::Wrap], 256)
+        .post_quantum()
+        .acceptable_by(ENCRYPTION),
 ];
 
 /// The name or number is of no suite.
@@ -202,6 +288,19 @@ mod tests {
             assert_eq!(row.name.parse(), Ok(row.suite));
             assert_eq!(Suite::from_number(row.suite.number()), Ok(row.suite));
         }
+    }
+
+    /// What the dates are derived from is held here to what they are to be, suite by suite.
+    #[test]
+    fn signatures_that_a_quantum_computer_breaks_end_with_2035_and_nothing_else_ends() {
+        for row in SUITES {
+            let ends = row.usage == SIGN && row.post_quantum == PostQuantum::None;
+            assert_eq!(row.ir_8547_draft.disallowed_after, ends.then_some(2035), "{}", row.name);
+            assert_eq!(row.ir_8547_draft.deprecated_after, None, "{}", row.name);
+            assert!(row.strength_bits >= 128, "{}", row.name);
+        }
+        let rsa_2048 = Dates::of_signature(112, PostQuantum::None);
+        assert_eq!(rsa_2048.deprecated_after, Some(2030));
     }
 
     #[test]

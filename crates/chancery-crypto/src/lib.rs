@@ -4,6 +4,8 @@
 //! purpose and context, and hides the provider from the rest. It reads no clock and no disk, and keeps no
 //! state: time, salts and stored bytes are handed in. Which key may do what is decided in `chancery-core`.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod chunked;
 mod der;
 pub mod envelope;

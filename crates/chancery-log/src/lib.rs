@@ -15,6 +15,8 @@
 //! The crate reads no clock, file or network and holds no key. Leaves come in as
 //! hashes; what a leaf contains, and how a tree head is signed, is decided elsewhere.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod checkpoint;
 pub mod cosignature;
 mod frontier;

@@ -44,10 +44,13 @@ use crate::row::{Revision, Row, RowName};
 use crate::transaction::{Transaction, Write};
 use crate::watch::{Change, Feed, Watch};
 
+mod examine;
 mod file;
+mod overlay;
 #[cfg(test)]
 mod tests;
 
+pub use examine::{Closed, Examined};
 pub use file::{PrivateDirError, private_dir};
 
 /// The memory that redb may use for its cache, in bytes: 16 MiB.

@@ -4,7 +4,7 @@
 //! about what the rows mean; that is the signer's check. Neither sees one snapshot if somebody
 //! writes meanwhile.
 
-use std::io;
+use std::fmt;
 
 use crate::contract::{RANGE_ROWS_MAX, Store, StoreError};
 use crate::row::{Hex, ROW_VALUE_BYTES_MAX, Revision, Row, RowName};
@@ -15,15 +15,24 @@ pub const DUMP_VALUE_BYTES: usize = 16;
 /// The most findings that a report lists; beyond, they are counted.
 pub const FINDINGS_MAX: usize = 100;
 
-/// The listing ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum DumpError {
-    /// The store did not answer.
-    #[error("the rows cannot be read")]
-    Store(#[from] StoreError),
-    /// The output took no more.
-    #[error("the listing cannot be written")]
-    Write(#[from] io::Error),
+/// One row of a listing. Its text is name in hexadecimal, revision, length, and the first sealed bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its revision.
+    pub revision: u64,
+    /// The length of its value, in bytes.
+    pub bytes: usize,
+    /// The first [`DUMP_VALUE_BYTES`] of the value.
+    pub head: Vec<u8>,
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, revision, bytes, head } = self;
+        write!(f, "{} revision={revision} bytes={bytes} sealed={}", Hex(name), Hex(head))
+    }
 }
 
 /// Something about a row that no driver writes.
@@ -85,19 +94,20 @@ impl CheckReport {
     }
 }
 
-/// Writes one line for each row, in order, and says how many: name in hexadecimal, revision,
-/// length, and the first [`DUMP_VALUE_BYTES`] sealed bytes.
+/// Every row, in order.
 ///
 /// # Errors
 ///
-/// [`DumpError`]; what was written so far stands.
-pub fn dump(store: &dyn Store, out: &mut dyn io::Write) -> Result<u64, DumpError> {
+/// [`StoreError`] if a row cannot be read.
+pub fn dump(store: &dyn Store) -> Result<Vec<Listed>, StoreError> {
+    let mut listed = Vec::new();
     walk(store, |row| {
-        let shown = row.value.get(..DUMP_VALUE_BYTES).unwrap_or(&row.value);
-        let (name, revision, bytes) = (&row.name, row.revision, row.value.len());
-        writeln!(out, "{name} revision={revision} bytes={bytes} sealed={}", Hex(shown))?;
-        Ok(())
-    })
+        let head = row.value.get(..DUMP_VALUE_BYTES).unwrap_or(&row.value).to_vec();
+        let (name, revision) = (row.name.as_bytes().to_vec(), row.revision.get());
+        listed.push(Listed { name, revision, bytes: row.value.len(), head });
+        Ok::<(), StoreError>(())
+    })?;
+    Ok(listed)
 }
 
 /// Walks all rows and compares them with what a driver may have written.
@@ -185,15 +195,12 @@ mod tests {
         let store = Model::new();
         store.commit(Transaction::new().put(name(b"\x02"), vec![0xab; 17])).unwrap();
         store.commit(Transaction::new().put(name(b"\x01\xff"), vec![1, 2])).unwrap();
-        let mut out = Vec::new();
-        assert_eq!(dump(&store, &mut out).unwrap(), 2);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "\
-01ff revision=2 bytes=2 sealed=0102
-02 revision=1 bytes=17 sealed=abababababababababababababababab
-"
-        );
+        let lines: Vec<_> = dump(&store).unwrap().iter().map(ToString::to_string).collect();
+        let expected = [
+            "01ff revision=2 bytes=2 sealed=0102",
+            "02 revision=1 bytes=17 sealed=abababababababababababababababab",
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]
@@ -210,9 +217,7 @@ mod tests {
         assert!(report.is_sound());
         assert_eq!((report.rows, report.name_bytes, report.value_bytes), (1025, 8200, 3075));
         assert_eq!(report.revision, store.revision().unwrap());
-        let mut out = Vec::new();
-        assert_eq!(dump(&store, &mut out).unwrap(), 1025);
-        assert_eq!(String::from_utf8(out).unwrap().lines().count(), count);
+        assert_eq!(dump(&store).unwrap().len(), count);
     }
 
     /// A store that answers with whatever it was given.

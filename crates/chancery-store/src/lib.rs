@@ -9,6 +9,8 @@
 //!
 //! There is deliberately no key, no sealing, no clock and no async runtime here.
 
+#![deny(clippy::disallowed_methods)]
+
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod contract;
@@ -25,8 +27,10 @@ pub mod watch;
 pub use contract::{
     CommitError, RANGE_BYTES_MAX, RANGE_ROWS_MAX, ReadBack, Source, Store, StoreError, read_back,
 };
-pub use embedded::{Embedded, Integrity, OpenError, OpenMode, PrivateDirError, private_dir};
-pub use inspect::{CheckReport, DUMP_VALUE_BYTES, DumpError, Finding, check, dump};
+pub use embedded::{
+    Closed, Embedded, Examined, Integrity, OpenError, OpenMode, PrivateDirError, private_dir,
+};
+pub use inspect::{CheckReport, DUMP_VALUE_BYTES, Finding, Listed, check, dump};
 pub use row::{ROW_NAME_BYTES_MAX, ROW_VALUE_BYTES_MAX, Revision, Row, RowName, RowNameError};
 pub use transaction::{
     Compare, Expected, TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX, Transaction,

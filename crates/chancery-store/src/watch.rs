@@ -380,6 +380,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "who waits is woken from another thread")]
     fn a_waiting_watcher_is_woken() {
         let feed = Feed::new(Revision::ZERO);
         let mut watch = feed.subscribe(Revision::ZERO).unwrap();

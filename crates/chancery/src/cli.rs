@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
-    /// The admin file: where the service is, and who asks. Without it, ./chancery-data/admin.toml.
+    /// The admin file, or `-`: where the service is, and who asks. Without it, ./chancery-data/admin.toml.
     #[arg(long, global = true, env = "CHANCERY_CONTEXT", value_name = "FILE")]
     pub(crate) context_file: Option<PathBuf>,
     /// Give commands to the signer's own socket, DIR/run/signer.sock, when the front cannot serve.

@@ -53,7 +53,7 @@ pub(crate) struct UseArgs {
 /// How an operation is repeated.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct RepeatArgs {
-    /// The operation id of an earlier attempt whose outcome is unknown: it is done once, whatever happened.
+    /// The operation id of an earlier attempt whose outcome is unknown: whatever happened, it has its effect once.
     #[arg(long, value_name = "UUID")]
     pub(crate) operation_id: Option<OperationId>,
 }
@@ -162,7 +162,7 @@ pub(crate) fn command(
 pub(crate) fn read(client: &Client, command: &Command) -> Result<AnswerObject, Failure> {
     match settle(client.command(command, fresh_operation()?)) {
         Ok(answer) => Ok(answer.answer),
-        Err(Failure::Unknown(_)) => {
+        Err(Failure::Unknown { .. }) => {
             Err(Failure::Failed(anyhow::anyhow!("no answer came; try again")))
         }
         Err(other) => Err(other),

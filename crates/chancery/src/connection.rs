@@ -2,31 +2,32 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
-use chancery_client::{Client, Profile};
+use anyhow::{Context as _, Result, anyhow, bail};
+use chancery_client::{Client, PROFILE_BYTES_MAX, Profile};
+use zeroize::Zeroizing;
 
 use crate::cli::Shared;
+use crate::files;
 
 /// Where the admin file of a service started here is.
 const DEFAULT: &str = "chancery-data/admin.toml";
 
 /// A client for the service that `--context-file`, `$CHANCERY_CONTEXT` or the data directory here names.
 pub(crate) fn client(shared: &Shared) -> Result<Client> {
-    client_at(shared, &context_file(shared)?)
+    client_for(shared, &profile(shared)?)
 }
 
 /// A client for the service in a data directory, unless another is named.
 pub(crate) fn client_of(shared: &Shared, data: &Path) -> Result<Client> {
     match &shared.context_file {
-        Some(path) => client_at(shared, path),
-        None => client_at(shared, &data.join("admin.toml")),
+        Some(_) => client(shared),
+        None => client_for(shared, &Profile::load(&data.join("admin.toml"))?),
     }
 }
 
-fn client_at(shared: &Shared, path: &Path) -> Result<Client> {
-    let profile = Profile::load(path)?;
-    let client =
-        Client::new(&profile).with_context(|| format!("cannot use `{}`", path.display()))?;
+/// A client with a profile that was read already.
+pub(crate) fn client_for(shared: &Shared, profile: &Profile) -> Result<Client> {
+    let client = Client::new(profile).context("the context names no usable service")?;
     Ok(match &shared.past_the_front {
         Some(socket) => client.past_the_front(socket.clone()),
         None => client,
@@ -35,7 +36,13 @@ fn client_at(shared: &Shared, path: &Path) -> Result<Client> {
 
 /// The profile that commands are given with.
 pub(crate) fn profile(shared: &Shared) -> Result<Profile> {
-    Ok(Profile::load(&context_file(shared)?)?)
+    let path = context_file(shared)?;
+    if !files::is_standard(&path) {
+        return Ok(Profile::load(&path)?);
+    }
+    let most = usize::try_from(PROFILE_BYTES_MAX).unwrap_or(usize::MAX);
+    let text = Zeroizing::new(files::read_text(&path, most)?);
+    Profile::parse(&text).map_err(|what| anyhow!("standard input is not a profile: {what}"))
 }
 
 fn context_file(shared: &Shared) -> Result<PathBuf> {

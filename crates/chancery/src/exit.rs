@@ -9,6 +9,8 @@
 //! | 4 | a signature, MAC, ciphertext or the audit does not verify |
 //! | 74 | of `serve` and its signer alone: writes or syncs fail |
 
+use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chancery_client::{NotCommitted, Outcome, Refusal};
@@ -16,6 +18,9 @@ use chancery_core::id::OperationId;
 use serde_json::json;
 
 use crate::render::Format;
+
+/// The option that names an earlier attempt.
+const OPERATION_ID: &str = "--operation-id";
 
 /// Why a command was not done.
 #[derive(Debug)]
@@ -34,7 +39,12 @@ pub(crate) enum Failure {
     /// The service refused.
     Refused(Refusal),
     /// No answer came.
-    Unknown(OperationId),
+    Unknown {
+        /// What was asked for.
+        operation: OperationId,
+        /// The file that keeps what was sent, of a command that would send something else the next time.
+        kept: Option<PathBuf>,
+    },
     /// The command line asks for what cannot be.
     Usage(anyhow::Error),
 }
@@ -50,7 +60,7 @@ impl Failure {
             Self::Child { code, .. } => *code,
             Self::Failed(_) | Self::Refused(_) => 1,
             Self::Usage(_) => 2,
-            Self::Unknown(_) => 3,
+            Self::Unknown { .. } => 3,
             Self::NotVerified(_) => 4,
         }
     }
@@ -72,12 +82,19 @@ impl Failure {
             }
             Self::NotVerified(what) => what.clone(),
             Self::Refused(refusal) => format!("refused: {refusal}"),
-            Self::Unknown(operation) => format!(
-                "outcome unknown: no answer came\n\
-                 operation id: {operation}\n\
-                 Run the same command again with `--operation-id {operation}`: it is done once, whatever \
-                 happened. `chancery operation show {operation}` tells without doing it."
-            ),
+            Self::Unknown { operation, kept } => {
+                let kept = kept.as_ref().map(|path| {
+                    format!("\nWhat was sent is kept in `{}` until then.", path.display())
+                });
+                format!(
+                    "outcome unknown: no answer came\n\
+                     operation id: {operation}\n\
+                     Whatever happened, the same command with this id has its effect once:\n  {}\n\
+                     `chancery operation show {operation}` tells without doing it.{}",
+                    again(&arguments(), *operation),
+                    kept.unwrap_or_default()
+                )
+            }
         }
     }
 
@@ -90,16 +107,60 @@ impl Failure {
             Self::Refused(refusal) => {
                 json!({ "outcome": "refused", "code": refusal.code.text(), "detail": refusal.detail })
             }
-            Self::Unknown(operation) => {
-                json!({ "outcome": "unknown", "operation_id": operation.to_string() })
-            }
+            Self::Unknown { operation, kept } => json!({
+                "outcome": "unknown",
+                "operation_id": operation.to_string(),
+                "again": again(&arguments(), *operation),
+                "kept": kept,
+            }),
         }
+    }
+}
+
+/// How this process was called.
+fn arguments() -> Vec<String> {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
+/// The command line that asks for the same again, as a shell takes it.
+fn again(arguments: &[String], operation: OperationId) -> String {
+    let mut words: Vec<_> = arguments.iter().map(|argument| quoted(argument)).collect();
+    if !arguments.iter().any(|argument| argument.starts_with(OPERATION_ID)) {
+        words.push(format!("{OPERATION_ID} {operation}"));
+    }
+    words.join(" ")
+}
+
+fn quoted(argument: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=+.,:/@%".contains(c);
+    if !argument.is_empty() && argument.chars().all(is_plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
+/// The command line asks for what cannot be. Wherever in a chain of causes it stands, the command ends as one
+/// that its parser refused: the files and the service have no part in it.
+#[derive(Debug)]
+pub(crate) struct Misuse(pub(crate) String);
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misuse {}
+
+impl From<Misuse> for Failure {
+    fn from(misuse: Misuse) -> Self {
+        Self::Usage(misuse.into())
     }
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
+        if error.is::<Misuse>() { Self::Usage(error) } else { Self::Failed(error) }
     }
 }
 
@@ -107,7 +168,7 @@ impl From<anyhow::Error> for Failure {
 pub(crate) fn settle<T>(outcome: Outcome<T>) -> Result<T, Failure> {
     outcome.committed().map_err(|not_committed| match not_committed {
         NotCommitted::Refused(refusal) => Failure::Refused(refusal),
-        NotCommitted::Unknown(operation) => Failure::Unknown(operation),
+        NotCommitted::Unknown(operation) => Failure::Unknown { operation, kept: None },
     })
 }
 
@@ -138,6 +199,10 @@ mod tests {
         assert_eq!(code(refused(Reason::NotAuthorized)), Err(1));
         assert_eq!(code(Outcome::Unknown(operation)), Err(3));
         assert_eq!(Failure::from(anyhow::anyhow!("x")).number(), 1);
+        let misuse = anyhow::Error::from(Misuse("x".into())).context("y");
+        assert_eq!(Failure::from(misuse).number(), 2);
+        let misuse = anyhow::anyhow!("x").context(Misuse("y".into())).context("z");
+        assert_eq!(Failure::from(misuse).number(), 2);
     }
 
     #[test]
@@ -151,9 +216,27 @@ mod tests {
     #[test]
     fn an_unknown_outcome_prints_its_operation_id_in_both_formats() {
         let operation = OperationId::from_bytes([7; 16]);
-        let failure = Failure::Unknown(operation);
+        let failure = Failure::Unknown { operation, kept: Some("f".into()) };
         assert!(failure.to_text().contains(&format!("--operation-id {operation}")));
+        assert!(failure.to_text().contains("kept in `f`"));
         assert_eq!(failure.to_json()["operation_id"], operation.to_string());
+        assert_eq!(failure.to_json()["kept"], "f");
+    }
+
+    #[test]
+    fn what_to_run_again_is_said_as_a_shell_takes_it() {
+        let operation = OperationId::from_bytes([7; 16]);
+        let again = |arguments: &[&str]| {
+            let arguments: Vec<_> = arguments.iter().map(|&argument| argument.into()).collect();
+            again(&arguments, operation)
+        };
+        assert_eq!(
+            again(&["chancery", "sign", "it's one", "--out", "a.sig"]),
+            format!(r"chancery sign 'it'\''s one' --out a.sig --operation-id {operation}")
+        );
+        let id = operation.to_string();
+        let named = ["chancery", "sign", "-", "--operation-id", &id];
+        assert_eq!(again(&named), named.join(" "));
     }
 
     #[test]

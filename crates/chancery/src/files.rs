@@ -8,13 +8,24 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use crate::exit::Misuse;
+
 /// What stands for standard input and standard output.
 const STANDARD: &str = "-";
+
+/// Whether an input was standard input.
+static STANDARD_INPUT_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether a path stands for standard input or output.
+pub(crate) fn is_standard(path: &Path) -> bool {
+    path.as_os_str() == STANDARD
+}
 
 /// An input that is read to its end.
 pub(crate) struct Input {
@@ -26,7 +37,11 @@ pub(crate) struct Input {
 impl Input {
     /// Opens a file, or standard input for `-`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        if path.as_os_str() == STANDARD {
+        if is_standard(path) {
+            if STANDARD_INPUT_TAKEN.swap(true, Ordering::Relaxed) {
+                // Its second reader would find nothing, and sign or encrypt that.
+                bail!(Misuse("standard input can be only one of the inputs".into()));
+            }
             return Ok(Self {
                 reader: Box::new(io::stdin()),
                 length: None,
@@ -133,7 +148,15 @@ impl OutputArgs {
 
     /// Whether the result itself goes to standard output, so that nothing else may.
     pub(crate) fn is_standard(&self) -> bool {
-        self.out.as_os_str() == STANDARD
+        is_standard(&self.out)
+    }
+
+    /// Refuses a second result that cannot be written, or would go to the same place as the first.
+    pub(crate) fn check_beside(&self, second: &Path) -> Result<()> {
+        if second == self.out {
+            bail!(Misuse(format!("two results cannot both go to `{}`", second.display())));
+        }
+        check(second, self.overwrite)
     }
 }
 
@@ -150,8 +173,8 @@ pub(crate) fn write(
 }
 
 /// Refuses a target that is there and may not be overwritten.
-pub(crate) fn check(path: &Path, overwrite: OverwriteArgs) -> Result<()> {
-    if path.as_os_str() == STANDARD {
+fn check(path: &Path, overwrite: OverwriteArgs) -> Result<()> {
+    if is_standard(path) {
         return Ok(());
     }
     match fs::symlink_metadata(path) {
@@ -191,7 +214,7 @@ impl Output {
         overwrite: OverwriteArgs,
     ) -> Result<Self> {
         check(target, overwrite)?;
-        if target.as_os_str() == STANDARD {
+        if is_standard(target) {
             return Ok(Self::Standard(io::stdout()));
         }
         let temporary = beside(target)?;

@@ -14,12 +14,14 @@ mod exit;
 mod files;
 mod moment;
 mod parse;
+mod pending;
 mod privileges;
 mod progress;
 mod readiness;
 mod render;
 mod sandbox;
 mod seccomp;
+mod state;
 mod supervisor;
 #[cfg(test)]
 mod testing;

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
+use chancery_client::unix_ms;
 use chancery_core::context::{Context, Pair};
 use chancery_core::handle::{Operation, Operations};
+use chancery_core::limits::HANDLE_TTL_MAX;
+
+use crate::exit::Misuse;
 
 /// Units of a duration, in seconds.
 const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
@@ -19,6 +23,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let number: u64 = number.and_then(|digits| digits.parse().ok()).ok_or_else(error)?;
     let total = number.checked_mul(seconds).filter(|total| *total > 0).ok_or_else(error)?;
     Ok(Duration::from_secs(total))
+}
+
+/// Parses the life of a handle: a duration that the service allows.
+pub(crate) fn life(text: &str) -> Result<Duration, String> {
+    let life = duration(text)?;
+    if life > HANDLE_TTL_MAX {
+        return Err("a handle lives at most 24h".into());
+    }
+    Ok(life)
 }
 
 /// A duration in milliseconds.
@@ -47,11 +60,17 @@ pub(crate) fn pair(text: &str) -> Result<Pair, String> {
 
 /// The context of some pairs.
 pub(crate) fn context(pairs: &[Pair]) -> Result<Context> {
-    Context::new(pairs.to_vec()).context("`--context` names a pair twice, or there are too many")
+    let what = "`--context` names a pair twice, or there are too many";
+    Context::new(pairs.to_vec()).with_context(|| Misuse(what.into()))
+}
+
+/// Parses a time as [`since`] does, from now.
+pub(crate) fn since_now(text: &str) -> Result<u64, String> {
+    since(text, unix_ms()).map_err(|error| error.to_string())
 }
 
 /// Parses a time: RFC 3339 in UTC to the second (`2026-11-24T06:00:00Z`), a day, or a duration ago (`2h`).
-pub(crate) fn since(text: &str, now_ms: u64) -> Result<u64> {
+fn since(text: &str, now_ms: u64) -> Result<u64> {
     if let Ok(ago) = duration(text) {
         return Ok(now_ms.saturating_sub(milliseconds(ago)));
     }
@@ -78,6 +97,7 @@ mod tests {
         for (text, seconds) in [("90s", 90), ("15m", 900), ("24h", 86_400), ("1d", 86_400)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
+        assert!(life("24h").is_ok() && life("25h").is_err());
         for text in
             ["", "m", "15", "0m", "-1m", "+1m", "1.5h", "15 m", "15min", "99999999999999999999d"]
         {

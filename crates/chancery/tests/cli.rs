@@ -39,7 +39,23 @@ impl Scratch {
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
         command.args(arguments).current_dir(&self.0).env_remove("CHANCERY_CONTEXT");
+        command.env("XDG_STATE_HOME", self.path("state"));
         command.output().unwrap()
+    }
+
+    /// Runs a command line, in words apart by spaces, with a file as its standard input.
+    fn run_with(&self, input: fs::File, before: &[&str], line: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+        // A line may name a context of its own.
+        let before = if line.contains("--context-file") { &[] } else { before };
+        command.args(before).args(line.split(' ')).current_dir(&self.0).stdin(input);
+        command.env("XDG_STATE_HOME", self.path("state")).env_remove("CHANCERY_CONTEXT");
+        command.output().unwrap()
+    }
+
+    fn profile(&self, name: &str, profile: &str) {
+        fs::write(self.path(name), profile).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     fn handle(&self, name: &str) -> PathBuf {
@@ -205,6 +221,55 @@ fn usage_errors_exit_with_2() {
     }
 }
 
+/// What the parser cannot see by itself is found before a file is read or written, or the service asked.
+#[test]
+fn usage_errors_that_are_found_late_exit_with_2_as_well() {
+    let scratch = Scratch::new("late-usage");
+    scratch.handle("h");
+    scratch.profile("admin.toml", &profile());
+    for line in [
+        "key create k --purpose sign.bound:x --algorithm aes-256-gcm",
+        "key create k --purpose encrypt.aead:x --algorithm ed25519",
+        "key import k --purpose mac.bound:x --algorithm hmac-sha-256 --pkcs8 h",
+        "key import k --purpose sign.bound:x --algorithm hmac-sha-256 --pkcs8 h",
+        "handle narrow h --out out",
+        "handle narrow h --max-uses 1 --out out",
+        "handle issue k --ttl 25h --out out",
+        "audit query --since yesterday",
+        "derive --handle h --length 65 --out out",
+        "derive --handle h --length 0 --out out",
+        "random --handle h --length 1025 --out out",
+        "sign --handle h --context a=1 --context a=2 h --out out",
+        "sign --handle - - --out out",
+        "sign --handle - h --out out --context-file -",
+        "verify --handle h - --signature -",
+        "sign --handle h h --out out --receipt out",
+        "generate-data-key --handle h --out - --wrapped -",
+    ] {
+        let input = fs::File::open(scratch.path("h")).unwrap();
+        let output = scratch.run_with(input, &["--context-file", "admin.toml"], line);
+        assert_eq!(code(&output), 2, "{line}: {}", stderr(&output));
+        assert!(output.stdout.is_empty() && !scratch.path("out").exists(), "{line}");
+    }
+}
+
+#[test]
+fn the_context_comes_from_standard_input_too() {
+    let scratch = Scratch::new("stdin-context");
+    scratch.profile("admin.toml", &profile());
+    let input = |name| fs::File::open(scratch.path(name)).unwrap();
+    let named = ["--context-file", "-"];
+    // It is read and used: nobody listens where it says.
+    let output =
+        scratch.run_with(input("admin.toml"), &named, "handle issue k --operations sign --out o");
+    assert!(stderr(&output).contains("unavailable"), "{}", stderr(&output));
+    fs::write(scratch.path("other"), profile().replace("role = ", "role = = ")).unwrap();
+    let output = scratch.run_with(input("other"), &named, "status");
+    assert_eq!(code(&output), 1);
+    let said = stderr(&output);
+    assert!(said.contains("standard input is not a profile") && !said.contains("BwcH"), "{said}");
+}
+
 #[test]
 fn a_front_user_that_cannot_be_is_a_usage_error_and_nothing_is_made() {
     let scratch = Scratch::new("front-user");
@@ -303,7 +368,7 @@ fn nothing_to_narrow_is_said_so() {
     let scratch = Scratch::new("nothing");
     let whole = scratch.handle("whole.handle");
     let output = scratch.run(&["handle", "narrow", text(&whole), "--out", "out"]);
-    assert_eq!(code(&output), 1);
+    assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("--ttl"), "{}", stderr(&output));
     assert!(!scratch.path("out").exists());
 }

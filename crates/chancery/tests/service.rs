@@ -1,11 +1,14 @@
 //! The service as a whole: three real processes, real TLS, the real command line.
 //!
 //! What is held here is what no crate can hold alone: the walk of the README, every algorithm in every
-//! format, operation ids, reductions under load, the death of each process, a front that lies, and a store
+//! format, operation ids, answers that are lost, reductions under load, the death of each process, a front that lies, and a store
 //! that was altered while the service was down.
 
 #[cfg(test)]
 mod harness;
+
+#[cfg(test)]
+mod wire;
 
 #[cfg(test)]
 mod service {
@@ -16,7 +19,11 @@ mod service {
     mod handles;
     mod heavy;
     mod idempotency;
+    mod json;
+    mod lost_answers;
     mod lying_front;
+    mod middleman;
+    mod operations;
     mod people;
     mod processes;
     mod readiness;

@@ -180,7 +180,9 @@ fn command_summary(kind: CommandKind) -> &'static str {
         CommandKind::ListKeys => "Read the keys, in the order of their names.",
         CommandKind::ShowKey => "Read one key.",
         CommandKind::ReadStatus => "Read how the service stands.",
-        CommandKind::ReadOperation => "Read one operation of one's own.",
+        CommandKind::ReadOperation => {
+            "Read an operation of one's own whose id came with its request; of others only the audit knows."
+        }
         CommandKind::QueryAudit => "Read audit records.",
         CommandKind::InspectStore => "Read the store's rows as they are sealed.",
     }

@@ -1,6 +1,8 @@
-//! What later formats will need, from the frames that are written today.
+//! What other formats need, from the frames that are written today.
 //!
-//! The formats are `docs/formats/proof.md`, `resume-file.md` and `dense-segment.md`; none is written yet.
+//! The formats are `docs/formats/proof.md` and `dense-segment.md`, which nothing writes yet, and
+//! `resume-file.md`, which the signer writes: that frames carry what is in one is held here, the file itself by
+//! the tests of `chancery_audit::resume`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

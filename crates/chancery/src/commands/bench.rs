@@ -72,7 +72,7 @@ pub(crate) fn run(shared: &Shared, args: &BenchArgs) -> Result<(), Failure> {
     let operation = operation_of(&usage.handle)?;
     let message = vec![b'x'; usize::try_from(args.bytes).unwrap_or_default()];
     let load = Load { usage: &usage, operation, message, batch: args.batch };
-    let (seen, elapsed) = drive(shared, args, &load)?;
+    let (seen, elapsed) = drive(shared, &profile, args, &load)?;
     report(shared, &seen, elapsed)
 }
 
@@ -98,10 +98,11 @@ fn operation_of(handle: &KeyHandle) -> anyhow::Result<Operation> {
 
 fn drive(
     shared: &Shared,
+    profile: &Profile,
     args: &BenchArgs,
     load: &Load<'_>,
 ) -> Result<(Vec<Seen>, Duration), Failure> {
-    let clients = (0..args.connections).map(|_| connection::client(shared));
+    let clients = (0..args.connections).map(|_| connection::client_for(shared, profile));
     let clients = clients.collect::<anyhow::Result<Vec<_>>>()?;
     let over = AtomicBool::new(false);
     let began = Instant::now();

@@ -52,10 +52,13 @@ pub(crate) struct EncryptArgs {
 /// Decrypt what `encrypt` made. Exits with 4 if it was changed, or the context is another.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example:
+Examples:
   chancery decrypt --handle backups.handle backup.tar.enc --out backup.tar
+  set -o pipefail; chancery decrypt --handle backups.handle backup.tar.enc --out - | tar t
 
-The output appears when all of the file is authenticated; it is the owner's alone.")]
+An output file appears when all of the input is authenticated; it is the owner's alone. To standard output
+goes every 64 KiB once they are authenticated, and nothing else; that the input was not cut short is known at
+its end alone. Exit code 4 then says that what was written is a beginning, to be discarded.")]
 pub(crate) struct DecryptArgs {
     #[command(flatten)]
     usage: UseArgs,
@@ -217,12 +220,17 @@ fn decrypt_file(
     let key = data_key(std::mem::take(&mut used.output))?;
     let mut target = output.create(Secrecy::Secret)?;
     let progress = Progress::new("decrypting", length);
-    let mut at = |done| progress.at(done);
+    let mut written = 0;
+    let mut at = |done| {
+        written = done;
+        progress.at(done);
+    };
     let done = decrypt_stream(&header, &key, binding(usage), reader, &mut target, &mut at);
     match done {
         Ok(_) => target.commit()?,
         Err(error @ (ChunkedError::NotAuthentic | ChunkedError::Malformed)) => {
-            return Err(Failure::NotVerified(format!("cannot decrypt {name}: {error}")));
+            let beginning = released(output, written);
+            return Err(Failure::NotVerified(format!("cannot decrypt {name}: {error}{beginning}")));
         }
         Err(error) => {
             return Err(anyhow::Error::from(error)
@@ -231,6 +239,14 @@ fn decrypt_file(
         }
     }
     Ok(used)
+}
+
+/// What a failure leaves in the hands of whoever reads standard output.
+fn released(output: &OutputArgs, written: u64) -> String {
+    if !output.is_standard() || written == 0 {
+        return String::new();
+    }
+    format!("; discard the {written} bytes on standard output, they are only the beginning")
 }
 
 fn data_key(bytes: Vec<u8>) -> Result<DataKey> {

@@ -50,7 +50,7 @@ pub(crate) struct UnwrapArgs {
 /// Carries `generate-data-key` out.
 pub(crate) fn generate(shared: &Shared, args: &GenerateArgs) -> Result<(), Failure> {
     args.output.check()?;
-    files::check(&args.wrapped, args.output.overwrite)?;
+    args.output.check_beside(&args.wrapped)?;
     let usage = args.usage.load(args.repeat)?;
     let client = connection::client(shared)?;
     let mut used =
@@ -58,6 +58,9 @@ pub(crate) fn generate(shared: &Shared, args: &GenerateArgs) -> Result<(), Failu
     let made = MadeDataKey::take(&mut used).map_err(anyhow::Error::from)?;
     files::write(&args.wrapped, Secrecy::Public, args.output.overwrite, &made.wrapped)?;
     args.output.write(Secrecy::Secret, made.key.as_slice())?;
+    if files::is_standard(&args.wrapped) {
+        return Ok(());
+    }
     Ok(report_use(shared.format, &used, &args.output)?)
 }
 

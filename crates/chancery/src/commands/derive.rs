@@ -1,6 +1,7 @@
 //! `derive` and `random`: bytes that the service gives out.
 
 use chancery_client::Receipt;
+use chancery_crypto::key::DERIVED_BYTES_MAX;
 use clap::Args;
 
 use crate::cli::Shared;
@@ -8,6 +9,14 @@ use crate::commands::{RepeatArgs, UseArgs, report_use};
 use crate::connection;
 use crate::exit::{Failure, settle};
 use crate::files::{OutputArgs, Secrecy};
+
+/// The most random bytes that the service gives at once: 1 KiB.
+const RANDOM_BYTES_MAX: i64 = 1_024;
+
+fn derived_length() -> clap::builder::RangedI64ValueParser<u32> {
+    let most = i64::try_from(DERIVED_BYTES_MAX).unwrap_or_default();
+    clap::value_parser!(u32).range(1..=most)
+}
 
 /// Derive key bytes for a context.
 ///
@@ -21,8 +30,8 @@ pub(crate) struct DeriveArgs {
     usage: UseArgs,
     #[command(flatten)]
     repeat: RepeatArgs,
-    /// How many bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 32)]
+    /// How many bytes, at most 64.
+    #[arg(long, value_name = "BYTES", default_value_t = 32, value_parser = derived_length())]
     length: u32,
     #[command(flatten)]
     output: OutputArgs,
@@ -39,8 +48,8 @@ Random bytes are never given twice: if no answer comes, draw others.")]
 pub(crate) struct RandomArgs {
     #[command(flatten)]
     usage: UseArgs,
-    /// How many bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 32)]
+    /// How many bytes, at most 1024.
+    #[arg(long, value_name = "BYTES", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=RANDOM_BYTES_MAX))]
     length: u32,
     #[command(flatten)]
     output: OutputArgs,
@@ -63,7 +72,7 @@ pub(crate) fn random(shared: &Shared, args: &RandomArgs) -> Result<(), Failure> 
     let client = connection::client(shared)?;
     let outcome = client.random(&usage.handle, args.length, &usage.manner(Receipt::Unwanted));
     let used = settle(outcome).map_err(|failure| match failure {
-        Failure::Unknown(_) => Failure::Failed(anyhow::anyhow!("no answer came; draw others")),
+        Failure::Unknown { .. } => Failure::Failed(anyhow::anyhow!("no answer came; draw others")),
         other => other,
     })?;
     args.output.write(Secrecy::Secret, &used.output)?;

@@ -19,7 +19,7 @@ use crate::cli::Shared;
 use crate::commands::key::key;
 use crate::commands::{PEM_BYTES_MAX, RepeatArgs, answer_json, command, load_handle, unexpected};
 use crate::connection;
-use crate::exit::Failure;
+use crate::exit::{Failure, Misuse};
 use crate::files::{OutputArgs, Secrecy, read_text};
 use crate::moment;
 use crate::parse;
@@ -68,7 +68,7 @@ struct IssueArgs {
     #[arg(long, value_parser = parse::operations)]
     operations: Option<Operations>,
     /// How long it lives, at most 24h.
-    #[arg(long, value_parser = parse::duration, default_value = "15m")]
+    #[arg(long, value_parser = parse::life, default_value = "15m")]
     ttl: Duration,
     /// A pair that the context must contain.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
@@ -209,9 +209,8 @@ fn narrow(shared: &Shared, args: NarrowArgs) -> Result<()> {
         caveats.push(Caveat::Uses { most: most.get(), node: counting_node(&handle, args.node)? });
     }
     if caveats.is_empty() {
-        anyhow::bail!(
-            "nothing to narrow: give `--ttl`, `--operations`, `--context` or `--max-uses`"
-        );
+        let what = "nothing to narrow: give `--ttl`, `--operations`, `--context` or `--max-uses`";
+        anyhow::bail!(Misuse(what.into()));
     }
     let narrowed = handle.narrow(&caveats).context("cannot narrow the handle")?;
     write(shared, &narrowed, &args.output)
@@ -226,9 +225,11 @@ fn caveats(ttl: Option<Duration>, operations: Option<Operations>, pins: Vec<Pair
 /// The node that counts: the one that is named, or that of the handle's own counts.
 fn counting_node(handle: &KeyHandle, named: Option<NodeId>) -> Result<NodeId> {
     let counts = handle.constraints().uses.last().map(|(_, node)| *node);
-    named.or(counts).context(
-        "`--max-uses` needs to know where uses are counted: give `--node ID`, as `chancery status` names it",
-    )
+    named.or(counts).with_context(|| {
+        let what = "`--max-uses` needs to know where uses are counted: give `--node ID`, as `chancery \
+                    status` names it";
+        Misuse(what.into())
+    })
 }
 
 fn write(shared: &Shared, handle: &KeyHandle, output: &OutputArgs) -> Result<()> {

@@ -6,7 +6,7 @@ mod show;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::Context as _;
 use chancery_core::command::NewKey;
 use chancery_core::name::{Name, Scope};
 use chancery_core::purpose::Purpose;
@@ -80,13 +80,17 @@ Example:
   chancery key import release --purpose sign.dsse:application/vnd.in-toto+json --algorithm ecdsa-p256 \\
       --pkcs8 release.p8
 
-The file is unencrypted PKCS#8, in DER or in PEM.")]
+The file is unencrypted PKCS#8, in DER or in PEM.
+If no answer comes, what was sent stays under $XDG_STATE_HOME/chancery/pending (or ~/.local/state), wrapped as
+it is; the same command with --operation-id sends that again, and reads no key.")]
 pub(crate) struct ImportArgs {
     #[command(flatten)]
     new: NewKeyArgs,
-    /// The private key's file.
+    /// The private key's file, or `-`.
     #[arg(long, value_name = "FILE")]
     pkcs8: PathBuf,
+    #[command(flatten)]
+    repeat: RepeatArgs,
 }
 
 /// What a new key is to be.
@@ -112,9 +116,10 @@ struct NewKeyArgs {
 }
 
 impl NewKeyArgs {
-    fn to_new_key(&self) -> Result<NewKey> {
+    fn to_new_key(&self) -> Result<NewKey, Failure> {
         // Says here what the service would say, before anything is sent.
-        self.purpose.admits(self.algorithm)?;
+        let admitted = self.purpose.admits(self.algorithm);
+        admitted.context("cannot make such a key").map_err(Failure::Usage)?;
         Ok(NewKey {
             name: self.name.clone(),
             purpose: self.purpose.clone(),

@@ -1,13 +1,14 @@
 //! `principal create`: someone who signs commands, with a profile of their own.
 //!
 //! The key pair is made here; the service sees the public half alone. The profile is written once the service
-//! has taken the principal: if the outcome is unknown its key is gone with this process, and another name is
-//! to be taken.
+//! has taken the principal and said its id; until then the key is kept beside what was sent
+//! ([`crate::pending`]), so that an unknown outcome loses nothing.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use chancery_api::http::replies::AnswerObject;
 use chancery_client::Profile;
 use chancery_core::command::Command;
+use chancery_core::id::{OperationId, PrincipalId};
 use chancery_core::name::Name;
 use chancery_core::principal::Role;
 use chancery_core::suite::Suite;
@@ -17,10 +18,11 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::cli::Shared;
-use crate::commands::{RepeatArgs, command, unexpected};
+use crate::commands::{RepeatArgs, unexpected};
 use crate::connection;
 use crate::exit::Failure;
 use crate::files::{OutputArgs, Secrecy};
+use crate::pending::{Pending, Sent, another_command};
 use crate::render::{View, show};
 
 /// Make those who administer.
@@ -46,7 +48,9 @@ Examples:
   chancery principal create ada --role auditor --out ada.toml
   chancery --context-file ada.toml audit query
 
-An operator does everything, a developer makes keys and issues handles, an auditor reads.")]
+An operator does everything, a developer makes keys and issues handles, an auditor reads.
+If no answer comes, the new key stays under $XDG_STATE_HOME/chancery/pending (or ~/.local/state), its owner's
+alone; the same command with --operation-id makes the profile of it.")]
 struct CreateArgs {
     /// The principal's name.
     name: Name,
@@ -55,6 +59,8 @@ struct CreateArgs {
     role: Role,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    repeat: RepeatArgs,
 }
 
 fn role(text: &str) -> Result<Role, String> {
@@ -70,22 +76,47 @@ pub(crate) fn run(shared: &Shared, args: &PrincipalArgs) -> Result<(), Failure> 
 
 fn create(shared: &Shared, args: &CreateArgs) -> Result<(), Failure> {
     args.output.check()?;
+    let operation = args.repeat.operation()?;
     let issuer = connection::profile(shared)?;
-    let client = connection::client(shared)?;
+    let client = connection::client_for(shared, &issuer)?;
+    let pending = Pending::of(operation, issuer.principal, || Ok(draw(args, issuer.principal)?))?;
+    let (asked, seed) = (&pending.sent.command, pending.sent.seed.as_ref());
+    let is_same = matches!(asked, Command::CreatePrincipal { name, role, .. }
+        if *name == args.name && *role == args.role);
+    let Some(signing_key) = seed.filter(|_| is_same).cloned() else {
+        return Err(another_command(operation));
+    };
+    let answer = pending.give(&client)?;
+    let AnswerObject::Principal(principal) = answer.answer else { return Err(unexpected()) };
+    let profile = Profile { principal, role: args.role, signing_key, ..issuer };
+    let written = args.output.write(Secrecy::Secret, profile.to_toml().as_bytes());
+    written.with_context(|| {
+        format!("`{}` is made; `--operation-id {operation}` writes its profile", args.name)
+    })?;
+    pending.forget();
+    report(shared, args, principal, operation)
+}
+
+/// A fresh key, and the command that makes its principal.
+fn draw(args: &CreateArgs, principal: PrincipalId) -> Result<Sent> {
     let key = PrivateKey::generate(Suite::Ed25519).context("no key can be made")?;
     let public = key.public().map(PublicKey::spki).and_then(<[u8]>::last_chunk::<32>);
-    let asked = Command::CreatePrincipal {
+    let command = Command::CreatePrincipal {
         name: args.name.clone(),
         role: args.role,
         public: *public.context("the key has no public half")?,
     };
-    let answer = command(&client, &asked, RepeatArgs::NEVER.operation()?)?;
-    let AnswerObject::Principal(id) = answer.answer else { return Err(unexpected()) };
-    let seed = key.expose_secret().context("the key cannot be written")?;
-    let seed = seed.first_chunk::<32>().context("the key cannot be written")?;
-    let profile =
-        Profile { principal: id, role: args.role, signing_key: Zeroizing::new(*seed), ..issuer };
-    args.output.write(Secrecy::Secret, profile.to_toml().as_bytes())?;
+    let secret = key.expose_secret().context("the key cannot be written")?;
+    let seed = secret.first_chunk::<32>().context("the key cannot be written")?;
+    Ok(Sent { principal, command, seed: Some(Zeroizing::new(*seed)) })
+}
+
+fn report(
+    shared: &Shared,
+    args: &CreateArgs,
+    id: PrincipalId,
+    operation: OperationId,
+) -> Result<(), Failure> {
     if args.output.is_standard() {
         return Ok(());
     }
@@ -95,9 +126,11 @@ fn create(shared: &Shared, args: &CreateArgs) -> Result<(), Failure> {
         ("principal", id.to_string()),
         ("name", args.name.to_string()),
         ("role", args.role.name().into()),
+        ("operation", operation.to_string()),
     ]);
     let json = json!({
         "outcome": "committed",
+        "operation_id": operation.to_string(),
         "written": file,
         "principal": id.to_string(),
         "name": args.name.to_string(),

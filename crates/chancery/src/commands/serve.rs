@@ -16,6 +16,7 @@ use crate::accounts;
 use crate::exit::Failure;
 use crate::parse;
 use crate::privileges::{User, may_run_another_user};
+use crate::state;
 use crate::supervisor::{self, Plan, private_directory};
 
 /// Run the service.
@@ -112,13 +113,10 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 
 /// The user's state directory, then `chancery`, then a name made of the data directory's path.
 fn state_directory(data: &Path) -> Result<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let state =
-        std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = state.or_else(home).context(
+    let state = state::directory().context(
         "neither XDG_STATE_HOME nor HOME says where keys belong; give `--root-key` and `--recovery-key`",
     )?;
-    Ok(state.join("chancery").join(directory_name(data)))
+    Ok(state.join(directory_name(data)))
 }
 
 /// The first eight bytes of the SHA-256 of a path, in hexadecimal.

@@ -66,7 +66,7 @@ pub(crate) struct VerifyArgs {
 pub(crate) fn sign(shared: &Shared, args: &SignArgs) -> Result<(), Failure> {
     args.output.check()?;
     if let Some(path) = &args.receipt {
-        files::check(path, args.output.overwrite)?;
+        args.output.check_beside(path)?;
     }
     let usage = args.usage.load(args.repeat)?;
     let message = Message::read(&args.input, usage.handle.purpose())?;
@@ -76,6 +76,9 @@ pub(crate) fn sign(shared: &Shared, args: &SignArgs) -> Result<(), Failure> {
     args.output.write(Secrecy::Public, &used.output)?;
     if let Some(path) = &args.receipt {
         files::write(path, Secrecy::Public, args.output.overwrite, &used.receipt)?;
+    }
+    if args.receipt.as_deref().is_some_and(files::is_standard) {
+        return Ok(());
     }
     Ok(report_use(shared.format, &used, &args.output)?)
 }

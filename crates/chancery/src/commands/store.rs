@@ -1,15 +1,19 @@
 //! `store check` and `store dump`: for the person who must look inside, whether the service runs or not.
 //!
-//! Rows are sealed, and stay so: what is shown is names, revisions, lengths and the first sealed bytes. While
+//! Rows are sealed, and stay so: what is shown is names, revisions, lengths and the first sealed bytes. The
+//! file is read, never written: what redb repairs while it looks stays in memory and is said. While
 //! the service runs it holds the file alone; then the rows come from it, by an operator's command, those of
 //! the operator's tenant and of the service itself.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Result, anyhow};
 use chancery_api::http::replies::{AnswerObject, StoreRowObject};
 use chancery_core::command::Command;
-use chancery_store::{Embedded, Integrity, OpenError, OpenMode, check, dump};
+use chancery_store::{
+    Closed, Embedded, Examined, Integrity, Listed, OpenError, StoreError, check, dump,
+};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -18,7 +22,7 @@ use crate::commands::{read, unexpected};
 use crate::connection;
 use crate::exit::Failure;
 use crate::parse;
-use crate::render::{View, print, show};
+use crate::render::{Format, View, print, show};
 
 /// The store's file in the data directory.
 const STORE_FILE: &str = "store.redb";
@@ -38,15 +42,22 @@ enum StoreCommand {
 
 /// Check every page and every row of the store. Exits with 4 if something is wrong.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  chancery store check --data /var/lib/chancery")]
+#[command(after_help = "\
+Example:
+  chancery store check --data /var/lib/chancery
+
+The file is not changed: what the next start would repair is said.")]
 struct CheckArgs {
     #[command(flatten)]
     place: Place,
 }
 
-/// Print every row of the store, as it is sealed.
+/// Print every row of the store, as it is sealed. Exits with 4 if it cannot be read for damage.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  chancery store dump --data /var/lib/chancery")]
+#[command(after_help = "\
+Examples:
+  chancery store dump --data /var/lib/chancery
+  chancery store dump --format json")]
 struct DumpArgs {
     #[command(flatten)]
     place: Place,
@@ -63,76 +74,128 @@ struct Place {
 /// Carries `store` out.
 pub(crate) fn run(shared: &Shared, args: StoreArgs) -> Result<(), Failure> {
     match args.command {
-        StoreCommand::Check(args) => match args.place.open()? {
-            Opened::File(store) => check_file(shared, store),
-            Opened::ByTheService => check_served(shared, &args.place),
+        StoreCommand::Check(args) => match args.place.examine()? {
+            Looked::AtTheFile(examined) => check_file(shared, &examined),
+            Looked::ByTheService => check_served(shared, &args.place),
         },
-        StoreCommand::Dump(args) => match args.place.open()? {
-            Opened::File(store) => dump_file(&store),
-            Opened::ByTheService => dump_served(shared, &args.place),
-        },
+        StoreCommand::Dump(args) => {
+            let rows = match args.place.examine()? {
+                Looked::AtTheFile(examined) => dump(&examined.store).map_err(unreadable)?,
+                Looked::ByTheService => listed(served(shared, &args.place)?.0),
+            };
+            Ok(show_rows(shared.format, &rows)?)
+        }
     }
 }
 
-/// Who has the store's file open.
-enum Opened {
-    /// We have.
-    File(Embedded),
-    /// The service, which is asked then.
+/// Who looks at the store's file.
+enum Looked {
+    /// We do, and change nothing of it.
+    AtTheFile(Examined),
+    /// The service, which has it open and is asked then.
     ByTheService,
 }
 
 impl Place {
-    fn open(&self) -> Result<Opened, Failure> {
+    fn examine(&self) -> Result<Looked, Failure> {
         let path = self.data.join(STORE_FILE);
-        let opened = match Embedded::open(&path, OpenMode::ReadWrite) {
-            Err(OpenError::Locked) => return Ok(Opened::ByTheService),
-            opened => opened.map(Opened::File),
-        };
-        opened.map_err(|error| {
-            let hint = match error {
-                OpenError::Missing => "`--data DIR` names another data directory",
-                _ => "nothing was changed",
-            };
-            Failure::Failed(
-                anyhow!(error).context(format!("cannot open `{}`: {hint}", path.display())),
-            )
-        })
+        let what = |hint| format!("cannot open `{}`: {hint}", path.display());
+        match Embedded::examine(&path) {
+            Ok(examined) => Ok(Looked::AtTheFile(examined)),
+            Err(OpenError::Locked) => Ok(Looked::ByTheService),
+            Err(error @ OpenError::Corrupt { .. }) => Err(Failure::NotVerified(format!(
+                "the store `{}` does not hold; nothing was changed: {:#}",
+                path.display(),
+                anyhow!(error)
+            ))),
+            Err(error @ OpenError::Missing) => {
+                let hint = "`--data DIR` names another data directory";
+                Err(Failure::Failed(anyhow!(error).context(what(hint))))
+            }
+            Err(error) => Err(Failure::Failed(anyhow!(error).context(what("nothing was changed")))),
+        }
     }
 }
 
-fn check_file(shared: &Shared, mut store: Embedded) -> Result<(), Failure> {
-    let integrity = store.check_integrity().context("cannot check the store's pages")?;
-    let report = check(&store).context("cannot read the store's rows")?;
-    let pages = if integrity == Integrity::Sound { "sound" } else { "repaired" };
-    if !report.is_sound() {
-        let findings: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+/// Rows that do not decode are a finding; a file that cannot be read is not.
+fn unreadable(error: StoreError) -> Failure {
+    let is_corrupt = matches!(error, StoreError::Corrupt { .. });
+    let error = anyhow!(error).context("cannot read the store's rows; nothing was changed");
+    if is_corrupt { Failure::NotVerified(format!("{error:#}")) } else { Failure::Failed(error) }
+}
+
+fn check_file(shared: &Shared, examined: &Examined) -> Result<(), Failure> {
+    let report = check(&examined.store).map_err(unreadable)?;
+    let mut findings: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+    if examined.integrity == Integrity::Repaired {
+        findings.push("the account of free pages is wrong; the next start would repair it".into());
+    }
+    if !findings.is_empty() {
+        let findings = findings.join("; ");
         return Err(Failure::NotVerified(format!(
-            "the store does not hold: {}",
-            findings.join("; ")
+            "the store does not hold; nothing was changed: {findings}"
         )));
     }
-    let view = View::Fields(vec![
-        ("store", "holds".into()),
-        ("pages", pages.into()),
-        ("rows", report.rows.to_string()),
-        ("revision", report.revision.get().to_string()),
-        ("bytes", (report.name_bytes + report.value_bytes).to_string()),
-    ]);
-    let json = json!({
-        "outcome": "verified",
-        "pages": pages,
-        "rows": report.rows,
-        "revision": report.revision.get(),
-        "bytes": report.name_bytes + report.value_bytes,
-    });
-    Ok(show(shared.format, &view, &json)?)
+    let pages = match examined.closed {
+        Closed::ByCrash => "sound; not closed cleanly, which the next start mends",
+        Closed::Cleanly => "sound",
+    };
+    let counted = Counted {
+        store: "holds",
+        pages,
+        rows: report.rows,
+        revision: report.revision.get(),
+        bytes: report.name_bytes + report.value_bytes,
+    };
+    Ok(counted.show(shared.format)?)
 }
 
-fn dump_file(store: &Embedded) -> Result<(), Failure> {
+/// A store that holds, in numbers.
+struct Counted {
+    store: &'static str,
+    pages: &'static str,
+    rows: u64,
+    revision: u64,
+    bytes: u64,
+}
+
+impl Counted {
+    fn show(&self, format: Format) -> Result<()> {
+        let view = View::Fields(vec![
+            ("store", self.store.into()),
+            ("pages", self.pages.into()),
+            ("rows", self.rows.to_string()),
+            ("revision", self.revision.to_string()),
+            ("bytes", self.bytes.to_string()),
+        ]);
+        let json = json!({
+            "outcome": "verified",
+            "pages": self.pages,
+            "rows": self.rows,
+            "revision": self.revision,
+            "bytes": self.bytes,
+        });
+        show(format, &view, &json)
+    }
+}
+
+fn show_rows(format: Format, rows: &[Listed]) -> Result<()> {
+    let one = |row: &Listed| {
+        json!({
+            "name": parse::hex(&row.name),
+            "revision": row.revision,
+            "bytes": row.bytes,
+            "sealed": parse::hex(&row.head),
+        })
+    };
+    if format == Format::Json {
+        let document = json!({ "rows": rows.iter().map(one).collect::<Vec<_>>() });
+        return print(format!("{document:#}\n").as_bytes());
+    }
     let mut text = Vec::new();
-    dump(store, &mut text).context("cannot read the store's rows")?;
-    Ok(print(&text)?)
+    // Writing to a vector cannot fail.
+    let _ = rows.iter().try_for_each(|row| writeln!(text, "{row}"));
+    print(&text)
 }
 
 /// Every row that the service shows, in order, and the store's revision at the end.
@@ -158,30 +221,24 @@ fn check_served(shared: &Shared, place: &Place) -> Result<(), Failure> {
         let what = "the store does not hold: rows out of order, or of a revision not yet given";
         return Err(Failure::NotVerified(what.to_owned()));
     }
-    let bytes: u64 = rows.iter().map(|row| row.name.0.len() as u64 + u64::from(row.bytes)).sum();
-    let pages = "checked when the service started";
-    let view = View::Fields(vec![
-        ("store", "holds, says the service that runs".into()),
-        ("pages", pages.into()),
-        ("rows", rows.len().to_string()),
-        ("revision", revision.to_string()),
-        ("bytes", bytes.to_string()),
-    ]);
-    let json = json!({
-        "outcome": "verified",
-        "pages": pages,
-        "rows": rows.len(),
-        "revision": revision,
-        "bytes": bytes,
-    });
-    Ok(show(shared.format, &view, &json)?)
+    let bytes = rows.iter().map(|row| row.name.0.len() as u64 + u64::from(row.bytes)).sum();
+    let counted = Counted {
+        store: "holds, says the service that runs",
+        pages: "checked when the service started",
+        rows: rows.len() as u64,
+        revision,
+        bytes,
+    };
+    Ok(counted.show(shared.format)?)
 }
 
-fn dump_served(shared: &Shared, place: &Place) -> Result<(), Failure> {
-    let (rows, _) = served(shared, place)?;
-    let line = |row: &StoreRowObject| {
-        let (name, head) = (parse::hex(&row.name.0), parse::hex(&row.head.0));
-        format!("{name} revision={} bytes={} sealed={head}\n", row.revision, row.bytes)
+/// The service's rows as those of a file.
+fn listed(rows: Vec<StoreRowObject>) -> Vec<Listed> {
+    let one = |row: StoreRowObject| Listed {
+        name: row.name.0,
+        revision: row.revision,
+        bytes: usize::try_from(row.bytes).unwrap_or(usize::MAX),
+        head: row.head.0,
     };
-    Ok(print(rows.iter().map(line).collect::<String>().as_bytes())?)
+    rows.into_iter().map(one).collect()
 }

@@ -145,8 +145,14 @@ impl Service {
 
     /// Runs a command of the binary as the operator, in the service's directory.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
+        self.cli_with(&self.data().join("admin.toml"), arguments)
+    }
+
+    /// As [`Self::cli`], with another context.
+    pub(crate) fn cli_with(&self, context: &Path, arguments: &[&str]) -> Output {
         let mut command = binary();
-        command.arg("--context-file").arg(self.data().join("admin.toml")).args(arguments);
+        command.arg("--context-file").arg(context).args(arguments);
+        command.env("XDG_STATE_HOME", self.path("state"));
         command.current_dir(&self.directory).stdin(Stdio::null()).output().unwrap()
     }
 

@@ -266,3 +266,43 @@ fn the_store_is_looked_into_while_the_service_runs_and_while_it_does_not() {
     let stopped = names(&service.done(&["store", "dump", "--data", &data]));
     assert!(running.len() > 10 && running.iter().all(|name| stopped.contains(name)), "{running:?}");
 }
+
+/// Looking changes nothing of the file, whether it is sound, was left by a crash, or is damaged.
+#[test]
+fn a_damaged_store_is_a_finding_and_no_look_changes_the_file() {
+    let mut service = Service::start();
+    key_and_handle(&service.client(), "k", "sign.bound:test", "ed25519");
+    service.kill_all();
+    let left = fs::read(store(&service)).unwrap();
+    let checked = service.done(&["store", "check", "--data", "d"]);
+    assert!(checked.contains("not closed cleanly"), "{checked}");
+    service.done(&["store", "dump", "--data", "d"]);
+    assert!(fs::read(store(&service)).unwrap() == left, "a look changed what a crash left");
+    service.restart();
+    service.stop();
+    let mut bytes = fs::read(store(&service)).unwrap();
+    service.done(&["store", "check", "--data", "d"]);
+    assert!(fs::read(store(&service)).unwrap() == bytes, "a look changed a sound store");
+    // A bit of a sealed row, as `dump` names it.
+    let dump = service.done(&["store", "dump", "--data", "d", "--format", "json"]);
+    let dump: serde_json::Value = serde_json::from_str(&dump).unwrap();
+    let sealed = dump["rows"][0]["sealed"].as_str().unwrap();
+    let sealed: Vec<u8> = (0..sealed.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&sealed[at..at + 2], 16).unwrap())
+        .collect();
+    let places: Vec<_> =
+        (0..bytes.len() - sealed.len()).filter(|&at| bytes[at..].starts_with(&sealed)).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    fs::write(store(&service), &bytes).unwrap();
+    for command in ["check", "dump"] {
+        let output = service.cli(&["store", command, "--data", "d"]);
+        let said = crate::harness::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{command}: {said}");
+        assert!(said.contains("does not hold; nothing was changed"), "{command}: {said}");
+        assert!(fs::read(store(&service)).unwrap() == bytes, "{command} changed a damaged store");
+    }
+}

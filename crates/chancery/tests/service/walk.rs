@@ -95,6 +95,45 @@ fn a_large_file_is_encrypted_and_comes_back_byte_for_byte() {
     assert!(!service.path("altered").exists());
 }
 
+/// What standard output has got when a file turns out to be cut or altered is authentic, and said to be a
+/// beginning.
+#[test]
+fn standard_output_gets_no_byte_that_was_not_authenticated() {
+    let service = Service::start();
+    let plaintext: Vec<u8> =
+        (0..50_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    fs::write(service.path("file"), &plaintext).unwrap();
+    let create = "key create backups --purpose wrap.aead:backup --algorithm aes-256-gcm";
+    service.done(&create.split(' ').collect::<Vec<_>>());
+    service.done(&["handle", "issue", "backups", "--out", "h"]);
+    service.done(&["encrypt", "--handle", "h", "file", "--out", "whole"]);
+    let decrypt = ["decrypt", "--handle", "h", "altered", "--out", "-"];
+    let whole = fs::read(service.path("whole")).unwrap();
+    fs::write(service.path("altered"), &whole).unwrap();
+    assert!(service.cli(&decrypt).stdout == plaintext);
+    // 64 KiB of plaintext and a tag of 16 bytes; the head is what remains of the whole.
+    let (chunk, sealed) = (64 * 1024, 64 * 1024 + 16);
+    let head = whole.len() - plaintext.len() - 4 * 16;
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    for (what, bytes, left) in [
+        ("cut between two chunks", whole[..head + 2 * sealed].to_vec(), chunk),
+        ("cut within a chunk", whole[..head + 2 * sealed + 9].to_vec(), 2 * chunk),
+        ("altered in its third chunk", flipped(head + 2 * sealed + 9), 2 * chunk),
+        ("altered in its first chunk", flipped(head + 9), 0),
+    ] {
+        fs::write(service.path("altered"), bytes).unwrap();
+        let output = service.cli(&decrypt);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{what}: {said}");
+        assert!(output.stdout == plaintext[..left], "{what}: {} bytes", output.stdout.len());
+        assert_eq!(said.contains(&format!("discard the {left} bytes")), left > 0, "{what}: {said}");
+    }
+}
+
 #[test]
 fn whatever_the_umask_every_file_is_its_owners_alone() {
     let prefix = ["sh", "-c", r#"umask 000; exec "$0" "$@""#].map(String::from).into();

@@ -9,7 +9,9 @@ use redb::{ReadableDatabase, ReadableTable};
 
 use super::{Dir, name, open, put};
 use crate::contract::{Store, StoreError};
-use crate::embedded::{Embedded, META, META_FORMAT, OpenError, OpenMode, PrivateDirError, ROWS};
+use crate::embedded::{
+    Closed, Embedded, Integrity, META, META_FORMAT, OpenError, OpenMode, PrivateDirError, ROWS,
+};
 use crate::{Row, RowName, Transaction, private_dir};
 
 fn refusal(path: &Path, mode: OpenMode) -> OpenError {
@@ -316,4 +318,43 @@ fn a_file_that_was_cut_short_is_corrupt() {
         let cut = refusal(&dir.file(), OpenMode::ReadWrite);
         assert!(matches!(cut, OpenError::Corrupt { .. }), "{length} bytes, writing: {cut:?}");
     }
+}
+
+/// Whatever an examination finds, the file is as it was, and it finds what an opening for writing would.
+#[test]
+fn an_examination_changes_nothing_and_finds_what_an_opening_would() {
+    let dir = Dir::new();
+    let (rows, whole) = forty_rows(&dir);
+    let sound = Embedded::examine(&dir.file()).unwrap();
+    assert_eq!((sound.integrity, sound.closed), (Integrity::Sound, Closed::Cleanly));
+    assert_eq!(sound.store.range(b"", None, 100).unwrap(), rows);
+    drop(sound);
+    assert_eq!(fs::read(dir.file()).unwrap(), whole);
+    for place in (0..320).step_by(7).chain((320..whole.len()).step_by(whole.len() / 60 + 1)) {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0x41;
+        fs::write(dir.file(), &damaged).unwrap();
+        let examined = Embedded::examine(&dir.file()).map(|examined| drop(examined.store));
+        assert_eq!(fs::read(dir.file()).unwrap(), damaged, "byte {place}");
+        let opened = Embedded::open(&dir.file(), OpenMode::ReadWrite);
+        let is_corrupt = matches!(examined, Err(OpenError::Corrupt { .. }));
+        assert_eq!(is_corrupt, opened.is_err(), "byte {place}: {examined:?}");
+    }
+}
+
+#[test]
+fn a_file_that_a_crash_left_is_examined_as_such() {
+    let dir = Dir::new();
+    let store = open(&dir.file(), OpenMode::Create);
+    store.commit(put("a", "1")).unwrap();
+    // What the disk has while the store is open is what a crash would leave.
+    let left = fs::read(dir.file()).unwrap();
+    assert!(matches!(Embedded::examine(&dir.file()), Err(OpenError::Locked)));
+    drop(store);
+    fs::write(dir.file(), &left).unwrap();
+    let examined = Embedded::examine(&dir.file()).unwrap();
+    assert_eq!((examined.integrity, examined.closed), (Integrity::Sound, Closed::ByCrash));
+    assert_eq!(examined.store.get(&name("a")).unwrap().unwrap().value, b"1");
+    drop(examined);
+    assert_eq!(fs::read(dir.file()).unwrap(), left);
 }

@@ -70,6 +70,7 @@ fn commit_until_killed(path: &Path) {
 }
 
 /// Starts a child, kills it after that many commits, and says what it last acknowledged.
+#[expect(clippy::disallowed_methods, reason = "a real process is waited for and killed")]
 fn kill_after(path: &Path, commits: u64) -> Option<u64> {
     let mut child = start(path);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use chancery_api::http::replies::{AnswerObject, RecordObject};
-use chancery_client::unix_ms;
 use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
 use chancery_core::id::{OperationId, PrincipalId};
 use chancery_core::name::Name;
@@ -37,8 +36,8 @@ pub(super) struct QueryArgs {
     #[arg(long, value_name = "ID")]
     operation: Option<OperationId>,
     /// Not before this: 2026-11-24T06:00:00Z, 2026-11-24, or a while ago such as 2h.
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = parse::since_now)]
+    since: Option<u64>,
     /// At most so many, the newest.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(QUERY_RECORDS_MAX)))]
     limit: u32,
@@ -65,13 +64,12 @@ impl Recorded {
 
 /// Carries `audit query` out.
 pub(super) fn run(shared: &Shared, args: QueryArgs) -> Result<(), Failure> {
-    let since_ms = args.since.as_deref().map(|text| parse::since(text, unix_ms())).transpose()?;
     let query = AuditQuery {
         key: args.key,
         actor: args.actor,
         outcome: args.outcome.map(Recorded::number),
         operation: args.operation,
-        since_ms,
+        since_ms: args.since,
         limit: args.limit,
     };
     let client = connection::client(shared)?;

@@ -1,7 +1,6 @@
 //! Commands that make keys and change their versions.
 
-use anyhow::Context as _;
-use chancery_api::http::replies::AnswerObject;
+use chancery_api::http::replies::{AnswerObject, CommandAnswer};
 use chancery_core::command::Command;
 use chancery_core::id::OperationId;
 use chancery_core::state::KeyEvent;
@@ -15,7 +14,7 @@ use crate::render::{self, View};
 
 /// Carries `key create` out.
 pub(super) fn create(shared: &Shared, args: &CreateArgs) -> Result<(), Failure> {
-    let new = args.new.to_new_key().context("cannot make such a key")?;
+    let new = args.new.to_new_key()?;
     give(shared, &Command::CreateKey(new), args.repeat.operation()?)
 }
 
@@ -49,6 +48,15 @@ pub(super) fn give(
 ) -> Result<(), Failure> {
     let client = connection::client(shared)?;
     let answer = command(&client, asked, operation)?;
+    report(shared, &answer, operation)
+}
+
+/// Prints the key as it is after a command.
+pub(super) fn report(
+    shared: &Shared,
+    answer: &CommandAnswer,
+    operation: OperationId,
+) -> Result<(), Failure> {
     let mut fields = match &answer.answer {
         AnswerObject::Key(key) => show::fields(key),
         _ => vec![("done", "yes".to_owned())],
@@ -57,5 +65,5 @@ pub(super) fn give(
         fields.push(("log index", index.to_string()));
     }
     fields.push(("operation", operation.to_string()));
-    Ok(render::show(shared.format, &View::Fields(fields), &answer_json(&answer)?)?)
+    Ok(render::show(shared.format, &View::Fields(fields), &answer_json(answer)?)?)
 }

@@ -1,11 +1,14 @@
 //! `key import`: a private key, sealed to a one-time key of the signer before it leaves this process.
+//!
+//! What is sent is kept until the outcome is known ([`crate::pending`]): sealed anew, it would be another
+//! command, which the service refuses under the id of the first.
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use chancery_api::http::replies::AnswerObject;
-use chancery_client::{decode_pem, seal_import};
-use chancery_core::command::Command;
+use chancery_client::{Client, decode_pem, seal_import};
+use chancery_core::command::{Command, NewKey};
 use chancery_crypto::key::{PKCS8_BYTES_MAX, PrivateKey};
 use zeroize::Zeroizing;
 
@@ -13,25 +16,50 @@ use super::{ImportArgs, change};
 use crate::cli::Shared;
 use crate::commands::{command, fresh_operation, unexpected};
 use crate::connection;
-use crate::exit::Failure;
+use crate::exit::{Failure, Misuse};
 use crate::files::Input;
+use crate::pending::{Pending, Sent, another_command};
 
 /// Carries `key import` out.
 pub(super) fn import(shared: &Shared, args: &ImportArgs) -> Result<(), Failure> {
-    let new = args.new.to_new_key().context("cannot make such a key")?;
-    let pkcs8 = read(&args.pkcs8)?;
+    let new = args.new.to_new_key()?;
+    if !new.suite.is_asymmetric() {
+        return Err(
+            Misuse(format!("`key import` takes signing keys, and no `{}`", new.suite)).into()
+        );
+    }
+    let operation = args.repeat.operation()?;
+    let profile = connection::profile(shared)?;
+    let principal = profile.principal;
+    let client = connection::client_for(shared, &profile)?;
+    let sealed = || {
+        let command = seal(&client, &new, &args.pkcs8)?;
+        Ok(Sent { principal, command, seed: None })
+    };
+    let pending = Pending::of(operation, principal, sealed)?;
+    if !matches!(&pending.sent.command, Command::ImportKey { new: sent, .. } if *sent == new) {
+        return Err(another_command(operation));
+    }
+    let answer = pending.give(&client)?;
+    pending.forget();
+    change::report(shared, &answer, operation)
+}
+
+/// The command that brings a key in, sealed to a one-time key that is asked for now.
+fn seal(client: &Client, new: &NewKey, pkcs8: &Path) -> Result<Command, Failure> {
+    let bytes = read(pkcs8)?;
     // Says here what the signer would say, before the key is sent anywhere.
-    PrivateKey::from_pkcs8(new.suite, &pkcs8)
-        .with_context(|| format!("`{}`", args.pkcs8.display()))?;
-    let client = connection::client(shared)?;
-    let begun = command(&client, &Command::BeginImport, fresh_operation()?)?;
+    PrivateKey::from_pkcs8(new.suite, &bytes).with_context(|| format!("`{}`", pkcs8.display()))?;
+    let begun = command(client, &Command::BeginImport, fresh_operation()?);
+    let begun = begun.map_err(|failure| match failure {
+        Failure::Unknown { .. } => {
+            Failure::Failed(anyhow!("no one-time key came; nothing was imported, try again"))
+        }
+        other => other,
+    })?;
     let AnswerObject::OneTimeKey(key) = begun.answer else { return Err(unexpected()) };
-    let sealed = seal_import(&new, &key, &pkcs8).context("cannot seal the key to the signer")?;
-    change::give(
-        shared,
-        &Command::ImportKey { new, one_time: key.id.0, sealed },
-        fresh_operation()?,
-    )
+    let sealed = seal_import(new, &key, &bytes).context("cannot seal the key to the signer")?;
+    Ok(Command::ImportKey { new: new.clone(), one_time: key.id.0, sealed })
 }
 
 /// Reads a private key in DER, or in PEM.

@@ -1,0 +1,216 @@
+//! What a command sends and could not make a second time, kept until its outcome is known.
+//!
+//! A repetition under the same operation id must send the same bytes. Most commands are the same each time;
+//! an import is sealed anew, and a principal's key drawn anew. What these two send is therefore written to a
+//! file of the owner's alone before it is sent, with the key that would otherwise be lost with this process.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 1 | version, 1 |
+//! | 1 | 16 | the principal that sends it |
+//! | 17 | 1 | length *n* of the seed, 0 or 32 |
+//! | 18 | *n* | the new principal's Ed25519 seed |
+//! | 18 + *n* | | the command, in its canonical CBOR |
+//!
+//! **Invariant:** nothing is sent before its file is synced, and the file goes only once the outcome is
+//! known: what was committed is written where it belongs, or the first attempt was refused. A repetition that
+//! is refused says nothing of the attempt before it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use chancery_api::http::replies::CommandAnswer;
+use chancery_client::{Client, Refusal};
+use chancery_core::cbor;
+use chancery_core::command::Command;
+use chancery_core::id::{OperationId, PrincipalId};
+use zeroize::Zeroizing;
+
+use crate::commands::command;
+use crate::exit::{Failure, Misuse};
+use crate::files::{self, Input, OverwriteArgs, Secrecy};
+use crate::state;
+use crate::supervisor::private_directory;
+
+const VERSION: u8 = 1;
+
+/// The length of a principal's Ed25519 seed, in bytes (RFC 8032, 5.1.5), as the file says it.
+const SEED_LENGTH: u8 = 32;
+const SEED_BYTES: usize = SEED_LENGTH as usize;
+
+/// The longest file, in bytes: 64 KiB. A sealed RSA-4096 key takes less than 3.
+const PENDING_BYTES_MAX: usize = 64 * 1024;
+
+/// The seed of a principal that is being made.
+pub(crate) type Seed = Zeroizing<[u8; SEED_BYTES]>;
+
+/// What is sent, and who sends it.
+pub(crate) struct Sent {
+    /// Whose operation ids these are.
+    pub(crate) principal: PrincipalId,
+    /// The command.
+    pub(crate) command: Command,
+    /// The key that goes with it, of a principal that is being made.
+    pub(crate) seed: Option<Seed>,
+}
+
+/// Whether the service may have had the command before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    First,
+    Repeated,
+}
+
+/// A command with its file.
+pub(crate) struct Pending {
+    pub(crate) operation: OperationId,
+    pub(crate) sent: Sent,
+    path: PathBuf,
+    attempt: Attempt,
+}
+
+impl Pending {
+    /// What an earlier attempt under this id kept; or what `make` makes, kept from now on.
+    pub(crate) fn of(
+        operation: OperationId,
+        principal: PrincipalId,
+        make: impl FnOnce() -> Result<Sent, Failure>,
+    ) -> Result<Self, Failure> {
+        let path = path(operation)?;
+        if !path.exists() {
+            let pending = Self { operation, sent: make()?, path, attempt: Attempt::First };
+            pending.keep()?;
+            return Ok(pending);
+        }
+        let sent = read(&path)?;
+        if sent.principal != principal {
+            return Err(Failure::from(Misuse(format!(
+                "operation {operation} was begun by principal {}, not by that of this context",
+                sent.principal
+            ))));
+        }
+        Ok(Self { operation, sent, path, attempt: Attempt::Repeated })
+    }
+
+    fn keep(&self) -> Result<()> {
+        let never = OverwriteArgs { force: false };
+        files::write(&self.path, Secrecy::Secret, never, &self.sent.encode())
+    }
+
+    /// Sends it and waits for its answer.
+    pub(crate) fn give(&self, client: &Client) -> Result<CommandAnswer, Failure> {
+        command(client, &self.sent.command, self.operation).map_err(|failure| match failure {
+            Failure::Unknown { operation, .. } => {
+                Failure::Unknown { operation, kept: Some(self.path.clone()) }
+            }
+            Failure::Refused(_) if self.attempt == Attempt::First => {
+                self.forget();
+                failure
+            }
+            Failure::Refused(refusal) => Failure::Refused(self.explained(refusal)),
+            other => other,
+        })
+    }
+
+    /// A refusal of a repetition, with what it does not say.
+    fn explained(&self, refusal: Refusal) -> Refusal {
+        let (Refusal { code, detail }, operation) = (refusal, self.operation);
+        let detail = format!(
+            "{detail}; this says nothing of the attempt before, see `chancery audit query --operation \
+             {operation}`; what was sent stays in `{}`",
+            self.path.display()
+        );
+        Refusal { code, detail }
+    }
+
+    /// Removes the file: the outcome is known.
+    pub(crate) fn forget(&self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            eprintln!("chancery: `{}` can be removed: {error}", self.path.display());
+        }
+    }
+}
+
+/// The operation id is that of another command.
+pub(crate) fn another_command(operation: OperationId) -> Failure {
+    Misuse(format!("operation {operation} was begun with another command")).into()
+}
+
+fn path(operation: OperationId) -> Result<PathBuf> {
+    let directory = state::directory()
+        .context("neither XDG_STATE_HOME nor HOME says where to keep what is sent; set one")?;
+    let directory = directory.join("pending");
+    private_directory(&directory)?;
+    // Those that were just made must still be there when the file is.
+    for above in directory.ancestors().skip(1).take(2) {
+        let synced = File::open(above).and_then(|above| above.sync_all());
+        synced.with_context(|| format!("cannot sync `{}`", above.display()))?;
+    }
+    Ok(directory.join(operation.to_string()))
+}
+
+fn read(path: &Path) -> Result<Sent> {
+    let bytes = Zeroizing::new(Input::open(path)?.read_all(PENDING_BYTES_MAX)?);
+    Sent::decode(&bytes)
+        .with_context(|| format!("`{}` holds nothing that was sent", path.display()))
+}
+
+impl Sent {
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let seed = self.seed.as_ref().map_or(&[][..], |seed| seed.as_slice());
+        let length = if seed.is_empty() { 0 } else { SEED_LENGTH };
+        let head = [&[VERSION][..], self.principal.as_bytes(), &[length]].concat();
+        let command = cbor::encode(&self.command);
+        // All at once, so that no shorter copy of the seed is left behind by growth.
+        let mut bytes = Vec::with_capacity(head.len() + seed.len() + command.len());
+        for part in [&head, seed, &command] {
+            bytes.extend_from_slice(part);
+        }
+        Zeroizing::new(bytes)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (&[VERSION], rest) = bytes.split_first_chunk()? else { return None };
+        let (principal, rest) = rest.split_first_chunk()?;
+        let (&[length], rest) = rest.split_first_chunk()?;
+        let (seed, rest) = rest.split_at_checked(length.into())?;
+        let seed = match seed {
+            [] => None,
+            seed => Some(Zeroizing::new(seed.try_into().ok()?)),
+        };
+        let command = cbor::decode(rest, "command").ok()?;
+        Some(Self { principal: PrincipalId::from_bytes(*principal), command, seed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(seed: Option<Seed>) -> Sent {
+        Sent { principal: PrincipalId::from_bytes([5; 16]), command: Command::BeginImport, seed }
+    }
+
+    #[test]
+    fn what_was_sent_is_read_back() {
+        for seed in [None, Some(Zeroizing::new([7; SEED_BYTES]))] {
+            let read = Sent::decode(&sent(seed.clone()).encode()).unwrap();
+            assert_eq!(
+                (read.principal, read.command),
+                (sent(None).principal, Command::BeginImport)
+            );
+            assert_eq!(read.seed, seed);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_extended_or_of_another_version_is_not() {
+        let whole = sent(Some(Zeroizing::new([7; SEED_BYTES]))).encode();
+        for length in 0..whole.len() {
+            assert!(Sent::decode(&whole[..length]).is_none(), "{length}");
+        }
+        assert!(Sent::decode(&[&whole[..], &[0]].concat()).is_none());
+        assert!(Sent::decode(&[&[2], &whole[1..]].concat()).is_none());
+    }
+}
