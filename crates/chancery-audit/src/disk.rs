@@ -9,6 +9,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -56,6 +57,20 @@ pub trait Disk: Send + Sync {
     ///
     /// The system's.
     fn read_whole(&self, name: &str) -> io::Result<Vec<u8>>;
+
+    /// Reads `length` bytes of a file from `offset` on, or those that there are, past the page cache where that
+    /// can be done. Both are multiples of 4 096.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn read_range(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = self.read_whole(name)?;
+        let start = usize::try_from(offset).map_err(io::Error::other)?.min(bytes.len());
+        bytes.drain(..start);
+        bytes.truncate(length);
+        Ok(bytes)
+    }
 
     /// Gives a file another name, replacing what had it. Durable only after [`Disk::sync_directory`].
     ///
@@ -142,28 +157,26 @@ impl DirectoryDisk {
         Ok(file)
     }
 
-    fn read_direct(&self, name: &str) -> io::Result<Vec<u8>> {
+    fn read_direct(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
         let file = self.open_at(name, OFlags::RDONLY | OFlags::DIRECT)?;
-        let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-        let room = length.next_multiple_of(DIRECT_ALIGNMENT) + DIRECT_ALIGNMENT;
-        let mut buffer = vec![0_u8; room + DIRECT_ALIGNMENT];
-        let start = buffer.as_ptr().align_offset(DIRECT_ALIGNMENT);
-        let aligned = buffer.get_mut(start..start + room).ok_or(io::ErrorKind::Other)?;
-        let mut filled = 0;
-        while filled < length {
-            let place = aligned.get_mut(filled..).ok_or(io::ErrorKind::Other)?;
-            match file.read_at(place, u64::try_from(filled).map_err(io::Error::other)?)? {
-                0 => break,
-                // A direct read that stops off the grid has met the end of the file.
-                read if read % DIRECT_ALIGNMENT != 0 => {
-                    filled += read;
-                    break;
-                }
-                read => filled += read,
-            }
+        read_direct(&file, range)
+    }
+
+    fn read_cached(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let mut file = self.open_at(name, OFlags::RDONLY)?;
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+        io::Seek::seek(&mut file, io::SeekFrom::Start(range.start))?;
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, range.end - range.start), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
+        match self.read_direct(name, range.clone()) {
+            // Not every file system has direct reads.
+            Err(error) if has_no_direct(&error) => self.read_cached(name, range),
+            read => read,
         }
-        let whole = aligned.get(..length.min(filled)).ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(whole.to_vec())
     }
 }
 
@@ -210,17 +223,12 @@ impl Disk for DirectoryDisk {
     }
 
     fn read_whole(&self, name: &str) -> io::Result<Vec<u8>> {
-        match self.read_direct(name) {
-            // Not every file system has direct reads.
-            Err(error) if has_no_direct(&error) => {
-                let file = self.open_at(name, OFlags::RDONLY)?;
-                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
-                let mut bytes = Vec::new();
-                io::Read::read_to_end(&mut &file, &mut bytes)?;
-                Ok(bytes)
-            }
-            read => read,
-        }
+        self.read(name, 0..u64::MAX)
+    }
+
+    fn read_range(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let length = u64::try_from(length).map_err(io::Error::other)?;
+        self.read(name, offset..offset.saturating_add(length))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -230,6 +238,32 @@ impl Disk for DirectoryDisk {
     fn sync_directory(&self) -> io::Result<()> {
         self.directory.sync_all()
     }
+}
+
+/// What a file has of a range that starts on the grid of direct reads.
+fn read_direct(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let end = range.end.min(file.metadata()?.len());
+    let length = usize::try_from(end.saturating_sub(range.start)).map_err(io::Error::other)?;
+    let room = length.next_multiple_of(DIRECT_ALIGNMENT) + DIRECT_ALIGNMENT;
+    let mut buffer = vec![0_u8; room + DIRECT_ALIGNMENT];
+    let start = buffer.as_ptr().align_offset(DIRECT_ALIGNMENT);
+    let aligned = buffer.get_mut(start..start + room).ok_or(io::ErrorKind::Other)?;
+    let mut filled = 0;
+    while filled < length {
+        let place = aligned.get_mut(filled..).ok_or(io::ErrorKind::Other)?;
+        let offset = range.start + u64::try_from(filled).map_err(io::Error::other)?;
+        match file.read_at(place, offset)? {
+            0 => break,
+            // A direct read that stops off the grid has met the end of the file.
+            read if read % DIRECT_ALIGNMENT != 0 => {
+                filled += read;
+                break;
+            }
+            read => filled += read,
+        }
+    }
+    let whole = aligned.get(..length.min(filled)).ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(whole.to_vec())
 }
 
 /// Whether a file system refuses direct access, or refuses it off its own grid.

@@ -13,13 +13,16 @@
 pub mod codec;
 pub mod disk;
 pub mod frame;
+pub mod frames;
 pub mod journal;
 pub mod origin;
+pub mod publish;
 pub mod receipt;
 pub mod record;
 pub mod recovery;
 pub mod resume;
 pub mod sealer;
 pub mod segment;
+pub mod shelf;
 pub mod verify;
 pub mod wal;

@@ -15,6 +15,7 @@ mod audit {
     )]
     mod model;
     mod planned;
+    mod published;
     mod receipts;
     #[expect(
         dead_code,

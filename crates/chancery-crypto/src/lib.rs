@@ -16,6 +16,7 @@ pub mod key;
 pub mod labels;
 pub mod lthash;
 pub mod mac;
+pub mod notes;
 pub mod passphrase;
 pub mod primitive;
 pub mod seal;

@@ -1,0 +1,203 @@
+//! The log as others see it: tiles, bundles of entries, and the checkpoint over them (C2SP tlog-tiles).
+//!
+//! ```text
+//! checkpoint                       the signed note
+//! tile/LEVEL/INDEX[.p/WIDTH]       hashes
+//! tile/entries/INDEX[.p/WIDTH]     for each record its leaf, behind its length (2)
+//! ```
+//!
+//! All of it is computed again from frames that are read back from the disk, over [`Edge`], which is another
+//! path to the root than the one by which the frames got theirs. A root that two paths lead to is a
+//! [`Recomputed`], and only that can become a checkpoint.
+//!
+//! **Invariant:** tiles are durable before the checkpoint that covers them is there.
+
+use std::io;
+
+use chancery_log::note::Note;
+use chancery_log::tile::{
+    Edge, EdgeError, TILE_WIDTH, Tile, TileKind, from_tile_bytes, to_tile_bytes,
+};
+use chancery_log::{Hash, TreeHead};
+
+use crate::disk::Disk;
+use crate::frames::{FrameReader, ReadBackError};
+use crate::record::leaf;
+use crate::shelf::Shelf;
+
+/// The checkpoint's file.
+pub const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// So many records are taken at once: 65 536, whose full tiles and bundles take 5 MiB.
+const RECORDS_AT_ONCE: u64 = 65_536;
+
+/// An entry in a bundle: its length, and a leaf of 37 bytes.
+const ENTRY_BYTES: usize = 2 + 37;
+
+/// A state of the log that two separate computations came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recomputed(TreeHead);
+
+impl Recomputed {
+    /// The size and the root.
+    #[must_use]
+    pub fn tree(&self) -> TreeHead {
+        self.0
+    }
+}
+
+/// The log cannot be published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// What was published cannot be taken up.
+    #[error("what was published is not whole")]
+    Edge(#[from] EdgeError),
+    /// Frames and what was computed from them contradict each other: a bit was flipped, in memory or on the disk.
+    #[error("{size} records were read back, and lead to another root than their frame says")]
+    OtherRoot {
+        /// How many records there are.
+        size: u64,
+    },
+    /// Frames cannot be read back.
+    #[error(transparent)]
+    ReadBack(#[from] ReadBackError),
+    /// Files cannot be written.
+    #[error("the published files cannot be written")]
+    Shelf(#[source] io::Error),
+}
+
+/// Publishes one log.
+pub struct Publisher {
+    shelf: Shelf,
+    edge: Edge,
+    /// The leaves behind the last full bundle.
+    entries: Vec<u8>,
+    /// What is full, and not on the shelf yet.
+    full: Vec<(Tile, Vec<u8>)>,
+    /// Where the log goes on.
+    frames: Option<FrameReader>,
+}
+
+impl Publisher {
+    /// Begins with an empty log.
+    #[must_use]
+    pub fn new(shelf: Shelf) -> Self {
+        Self { shelf, edge: Edge::new(), entries: Vec::new(), full: Vec::new(), frames: None }
+    }
+
+    /// Goes on behind what was published at `tree`.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Edge`] or [`PublishError::OtherRoot`] if the files are not those of that tree.
+    pub fn take_up(shelf: Shelf, tree: TreeHead) -> Result<Self, PublishError> {
+        let mut read = |tile: Tile| read_hashes(&shelf, tile);
+        let edge = Edge::take_up(tree.size, &mut read)?;
+        if edge.root() != tree.root {
+            return Err(PublishError::OtherRoot { size: tree.size });
+        }
+        let bundle = Tile::of_tree(TileKind::Entries, tree.size / TILE_WIDTH, tree.size);
+        let entries = match bundle {
+            Some(bundle) => {
+                let bytes = shelf.read(&bundle.to_string()).unwrap_or_default();
+                let is_whole = bytes.len() == bundle.width() * ENTRY_BYTES;
+                is_whole.then_some(bytes).ok_or(EdgeError::Missing(bundle))?
+            }
+            None => Vec::new(),
+        };
+        Ok(Self { shelf, edge, entries, full: Vec::new(), frames: None })
+    }
+
+    /// How many records were read back.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.edge.size()
+    }
+
+    /// What was published.
+    #[must_use]
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    /// Reads back what is durable, up to `size` records or a bounded number more, and computes the tree over
+    /// it. `None` if nothing is new.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; then nothing of it may be signed.
+    pub fn advance(
+        &mut self,
+        disk: &dyn Disk,
+        size: u64,
+    ) -> Result<Option<Recomputed>, PublishError> {
+        let start = self.size();
+        if size <= start {
+            return Ok(None);
+        }
+        let mut frames = match self.frames.take() {
+            Some(frames) => frames,
+            None => FrameReader::from_record(disk, start)?,
+        };
+        let mut last = None;
+        while self.size() < size && self.size() - start < RECORDS_AT_ONCE {
+            let Some(frame) = frames.next_frame(disk)? else { break };
+            for item in &frame.items {
+                self.append(&item.root);
+            }
+            last = Some(frame.tree_root);
+        }
+        self.frames = Some(frames);
+        let Some(expected) = last else { return Ok(None) };
+        let tree = TreeHead { size: self.size(), root: self.edge.root() };
+        if tree.root != expected {
+            return Err(PublishError::OtherRoot { size: tree.size });
+        }
+        Ok(Some(Recomputed(tree)))
+    }
+
+    fn append(&mut self, root: &Hash) {
+        let leaf = leaf(root);
+        self.entries.extend_from_slice(&[0, 37]);
+        self.entries.extend_from_slice(&leaf);
+        let Self { edge, full, .. } = self;
+        edge.append(chancery_log::leaf_hash(&leaf), |tile, hashes| {
+            full.push((tile, to_tile_bytes(&hashes)));
+        });
+        if self.size().is_multiple_of(TILE_WIDTH) {
+            let index = self.size() / TILE_WIDTH - 1;
+            let entries = std::mem::take(&mut self.entries);
+            let bundle = Tile::of_tree(TileKind::Entries, index, self.size());
+            self.full.extend(bundle.map(|bundle| (bundle, entries)));
+        }
+    }
+
+    /// Puts the tiles of a checkpoint on the shelf, then the checkpoint itself.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Shelf`]; it can be done again.
+    pub fn publish(&mut self, checkpoint: &Note) -> Result<(), PublishError> {
+        while let Some((tile, bytes)) = self.full.last() {
+            self.shelf.put(&tile.to_string(), bytes).map_err(PublishError::Shelf)?;
+            self.full.pop();
+        }
+        let size = self.size();
+        let bundle = Tile::of_tree(TileKind::Entries, size / TILE_WIDTH, size);
+        let hashes = self.edge.partials().map(|(tile, hashes)| (tile, to_tile_bytes(hashes)));
+        let partial: Vec<_> =
+            hashes.chain(bundle.map(|bundle| (bundle, self.entries.clone()))).collect();
+        for (tile, bytes) in partial {
+            self.shelf.put(&tile.to_string(), &bytes).map_err(PublishError::Shelf)?;
+        }
+        let note = checkpoint.to_string();
+        self.shelf.put(CHECKPOINT_FILE, note.as_bytes()).map_err(PublishError::Shelf)
+    }
+}
+
+/// The hashes of a published tile; of a full one, where that is there and the partial one is not any more.
+#[must_use]
+pub fn read_hashes(shelf: &Shelf, tile: Tile) -> Option<Vec<Hash>> {
+    let read = |tile: Tile| from_tile_bytes(&shelf.read(&tile.to_string()).ok()?, tile.width());
+    read(tile).or_else(|| read(tile.full())?.get(..tile.width()).map(<[Hash]>::to_vec))
+}
