@@ -297,6 +297,12 @@ pub struct Status {
     /// The node, which counts the uses of its handles.
     #[n(13)]
     pub node: NodeId,
+    /// The file of the lock record.
+    #[n(14)]
+    pub lock_record: String,
+    /// How many records it remembers.
+    #[n(15)]
+    pub locked_size: u64,
 }
 
 /// What became of an operation.

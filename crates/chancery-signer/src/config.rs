@@ -50,6 +50,15 @@ pub enum WallClock {
     Vouched,
 }
 
+/// What is to be done about the lock record at this start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockRecordWish {
+    /// It must be there, if there ever was one.
+    Kept,
+    /// The operator says that it is lost: it is made anew.
+    New,
+}
+
 /// What the signer is started with.
 #[derive(Clone, Debug)]
 pub struct SignerConfig {
@@ -69,6 +78,10 @@ pub struct SignerConfig {
     pub segment_bytes: u64,
     /// What is thought of the wall clock at this start.
     pub wall_clock: WallClock,
+    /// The directory of the log's lock record, outside the data directory.
+    pub lock_directory: PathBuf,
+    /// What is to be done about it at this start.
+    pub lock_record: LockRecordWish,
 }
 
 /// The signer cannot start, or cannot go on.
@@ -152,6 +165,34 @@ pub enum SignerError {
     /// The reduction journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The log cannot be read back, or what is published of it is not of it.
+    #[error("the log's checkpoints do not hold: {0}; no key is used until that is resolved")]
+    Checkpoint(String),
+    /// The log has other records than its lock record remembers.
+    #[error(
+        "the log is not the one that its lock record remembers: it was taken back and went on from there, or was \
+         altered; no key is used until the log that is remembered is back"
+    )]
+    Fork,
+    /// There was a lock record.
+    #[error(
+        "the lock record `{0}` is missing, without which nobody here can tell whether the data directory was taken \
+         back; put it back, or, if it is lost, start once with `--new-lock-record`"
+    )]
+    LockRecordMissing(PathBuf),
+    /// The log is shorter than it was.
+    #[error(
+        "the log has {found} records, and {remembered} are remembered by `{record}`: it was taken back; no key is \
+         used until the files that are missing are back"
+    )]
+    TakenBack {
+        /// How many records are remembered.
+        remembered: u64,
+        /// How many there are.
+        found: u64,
+        /// Where that is remembered.
+        record: PathBuf,
+    },
     /// The local authority's certificate cannot be made.
     #[error("the local authority's certificate cannot be made")]
     Certificate,

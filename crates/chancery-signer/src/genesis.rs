@@ -57,6 +57,12 @@ pub(crate) struct Secrets {
     /// The public half of the recovery key, as `SubjectPublicKeyInfo`.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub(crate) recovery: Vec<u8>,
+    /// Seed of the Ed25519 key that signs checkpoints.
+    #[cbor(n(6), with = "minicbor::bytes")]
+    pub(crate) checkpoint_ed25519: [u8; 32],
+    /// Seed of the ML-DSA-44 key that signs checkpoints.
+    #[cbor(n(7), with = "minicbor::bytes")]
+    pub(crate) checkpoint_ml_dsa_44: [u8; 32],
 }
 
 impl Drop for Secrets {
@@ -66,6 +72,8 @@ impl Drop for Secrets {
         self.operations.zeroize();
         self.handles.zeroize();
         self.authority.zeroize();
+        self.checkpoint_ed25519.zeroize();
+        self.checkpoint_ml_dsa_44.zeroize();
     }
 }
 
@@ -95,6 +103,8 @@ pub(crate) fn secrets(vault: &Vault, config: &SignerConfig) -> Result<Secrets, S
         authority: authority.pkcs8.to_vec(),
         authority_pem: authority.pem,
         recovery: recovery.public().map(|public| public.spki().to_vec()).unwrap_or_default(),
+        checkpoint_ed25519: entropy::bytes()?,
+        checkpoint_ml_dsa_44: entropy::bytes()?,
     };
     let row = Zeroizing::new(cbor::encode(&secrets));
     let transaction = vault.write_root_row(Transaction::new(), &secrets_name(), &row)?;

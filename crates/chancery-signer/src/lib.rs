@@ -16,6 +16,7 @@ mod aside;
 mod audit;
 mod authority_tls;
 mod barrier;
+mod checkpoints;
 mod commands;
 mod config;
 mod counters;
@@ -25,6 +26,7 @@ mod imports;
 mod inspect;
 mod jobs;
 mod lane;
+mod lock_record;
 mod materials;
 mod outbox;
 mod outlet;
@@ -45,6 +47,8 @@ mod summaries;
 mod uses;
 mod vault;
 
-pub use config::{EXIT_AUDIT_FAILED, RootSource, SignerConfig, SignerError, WallClock};
+pub use config::{
+    EXIT_AUDIT_FAILED, LockRecordWish, RootSource, SignerConfig, SignerError, WallClock,
+};
 pub use reduce_only::run as run_reduce_only;
 pub use service::run;

@@ -24,6 +24,7 @@ use chancery_core::id::TenantId;
 use chancery_core::sequencer::Counted;
 use chancery_core::step::Core;
 
+use crate::checkpoints;
 use crate::counters::lock;
 use crate::sequencer::Way;
 use crate::service::Shared;
@@ -112,6 +113,11 @@ impl Resumes {
     pub(crate) fn write_soon(&mut self, resume: Resume) {
         self.writer.submit(resume);
         self.grown = 0;
+    }
+
+    /// Makes a checkpoint of all there is.
+    pub(crate) fn last_checkpoint(&self) {
+        checkpoints::make(&self.shared, &self.shared.checkpoints);
     }
 
     /// Writes the last one, after what is being written.

@@ -416,6 +416,7 @@ impl Thread {
     /// An orderly stop: everything is durable; the segment is cut, and the resume file says where it ends.
     fn stop(&mut self) -> ! {
         self.wal.finish().unwrap_or_else(|error| halt(&error));
+        self.resumes.last_checkpoint();
         let tail = self.chain.tail(self.wal.next_segment(), self.resumes.head);
         let resume = self.resume(tail);
         self.resumes.write_last(&resume);

@@ -31,6 +31,7 @@ use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
 use chancery_crypto::mac::{HandleMac, KeyedHash};
+use chancery_crypto::notes::CheckpointSeeds;
 use chancery_crypto::primitive::sha256;
 use chancery_crypto::section::Boot;
 use chancery_memory::{Arena, hooks, wiping};
@@ -40,6 +41,7 @@ use crate::aside::Aside;
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::barrier::Barrier;
+use crate::checkpoints::{self, Checkpoints, Opening};
 use crate::config::{EXIT_AUDIT_FAILED, SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
 use crate::entropy;
@@ -100,6 +102,7 @@ pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
+    pub(crate) checkpoints: Mutex<Checkpoints>,
     reductions: DirectoryDisk,
     keyring: Arc<Keyring>,
     receipt_key: Arc<PrivateKey>,
@@ -267,6 +270,19 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         loaded.outbox.extract_if(.., recorded).map(|(number, _)| number).collect();
     loaded.vault.delete_outbox(&stale)?;
     check_heads(&loaded, &opened)?;
+    let checkpoints = Checkpoints::open(&Opening {
+        data: &config.data,
+        lock_directory: &config.lock_directory,
+        wish: config.lock_record,
+        disk: &*disk,
+        origin: &origin,
+        seeds: CheckpointSeeds {
+            ed25519: &loaded.secrets.checkpoint_ed25519,
+            ml_dsa_44: &loaded.secrets.checkpoint_ml_dsa_44,
+        },
+        size: opened.recovered.size,
+    })?;
+    let checkpoints = Mutex::new(checkpoints);
     let keyring = Arc::new(Keyring::default());
     let mut clock = Clock::start(opened.mark_ms, opened.served, entropy::sample());
     if config.wall_clock == WallClock::Vouched {
@@ -282,8 +298,18 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         Months { now_ms: clock.mark_ms(), recorded },
     )?;
     let reductions = reduce_only::open_directory(&config.data)?;
-    let parts =
-        Parts { config, arena, disk, reductions, origin, boot, receipt_key, keyring, clock };
+    let parts = Parts {
+        config,
+        arena,
+        disk,
+        reductions,
+        origin,
+        boot,
+        receipt_key,
+        keyring,
+        clock,
+        checkpoints,
+    };
     assemble(parts, loaded, opened)
 }
 
@@ -404,11 +430,11 @@ struct Parts {
     receipt_key: Arc<PrivateKey>,
     keyring: Arc<Keyring>,
     clock: Clock,
+    checkpoints: Mutex<Checkpoints>,
 }
 
 fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>, SignerError> {
-    let Parts { config, arena, disk, reductions, origin, boot, receipt_key, keyring, clock } =
-        parts;
+    let Parts { config, arena, disk, reductions, origin, boot, receipt_key, keyring, .. } = parts;
     let Loaded { vault, secrets, authority, outbox, last_command } = loaded;
     let tail = &opened.settled.tail;
     let previous_signature = match &tail.last_head {
@@ -421,7 +447,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     let chain = Chain::resume(tail, origin.log_id, boot.boot_nonce, previous_signature);
     let build =
         BuildGroup { build: build_hash(), configuration: sha256(&[config.endpoint.as_bytes()]) };
-    let mut core = Core::new(authority, opened.operations, opened.counts, clock);
+    let mut core = Core::new(authority, opened.operations, opened.counts, parts.clock);
     core.budget = opened.budget;
     let shared = Arc::new(Shared {
         core: Arc::new(Mutex::new(core)),
@@ -441,6 +467,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         jobs: Jobs::default(),
         arena,
         recovery_key: config.recovery_key,
+        checkpoints: parts.checkpoints,
         reductions,
         keyring,
         receipt_key,
@@ -458,6 +485,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     StoreThread::start(&shared, last_command, (aside, entries))?;
     shared.write_roots()?;
     start_housekeeping(&shared);
+    checkpoints::start(&shared);
     Ok(shared)
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
     let keys = core.authority.keys_after(tenant, None).count();
     let approvals = core.authority.posture().approvals;
     drop(core);
+    let (lock_record, locked_size) = lock(&shared.checkpoints).lock_record();
     let is_solo = approvals == 0;
     let clock = if reading.quality == Quality::Plausible { "plausible" } else { "suspect" };
     Status {
@@ -35,6 +36,8 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
         arena: arena_name(shared.arena.kind()).into(),
         advice: advice(shared, is_solo, clock),
         node: shared.origin.node(),
+        lock_record,
+        locked_size,
     }
 }
 
@@ -61,6 +64,6 @@ fn advice(shared: &Shared, is_solo: bool, clock: &str) -> Vec<String> {
             "the clock is suspect: tokens that carry time are refused until it is right".to_owned(),
         );
     }
-    advice.push("no lock record, witness or peer remembers this log: a rollback of the whole directory goes unnoticed".to_owned());
+    advice.push("no witness or peer remembers this log: whoever takes data directory and lock record back together goes unnoticed".to_owned());
     advice
 }

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use chancery_audit::segment::SEGMENT_BYTES;
 use chancery_memory::process::{Signal, die_with_parent, harden};
 use chancery_server::{FrontConfig, FrontLimits};
-use chancery_signer::{RootSource, SignerConfig, SignerError, WallClock};
+use chancery_signer::{LockRecordWish, RootSource, SignerConfig, SignerError, WallClock};
 use clap::Args;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
@@ -74,6 +74,12 @@ pub(crate) struct SignerArgs {
     /// The operator says that the wall clock is right.
     #[arg(long)]
     wall_clock_is_right: bool,
+    /// The directory of the log's lock record.
+    #[arg(long, value_name = "DIR")]
+    lock_directory: PathBuf,
+    /// The operator says that the lock record is lost.
+    #[arg(long)]
+    new_lock_record: bool,
 }
 
 /// Take reductions alone; `chancery serve` does this when the signer's disk fails again and again.
@@ -115,7 +121,7 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
     confine(args.child.parent)?;
     let key_files = [&args.root_key, &args.recovery_key];
     let homes = key_files.iter().filter_map(|file| file.parent()).map(PathBuf::from);
-    let homes: Vec<_> = homes.chain([args.data.clone()]).collect();
+    let homes: Vec<_> = homes.chain([args.data.clone(), args.lock_directory.clone()]).collect();
     sandbox::signer(&homes, args.passphrase_file.as_deref())?;
     // A signer of a supervisor that was killed may still be on its way out.
     let _alone = Lock::await_free(&args.data.join("run/signer.lock"), PREDECESSOR_MAX)?;
@@ -132,6 +138,8 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
         front_user: args.front_uid.map(Uid::from_raw),
         segment_bytes: args.segment_bytes,
         wall_clock: if args.wall_clock_is_right { WallClock::Vouched } else { WallClock::Checked },
+        lock_directory: args.lock_directory,
+        lock_record: if args.new_lock_record { LockRecordWish::New } else { LockRecordWish::Kept },
     };
     chancery_signer::run(config, &listener, || word.say()).map_err(|error| ended(error, "signer"))
 }

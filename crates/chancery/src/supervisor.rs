@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use chancery_signer::{EXIT_AUDIT_FAILED, WallClock};
+use chancery_signer::{EXIT_AUDIT_FAILED, LockRecordWish, WallClock};
 
 pub(crate) use self::directory::{Lock, private_directory};
 
@@ -50,6 +50,9 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 /// By which the signer is told that the operator vouches for the wall clock.
 const WALL_CLOCK_IS_RIGHT: &str = "--wall-clock-is-right";
 
+/// By which it is told that the lock record is lost.
+const NEW_LOCK_RECORD: &str = "--new-lock-record";
+
 /// What is said when the disk under the data directory fails again and again.
 const STORAGE_FAILED: &str = "the signer failed again and again on writes or syncs and is not started any more: \
     nothing that was acknowledged is lost, and no key is unwrapped until the disk is seen to. Check the disk \
@@ -74,6 +77,10 @@ pub(crate) struct Plan {
     pub(crate) front_user: Option<User>,
     /// What is thought of the wall clock, at the first start of the signer.
     pub(crate) wall_clock: WallClock,
+    /// The directory of the log's lock record, outside the data directory.
+    pub(crate) lock_directory: PathBuf,
+    /// What is to be done about it, at the first start of the signer.
+    pub(crate) lock_record: LockRecordWish,
     /// The bytes of an audit segment.
     pub(crate) segment_bytes: u64,
 }
@@ -171,8 +178,10 @@ impl Supervisor {
             return;
         }
         self.phase = Phase::Serving;
-        // Said of the clock as it was at the start, and not of what it may be by a later one.
-        self.signer.forget_argument(WALL_CLOCK_IS_RIGHT);
+        // Said of this start, and not of what may be by a later one.
+        for argument in [WALL_CLOCK_IS_RIGHT, NEW_LOCK_RECORD] {
+            self.signer.forget_argument(argument);
+        }
         // A closed output is no reason to stop serving.
         let _ = io::stdout().lock().write_all(self.announcement().as_bytes());
     }
@@ -247,6 +256,8 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
         plan.root_key.clone().into(),
         "--recovery-key".into(),
         plan.recovery_key.clone().into(),
+        "--lock-directory".into(),
+        plan.lock_directory.clone().into(),
         "--endpoint".into(),
         endpoint(plan, address).into(),
         "--segment-bytes".into(),
@@ -257,6 +268,9 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
     }
     if plan.wall_clock == WallClock::Vouched {
         arguments.push(WALL_CLOCK_IS_RIGHT.into());
+    }
+    if plan.lock_record == LockRecordWish::New {
+        arguments.push(NEW_LOCK_RECORD.into());
     }
     arguments.extend(peer_arguments(plan));
     arguments.extend(name_arguments(plan, address));
@@ -320,6 +334,8 @@ mod tests {
             names: names.iter().map(|&name| name.into()).collect(),
             front_user: None,
             wall_clock: WallClock::Checked,
+            lock_directory: "/keys".into(),
+            lock_record: LockRecordWish::Kept,
             segment_bytes: 1,
         }
     }

@@ -536,6 +536,8 @@ fn status_schema() -> Value {
             ("arena", string()),
             ("advice", list(&string())),
             ("node", reference("Id")),
+            ("lock_record", string()),
+            ("locked_size", time()),
         ],
         &[],
     )

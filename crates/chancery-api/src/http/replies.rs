@@ -104,7 +104,7 @@ pub enum AnswerObject {
     /// Audit records, the oldest first.
     Records(Vec<RecordObject>),
     /// How the service stands.
-    Status(StatusObject),
+    Status(Box<StatusObject>),
 }
 
 /// An [`Epoch`].
@@ -300,6 +300,10 @@ pub struct StatusObject {
     /// The node, which counts the uses of its handles.
     #[serde(with = "text")]
     pub node: NodeId,
+    /// The file of the lock record.
+    pub lock_record: String,
+    /// How many records it remembers.
+    pub locked_size: u64,
 }
 
 impl CommandAnswer {
@@ -319,7 +323,7 @@ impl CommandAnswer {
             CommandReply::Refused { reason, detail } => {
                 return Err(Problem::refused(Code::Reason(reason)).because(detail).into());
             }
-            CommandReply::Status(status) => (None, AnswerObject::Status(status.into())),
+            CommandReply::Status(status) => (None, AnswerObject::Status(Box::new(status.into()))),
             CommandReply::StoreRows(page) => (None, AnswerObject::StoreRows(page.into())),
             CommandReply::Operation(view) => (None, AnswerObject::Operation(view.into())),
             CommandReply::Records(records) => {
@@ -437,6 +441,8 @@ impl From<Status> for StatusObject {
             arena: status.arena,
             advice: status.advice,
             node: status.node,
+            lock_record: status.lock_record,
+            locked_size: status.locked_size,
         }
     }
 }
@@ -499,6 +505,8 @@ mod tests {
             arena: "secret".into(),
             advice: vec!["move the recovery key".into()],
             node: NodeId::from_bytes([4; 16]),
+            lock_record: "/keys/log.lock".into(),
+            locked_size: 1,
         }
     }
 

@@ -17,7 +17,7 @@ use chancery_core::state::KeyEvent;
 
 use super::*;
 use crate::commands;
-use crate::config::RootSource;
+use crate::config::{LockRecordWish, RootSource};
 use crate::signature::base64;
 
 /// A directory of this process, removed when it is dropped.
@@ -39,6 +39,8 @@ impl Scratch {
             names: vec!["localhost".into()],
             segment_bytes: 1 << 20,
             wall_clock: WallClock::Checked,
+            lock_directory: self.0.clone(),
+            lock_record: LockRecordWish::Kept,
             front_user: None,
         }
     }

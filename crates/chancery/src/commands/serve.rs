@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use chancery_audit::segment::SEGMENT_BYTES;
 use chancery_crypto::primitive::sha256;
-use chancery_signer::WallClock;
+use chancery_signer::{LockRecordWish, WallClock};
 use clap::Args;
 use rustix::process::geteuid;
 
@@ -57,6 +57,13 @@ pub(crate) struct ServeArgs {
     /// The user that the front runs as, by name or number, out of /etc/passwd; for a service of root's alone.
     #[arg(long, value_name = "USER")]
     front_user: Option<String>,
+    /// The directory of the log's lock record, by which a data directory that was taken back is noticed; keep it
+    /// apart from the data directory and its backups. The root key's if not given.
+    #[arg(long, value_name = "DIR")]
+    lock_directory: Option<PathBuf>,
+    /// The lock record is lost: make it anew, once.
+    #[arg(long)]
+    new_lock_record: bool,
     /// The wall clock is right, however long the service was down: say so once, when `status` calls the clock
     /// suspect and you have set it.
     #[arg(long)]
@@ -83,6 +90,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             (given(root_key, "root.key")?, given(recovery_key, "recovery.key")?)
         }
     };
+    let lock_directory = match (&args.lock_directory, root_key.parent()) {
+        (Some(directory), _) => {
+            private_directory(directory)?;
+            absolute(directory)?
+        }
+        (None, Some(keys)) => keys.to_owned(),
+        (None, None) => return Err(anyhow::anyhow!("the root key's file has no directory").into()),
+    };
     supervisor::run(&Plan {
         data,
         listen: args.listen,
@@ -91,6 +106,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         recovery_key,
         names: args.names.clone(),
         front_user,
+        lock_directory,
+        lock_record: if args.new_lock_record { LockRecordWish::New } else { LockRecordWish::Kept },
         wall_clock: if args.wall_clock_is_right { WallClock::Vouched } else { WallClock::Checked },
         segment_bytes: args.segment_bytes,
     })

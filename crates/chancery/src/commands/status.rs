@@ -38,6 +38,7 @@ fn view(status: &StatusObject) -> View {
         ("log", status.origin.clone()),
         ("node", status.node.to_string()),
         ("log size", format!("{} records in {} frames", status.log_size, status.frames)),
+        ("lock record", format!("{} records in {}", status.locked_size, status.lock_record)),
         ("log root", parse::hex(&status.log_root.0)),
         ("incarnation", status.incarnation.to_string()),
         ("key memory", status.arena.clone()),

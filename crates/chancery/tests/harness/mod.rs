@@ -88,6 +88,9 @@ impl Service {
         for key in ["root.key", "recovery.key"] {
             fs::copy(template.path(key), service.path(key)).unwrap();
         }
+        if let Some(record) = template.lock_record() {
+            fs::copy(&record, service.path(record.file_name().unwrap().to_str().unwrap())).unwrap();
+        }
         service
     }
 
@@ -114,6 +117,12 @@ impl Service {
     /// A file in the service's directory, outside the data directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// The log's lock record, beside the keys, if there is one yet.
+    pub(crate) fn lock_record(&self) -> Option<PathBuf> {
+        let files = fs::read_dir(&self.directory).unwrap().map(|file| file.unwrap().path());
+        files.into_iter().find(|path| path.extension().is_some_and(|name| name == "lock"))
     }
 
     /// The bytes of an audit segment, if they are not the usual ones.
@@ -434,7 +443,7 @@ pub(crate) fn name(text: &str) -> Name {
 }
 
 /// Copies a directory with what is in it but for sockets, which are of processes that have ended.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::DirBuilder::new().mode(0o700).create(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -469,7 +478,7 @@ fn fresh_place() -> (PathBuf, u16) {
 const _: () = {
     let _ = (Service::start, Service::kill, Service::kill_all, Service::stop, Service::restart);
     let _ = (Service::copy_of, Service::run_by, Service::answers, Service::segment_bytes);
-    let _ = (Service::has_ended, Service::log, Service::serve_with);
+    let _ = (copy, Service::lock_record, Service::has_ended, Service::log, Service::serve_with);
     let _ = (Service::wait_for_end, Service::port, Service::directory, Service::cli, Service::done);
     let _ =
         (key_and_handle, plainly, sign, refused::<()>, issue, handle_of, create_key, new_handle);

@@ -1,0 +1,255 @@
+//! Checkpoints: what the log promises others, once a second while it grows.
+//!
+//! A round goes in one order, and each step needs what the one before has made: frames are read back from the
+//! disk and the tree over them is computed by a second path ([`Publisher::advance`]); the lock record moves on
+//! ([`LockRecord::advance`]); the checkpoint is signed, by a signer that does not go back; tiles are published,
+//! then the checkpoint. A crash anywhere leaves what the next round goes on from.
+//!
+//! At a start, before any key is used, the same is done up to what the lock record remembers, and held against
+//! it ([`Checkpoints::open`]).
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use chancery_audit::disk::Disk;
+use chancery_audit::origin::Origin;
+use chancery_audit::publish::{CHECKPOINT_FILE, PublishError, Publisher, Recomputed, read_hashes};
+use chancery_audit::shelf::Shelf;
+use chancery_core::clock::Reading;
+use chancery_crypto::notes::{CheckpointSeeds, CheckpointSignError, CheckpointSigner, NoteKey};
+use chancery_log::checkpoint::Checkpoint;
+use chancery_log::note::{KeyName, Note, NoteVerifier};
+use chancery_log::tile::{Tile, TileTree};
+use chancery_log::{Hash, TreeHead};
+use chancery_store::private_dir;
+
+use crate::config::{LockRecordWish, SignerError};
+use crate::counters::lock;
+use crate::entropy;
+use crate::lock_record::{LockError, LockRecord};
+use crate::sequencer::halt;
+use crate::service::Shared;
+
+/// The directory of what is published, in the data directory.
+pub(crate) const LOG_DIRECTORY: &str = "log";
+
+/// The file that says which keys sign this log's checkpoints, in the form of a policy (C2SP tlog-policy).
+const POLICY_FILE: &str = "policy";
+
+/// How often a checkpoint is made while the log grows.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// How often one is made while it does not: a heartbeat, by which silence can be told from absence.
+const HEARTBEAT: Duration = Duration::from_mins(1);
+
+/// No checkpoint is made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CheckpointError {
+    /// The lock record does not advance.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The log cannot be read back or published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// It is not signed.
+    #[error(transparent)]
+    Sign(#[from] CheckpointSignError),
+}
+
+/// What makes the checkpoints of this log.
+pub(crate) struct Checkpoints {
+    publisher: Publisher,
+    lock: LockRecord,
+    signer: CheckpointSigner,
+    origin: KeyName,
+    /// What was computed last, signed or not.
+    last: Option<Recomputed>,
+    signed_at: Option<Instant>,
+}
+
+/// Where the log ends at a start.
+pub(crate) struct Opening<'o> {
+    pub(crate) data: &'o Path,
+    pub(crate) lock_directory: &'o Path,
+    pub(crate) wish: LockRecordWish,
+    pub(crate) disk: &'o dyn Disk,
+    pub(crate) origin: &'o Origin,
+    pub(crate) seeds: CheckpointSeeds<'o>,
+    /// How many records the log has.
+    pub(crate) size: u64,
+}
+
+impl Checkpoints {
+    /// Takes up what was published, and holds the log against what the lock record remembers.
+    pub(crate) fn open(opening: &Opening<'_>) -> Result<Self, SignerError> {
+        let origin: KeyName =
+            opening.origin.name().parse().map_err(|_| SignerError::Certificate)?;
+        let directory = opening.data.join(LOG_DIRECTORY);
+        private_dir(&directory)?;
+        let lock = LockRecord::open(opening.lock_directory, &origin)?;
+        let signer = CheckpointSigner::new(origin.clone(), &opening.seeds, lock.remembered());
+        let signer = signer.map_err(|_| SignerError::Certificate)?;
+        let before = published(&directory, &signer)?;
+        check_lock(&lock, before, opening)?;
+        let publisher = take_up(&directory, before);
+        let (last, signed_at) = (None, None);
+        let mut checkpoints = Self { publisher, lock, signer, origin, last, signed_at };
+        let known: Vec<TreeHead> =
+            checkpoints.lock.remembered().into_iter().chain(before).collect();
+        checkpoints.hold_against(&known, opening.disk)?;
+        checkpoints.write_policy(&directory)?;
+        Ok(checkpoints)
+    }
+
+    /// Reads back as many records as are remembered, or were published, and compares.
+    fn hold_against(&mut self, trees: &[TreeHead], disk: &dyn Disk) -> Result<(), SignerError> {
+        let unread = |error: PublishError| SignerError::Checkpoint(error.to_string());
+        let mut trees = trees.to_vec();
+        trees.sort_unstable_by_key(|tree| tree.size);
+        for tree in trees {
+            while self.publisher.size() < tree.size {
+                let read = self.publisher.advance(disk, tree.size).map_err(unread)?;
+                self.last = Some(read.ok_or(SignerError::Fork)?);
+            }
+            if self.root_at(tree.size)? != tree.root {
+                return Err(SignerError::Fork);
+            }
+        }
+        Ok(())
+    }
+
+    /// The root of the first `size` records, which were read back or published.
+    fn root_at(&self, size: u64) -> Result<Hash, SignerError> {
+        if let Some(last) = self.last.filter(|last| last.tree().size == size) {
+            return Ok(last.tree().root);
+        }
+        let (files, published) = (self.publisher.shelf(), self.publisher.size());
+        let root = TileTree::new(size, |tile| read_wide(files, tile, published)).root();
+        root.map_err(|error| SignerError::Checkpoint(error.to_string()))
+    }
+
+    fn write_policy(&self, directory: &Path) -> Result<(), SignerError> {
+        let keys = self.signer.verifier_keys().map(|key| format!("log {key}\n"));
+        let policy = format!("{}quorum none\n", keys.concat());
+        let mut files = Shelf::at(directory);
+        if files.read(POLICY_FILE).is_ok_and(|known| known == policy.as_bytes()) {
+            return Ok(());
+        }
+        let written = files.put(POLICY_FILE, policy.as_bytes());
+        written.map_err(SignerError::system("the log's policy file cannot be written"))
+    }
+
+    /// One round: makes a checkpoint of what is durable, if there is something new or a heartbeat is due.
+    fn round(&mut self, disk: &dyn Disk, size: u64, now: Reading) -> Result<(), CheckpointError> {
+        while let Some(state) = self.publisher.advance(disk, size)? {
+            self.last = Some(state);
+            self.sign(state, now)?;
+        }
+        let is_due = self.signed_at.is_none_or(|at| at.elapsed() >= HEARTBEAT);
+        match self.last.filter(|_| is_due) {
+            Some(state) => self.sign(state, now),
+            None => Ok(()),
+        }
+    }
+
+    fn sign(&mut self, state: Recomputed, now: Reading) -> Result<(), CheckpointError> {
+        let locked = self.lock.advance(state)?;
+        let checkpoint = Checkpoint { origin: self.origin.clone(), tree: locked.tree() };
+        let note = self.signer.sign(&checkpoint, now.unix_ms / 1_000)?;
+        self.publisher.publish(&note)?;
+        self.signed_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The lock record's file, and how many records it remembers.
+    pub(crate) fn lock_record(&self) -> (String, u64) {
+        let size = self.lock.remembered().map_or(0, |tree| tree.size);
+        (self.lock.path().display().to_string(), size)
+    }
+}
+
+/// Starts the thread that makes them.
+pub(crate) fn start(shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(ROUND);
+            make(&shared, &shared.checkpoints);
+        }
+    });
+}
+
+/// Makes a checkpoint of what is durable now.
+pub(crate) fn make(shared: &Shared, checkpoints: &Mutex<Checkpoints>) {
+    let size = lock(&shared.progress).size;
+    let now = lock(&shared.core).now(entropy::sample());
+    let made = lock(checkpoints).round(&*shared.disk, size, now);
+    match made {
+        Ok(()) => {}
+        // What was read back is not what was written, or somebody else signs in our place.
+        Err(
+            error @ (CheckpointError::Publish(PublishError::OtherRoot { .. })
+            | CheckpointError::Lock(LockError::Moved)
+            | CheckpointError::Sign(_)),
+        ) => halt(&error),
+        // Answers do not wait for it: it is tried again, and its age shows.
+        Err(error) => eprintln!("chancery signer: no checkpoint was made: {error}"),
+    }
+}
+
+/// The tree of the published checkpoint, if there is one. One that this log did not sign is none of ours.
+fn published(directory: &Path, signer: &CheckpointSigner) -> Result<Option<TreeHead>, SignerError> {
+    let Ok(bytes) = Shelf::at(directory).read(CHECKPOINT_FILE) else { return Ok(None) };
+    let keys = signer.verifier_keys().map(|key| NoteKey::new(key.clone()));
+    let [Ok(ed25519), Ok(ml_dsa)] = keys else { return Err(SignerError::Certificate) };
+    let known: [&dyn NoteVerifier; 2] = [&ed25519, &ml_dsa];
+    let verified = Note::parse(&bytes).and_then(|note| note.verify(&known));
+    let checkpoint = verified.ok().and_then(|verified| verified.text().parse::<Checkpoint>().ok());
+    let checkpoint = checkpoint
+        .ok_or(SignerError::Checkpoint("the published checkpoint is not of this log".into()))?;
+    Ok(Some(checkpoint.tree))
+}
+
+/// The log must have what is remembered, and what was published must be remembered.
+fn check_lock(
+    lock: &LockRecord,
+    published: Option<TreeHead>,
+    opening: &Opening<'_>,
+) -> Result<(), SignerError> {
+    let remembered = lock.remembered();
+    if remembered.is_none() && published.is_some() && opening.wish == LockRecordWish::Kept {
+        return Err(SignerError::LockRecordMissing(lock.path().to_owned()));
+    }
+    let most = remembered.into_iter().chain(published).map(|tree| tree.size).max();
+    match most {
+        Some(remembered) if remembered > opening.size => Err(SignerError::TakenBack {
+            remembered,
+            found: opening.size,
+            record: lock.path().to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What a tree had of a tile, out of the tiles of a later one.
+fn read_wide(shelf: &Shelf, tile: Tile, published: u64) -> Option<Vec<Hash>> {
+    let later = || {
+        let later = Tile::of_tree(tile.kind(), tile.index(), published)?;
+        read_hashes(shelf, later)?.get(..tile.width()).map(<[Hash]>::to_vec)
+    };
+    read_hashes(shelf, tile).or_else(later)
+}
+
+/// What was published is derived: where it cannot be taken up, it is computed anew from the frames.
+fn take_up(directory: &Path, published: Option<TreeHead>) -> Publisher {
+    let taken_up = published.map(|tree| Publisher::take_up(Shelf::at(directory), tree));
+    match taken_up {
+        Some(Ok(goes_on)) => goes_on,
+        Some(Err(error)) => {
+            eprintln!("chancery signer: the tiles are made anew from the log: {error}");
+            Publisher::new(Shelf::at(directory))
+        }
+        None => Publisher::new(Shelf::at(directory)),
+    }
+}
