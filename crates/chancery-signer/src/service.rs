@@ -42,12 +42,13 @@ use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::barrier::Barrier;
 use crate::checkpoints::{self, Checkpoints, Opening};
-use crate::config::{EXIT_AUDIT_FAILED, SignerConfig, SignerError, WallClock};
+use crate::config::{SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::genesis::{self, Secrets};
+use crate::housekeeping::{self, Months, ensure_months};
 use crate::imports::Imports;
-use crate::jobs::{Job, Jobs};
+use crate::jobs::Jobs;
 use crate::lane::Lane;
 use crate::materials::Materials;
 use crate::outbox::OutboxEntry;
@@ -66,9 +67,6 @@ use crate::vault::Vault;
 
 /// The store's file in the data directory.
 const STORE_FILE: &str = "store.redb";
-
-/// How often it is checked that the coming month's audit keys are there, and whether destructions are due.
-const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
 /// The most lanes at once: 64, far more than a front has runtimes.
 const LANES_MAX: usize = 64;
@@ -104,9 +102,9 @@ pub(crate) struct Shared {
     pub(crate) recovery_key: PathBuf,
     pub(crate) checkpoints: Mutex<Checkpoints>,
     reductions: DirectoryDisk,
-    keyring: Arc<Keyring>,
+    pub(crate) keyring: Arc<Keyring>,
     receipt_key: Arc<PrivateKey>,
-    boot: Boot,
+    pub(crate) boot: Boot,
     build: BuildGroup,
     lanes: AtomicU32,
 }
@@ -376,49 +374,6 @@ fn check_heads(loaded: &Loaded, opened: &Opened) -> Result<(), SignerError> {
     Ok(())
 }
 
-/// Loads or makes the audit keys of this month and the next, for these tenants and the service itself.
-fn ensure_months(
-    vault: &Vault,
-    tenants: &[TenantId],
-    keyring: &Keyring,
-    boot: Boot,
-    months: Months,
-) -> Result<(), SignerError> {
-    let month = month_of(months.now_ms);
-    for tenant in tenants.iter().copied().chain([TenantId::SYSTEM]) {
-        for month in [month, month + 1] {
-            if keyring.get(tenant, month).is_some() {
-                continue;
-            }
-            let secrets = if let Some(bytes) = vault.month(tenant, month)? {
-                bytes
-            } else if months.recorded.is_some_and(|recorded| month <= recorded) {
-                // Records may stand under them; new ones in their place would make those unreadable for good.
-                return Err(SignerError::Inconsistent("the audit keys of a month are missing"));
-            } else {
-                let fresh =
-                    zeroize::Zeroizing::new(entropy::bytes::<{ MonthSecrets::BYTES }>()?.to_vec());
-                vault.put_month(tenant, month, &fresh)?;
-                fresh
-            };
-            let secrets = MonthSecrets::from_bytes(&secrets);
-            let secrets =
-                secrets.ok_or(SignerError::Inconsistent("a month's audit keys are altered"))?;
-            keyring.insert(tenant, month, MonthKeys::derive(&secrets, boot)?);
-        }
-    }
-    Ok(())
-}
-
-/// Which months' audit keys are wanted.
-#[derive(Clone, Copy)]
-struct Months {
-    /// Those of this time, and the month after.
-    now_ms: u64,
-    /// The month of the log's last record: keys up to there were made before, and are never made anew.
-    recorded: Option<Month>,
-}
-
 /// What the start has gathered besides what was loaded.
 struct Parts {
     config: SignerConfig,
@@ -484,7 +439,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     let last_command = last_command.max(opened.last_command);
     StoreThread::start(&shared, last_command, (aside, entries))?;
     shared.write_roots()?;
-    start_housekeeping(&shared);
+    housekeeping::start(&shared);
     checkpoints::start(&shared);
     Ok(shared)
 }
@@ -567,36 +522,6 @@ fn open_log(
     }
     let numbers: Vec<u64> = outbox.iter().map(|(number, _)| *number).collect();
     lock(&shared.vault).delete_outbox(&numbers)
-}
-
-/// Makes the coming month's audit keys before the month begins, and has versions destroyed that are due.
-fn start_housekeeping(shared: &Arc<Shared>) {
-    let shared = Arc::clone(shared);
-    std::thread::spawn(move || {
-        loop {
-            std::thread::sleep(HOUSEKEEPING);
-            let (tenants, due, now_ms) = {
-                let mut core = lock(&shared.core);
-                let now = core.now(entropy::sample());
-                let tenants: Vec<_> = core.authority.tenants().collect();
-                (tenants, core.authority.due_destructions(now), now.unix_ms)
-            };
-            for due in due {
-                // A full queue is tried again next time.
-                let _ = shared.jobs.send(Job::Destroy(due));
-            }
-            let vault = lock(&shared.vault);
-            // What was there at the start is loaded; what is missing now was never made, so nothing stands under it.
-            let months = Months { now_ms, recorded: None };
-            let made = ensure_months(&vault, &tenants, &shared.keyring, shared.boot, months);
-            if let Err(error) = made {
-                if error.exit_status() == EXIT_AUDIT_FAILED {
-                    halt(&error);
-                }
-                eprintln!("chancery signer: the coming month's audit keys cannot be made: {error}");
-            }
-        }
-    });
 }
 
 #[cfg(test)]

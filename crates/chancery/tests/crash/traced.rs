@@ -133,6 +133,7 @@ fn start_signer(service: &Service, tracing: &Tracing) -> Child {
     command.arg("signer").arg("--data").arg(service.data());
     command.arg("--root-key").arg(path("root.key"));
     command.arg("--recovery-key").arg(path("recovery.key"));
+    command.arg("--lock-directory").arg(service.directory());
     command.arg("--endpoint").arg(format!("https://127.0.0.1:{}", service.port()));
     command.args(service.segment_bytes().map(|bytes| format!("--segment-bytes={bytes}")));
     spawn(service, command, listener.into())

@@ -100,8 +100,10 @@ impl Alone {
         let (root, recovery) = (path("root.key"), path("recovery.key"));
         let endpoint = format!("https://127.0.0.1:{}", service.port());
         let keys = ["--root-key", &root, "--recovery-key", &recovery];
+        let directory = service.directory().to_str().unwrap();
         let rest = ["--endpoint", &endpoint, "--name", "localhost"];
-        Self::start(service, "signer", &[keys, rest].concat())
+        let place = ["--lock-directory", directory];
+        Self::start(service, "signer", &[keys.as_slice(), &rest, &place].concat())
     }
 
     /// All that it says, to the end of the pipe.

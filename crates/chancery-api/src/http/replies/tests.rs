@@ -1,0 +1,152 @@
+//! Replies as JSON, against the schemas and back.
+
+use super::*;
+use crate::message::StoreRow;
+use chancery_core::clock::Served;
+use chancery_core::name::Scope;
+use chancery_core::reason::Reason;
+
+fn version(number: u32, state: KeyState) -> KeyVersion {
+    KeyVersion {
+        number,
+        state,
+        created_ms: 5,
+        provenance: Provenance::Imported,
+        public: if number == 1 { Vec::new() } else { vec![1, 2, 3] },
+        destruction: (number == 2).then(|| Served::from_ms(9)),
+    }
+}
+
+fn key() -> Key {
+    let part = |text: &str| text.parse::<Name>().unwrap();
+    Key {
+        id: KeyId::from_bytes([7; 16]),
+        tenant: TenantId::from_bytes([1; 16]),
+        name: part("invoices"),
+        scope: Scope {
+            environment: part("production"),
+            region: part("local"),
+            service: part("billing"),
+        },
+        purpose: "sign.bound:invoice".parse().unwrap(),
+        suite: Suite::Ed25519,
+        scheduled: 1,
+        authority_epoch: Epoch { generation: 1, number: 2 },
+        min_issue_epoch: Epoch::default(),
+        versions: (1..).zip(KeyState::ALL).map(|(number, state)| version(number, state)).collect(),
+    }
+}
+
+fn status() -> Status {
+    Status {
+        mode: "normal".into(),
+        posture: "solo".into(),
+        origin: "example.org/log".into(),
+        log_size: 1,
+        log_root: vec![2; 32],
+        frames: 3,
+        incarnation: 4,
+        keys: 5,
+        generation: 6,
+        epoch: 7,
+        clock: "plausible".into(),
+        arena: "secret".into(),
+        advice: vec!["move the recovery key".into()],
+        node: NodeId::from_bytes([4; 16]),
+        lock_record: "/keys/log.lock".into(),
+        locked_size: 1,
+    }
+}
+
+fn record(key: &str, version: u32) -> RecordView {
+    RecordView {
+        index: 1,
+        unix_ms: 2,
+        operation: "sign".into(),
+        outcome: "committed".into(),
+        reason: String::new(),
+        key: key.into(),
+        version,
+        use_index: Some(0),
+        actor: None,
+        leaf: vec![4; 32],
+        count: None,
+        handle: None,
+    }
+}
+
+fn committed(answer: Answer) -> CommandReply {
+    CommandReply::Committed { answer, index: Some(7) }
+}
+
+fn every_reply() -> Vec<CommandReply> {
+    let view = OperationView {
+        id: OperationId::from_bytes([3; 16]),
+        state: "in-flight".into(),
+        index: None,
+    };
+    vec![
+        committed(Answer::Done),
+        committed(Answer::Key(key())),
+        committed(Answer::Handle(vec![1, 2])),
+        committed(Answer::Principal(PrincipalId::from_bytes([2; 16]))),
+        CommandReply::Committed {
+            answer: Answer::Keys { keys: vec![key()], more: true },
+            index: None,
+        },
+        committed(Answer::OneTimeKey { id: [1; 16], public: vec![5; 32] }),
+        CommandReply::Pending,
+        CommandReply::StoreRows(StorePage {
+            revision: 3,
+            rows: vec![StoreRow { name: vec![1], revision: 2, bytes: 60, head: vec![4; 16] }],
+            next: vec![1],
+        }),
+        CommandReply::Status(status()),
+        CommandReply::Operation(view),
+        CommandReply::Records(vec![record("", 0), record("invoices", 1)]),
+    ]
+}
+
+#[test]
+fn every_answer_reads_as_it_was_written_and_as_it_is_described() {
+    for reply in every_reply() {
+        let answer = CommandAnswer::of(reply).unwrap();
+        let text = serde_json::to_vec(&answer).unwrap();
+        crate::http::openapi::tests::assert_described("CommandAnswer", &text);
+        assert_eq!(serde_json::from_slice::<CommandAnswer>(&text).unwrap(), answer);
+    }
+}
+
+#[test]
+fn answers_are_spelt_so() {
+    let spelt = |reply| serde_json::to_string(&CommandAnswer::of(reply).unwrap()).unwrap();
+    assert_eq!(
+        spelt(committed(Answer::Done)),
+        r#"{"outcome":"committed","log_index":7,"answer":"done"}"#
+    );
+    let handle = CommandReply::Committed { answer: Answer::Handle(vec![0]), index: None };
+    assert_eq!(
+        spelt(handle),
+        r#"{"outcome":"committed","answer":{"handle":"chancery-handle-1.AA"}}"#
+    );
+    let key = spelt(committed(Answer::Key(key())));
+    for state in
+        ["pre-activation", "active", "suspended", "deactivated", "compromised", "destroyed"]
+    {
+        assert!(key.contains(&format!("\"state\":\"{state}\"")), "{state}");
+    }
+}
+
+#[test]
+fn a_refusal_is_a_problem_with_its_code_and_detail() {
+    let reply = CommandReply::Refused { reason: Reason::NameTaken, detail: "another name".into() };
+    let problem = CommandAnswer::of(reply).unwrap_err();
+    assert_eq!((problem.status, problem.code.as_str()), (409, "name-taken"));
+    assert_eq!(problem.detail.as_deref(), Some("another name"));
+}
+
+#[test]
+fn a_handle_does_not_show_itself() {
+    let answer = CommandAnswer::of(committed(Answer::Handle(vec![0x41; 9]))).unwrap();
+    assert!(!format!("{answer:?}").contains("QUFB"));
+}
