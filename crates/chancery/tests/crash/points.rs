@@ -20,7 +20,7 @@ pub(super) struct Call {
     pub(super) name: String,
     /// The how-manieth on that file, from 1.
     pub(super) nth: u32,
-    /// What it returned, if that stands in the same line of the trace.
+    /// What it returned, if it returned a number.
     pub(super) returned: Option<u64>,
 }
 
@@ -81,18 +81,30 @@ impl fmt::Display for Point {
 pub(super) fn calls(trace: &str, directory: &Path) -> Vec<Call> {
     let mut counts: BTreeMap<(&str, PathBuf, &str), u32> = BTreeMap::new();
     let mut calls: Vec<Call> = Vec::new();
+    // Where the call of each thread stands that another thread's line cut in two.
+    let mut cut: BTreeMap<&str, usize> = BTreeMap::new();
     for line in trace.lines() {
-        let Some((thread, name, file)) = parse(line, directory) else { continue };
-        let nth = counts.entry((thread, file.clone(), name)).or_default();
-        *nth += 1;
         let returned = line.rsplit_once(" = ").and_then(|(_, value)| value.trim().parse().ok());
+        if let Some((thread, _)) = line.split_once(" <... ") {
+            if let Some(position) = cut.remove(thread) {
+                calls[position].returned = returned;
+            }
+            continue;
+        }
+        let Some((thread, name, file)) = parse(line, directory) else { continue };
+        let nth = counts.entry((thread.trim_end(), file.clone(), name)).or_default();
+        *nth += 1;
         let call = Call { file, name: name.into(), nth: *nth, returned };
         let is_known = |known: &Call| {
             (&known.file, &known.name, known.nth) == (&call.file, &call.name, call.nth)
         };
-        if !calls.iter().any(is_known) {
-            calls.push(call);
+        if calls.iter().any(is_known) {
+            continue;
         }
+        if line.ends_with("<unfinished ...>") {
+            cut.insert(thread.trim_end(), calls.len());
+        }
+        calls.push(call);
     }
     calls
 }
@@ -131,9 +143,11 @@ fn calls_are_counted_by_thread_file_and_name() {
 8 fdatasync(5</t/s1/d/store.redb> <unfinished ...>
 7 fdatasync(5</t/s1/d/store.redb>) = 0
 8 <... fdatasync resumed>) = 0
+8 pwrite64(9</t/s1/d/audit/1.seg>, \"CHYF\\1\"..., 8192, 0 <unfinished ...>
 7 renameat(6</t/s1/d/audit>, \"spare.new\", 6</t/s1/d/audit>, \"spare\") = 0
 unlink(\"/t/s1/d/run/signer.sock\") = 0
 7 write(1<pipe:[77]>, \"x\", 1) = 1
+8 <... pwrite64 resumed>) = 8192
 7 +++ exited with 0 +++
 ";
     let calls = calls(trace, Path::new("/t/s1"));
@@ -147,11 +161,13 @@ unlink(\"/t/s1/d/run/signer.sock\") = 0
             "fdatasync d/store.redb 1",
             "pwrite64 d/audit/0.seg 1",
             "fdatasync d/store.redb 2",
+            "pwrite64 d/audit/1.seg 1",
             "renameat d/audit 1",
             "unlink d/run/signer.sock 1",
         ]
     );
-    assert_eq!(calls[1].returned, Some(4096));
+    let returned: Vec<_> = calls.iter().map(|call| call.returned).collect();
+    assert_eq!(returned, [Some(0), Some(4096), Some(0), Some(8192), Some(0), Some(0)]);
 }
 
 #[test]
