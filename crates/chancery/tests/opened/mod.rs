@@ -56,7 +56,7 @@ pub(crate) struct Opened {
     pub(crate) scope_keys: Rows,
     /// The material of every key version: seeds, scalars, plain bytes, PKCS#8.
     pub(crate) materials: Rows,
-    /// Three secrets of each tenant and month.
+    /// The audit secrets of each tenant and month, 32 bytes each.
     pub(crate) months: Rows,
 }
 
