@@ -241,10 +241,11 @@ fn reset_at_once(scene: &Scene, (head, flags): (&[u8], u8), together: u32) -> (u
     };
     while sent < PAIRS && began.elapsed() < FLOOD {
         let pairs: Vec<u8> = (sent..sent + together).flat_map(pair).collect();
-        if http2.send(&pairs).is_err() || matches!(http2.read(), Ok(None)) {
+        sent += together;
+        // A look now and then: each takes a while when there is nothing to read.
+        if http2.send(&pairs).is_err() || sent % 64 == 0 && matches!(http2.read(), Ok(None)) {
             return (sent, true);
         }
-        sent += together;
     }
     (sent, false)
 }
