@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -21,9 +22,8 @@ use crate::limits::{
     CONNECTION_WINDOW_BYTES, ERROR_RESETS_MAX, FrontLimits, HEAD_BYTES_MAX, HEADERS_MAX,
     PENDING_RESETS_MAX, READ_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
-use crate::reply::Body;
 use crate::service::{Front, answer};
-use crate::watched::{Activity, Between, Watched};
+use crate::watched::{Activity, Between, Unsent, Watched};
 
 /// How often a quiet HTTP/2 peer is asked whether it is there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
@@ -82,7 +82,7 @@ async fn serve_http2(front: Rc<Front>, stream: TlsStream<TcpStream>, stop: watch
     drive(connection, http2::Connection::graceful_shutdown, Clock { activity, limits, stop }).await;
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Full<Unsent>>, Infallible>>>>;
 
 fn service(
     front: Rc<Front>,
@@ -93,10 +93,11 @@ fn service(
     move |request| {
         let in_flight = activity.begin();
         let (front, room) = (Rc::clone(&front), Rc::clone(&room));
+        let activity = Rc::clone(&activity);
         Box::pin(async move {
             let response = answer(&front, &room, request).await;
             drop(in_flight);
-            Ok(response)
+            Ok(response.map(|body| Full::new(activity.unsent(body))))
         })
     }
 }

@@ -3,12 +3,8 @@
 use bytes::Bytes;
 use chancery_api::http::problem::{Code, Problem};
 use chancery_api::http::{MEDIA_JSON, MEDIA_PROBLEM, render};
-use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-
-/// The body of an answer.
-pub(crate) type Body = Full<Bytes>;
 
 /// A refusal or an unknown outcome, on its way out.
 pub(crate) type Refusal = Box<Problem>;
@@ -43,8 +39,8 @@ impl Reply {
     }
 
     /// As HTTP. Answers hold keys, plaintexts and handles, so that nobody is to keep them.
-    pub(crate) fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Full::new(self.body));
+    pub(crate) fn into_response(self) -> Response<Bytes> {
+        let mut response = Response::new(self.body);
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();

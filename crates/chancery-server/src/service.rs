@@ -40,7 +40,7 @@ use crate::intake::{self, Room, check_head, check_media, check_no_body, discard,
 use crate::limits::{FrontLimits, HEALTH_DEADLINE};
 use crate::link::{Link, Question, SendError};
 use crate::metrics::{Answered, Metrics, append};
-use crate::reply::{Body, Refusal, Reply};
+use crate::reply::{Refusal, Reply};
 use crate::report::Reporter;
 
 /// The media type of `/metrics`.
@@ -95,7 +95,7 @@ pub(crate) async fn answer(
     front: &Front,
     room: &Rc<Room>,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Response<Bytes> {
     let began = Instant::now();
     let (parts, mut body) = request.into_parts();
     let found = routes::find(RequestLine { method: parts.method.as_str(), path: parts.uri.path() });

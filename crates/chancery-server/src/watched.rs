@@ -1,15 +1,19 @@
 //! What a connection is doing, for its clock.
 //!
 //! The stream notes when bytes of a new request begin to arrive, and the service when a request begins and
-//! ends; [`Activity::is_overdue`] then tells a peer that dawdles over a head from one that rests.
+//! ends; [`Activity::is_overdue`] then tells a peer that dawdles over a head from one that rests. An answer
+//! counts as [`Unsent`] until its last byte was handed to TLS: a peer of HTTP/2 that opens no window for it, and
+//! asks on, is overdue too.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::limits::FrontLimits;
@@ -20,16 +24,33 @@ pub(crate) struct Activity {
     in_flight: Cell<usize>,
     last: Cell<Instant>,
     head_began: Cell<Option<Instant>>,
+    /// When each answer that is not sent yet was made, in the order of their numbers.
+    unsent: RefCell<BTreeMap<u64, Instant>>,
+    answers: Cell<u64>,
 }
 
 /// Counts as a request in flight until it is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlight(Rc<Activity>);
 
+/// The bytes of an answer; it counts as not sent until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    bytes: Bytes,
+    number: u64,
+    activity: Rc<Activity>,
+}
+
 impl Activity {
     pub(crate) fn new() -> Rc<Self> {
         let last = Cell::new(Instant::now());
-        Rc::new(Self { in_flight: Cell::new(0), last, head_began: Cell::new(None) })
+        Rc::new(Self {
+            in_flight: Cell::new(0),
+            last,
+            head_began: Cell::new(None),
+            unsent: RefCell::default(),
+            answers: Cell::new(0),
+        })
     }
 
     /// A request began: its head is here.
@@ -39,9 +60,19 @@ impl Activity {
         InFlight(Rc::clone(self))
     }
 
-    /// Whether a head takes too long.
+    /// An answer was made.
+    pub(crate) fn unsent(self: &Rc<Self>, bytes: Bytes) -> Unsent {
+        let number = self.answers.get();
+        self.answers.set(number + 1);
+        self.unsent.borrow_mut().insert(number, Instant::now());
+        Unsent { bytes, number, activity: Rc::clone(self) }
+    }
+
+    /// Whether a head takes too long, or an answer is not taken.
     pub(crate) fn is_overdue(&self, limits: &FrontLimits) -> bool {
+        let oldest = self.unsent.borrow().first_key_value().map(|(_, made)| *made);
         self.head_began.get().is_some_and(|began| began.elapsed() >= limits.head)
+            || oldest.is_some_and(|made| made.elapsed() >= limits.idle)
     }
 
     /// Whether there was no request for too long.
@@ -60,6 +91,26 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
         self.0.last.set(Instant::now());
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.activity.unsent.borrow_mut().remove(&self.number);
+    }
+}
+
+impl Buf for Unsent {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
     }
 }
 
@@ -116,5 +167,26 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_not_taken_is_overdue_whatever_else_is_asked() {
+        let now = FrontLimits { idle: Duration::ZERO, ..FrontLimits::STANDARD };
+        let activity = Activity::new();
+        assert!(!activity.is_overdue(&now));
+        let (one, other) = (activity.unsent("one".into()), activity.unsent("other".into()));
+        drop(activity.begin());
+        assert!(activity.is_overdue(&now) && !activity.is_overdue(&FrontLimits::STANDARD));
+        drop(one);
+        assert!(activity.is_overdue(&now));
+        drop(other);
+        assert!(!activity.is_overdue(&now));
     }
 }

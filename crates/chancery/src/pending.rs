@@ -16,7 +16,7 @@
 //! known: what was committed is written where it belongs, or the first attempt was refused. A repetition that
 //! is refused says nothing of the attempt before it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -142,11 +142,6 @@ fn path(operation: OperationId) -> Result<PathBuf> {
         .context("neither XDG_STATE_HOME nor HOME says where to keep what is sent; set one")?;
     let directory = directory.join("pending");
     private_directory(&directory)?;
-    // Those that were just made must still be there when the file is.
-    for above in directory.ancestors().skip(1).take(2) {
-        let synced = File::open(above).and_then(|above| above.sync_all());
-        synced.with_context(|| format!("cannot sync `{}`", above.display()))?;
-    }
     Ok(directory.join(operation.to_string()))
 }
 

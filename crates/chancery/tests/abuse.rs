@@ -12,7 +12,9 @@ mod wire;
 mod abuse {
     mod bodies;
     mod crowd;
+    mod frames;
     mod handles;
+    mod http2;
     mod meters;
     mod paths;
     mod slow;

@@ -1,4 +1,5 @@
-//! Crashes of the real binary, judged by a journal that its client keeps.
+//! Crashes of the real binary, judged by a journal that its client keeps in a file outside the service's
+//! directory, synced per answer, and reads back.
 //!
 //! | suite | what happens |
 //! |---|---|
@@ -6,6 +7,7 @@
 //! | [`planted`](crash::planted) | a write is lost though it was reported done, a frame is cut off: the journal must notice |
 //! | [`disk`](crash::disk) | the disk of a running service fails, or is full: reductions are still taken |
 //! | [`power`](crash::power) | all that a run did to its files is replayed, and power is lost at each call: unsynced sectors are lost or torn |
+//! | [`first_start`](crash::first_start) | the same of a first start, with the keys and the directories that it makes |
 //! | [`deaths`](crash::deaths) | all three processes are killed at random under load |
 //!
 //! The processes that are traced are traced with `strace`, which must be on the machine; its path filter
@@ -17,11 +19,14 @@
 
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod opened;
 
 #[cfg(test)]
 mod crash {
     mod deaths;
     mod disk;
+    mod first_start;
     mod journal;
     // The disk in memory of the tests of the audit crate, and its states without power.
     #[expect(dead_code, reason = "faults are for the tests that drive the disk call by call")]
@@ -39,4 +44,5 @@ mod crash {
     mod sweep;
     mod traced;
     mod workload;
+    mod written;
 }

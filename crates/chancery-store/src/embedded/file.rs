@@ -47,8 +47,10 @@ pub enum PrivateDirError {
 
 /// Makes the directory `path` for its owner alone, or checks that it is so.
 ///
-/// A new directory has mode 0700, whatever the umask, and is durable; its parent must exist. A
-/// directory that exists is taken if it belongs to the caller and is closed to all others.
+/// A new directory has mode 0700, whatever the umask; its parent must exist. A directory that
+/// exists is taken if it belongs to the caller and is closed to all others. Either is durable
+/// then, as far as the caller may read the parent: one that exists may have been made by a process
+/// that ended before it was.
 ///
 /// # Errors
 ///
@@ -60,7 +62,11 @@ pub fn private_dir(path: &Path) -> Result<(), PrivateDirError> {
             rustix::fs::chmod(path, DIR_MODE).map_err(dir_unavailable)?;
             sync_parent(path).map_err(dir_unavailable)?;
         }
-        Err(Errno::EXIST) => {}
+        Err(Errno::EXIST) => match sync_parent(path) {
+            // The process that only takes reductions may not look there, and makes no directory.
+            Ok(()) | Err(Errno::ACCESS) => {}
+            Err(error) => return Err(dir_unavailable(error)),
+        },
         Err(error) => return Err(dir_unavailable(error)),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -22,18 +22,27 @@ const PRIVATE_FILE: u32 = 0o600;
 /// How often a lock that is waited for is tried.
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
-/// Makes a directory of mode 0700, with its parents, or checks that the one there is such a one.
+/// Makes a directory of mode 0700, with its parents, or checks that the one there is such a one. It is durable
+/// then, and so is every directory above it that was made for it.
 ///
 /// # Errors
 ///
 /// What is in the way; a directory that others can enter is refused, not changed.
 pub(crate) fn private_directory(path: &Path) -> Result<()> {
-    if !path.exists() {
+    let absolute = std::path::absolute(path)
+        .with_context(|| format!("cannot tell where `{}` is", path.display()))?;
+    let missing = absolute.ancestors().take_while(|above| !above.exists()).count();
+    if missing > 0 {
         let made = DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(path);
         // The umask may have taken more than it should.
         let made = made
             .and_then(|()| fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIRECTORY)));
         made.with_context(|| format!("cannot make the directory `{}`", path.display()))?;
+    }
+    // The first that was there too: a process that ended before this line may have made it.
+    for (number, above) in absolute.ancestors().skip(1).take(missing + 1).enumerate() {
+        sync_names(above, number < missing)
+            .with_context(|| format!("cannot sync the directory `{}`", above.display()))?;
     }
     let metadata =
         fs::metadata(path).with_context(|| format!("cannot look at `{}`", path.display()))?;
@@ -45,6 +54,14 @@ pub(crate) fn private_directory(path: &Path) -> Result<()> {
         bail!("`{}` is open to others; run `chmod 700 {}` first", path.display(), path.display());
     }
     Ok(())
+}
+
+/// Makes the names in a directory durable. One that may not be read, and in which nothing was made, is left.
+fn sync_names(directory: &Path, is_changed: bool) -> io::Result<()> {
+    match File::open(directory) {
+        Err(error) if !is_changed && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened?.sync_all(),
+    }
 }
 
 /// The mode of a socket to which a group may connect, which takes the right to write, and nothing else.

@@ -3,7 +3,7 @@
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 use super::meters::counter;
@@ -24,7 +24,9 @@ const GATHERED: Duration = Duration::from_mins(1);
 
 /// A TCP connection from 127.0.0.`source`.
 fn tcp_from(source: u8, port: u16) -> TcpStream {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    // A service that another test starts meanwhile must not get it.
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
     bind(&socket, &SocketAddrV4::new([127, 0, 0, source].into(), 0)).unwrap();
     connect(&socket, &SocketAddrV4::new([127, 0, 0, 1].into(), port)).unwrap();
     let stream = TcpStream::from(socket);

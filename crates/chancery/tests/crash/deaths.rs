@@ -63,7 +63,7 @@ fn call(client: &Client, number: u64, over: &AtomicBool) -> Journal {
             thread::sleep(PAUSE * 5);
         }
     }
-    worker.journal
+    worker.journal()
 }
 
 fn make_keys(
@@ -87,7 +87,7 @@ fn use_keys(worker: &mut Worker<'_>, handles: &mut Vec<KeyHandle>) -> Result<(),
             [_, cards] => Request::Encrypt(cards.clone(), n.to_be_bytes().into()),
             _ => return Ok(()),
         };
-        if !matches!(worker.ask_anyway(request), Outcome::Committed(_)) {
+        if !matches!(worker.ask_anyway(&request), Outcome::Committed(_)) {
             return Err(NobodyThere);
         }
     }

@@ -1,12 +1,14 @@
 //! The client's journal: what was asked, and what was answered before anything else was asked.
 //!
-//! It lives in the test's process, which outlives every process of the service.
+//! It is written by [`super::written`], line by line and synced, to a file outside the service's directory, and
+//! is only ever what was read back from there.
 //!
 //! **Invariant:** [`Journal::judge`] says of a service that has come back whether it keeps what it said:
 //! what was acknowledged is there with the same bytes, what was refused was not done, what was not answered
 //! is done once or can still be done, what was taken away stays away, and the log holds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chancery_api::http::replies::{AnswerObject, Audit, CommandAnswer, RecordObject};
 use chancery_audit::verify::verify;
@@ -14,6 +16,7 @@ use chancery_client::{Client, Input, KeyHandle, Outcome, Used};
 use chancery_core::command::{AuditQuery, Command};
 use chancery_core::id::OperationId;
 
+use super::written::Kept;
 use crate::harness::{Service, ask, committed, fresh, plainly};
 
 /// Journals up to this length are held against every record of the log: as many as one query shows.
@@ -48,20 +51,25 @@ impl Answer {
     }
 }
 
-/// One line.
+/// One operation.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    operation: OperationId,
-    request: Request,
-    outcome: Outcome<Answer>,
-    /// When it was asked and answered, in seconds since 1970.
-    asked: f64,
-    answered: f64,
+    pub(super) operation: OperationId,
+    pub(super) request: Request,
+    pub(super) outcome: Outcome<Answer>,
+    /// When it was asked, in seconds since 1970.
+    pub(super) asked: f64,
+    /// When it was answered; never, if it was not.
+    pub(super) answered: f64,
 }
 
-/// Every line, in order.
+/// Every operation, in order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Journal(Vec<Entry>);
+pub(super) struct Journal {
+    entries: Vec<Entry>,
+    /// The files that it was read from, which stay for as long as it is in use.
+    files: Vec<Arc<Kept>>,
+}
 
 /// What a journal has to say against a service.
 pub(super) type Findings = Vec<String>;
@@ -106,38 +114,35 @@ impl Request {
 }
 
 impl Journal {
-    /// Asks under a fresh id and writes down what was answered.
-    pub(super) fn ask(&mut self, client: &Client, request: Request) -> Outcome<Answer> {
-        let (operation, asked) = (fresh(), now());
-        let outcome = request.perform(client, operation);
-        let entry = Entry { operation, request, outcome: outcome.clone(), asked, answered: now() };
-        self.0.push(entry);
-        outcome
+    /// What was read from a file.
+    pub(super) fn of(entries: Vec<Entry>, file: Arc<Kept>) -> Self {
+        Self { entries, files: vec![file] }
     }
 
     /// What it said at that moment, in seconds since 1970.
     pub(super) fn as_of(&self, moment: f64) -> Self {
-        let asked = self.0.iter().filter(|entry| entry.asked < moment).cloned();
+        let asked = self.entries.iter().filter(|entry| entry.asked < moment).cloned();
         let unanswered =
             |entry: Entry| Entry { outcome: Outcome::Unknown(entry.operation), ..entry };
         let said =
             asked.map(|entry| if entry.answered < moment { entry } else { unanswered(entry) });
-        Self(said.collect())
+        Self { entries: said.collect(), files: self.files.clone() }
     }
 
     /// Adds the lines of another journal.
     pub(super) fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
+        self.entries.extend(other.entries);
+        self.files.extend(other.files);
     }
 
     /// How many lines were acknowledged.
     pub(super) fn acknowledged(&self) -> usize {
-        self.0.iter().filter(|entry| matches!(entry.outcome, Outcome::Committed(_))).count()
+        self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Committed(_))).count()
     }
 
     /// How many lines have no answer.
     pub(super) fn unanswered(&self) -> usize {
-        self.0.iter().filter(|entry| matches!(entry.outcome, Outcome::Unknown(_))).count()
+        self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Unknown(_))).count()
     }
 
     /// Holds a service that is up against the journal.
@@ -146,7 +151,7 @@ impl Journal {
         let mut findings = Findings::new();
         let mut done: BTreeMap<&str, usize> = BTreeMap::new();
         let reduced = self.reduced();
-        for (line, entry) in self.0.iter().enumerate() {
+        for (line, entry) in self.entries.iter().enumerate() {
             match entry.settle(&client, &reduced) {
                 Ok(true) => *done.entry(entry.request.name()).or_default() += 1,
                 Ok(false) => {}
@@ -156,7 +161,7 @@ impl Journal {
             }
         }
         findings.extend(self.dead_handles(&client));
-        if self.0.len() <= COUNTED_MAX {
+        if self.entries.len() <= COUNTED_MAX {
             findings.extend(count(&client, &done));
         }
         findings
@@ -166,11 +171,12 @@ impl Journal {
 
     /// Handles that may be dead: whose reduction was asked for and not refused.
     fn reduced(&self) -> Vec<&KeyHandle> {
-        let asked = self.0.iter().filter_map(|entry| match (&entry.request, &entry.outcome) {
-            (_, Outcome::Refused(_)) => None,
-            (Request::Reduction(_, handle), _) => Some(handle),
-            _ => None,
-        });
+        let asked =
+            self.entries.iter().filter_map(|entry| match (&entry.request, &entry.outcome) {
+                (_, Outcome::Refused(_)) => None,
+                (Request::Reduction(_, handle), _) => Some(handle),
+                _ => None,
+            });
         asked.collect()
     }
 
@@ -213,11 +219,6 @@ impl Entry {
             (_, other) => Err(format!("not answered, and not to be had: {other:?}")),
         }
     }
-}
-
-fn now() -> f64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.expect("a clock after 1970").as_secs_f64()
 }
 
 fn state(client: &Client, id: OperationId) -> String {

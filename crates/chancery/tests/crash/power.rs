@@ -1,30 +1,33 @@
 //! Power is lost at each call of a recorded run, and the service is started on what may be left.
 //!
 //! The whole run is recorded once, with all its data. At a point, what was not synced is lost as a whole,
-//! kept as a whole, or lost and torn sector by sector at random; names that were not synced likewise. Then
-//! the real service starts on these files, and the client's journal, as it stood at that moment, is held
-//! against it.
+//! kept as a whole, or lost and torn sector by sector at random; names that were not synced likewise, those of
+//! directories with all that is in them. Then the real service starts on these files, and the client's journal,
+//! as it stood at that moment, is held against it.
 //!
-//! That a missing sync would be noticed is shown by leaving it out of the recording.
+//! The run here is that of a service that was started before; that of a first start is in
+//! [`super::first_start`]. That a missing sync would be noticed is shown by leaving it out of the recording.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::journal::{Findings, Journal};
-use super::model::{Event, FileImage, Image, Model, SECTOR_BYTES};
+use super::model::{Event, Image, Model};
 use super::points::sample;
-use super::recorded::{Change, DIRECTORIES, Recorded, changes, events, image};
+use super::recorded::{
+    Change, DIRECTORIES, Recorded, changes, directories, events, images, lay_out,
+};
 use super::replay::{Random, Replay};
 use super::scene::{Scene, runs_all};
 use super::supervisor::comes_up;
+use super::traced::Tracing;
+use crate::harness::{Options, Service};
 
 /// So many points are tried, unless all are.
 const POINTS_MAX: usize = 64;
 
 /// So many random states of each, besides *all lost* and *all kept*.
-const RANDOM_STATES: u64 = 1;
+pub(super) const RANDOM_STATES: u64 = 1;
 
 /// States judged at once: one starts while another is asked.
 const RUNNERS: usize = 2;
@@ -33,46 +36,54 @@ const RUNNERS: usize = 2;
 const MUCH_LATER: f64 = 3_600.0;
 
 /// A recorded run.
-struct Recording {
-    scene: Scene,
-    journal: Journal,
-    changes: Vec<Recorded>,
+pub(super) struct Recording {
+    /// How the service was started, and is started again.
+    pub(super) options: Options,
+    /// What there was before.
+    pub(super) start: [Image; DIRECTORIES],
+    pub(super) journal: Journal,
+    pub(super) changes: Vec<Recorded>,
 }
 
 /// What may be left at a point: one image for each directory, and the point.
-struct State {
+pub(super) struct State {
     images: Vec<Image>,
-    point: usize,
+    pub(super) point: usize,
 }
 
+/// What else is held against a service that has come up, besides the journal as it stood.
+pub(super) type More<'m> = &'m (dyn Fn(&mut Service, &Journal) -> Findings + Sync);
+
 impl Recording {
-    fn new() -> Self {
-        let scene = Scene::later();
-        let (trace, journal, data) = scene.recorded();
-        let changes = changes(&trace, &data);
+    /// The workload of a service that was started and stopped once, its signer traced.
+    fn later() -> Self {
+        let service = Scene::later().service();
+        let start = images(&service);
+        let (ended, journal) = Scene::run(&service, &Tracing::Whole);
+        assert!(!ended.by_itself, "the signer ended by itself:\n{}", service.log());
+        assert_eq!(journal.unanswered(), 0);
+        let changes = changes(&ended.trace, &directories(&service));
         assert!(changes.len() > 100, "{} changes", changes.len());
-        Self { scene, journal, changes }
+        Self { options: super::scene::options(), start, journal, changes }
     }
 
-    /// The same run of a signer that leaves some calls out.
-    fn without(mut self, is_left_out: impl Fn(&Change) -> bool) -> Self {
+    /// The same run of a service that leaves some calls out.
+    pub(super) fn without(mut self, is_left_out: impl Fn(&Recorded) -> bool) -> Self {
         let before = self.changes.len();
-        self.changes.retain(|recorded| !is_left_out(&recorded.change));
+        self.changes.retain(|recorded| !is_left_out(recorded));
         assert!(self.changes.len() < before, "nothing was left out");
         self
     }
 
     /// The moment until which answers count at a point: when the next change comes.
-    fn moment(&self, point: usize) -> f64 {
+    pub(super) fn moment(&self, point: usize) -> f64 {
         self.changes.get(point + 1).map_or(f64::MAX, |next| next.at)
     }
 
     /// States at these points.
-    fn states(&self, points: &[usize], more: u64) -> Vec<State> {
-        let template = self.scene.service();
-        let starts = DIRECTORIES.map(|name| image(&template.data().join(name)));
-        let disks = starts.each_ref().map(Model::of);
-        let mut replays = starts.each_ref().map(Replay::of);
+    pub(super) fn states(&self, points: &[usize], more: u64) -> Vec<State> {
+        let disks = self.start.each_ref().map(Model::of);
+        let mut replays = self.start.each_ref().map(Replay::of);
         let mut random = Random::seeded(7);
         let mut states = Vec::new();
         for (point, recorded) in self.changes.iter().enumerate() {
@@ -96,112 +107,93 @@ impl Recording {
     }
 
     /// Starts the service on a state, and says what is wrong with it, if anything.
-    fn judge(&self, state: &State, journal: &Journal) -> Findings {
-        let mut service = self.scene.service();
-        for (name, image) in DIRECTORIES.iter().zip(&state.images) {
-            lay_out(&service.data().join(name), image);
-        }
+    pub(super) fn judge(&self, state: &State, journal: &Journal, more: More<'_>) -> Findings {
+        let mut service = Service::prepare(self.options.clone());
+        lay_out(&service, &state.images);
         service.launch();
         if !comes_up(&mut service) {
             return vec![service.log()];
         }
-        let findings = journal.judge(&service);
-        service.kill_all();
+        let mut findings = journal.judge(&service);
+        findings.extend(more(&mut service, journal));
         findings
     }
 
+    /// Judges every state, two at a time.
+    pub(super) fn judge_all(&self, states: &[State], more: More<'_>) {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let runner = || {
+                while let Some(state) = states.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    let journal = self.journal.as_of(self.moment(state.point));
+                    let change = &self.changes[state.point];
+                    let findings = self.judge(state, &journal, more);
+                    assert_eq!(findings, Findings::new(), "{}, {:.200?}", state.point, change);
+                }
+            };
+            (0..RUNNERS).for_each(|_| drop(scope.spawn(runner)));
+        });
+    }
+
     /// The findings at the last point, with all lost that may be.
-    fn at_the_end(&self) -> Findings {
+    pub(super) fn at_the_end(&self) -> Findings {
         let last = self.changes.len() - 1;
         let states = self.states(&[last], 0);
-        self.judge(&states[0], &self.journal)
+        self.judge(&states[0], &self.journal, &nothing_more)
     }
+}
+
+pub(super) fn nothing_more(_: &mut Service, _: &Journal) -> Findings {
+    Findings::new()
 }
 
 fn is_segment(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "seg")
 }
 
-/// Puts the files of an image in the place of those that are there.
-fn lay_out(directory: &Path, image: &Image) {
-    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
-    for entry in entries.filter(|entry| entry.file_type().unwrap().is_file()) {
-        let is_of_the_image = entry.file_name() != "admin.toml";
-        if is_of_the_image {
-            fs::remove_file(entry.path()).unwrap();
-        }
-    }
-    for (name, file) in image.iter().filter(|(name, _)| *name != "admin.toml") {
-        let mut options = File::options();
-        let made = options.write(true).create_new(true).mode(0o600).open(directory.join(name));
-        lay_out_file(&made.unwrap(), file);
-    }
-}
-
-fn lay_out_file(made: &File, file: &FileImage) {
-    made.set_len(file.length).unwrap();
-    let bytes = file.to_bytes();
-    for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
-        if sector.iter().any(|byte| *byte != 0) {
-            made.write_all_at(sector, (number * SECTOR_BYTES) as u64).unwrap();
-        }
-    }
-}
-
 #[test]
 fn nothing_acknowledged_is_lost_wherever_the_recorded_run_loses_power() {
-    let recording = Recording::new();
+    let recording = Recording::later();
     let all: Vec<usize> = (0..recording.changes.len()).collect();
     let most = if runs_all() { usize::MAX } else { POINTS_MAX };
     let states = recording.states(&sample(all.clone(), most), RANDOM_STATES);
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let runner = || {
-            while let Some(state) = states.get(next.fetch_add(1, Ordering::SeqCst)) {
-                let journal = recording.journal.as_of(recording.moment(state.point));
-                let change = &recording.changes[state.point];
-                let findings = recording.judge(state, &journal);
-                assert_eq!(findings, Findings::new(), "{}, {:.200?}", state.point, change);
-            }
-        };
-        (0..RUNNERS).for_each(|_| drop(scope.spawn(runner)));
-    });
+    recording.judge_all(&states, &nothing_more);
     println!("{} states at points of {}", states.len(), all.len());
 }
 
 #[test]
 fn a_log_that_is_not_synced_is_noticed() {
     let is_sync_of_the_log =
-        |change: &Change| matches!(change, Change::Sync { name } if is_segment(name));
-    let findings = Recording::new().without(is_sync_of_the_log).at_the_end();
+        |one: &Recorded| matches!(&one.change, Change::Sync { name } if is_segment(name));
+    let findings = Recording::later().without(is_sync_of_the_log).at_the_end();
     assert!(!findings.is_empty());
 }
 
 #[test]
 fn a_directory_that_is_not_synced_is_noticed() {
-    let is_sync_of_names = |change: &Change| *change == Change::SyncDirectory;
-    let findings = Recording::new().without(is_sync_of_names).at_the_end();
+    let is_sync_of_names = |one: &Recorded| one.change == Change::SyncDirectory;
+    let findings = Recording::later().without(is_sync_of_names).at_the_end();
     assert!(!findings.is_empty());
 }
 
 #[test]
 fn a_store_that_is_not_synced_is_noticed() {
     let is_sync_of_the_store =
-        |change: &Change| matches!(change, Change::Sync { name } if name == "store.redb");
-    let findings = Recording::new().without(is_sync_of_the_store).at_the_end();
+        |one: &Recorded| matches!(&one.change, Change::Sync { name } if name == "store.redb");
+    let findings = Recording::later().without(is_sync_of_the_store).at_the_end();
     assert!(!findings.is_empty());
 }
 
 #[test]
 fn an_answer_that_leaves_before_its_sync_is_noticed() {
-    let recording = Recording::new();
+    let recording = Recording::later();
     let is_write_of_the_log = |recorded: &&Recorded| matches!(&recorded.change, Change::Write { name, .. } if is_segment(name));
     let write = recording.changes.iter().rfind(is_write_of_the_log).unwrap();
     let point = recording.changes.iter().position(|recorded| recorded == write).unwrap();
     let lost = &recording.states(&[point], 0)[0];
     // Right after its write, as if the answer had left already.
     let journal = recording.journal.as_of(recording.moment(point) + MUCH_LATER);
-    let findings = recording.judge(lost, &journal);
+    let findings = recording.judge(lost, &journal, &nothing_more);
     assert!(
         findings.iter().any(|finding| finding.contains("acknowledged, and now")),
         "{findings:?}"

@@ -1,7 +1,6 @@
 //! What the traced runs begin with, what they do, and how they are judged.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::journal::{Findings, Journal};
@@ -32,7 +31,8 @@ struct Tally {
     acknowledged: AtomicUsize,
 }
 
-fn options() -> Options {
+/// How the services of these tests are started.
+pub(super) fn options() -> Options {
     Options { segment_bytes: Some(SEGMENT_BYTES), ..Options::default() }
 }
 
@@ -60,15 +60,6 @@ impl Scene {
             }
             Worker::new(&service.client(), is_alive).run()
         })
-    }
-
-    /// One run with all that it did to its files: the trace and the journal.
-    pub(super) fn recorded(&self) -> (String, Journal, PathBuf) {
-        let service = self.service();
-        let (ended, journal) = Self::run(&service, &Tracing::Whole);
-        assert!(!ended.by_itself, "the signer ended by itself:\n{}", service.log());
-        assert_eq!(journal.unanswered(), 0);
-        (ended.trace, journal, service.data())
     }
 
     /// Every call of one run.

@@ -166,7 +166,7 @@ pub(super) fn kill_at_mark(trace: &Path, pid: u32, over: &AtomicBool) {
 }
 
 /// The trace, once `strace` has written how each thread ended; it does so after their end.
-fn settled(path: &Path) -> String {
+pub(super) fn settled(path: &Path) -> String {
     let deadline = Instant::now() + PATIENCE;
     let mut before = String::new();
     loop {

@@ -8,6 +8,7 @@ use chancery_core::purpose::Usage;
 use chancery_core::state::KeyEvent;
 
 use super::journal::{Answer, Journal, Request};
+use super::written::Pen;
 use crate::harness::{name, new_key};
 
 /// The most operations of the fixed workload.
@@ -16,24 +17,29 @@ const OPERATIONS_MAX: usize = 50;
 /// Nobody answers any more: the rest of the workload is not asked.
 pub(super) struct NobodyThere;
 
-/// A client at work, with its journal.
+/// A client at work, that writes its journal.
 pub(super) struct Worker<'c> {
     client: &'c Client,
     is_alive: &'c dyn Fn() -> bool,
-    pub(super) journal: Journal,
+    pen: Pen,
 }
 
 impl<'c> Worker<'c> {
     /// `is_alive` says whether the service can still answer.
     pub(super) fn new(client: &'c Client, is_alive: &'c dyn Fn() -> bool) -> Self {
-        Self { client, is_alive, journal: Journal::default() }
+        Self { client, is_alive, pen: Pen::new() }
     }
 
     /// The fixed workload.
     pub(super) fn run(mut self) -> Journal {
         // Where it ends is in the journal.
         let _ = self.everything();
-        self.journal
+        self.journal()
+    }
+
+    /// What was written down so far.
+    pub(super) fn journal(&self) -> Journal {
+        self.pen.read_back()
     }
 
     fn everything(&mut self) -> Result<(), NobodyThere> {
@@ -51,13 +57,13 @@ impl<'c> Worker<'c> {
         self.encrypt(cards.as_ref(), 4)?;
         self.key("another", "mac.bound:webhook", "hmac-sha-256")?;
         self.sign(signing.as_ref(), 6)?;
-        assert!(self.journal.acknowledged() <= OPERATIONS_MAX);
+        assert!(self.journal().acknowledged() <= OPERATIONS_MAX);
         Ok(())
     }
 
     /// Asks, and goes on for as long as somebody answers.
-    fn ask(&mut self, request: Request) -> Result<Option<Answer>, NobodyThere> {
-        match self.journal.ask(self.client, request) {
+    fn ask(&mut self, request: &Request) -> Result<Option<Answer>, NobodyThere> {
+        match self.pen.ask(self.client, request) {
             Outcome::Committed(answer) => Ok(Some(answer)),
             Outcome::Refused(_) | Outcome::Unknown(_) if (self.is_alive)() => Ok(None),
             Outcome::Refused(_) | Outcome::Unknown(_) => Err(NobodyThere),
@@ -65,8 +71,8 @@ impl<'c> Worker<'c> {
     }
 
     /// Asks, whoever is there.
-    pub(super) fn ask_anyway(&mut self, request: Request) -> Outcome<Answer> {
-        self.journal.ask(self.client, request)
+    pub(super) fn ask_anyway(&mut self, request: &Request) -> Outcome<Answer> {
+        self.pen.ask(self.client, request)
     }
 
     /// Makes a key and issues a handle for it; none if that was refused.
@@ -76,7 +82,7 @@ impl<'c> Worker<'c> {
         purpose: &'static str,
         suite: &'static str,
     ) -> Result<Option<KeyHandle>, NobodyThere> {
-        let made = self.ask(Request::Command(new_key(key, purpose, suite)))?;
+        let made = self.ask(&Request::Command(new_key(key, purpose, suite)))?;
         let Some(Answer::Command(CommandAnswer { answer: AnswerObject::Key(made), .. })) = made
         else {
             return Ok(None);
@@ -99,7 +105,7 @@ impl<'c> Worker<'c> {
             subject: None,
             max_uses: None,
         };
-        let issued = self.ask(Request::Command(Command::IssueHandle(new)))?;
+        let issued = self.ask(&Request::Command(Command::IssueHandle(new)))?;
         Ok(match issued {
             Some(Answer::Command(CommandAnswer {
                 answer: AnswerObject::Handle(token), ..
@@ -116,7 +122,7 @@ impl<'c> Worker<'c> {
     ) -> Result<(), NobodyThere> {
         for n in 0..times {
             let Some(handle) = handle else { return Ok(()) };
-            self.ask(Request::Sign(handle.clone(), n.to_be_bytes().to_vec()))?;
+            self.ask(&Request::Sign(handle.clone(), n.to_be_bytes().to_vec()))?;
         }
         Ok(())
     }
@@ -129,7 +135,7 @@ impl<'c> Worker<'c> {
     ) -> Result<(), NobodyThere> {
         for n in 0..times {
             let Some(handle) = handle else { return Ok(()) };
-            self.ask(Request::Encrypt(handle.clone(), n.to_be_bytes().to_vec()))?;
+            self.ask(&Request::Encrypt(handle.clone(), n.to_be_bytes().to_vec()))?;
         }
         Ok(())
     }
@@ -143,13 +149,13 @@ impl<'c> Worker<'c> {
         let Some(handle) = handle else { return Ok(()) };
         let event = KeyEvent::Suspend;
         let command = Command::ChangeVersion { key: name(key), version: None, event };
-        self.ask(Request::Reduction(command, handle)).map(drop)
+        self.ask(&Request::Reduction(command, handle)).map(drop)
     }
 
     /// Revokes a handle.
     pub(super) fn revoke(&mut self, handle: Option<KeyHandle>) -> Result<(), NobodyThere> {
         let Some(handle) = handle else { return Ok(()) };
         let link = handle.revocation_id().unwrap();
-        self.ask(Request::Reduction(Command::RevokeHandle { link }, handle)).map(drop)
+        self.ask(&Request::Reduction(Command::RevokeHandle { link }, handle)).map(drop)
     }
 }

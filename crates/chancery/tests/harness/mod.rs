@@ -11,6 +11,7 @@ mod processes;
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use chancery_api::http::replies::{AnswerObject, CommandAnswer, KeyObject};
+use chancery_audit::origin::hex;
 use chancery_client::{
     Client, Input, KeyHandle, Manner, NotCommitted, Outcome, Profile, Receipt, Used, operation_id,
 };
@@ -26,6 +28,7 @@ use chancery_core::context::Context;
 use chancery_core::handle::Operations;
 use chancery_core::id::OperationId;
 use chancery_core::name::{Name, Scope};
+use chancery_crypto::primitive::sha256;
 use rustix::process::Signal;
 
 pub(crate) use self::processes::{Pids, Process, is_alive, signal};
@@ -49,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) prefix: Vec<String>,
     /// More arguments of `serve`.
     pub(crate) more: Vec<String>,
+    /// Whether the keys are where the service puts them by itself, and not in the service's directory.
+    pub(crate) usual_keys: bool,
 }
 
 /// A running service, or one that was stopped and can be started again.
@@ -125,6 +130,17 @@ impl Service {
         files.into_iter().find(|path| path.extension().is_some_and(|name| name == "lock"))
     }
 
+    /// Root key or recovery key, by its name.
+    pub(crate) fn key_file(&self, name: &str) -> PathBuf {
+        if self.options.usual_keys { self.usual_keys().join(name) } else { self.path(name) }
+    }
+
+    /// Where the service keeps its keys unless it is told: a directory named after the data directory's path.
+    pub(crate) fn usual_keys(&self) -> PathBuf {
+        let digest = sha256(&[self.data().as_os_str().as_bytes()]);
+        self.path("state/chancery").join(hex(&digest[..8]))
+    }
+
     /// The bytes of an audit segment, if they are not the usual ones.
     pub(crate) fn segment_bytes(&self) -> Option<u64> {
         self.options.segment_bytes
@@ -178,8 +194,10 @@ impl Service {
         let path = |name: &str| self.path(name).to_str().unwrap().to_owned();
         let mut arguments: Vec<String> = vec!["serve".into(), "--data".into(), path("d")];
         arguments.extend(["--listen".into(), format!("127.0.0.1:{}", self.port)]);
-        arguments.extend(["--root-key".into(), path("root.key")]);
-        arguments.extend(["--recovery-key".into(), path("recovery.key")]);
+        if !self.options.usual_keys {
+            arguments.extend(["--root-key".into(), path("root.key")]);
+            arguments.extend(["--recovery-key".into(), path("recovery.key")]);
+        }
         let bytes = self.options.segment_bytes.map(|bytes| bytes.to_string());
         arguments.extend(bytes.into_iter().flat_map(|bytes| ["--segment-bytes".into(), bytes]));
         arguments.extend(self.options.more.clone());
@@ -198,11 +216,12 @@ impl Service {
     fn serve_command(&self) -> Command {
         let [program, arguments @ ..] = self.options.prefix.as_slice() else {
             let mut command = binary();
-            command.args(self.serve_arguments());
+            command.args(self.serve_arguments()).env("XDG_STATE_HOME", self.path("state"));
             return command;
         };
         let mut command = Command::new(program);
         command.args(arguments).arg(env!("CARGO_BIN_EXE_chancery")).args(self.serve_arguments());
+        command.env("XDG_STATE_HOME", self.path("state"));
         command
     }
 
@@ -479,6 +498,7 @@ const _: () = {
     let _ = (Service::start, Service::kill, Service::kill_all, Service::stop, Service::restart);
     let _ = (Service::copy_of, Service::run_by, Service::answers, Service::segment_bytes);
     let _ = (copy, Service::lock_record, Service::has_ended, Service::log, Service::serve_with);
+    let _ = (Service::key_file, Service::usual_keys);
     let _ = (Service::wait_for_end, Service::port, Service::directory, Service::cli, Service::done);
     let _ =
         (key_and_handle, plainly, sign, refused::<()>, issue, handle_of, create_key, new_handle);

@@ -71,6 +71,13 @@ impl Wire {
         Self { port: service.port(), config: Arc::new(config) }
     }
 
+    /// The same way, where HTTP/2 is agreed on instead.
+    pub(crate) fn over_http2(&self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self { config: Arc::new(config), ..self.clone() }
+    }
+
     /// A TCP connection without TLS.
     pub(crate) fn tcp(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
@@ -198,6 +205,7 @@ fn whole(bytes: &[u8]) -> Option<Answer> {
 /// No test file uses all of this module; what one leaves out is still meant to be here.
 const _: () = {
     let _ = (Wire::to, Wire::tcp, Wire::connect, Wire::over, Wire::send, Request::get, Request::of);
+    let _ = Wire::over_http2;
     let _ = |answer: Answer| answer.head;
     let _ = (Request::with_handle, Request::with, Request::signed, exchange, Answer::outcome);
 };
