@@ -56,8 +56,9 @@ const _: () = assert!((HEADER_BLOCKS + ENTRIES_MAX as u64) * BLOCK_BYTES as u64 
 /// A reduction in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// When it was accepted, in milliseconds since 1970.
-    pub accepted_ms: u64,
+    /// A time at which its signature is alive, in milliseconds since 1970: that at which it was accepted, or, where
+    /// the clock was suspect, perhaps a later one.
+    pub alive_ms: u64,
     /// The request, signed by its principal.
     pub request: Vec<u8>,
 }
@@ -255,7 +256,7 @@ fn entry_block(entry: &Entry, generation: u64, number: u32) -> Vec<u8> {
     bytes.extend_from_slice(&generation.to_be_bytes());
     bytes.extend_from_slice(&number.to_be_bytes());
     bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(&entry.accepted_ms.to_be_bytes());
+    bytes.extend_from_slice(&entry.alive_ms.to_be_bytes());
     bytes.extend_from_slice(&entry.request);
     sealed(bytes)
 }
@@ -279,9 +280,9 @@ fn parse_entry(block: &[u8; BLOCK_BYTES]) -> Option<(u64, u32, Entry)> {
     reader.expect(ENTRY_MAGIC).ok()?;
     let (generation, number) = (reader.u64().ok()?, reader.u32().ok()?);
     let length = usize::try_from(reader.u32().ok()?).ok()?;
-    let accepted_ms = reader.u64().ok()?;
+    let alive_ms = reader.u64().ok()?;
     let end = REQUEST_OFFSET.checked_add(length).filter(|end| *end <= BLOCK_BYTES - 4)?;
     let request = block.get(REQUEST_OFFSET..end)?.to_vec();
-    let entry = Entry { accepted_ms, request };
+    let entry = Entry { alive_ms, request };
     (entry_block(&entry, generation, number) == block).then_some((generation, number, entry))
 }

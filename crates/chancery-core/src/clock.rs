@@ -13,7 +13,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::limits::{CLOCK_DRIFT_MAX, OFFLINE_MAX};
+use crate::limits::{CLOCK_DRIFT_MAX, OFFLINE_MAX, REDUCTION_AHEAD_MAX};
 
 /// Time for which the service has run, in milliseconds over all its starts. Destruction waits count this alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -74,6 +74,13 @@ impl Reading {
             Quality::Suspect => self.unix_ms.max(self.wall_ms),
         }
     }
+}
+
+/// The latest date that a reduction may bear while the clock is suspect: nobody is kept from taking authority away
+/// because clocks here are behind, and nothing is remembered for ever because of a date.
+#[must_use]
+pub fn latest_reduction_ms(mark_ms: u64, wall_ms: u64) -> u64 {
+    mark_ms.max(wall_ms).saturating_add(millis(REDUCTION_AHEAD_MAX))
 }
 
 /// What a machine's clocks say at one instant.

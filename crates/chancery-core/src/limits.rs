@@ -66,6 +66,10 @@ pub const CLOCK_DRIFT_MAX: Duration = Duration::from_mins(1);
 /// The longest validity of a principal's signature over a command: 5 minutes.
 pub const COMMAND_VALIDITY_MAX: Duration = Duration::from_mins(5);
 
+/// How far ahead of every clock here a reduction may be dated while they are suspect: a year, for a machine that
+/// was off for months and whose own clock has stopped.
+pub const REDUCTION_AHEAD_MAX: Duration = Duration::from_hours(366 * 24);
+
 /// The longest validity of a holder's proof: 60 seconds, which bounds the replay cache.
 pub const PROOF_VALIDITY_MAX: Duration = Duration::from_mins(1);
 

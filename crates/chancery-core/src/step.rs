@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::authority::{Authority, Permit, Use};
 use crate::budget::AuditBudget;
-use crate::clock::{Clock, Quality, Reading, Sample, millis};
+use crate::clock::{Clock, Quality, Reading, Sample, latest_reduction_ms, millis};
 use crate::counts::Counts;
 use crate::handle::Handle;
 use crate::id::HandleId;
@@ -16,7 +16,8 @@ use crate::idempotency::{
     Attempt, Dated, EntryName, Index, Place, RequestDigest, Reservation, Room,
 };
 use crate::limits::{
-    PROOF_AHEAD_MAX, PROOF_NONCES_MAX, PROOF_NONCES_OF_ONE_HANDLE_MAX, PROOF_VALIDITY_MAX,
+    OPERATION_RETENTION, PROOF_AHEAD_MAX, PROOF_NONCES_MAX, PROOF_NONCES_OF_ONE_HANDLE_MAX,
+    PROOF_VALIDITY_MAX,
 };
 use crate::reason::Reason;
 
@@ -162,12 +163,31 @@ impl Core {
         room: Room,
     ) -> Result<Reservation, Reason> {
         let latest_ms = match (room, now.quality) {
-            // Whatever the clock says: nobody is kept from taking authority away.
-            (Room::Reduction, Quality::Suspect) => u64::MAX,
+            (Room::Reduction, Quality::Suspect) => latest_reduction_ms(now.unix_ms, now.wall_ms),
+            // Uses are many, and each is remembered until the mark has passed its date and a day: a wall clock
+            // that is years ahead must not fill the index for years.
+            (Room::Use, Quality::Suspect) => {
+                now.latest_ms().min(now.unix_ms.saturating_add(millis(OPERATION_RETENTION)))
+            }
             _ => now.latest_ms(),
         };
         let dated = Dated { id_ms: claimed.id_ms, now_ms: now.unix_ms, latest_ms };
         self.operations.reserve(claimed.name, claimed.digest, dated, room)
+    }
+
+    /// Reserves an id that was taken before, and whose command is stored or in the reduction journal. It is not
+    /// asked again whether it is dated ahead, nor whether there is room: it would be forgotten, and apply twice.
+    ///
+    /// # Errors
+    ///
+    /// The [`Reason`] if it is stale by now, or another request's.
+    pub fn reserve_again(
+        &mut self,
+        claimed: &Claimed,
+        now: Reading,
+    ) -> Result<Reservation, Reason> {
+        let dated = Dated { id_ms: claimed.id_ms, now_ms: now.unix_ms, latest_ms: u64::MAX };
+        self.operations.reserve(claimed.name, claimed.digest, dated, Room::Reduction)
     }
 }
 
@@ -238,6 +258,10 @@ impl Proofs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Served;
+    use crate::id::NodeId;
+
+    const NODE: NodeId = NodeId::from_bytes([1; 16]);
 
     fn proof(nonce: u8, made_ms: u64) -> Proof {
         Proof { holder: [1; 32], nonce: [nonce; 16], made_ms }
@@ -292,5 +316,36 @@ mod tests {
         let next = many(PROOF_NONCES_OF_ONE_HANDLE_MAX);
         assert_eq!(proofs.take(ONE, &[next], 1_000), Err(Reason::Overloaded));
         assert_eq!(proofs.take(OTHER, &[next], 1_000), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_is_years_ahead_does_not_fill_the_index_for_years() {
+        const DAY: u64 = 86_400_000;
+        let at = |wall_ms| Sample { wall_ms, boot_ms: 0 };
+        let mut clock = Clock::start(None, Served::default(), at(DAY));
+        let now = clock.read(at(400 * DAY));
+        let mut core = Core::new(Authority::default(), Index::default(), Counts::of(NODE), clock);
+        let claimed = |n, id_ms| Claimed { name: [n; 32], digest: [0; 32], id_ms };
+        let mut reserve = |n, id_ms, room| core.reserve(&claimed(n, id_ms), now, room);
+        assert_eq!(reserve(1, 2 * DAY, Room::Use), Ok(Reservation::New));
+        assert_eq!(reserve(2, 4 * DAY, Room::Use), Err(Reason::OperationIdStale));
+        assert_eq!(reserve(3, 400 * DAY, Room::Command), Ok(Reservation::New));
+        assert_eq!(reserve(4, 700 * DAY, Room::Command), Err(Reason::OperationIdStale));
+        assert_eq!(reserve(5, 700 * DAY, Room::Reduction), Ok(Reservation::New));
+        assert_eq!(reserve(6, 800 * DAY, Room::Reduction), Err(Reason::OperationIdStale));
+    }
+
+    #[test]
+    fn an_id_that_was_taken_before_is_taken_again_whatever_the_clock_says() {
+        const DAY: u64 = 86_400_000;
+        let at = Sample { wall_ms: DAY, boot_ms: 0 };
+        let mut clock = Clock::start(None, Served::default(), at);
+        let now = clock.read(at);
+        let mut core = Core::new(Authority::default(), Index::default(), Counts::of(NODE), clock);
+        let claimed = Claimed { name: [1; 32], digest: [0; 32], id_ms: 3 * DAY };
+        let refused = core.reserve(&claimed, now, Room::Reduction);
+        assert_eq!(refused, Err(Reason::OperationIdStale));
+        assert_eq!(core.reserve_again(&claimed, now), Ok(Reservation::New));
+        assert_eq!(core.reserve_again(&claimed, now), Err(Reason::OperationInFlight));
     }
 }

@@ -104,9 +104,9 @@ impl Aside {
     pub(crate) fn append(
         &mut self,
         request: &CommandRequest<'_>,
-        accepted_ms: u64,
+        alive_ms: u64,
     ) -> Result<(), JournalError> {
-        self.journal.append(&Entry { accepted_ms, request: cbor::encode(request) })?;
+        self.journal.append(&Entry { alive_ms, request: cbor::encode(request) })?;
         let parameters = &request.parameters;
         self.known.insert((parameters.principal, parameters.operation), sha256(&[request.command]));
         Ok(())
@@ -154,8 +154,7 @@ impl StoreThread {
             let core = lock(&self.shared.core);
             core.authority.principal(request.parameters.principal).cloned().ok_or(NOT_OURS)?
         };
-        // It was alive when it was accepted.
-        let verified = verify_at(&self.shared, &request, principal, When::Known(entry.accepted_ms));
+        let verified = verify_at(&self.shared, &request, principal, When::Known(entry.alive_ms));
         verified.ok().filter(|verified| verified.command.is_reduction()).ok_or(NOT_OURS)
     }
 

@@ -1,14 +1,16 @@
 //! Commands as they arrive: verified, and handed on to who carries them out.
 //!
-//! The principal's signature is checked here, over what the signer itself builds from the command. Reads go
-//! and new keys go to the pool, other changes to the store thread.
+//! The principal's signature is checked here, over what the signer itself builds from the command. Reads and
+//! new keys go to the pool, other changes to the store thread.
 
 use std::sync::Arc;
 
 use chancery_api::frame::Kind as FrameKind;
 use chancery_api::message::{CommandReply, CommandRequest};
 use chancery_audit::record::Authentication;
+use chancery_core::clock::millis;
 use chancery_core::command::{Command, SignatureParameters};
+use chancery_core::limits::OPERATION_RETENTION;
 use chancery_core::principal::Principal;
 use chancery_core::reason::Reason;
 use chancery_core::step::Claimed;
@@ -19,7 +21,6 @@ use crate::counters::lock;
 use crate::entropy;
 use crate::jobs::Job;
 use crate::outlet::Outlet;
-use crate::pool::Task;
 use crate::query;
 use crate::service::Shared;
 use crate::signature::{self, Checked, When};
@@ -77,7 +78,14 @@ pub(crate) fn verify(shared: &Shared, request: &CommandRequest<'_>) -> Result<Ve
         let principal = core.authority.principal(request.parameters.principal).cloned();
         (principal.ok_or(Reason::SignatureInvalid)?, now)
     };
-    verify_at(shared, request, principal, When::of(now))
+    let verified = verify_at(shared, request, principal, When::of(now))?;
+    // Nothing remembers the id of a read, so its age is all that ends its use while a suspect clock lets an old
+    // signature live. The id of anything else is looked at where it is reserved.
+    let is_stale = verified.claimed.id_ms.saturating_add(millis(OPERATION_RETENTION)) < now.unix_ms;
+    if verified.command.is_read() && is_stale {
+        return Err(Reason::SignatureExpired);
+    }
+    Ok(verified)
 }
 
 /// Checks it against this principal, as of then.
@@ -111,16 +119,17 @@ pub(crate) fn take(shared: &Arc<Shared>, verified: Verified, asker: Asker) {
     if !is_read && !is_new_key {
         return hand_on(shared, job);
     }
-    let waiting = job.asker.clone();
-    let task: Task = if is_read {
-        Box::new(move |shared| query::answer(shared, &job))
+    if let Err(job) = shared.pool.command(job) {
+        turn_away(shared, &job);
+    }
+}
+
+/// Does what the pool was given: answers a read, makes a new key's material.
+pub(crate) fn from_the_pool(shared: &Shared, job: Box<CommandJob>) {
+    if job.verified.command.is_read() {
+        query::answer(shared, &job);
     } else {
-        Box::new(move |shared| make_key(shared, job))
-    };
-    if shared.pool.task(task).is_err()
-        && let Some(asker) = waiting
-    {
-        overloaded(shared, &asker);
+        make_key(shared, job);
     }
 }
 
@@ -142,18 +151,18 @@ fn make_key(shared: &Shared, mut job: Box<CommandJob>) {
 }
 
 fn hand_on(shared: &Shared, job: Box<CommandJob>) {
-    if let Err(Job::Command(job)) = shared.jobs.send(Job::Command(job))
-        && let Some(asker) = &job.asker
-    {
-        overloaded(shared, asker);
+    if let Err(Job::Command(job)) = shared.jobs.send(Job::Command(job)) {
+        turn_away(shared, &job);
     }
 }
 
-fn overloaded(shared: &Shared, asker: &Asker) {
+/// There is no room for a command, or it waited for so long that nobody waits for it any more. Nothing came of
+/// it.
+pub(crate) fn turn_away(shared: &Shared, job: &CommandJob) {
     let reason = Reason::Overloaded;
     shared.counters.refused(reason);
     let detail = signature::early_detail(reason).to_owned();
-    asker.say(&CommandReply::Refused { reason, detail });
+    job.say(&CommandReply::Refused { reason, detail });
 }
 
 /// A verified command with who waits for its answer; nobody, for one from the reduction journal.

@@ -7,6 +7,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chancery_audit::disk::Disk;
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
 use chancery_core::authority::{Row, TenantRow};
@@ -217,7 +219,7 @@ fn raw_public(key: &PrivateKey) -> Result<[u8; 32], SignerError> {
 
 /// The text of `admin.toml`; the client crate reads it and pins the same form.
 fn admin_text(config: &SignerConfig, operator: &Principal, seed: &[u8], ca: &str) -> String {
-    let seed = Zeroizing::new(crate::signature::base64(seed));
+    let seed = Zeroizing::new(STANDARD.encode(seed));
     // Of enough room from the start, since what grows leaves what it outgrew behind.
     let mut text = String::with_capacity(ADMIN_BYTES + config.endpoint.len() + ca.len());
     // Writing to a `String` cannot fail.

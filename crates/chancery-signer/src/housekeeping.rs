@@ -1,9 +1,11 @@
-//! What comes due by itself: the coming month's audit keys, and the destruction of versions.
+//! What comes due by itself: the coming month's audit keys, the destruction of versions, and while the clock is
+//! suspect its mark, so that no restart takes more than a minute back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_audit::sealer::{Keyring, Month, MonthKeys, MonthSecrets, month_of};
+use chancery_core::clock::{Quality, Reading};
 use chancery_core::id::TenantId;
 use chancery_crypto::section::Boot;
 
@@ -24,19 +26,20 @@ pub(crate) fn start(shared: &Arc<Shared>) {
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(HOUSEKEEPING);
-            let (tenants, due, now_ms) = {
+            let (tenants, due, now) = {
                 let mut core = lock(&shared.core);
                 let now = core.now(entropy::sample());
                 let tenants: Vec<_> = core.authority.tenants().collect();
-                (tenants, core.authority.due_destructions(now), now.unix_ms)
+                (tenants, core.authority.due_destructions(now), now)
             };
+            keep_mark(&shared, now);
             for due in due {
                 // A full queue is tried again next time.
                 let _ = shared.jobs.send(Job::Destroy(due));
             }
             let vault = lock(&shared.vault);
             // What was there at the start is loaded; what is missing now was never made, so nothing stands under it.
-            let months = Months { now_ms, recorded: None };
+            let months = Months { now_ms: now.unix_ms, recorded: None };
             let made = ensure_months(&vault, &tenants, &shared.keyring, shared.boot, months);
             if let Err(error) = made {
                 if error.exit_status() == EXIT_AUDIT_FAILED {
@@ -46,6 +49,16 @@ pub(crate) fn start(shared: &Arc<Shared>) {
             }
         }
     });
+}
+
+/// A clock that is believed at the next start needs no mark; after a suspect one the time since the last frame
+/// would be lost, and handles that expired in it would live again.
+pub(crate) fn keep_mark(shared: &Shared, now: Reading) {
+    if now.quality == Quality::Suspect
+        && let Err(error) = shared.write_roots()
+    {
+        eprintln!("chancery signer: the time cannot be kept: {error}");
+    }
 }
 
 /// Loads or makes the audit keys of this month and the next, for these tenants and the service itself.

@@ -27,6 +27,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::commands::{self, Asker};
 use crate::config::SignerError;
 use crate::outlet::{Assembly, Outlet};
+use crate::peers::Seat;
 use crate::service::Shared;
 use crate::signature::{self, ed25519};
 use crate::uses::{OwnedRequest, Worker, check_form, own_request};
@@ -44,8 +45,7 @@ pub(crate) struct Lane {
     outlet: Arc<Outlet>,
     outstanding: Arc<AtomicUsize>,
     worker: Worker,
-    /// Counts the lanes there are.
-    _ticket: Arc<()>,
+    _seat: Seat,
 }
 
 impl Lane {
@@ -53,7 +53,7 @@ impl Lane {
     pub(crate) fn start(
         shared: Arc<Shared>,
         stream: UnixStream,
-        ticket: Arc<()>,
+        seat: Seat,
     ) -> Result<(), SignerError> {
         let failed = SignerError::system("a lane cannot be started");
         let outlet = stream.try_clone().and_then(|stream| {
@@ -63,7 +63,7 @@ impl Lane {
         let outlet = Arc::new(outlet.map_err(failed)?);
         let worker = Worker::new(Arc::clone(&shared));
         let outstanding = Arc::default();
-        let lane = Self { shared, stream, outlet, outstanding, worker, _ticket: ticket };
+        let lane = Self { shared, stream, outlet, outstanding, worker, _seat: seat };
         std::thread::spawn(move || lane.run());
         Ok(())
     }

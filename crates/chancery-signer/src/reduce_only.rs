@@ -39,9 +39,6 @@ use crate::signature::{self, Checked, When};
 /// The directory of journal and roots file, in the data directory.
 pub(crate) const REDUCTIONS_DIRECTORY: &str = "reductions";
 
-/// The most connections at once: 64, as many as the signer has lanes.
-const CONNECTIONS_MAX: usize = 64;
-
 /// How long an answer waits for a socket: 5 s; then the socket is given up.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -74,14 +71,13 @@ pub fn run(
 ) -> Result<(), SignerError> {
     let peers = Peers::new(front_user);
     let office = Arc::new(Office::open(data)?);
-    let connections = Arc::new(());
     for stream in listener.incoming() {
         let stream = stream.map_err(SignerError::system("the socket cannot be listened on"))?;
-        if peers.admit(&stream) && Arc::strong_count(&connections) <= CONNECTIONS_MAX {
-            let (office, ticket) = (Arc::clone(&office), Arc::clone(&connections));
+        if let Some(seat) = peers.admit(&stream) {
+            let office = Arc::clone(&office);
             std::thread::spawn(move || {
                 serve(&office, stream);
-                drop(ticket);
+                drop(seat);
             });
         }
     }
@@ -180,10 +176,9 @@ impl Office {
                           could; one who was there before is";
             (Reason::SignatureInvalid, detail.to_owned())
         })?;
-        let (wall_ms, mark_ms) = (entropy::sample().wall_ms, self.roots.written_ms);
-        let is_plausible = wall_ms >= mark_ms;
+        // How long ago the roots were written is not known here: no clock is more than suspect.
         let when =
-            if is_plausible { When::Known(wall_ms) } else { When::Suspect { mark_ms, wall_ms } };
+            When::Suspect { mark_ms: self.roots.written_ms, wall_ms: entropy::sample().wall_ms };
         let Checked { command, alive_ms } =
             signature::check(request, principal, when).map_err(early)?;
         if !command.is_reduction() {

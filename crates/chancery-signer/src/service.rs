@@ -23,10 +23,10 @@ use chancery_core::authority::{Authority, Fresh};
 use chancery_core::clock::{Clock, Served};
 use chancery_core::handle::HandleKeyId;
 use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
-use chancery_core::idempotency::{Dated, EntryName, Place, Room};
+use chancery_core::idempotency::{EntryName, Place};
 use chancery_core::limits::LANE_OPERATIONS_MAX;
 use chancery_core::sequencer::{Claim, Mark, Sequencer};
-use chancery_core::step::Core;
+use chancery_core::step::{Claimed, Core};
 use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
@@ -67,9 +67,6 @@ use crate::vault::Vault;
 
 /// The store's file in the data directory.
 const STORE_FILE: &str = "store.redb";
-
-/// The most lanes at once: 64, far more than a front has runtimes.
-const LANES_MAX: usize = 64;
 
 /// The handle key that new handles are made with.
 const HANDLE_KEY: HandleKeyId = HandleKeyId(1);
@@ -214,15 +211,14 @@ pub fn run(
     let shared = start(config, arena)?;
     stop_on_signal(&shared)?;
     serves();
-    serve(&shared, listener, peers)
+    serve(&shared, listener, &peers)
 }
 
-fn serve(shared: &Arc<Shared>, listener: &UnixListener, peers: Peers) -> Result<(), SignerError> {
-    let lanes = Arc::new(());
+fn serve(shared: &Arc<Shared>, listener: &UnixListener, peers: &Peers) -> Result<(), SignerError> {
     for stream in listener.incoming() {
         let stream = stream.map_err(SignerError::system("the socket cannot be listened on"))?;
-        if peers.admit(&stream) && Arc::strong_count(&lanes) <= LANES_MAX {
-            Lane::start(Arc::clone(shared), stream, Arc::clone(&lanes))?;
+        if let Some(seat) = peers.admit(&stream) {
+            Lane::start(Arc::clone(shared), stream, seat)?;
         }
     }
     Ok(())
@@ -282,7 +278,9 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
     })?;
     let checkpoints = Mutex::new(checkpoints);
     let keyring = Arc::new(Keyring::default());
-    let mut clock = Clock::start(opened.mark_ms, opened.served, entropy::sample());
+    let reductions = reduce_only::open_directory(&config.data)?;
+    let mark_ms = last_known_ms(opened.mark_ms, &reductions, &origin);
+    let mut clock = Clock::start(mark_ms, opened.served, entropy::sample());
     if config.wall_clock == WallClock::Vouched {
         clock.resume(entropy::sample());
     }
@@ -295,7 +293,6 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         boot,
         Months { now_ms: clock.mark_ms(), recorded },
     )?;
-    let reductions = reduce_only::open_directory(&config.data)?;
     let parts = Parts {
         config,
         arena,
@@ -309,6 +306,13 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         checkpoints,
     };
     assemble(parts, loaded, opened)
+}
+
+/// The latest time that an earlier start has put down: a frame says it where there is one, and while the clock is
+/// suspect the roots say it each minute.
+fn last_known_ms(log_ms: Option<u64>, reductions: &dyn Disk, origin: &Origin) -> Option<u64> {
+    let roots = Roots::read(reductions, origin).ok();
+    log_ms.max(roots.map(|roots| roots.written_ms))
 }
 
 fn load(config: &SignerConfig, arena: &Arena) -> Result<Loaded, SignerError> {
@@ -506,11 +510,9 @@ fn open_log(
     for (number, entry) in outbox {
         if let Some(kept) = &entry.kept {
             // In flight until its record is durable; from then on a repeat gets the answer. An id that is
-            // stale by now is refused as such; no other one is refused room.
-            let dated =
-                Dated { id_ms: kept.id_ms, now_ms: now.unix_ms, latest_ms: now.latest_ms() };
-            let mut core = lock(&shared.core);
-            let _ = core.operations.reserve(kept.name, kept.digest, dated, Room::Reduction);
+            // stale by now is refused as such.
+            let claimed = Claimed { name: kept.name, digest: kept.digest, id_ms: kept.id_ms };
+            let _ = lock(&shared.core).reserve_again(&claimed, now);
         }
         let head = Some(entry.head_hash());
         let way = CommandWay { done: Some(done.clone()), head, ..CommandWay::default() };

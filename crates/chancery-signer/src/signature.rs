@@ -3,9 +3,11 @@
 //! Nothing that a front says about who is calling is used. The same check serves commands as they arrive,
 //! the process that only takes reductions, and reductions that are merged from its journal.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chancery_api::message::CommandRequest;
 use chancery_core::cbor;
-use chancery_core::clock::{Quality, Reading, millis};
+use chancery_core::clock::{Quality, Reading, latest_reduction_ms, millis};
 use chancery_core::command::{Command, SignatureParameters};
 use chancery_core::limits::{CLOCK_DRIFT_MAX, COMMAND_VALIDITY_MAX};
 use chancery_core::principal::Principal;
@@ -53,7 +55,7 @@ pub(crate) fn check(
     let command: Command =
         cbor::decode(request.command, "command").map_err(|_| Reason::Malformed)?;
     let alive_ms = alive(&request.parameters, &command, when).ok_or(Reason::SignatureExpired)?;
-    let digest = base64(&sha256(&[request.command]));
+    let digest = STANDARD.encode(sha256(&[request.command]));
     let base = request.parameters.base(&command, &digest);
     let key = ed25519(&principal.public).ok_or(Reason::SignatureInvalid)?;
     key.verify(base.as_bytes(), &request.signature).map_err(|_| Reason::SignatureInvalid)?;
@@ -61,8 +63,8 @@ pub(crate) fn check(
 }
 
 /// A time at which the signature is alive and which it may be now. While the clock is suspect, a reduction may
-/// also be dated ahead of every clock here: then they are wrong, and nobody is kept from taking authority away.
-/// Its operation id keeps it from being carried out twice.
+/// also be dated after the mark, and up to a year ahead of every clock here: then they are wrong, and nobody is
+/// kept from taking authority away.
 fn alive(parameters: &SignatureParameters, command: &Command, when: When) -> Option<u64> {
     let drift_s = millis(CLOCK_DRIFT_MAX) / 1_000;
     let lives_s = parameters.expires_s.checked_sub(parameters.created_s)?;
@@ -74,9 +76,12 @@ fn alive(parameters: &SignatureParameters, command: &Command, when: When) -> Opt
     let alive = match when {
         When::Known(now_ms) => Some(now_ms).filter(is_alive),
         When::Suspect { mark_ms, wall_ms } => {
-            let created_ms = parameters.created_s.saturating_mul(1_000);
-            let is_ahead = command.is_reduction() && created_ms > mark_ms;
-            [mark_ms, wall_ms].into_iter().find(is_alive).or(is_ahead.then_some(created_ms))
+            let created_ms = parameters.created_s.checked_mul(1_000)?;
+            let is_ahead = command.is_reduction()
+                && created_ms > mark_ms
+                && created_ms <= latest_reduction_ms(mark_ms, wall_ms);
+            let ahead = is_ahead.then_some(created_ms).filter(is_alive);
+            [mark_ms, wall_ms].into_iter().find(is_alive).or(ahead)
         }
     };
     alive.filter(|_| is_short)
@@ -103,28 +108,12 @@ pub(crate) fn ed25519(raw: &[u8; 32]) -> Option<PublicKey> {
     PublicKey::from_spki(Suite::Ed25519, &[SPKI_PREFIX.as_slice(), raw].concat()).ok()
 }
 
-/// Base64 with padding (RFC 4648, 4), as digests stand in HTTP fields.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    // Of its final size, since what grows leaves what it outgrew behind, and some of it is secret.
-    let mut text = String::with_capacity(4 * bytes.len().div_ceil(3));
-    for chunk in bytes.chunks(3) {
-        let byte = |position: usize| chunk.get(position).copied().map_or(0, u32::from);
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for position in 0..4 {
-            let index = usize::try_from(bits >> (18 - 6 * position) & 63).unwrap_or_default();
-            let letter = ALPHABET.get(index).copied().unwrap_or_default();
-            text.push(if position <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use chancery_core::clock::Served;
     use chancery_core::handle::LinkId;
     use chancery_core::id::{OperationId, PrincipalId};
+    use chancery_core::limits::REDUCTION_AHEAD_MAX;
 
     use super::*;
 
@@ -168,14 +157,11 @@ mod tests {
         assert_eq!(at(&revoke, 99_000), Some(99_000_000));
         assert_eq!(at(&revoke, 400), None);
         assert_eq!(alive(&signed(99_000, 99_301), &revoke, When::of(now)), None);
-    }
-
-    #[test]
-    fn base64_is_that_of_rfc_4648() {
-        for (bytes, text) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            assert_eq!(base64(bytes.as_bytes()), text);
+        // What is put into the reduction journal must be alive at the time that stands beside it.
+        let year_s = millis(REDUCTION_AHEAD_MAX) / 1_000;
+        assert_eq!(at(&revoke, 9_000 + year_s), Some(9_000_000 + year_s * 1_000));
+        for created_s in [9_001 + year_s, u64::MAX / 1_000 + 1, u64::MAX - 60] {
+            assert_eq!(at(&revoke, created_s), None, "{created_s}");
         }
     }
 }

@@ -107,7 +107,13 @@ impl StoreThread {
         let verified = &job.verified;
         let is_reduction = verified.command.is_reduction();
         let room = if is_reduction { Room::Reduction } else { Room::Command };
-        let reserved = lock(&self.shared.core).reserve(&verified.claimed, now, room);
+        let reserved = {
+            let mut core = lock(&self.shared.core);
+            match job.asker {
+                Some(_) => core.reserve(&verified.claimed, now, room),
+                None => core.reserve_again(&verified.claimed, now),
+            }
+        };
         match reserved {
             Ok(Reservation::Done(place)) => self.repeat(job, place),
             Ok(Reservation::New) => {

@@ -1,5 +1,5 @@
-//! Refusals before authentication, summed up: once a minute a record for each reason, and never a sync of
-//! its own.
+//! Refusals without a record of their own, those before authentication and those for which the audit had no
+//! room, summed up: once a minute a record for each reason, and never a sync of its own.
 
 use chancery_audit::record::{Counted, Facts, Kind};
 use chancery_audit::sealer::{Prepared, Sealer};

@@ -32,7 +32,7 @@ const LIFE: [Step; 9] = [
 fn entry(number: u8) -> Entry {
     // From one sector to all eight of a block.
     let length = REQUEST_BYTES_MAX / usize::from(number);
-    Entry { accepted_ms: u64::from(number), request: vec![number; length] }
+    Entry { alive_ms: u64::from(number), request: vec![number; length] }
 }
 
 /// What is there after so many steps.
@@ -159,7 +159,7 @@ fn a_lost_header_does_not_bring_an_older_generation_back() {
 fn a_full_journal_and_a_long_request_are_refused_without_effect() {
     let model = Model::default();
     let (mut journal, _) = Journal::open(&model, LOG).unwrap();
-    let long = Entry { accepted_ms: 0, request: vec![0; REQUEST_BYTES_MAX + 1] };
+    let long = Entry { alive_ms: 0, request: vec![0; REQUEST_BYTES_MAX + 1] };
     let too_long = journal.append(&long);
     assert!(matches!(too_long, Err(JournalError::TooLong { bytes }) if bytes == 4_061));
     journal.append(&Entry { request: vec![0; REQUEST_BYTES_MAX], ..long }).unwrap();

@@ -273,7 +273,7 @@ fn a_reduction_journal_is_read_and_written_as_the_second_implementation_does() {
     let entries: Vec<_> = list(&vectors["entries"])
         .iter()
         .map(|entry| Entry {
-            accepted_ms: number(&entry["accepted_ms"]),
+            alive_ms: number(&entry["alive_ms"]),
             request: bytes(&entry["request"]),
         })
         .collect();

@@ -3,13 +3,18 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chancery_api::message::CommandRequest;
+use chancery_audit::journal::Entry;
 use chancery_audit::verify::verify_disk;
 use chancery_core::authority::Row;
 use chancery_core::cbor;
 use chancery_core::clock::Quality;
 use chancery_core::command::{Command, NewKey, SignatureParameters};
 use chancery_core::epoch::Epoch;
+use chancery_core::handle::LinkId;
+use chancery_core::idempotency::{Reservation, Room};
 use chancery_core::name::{Name, Scope};
 use chancery_core::principal::{Principal, Role};
 use chancery_core::reason::Reason;
@@ -18,7 +23,9 @@ use chancery_core::state::KeyEvent;
 use super::*;
 use crate::commands;
 use crate::config::{LockRecordWish, RootSource};
-use crate::signature::base64;
+use crate::housekeeping::keep_mark;
+
+const DAY_MS: u64 = 86_400_000;
 
 /// A directory of this process, removed when it is dropped.
 struct Scratch(PathBuf);
@@ -108,19 +115,32 @@ impl Signs {
         Self { key, id }
     }
 
-    /// Whether the service takes a command that is signed, and named, at this time.
-    fn asks(&self, shared: &Shared, command: &Command, at_ms: u64) -> Result<(), Reason> {
-        let encoded = cbor::encode(command);
+    /// The operator that a first start made.
+    fn first(config: &SignerConfig, authority: &Authority) -> Self {
+        let admin = std::fs::read_to_string(config.data.join("admin.toml")).unwrap();
+        let seed = admin.split_once("signing_key = \"").unwrap().1.split_once('"').unwrap().0;
+        let seed = STANDARD.decode(seed).unwrap();
+        let key = PrivateKey::from_secret(Suite::Ed25519, &seed).unwrap();
+        Self { key, id: authority.principals().next().unwrap().id }
+    }
+
+    /// A request that is signed, and named, at this time.
+    fn request<'c>(&self, encoded: &'c [u8], command: &Command, at_ms: u64) -> CommandRequest<'c> {
         let parameters = SignatureParameters {
             principal: self.id,
             operation: OperationId::v7(at_ms, entropy::bytes().unwrap()),
             created_s: at_ms / 1_000,
             expires_s: at_ms / 1_000 + 60,
         };
-        let base = parameters.base(command, &base64(&sha256(&[&encoded])));
+        let base = parameters.base(command, &STANDARD.encode(sha256(&[encoded])));
         let signature = self.key.sign(base.as_bytes()).unwrap().try_into().unwrap();
-        let request = CommandRequest { command: &encoded, parameters, signature };
-        let verified = commands::verify(shared, &request)?;
+        CommandRequest { command: encoded, parameters, signature }
+    }
+
+    /// Whether the service takes a command that is signed, and named, at this time.
+    fn asks(&self, shared: &Shared, command: &Command, at_ms: u64) -> Result<(), Reason> {
+        let encoded = cbor::encode(command);
+        let verified = commands::verify(shared, &self.request(&encoded, command, at_ms))?;
         let room = if command.is_reduction() { Room::Reduction } else { Room::Command };
         let mut core = lock(&shared.core);
         let now = core.now(entropy::sample());
@@ -130,7 +150,6 @@ impl Signs {
 
 #[test]
 fn commands_go_on_while_the_clock_is_suspect() {
-    const DAY_MS: u64 = 86_400_000;
     let scratch = Scratch::new("suspect");
     let shared = start(scratch.config(), Arena::new().unwrap()).unwrap();
     let operator = Signs::made_known_to(&shared);
@@ -161,4 +180,64 @@ fn commands_go_on_while_the_clock_is_suspect() {
         assert_eq!(operator.asks(&shared, &create, ahead_ms), Err(Reason::SignatureExpired));
         assert_eq!(operator.asks(&shared, &suspend, ahead_ms), Ok(()));
     }
+}
+
+#[test]
+fn a_read_that_was_kept_for_long_is_not_answered_because_the_clock_went_back() {
+    let scratch = Scratch::new("old-read");
+    let shared = start(scratch.config(), Arena::new().unwrap()).unwrap();
+    let operator = Signs::made_known_to(&shared);
+    let sample = entropy::sample();
+    for (ahead_ms, answer) in [(DAY_MS / 2, Ok(())), (2 * DAY_MS, Err(Reason::SignatureExpired))] {
+        let mark = Some(sample.wall_ms + ahead_ms);
+        lock(&shared.core).clock = Clock::start(mark, Served::default(), sample);
+        assert_eq!(operator.asks(&shared, &Command::ReadStatus, sample.wall_ms), answer);
+    }
+}
+
+#[test]
+fn a_journaled_reduction_that_is_dated_ahead_applies_once() {
+    let scratch = Scratch::new("ahead");
+    let (config, arena) = (scratch.config(), Arena::new().unwrap());
+    let loaded = load(&config, &arena).unwrap();
+    let operator = Signs::first(&config, &loaded.authority);
+    let receipt = PrivateKey::from_secret(Suite::Ed25519, &loaded.secrets.receipt).unwrap();
+    drop(loaded);
+    let log_id = Origin::of_signer(&receipt).unwrap().log_id;
+    let revoke = Command::RevokeHandle { link: LinkId([1; 16]) };
+    let (encoded, ahead_ms) = (cbor::encode(&revoke), entropy::sample().wall_ms + DAY_MS);
+    let request = operator.request(&encoded, &revoke, ahead_ms);
+    {
+        let disk = reduce_only::open_directory(&config.data).unwrap();
+        let entry = Entry { alive_ms: ahead_ms, request: cbor::encode(&request) };
+        Journal::open(&disk, log_id).unwrap().0.append(&entry).unwrap();
+    }
+    let shared = start(config, arena).unwrap();
+    let mut core = lock(&shared.core);
+    let principal = core.authority.principal(operator.id).unwrap().clone();
+    let when = crate::signature::When::Known(ahead_ms);
+    let verified = commands::verify_at(&shared, &request, principal, when).unwrap();
+    let now = core.now(entropy::sample());
+    let again = core.reserve_again(&verified.claimed, now);
+    assert!(matches!(again, Ok(Reservation::Done(_))), "{again:?}");
+}
+
+#[test]
+fn a_start_after_a_suspect_clock_takes_no_time_back() {
+    let scratch = Scratch::new("mark");
+    let shared = start(scratch.config(), Arena::new().unwrap()).unwrap();
+    let now = lock(&shared.core).now(entropy::sample());
+    let written = || Roots::read(&shared.reductions, &shared.origin).unwrap().written_ms;
+    let before = written();
+    keep_mark(&shared, now);
+    assert_eq!(written(), before, "a clock that is believed needs no mark");
+    let sample = entropy::sample();
+    let mark = Some(sample.wall_ms + 9 * DAY_MS);
+    lock(&shared.core).clock = Clock::start(mark, Served::default(), sample);
+    let now = lock(&shared.core).now(entropy::sample());
+    keep_mark(&shared, now);
+    assert!(written() >= sample.wall_ms + 9 * DAY_MS);
+    assert_eq!(last_known_ms(None, &shared.reductions, &shared.origin), Some(written()));
+    let later = Some(written() + 1);
+    assert_eq!(last_known_ms(later, &shared.reductions, &shared.origin), later);
 }
