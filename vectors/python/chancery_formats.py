@@ -260,8 +260,8 @@ def journal_header(log_id, generation):
     return _block(b"CHYRED1\n" + log_id + struct.pack(">Q", generation))
 
 
-def journal_entry(generation, number, accepted_ms, request):
-    return _block(b"CHYREDE\n" + struct.pack(">QIIQ", generation, number, len(request), accepted_ms) + request)
+def journal_entry(generation, number, alive_ms, request):
+    return _block(b"CHYREDE\n" + struct.pack(">QIIQ", generation, number, len(request), alive_ms) + request)
 
 
 def read_journal(log_id, blocks):

@@ -322,7 +322,7 @@ def journal():
     assert formats.read_journal(log_id, [blocks[0], bytes(4096), *first]) == entries
     write("journal", {
         "log_id": log_id,
-        "entries": [{"accepted_ms": accepted, "request": request} for accepted, request in entries],
+        "entries": [{"alive_ms": accepted, "request": request} for accepted, request in entries],
         "first": [blocks[0].hex(), bytes(4096).hex(), *(block.hex() for block in first)],
         "second": [block.hex() for block in blocks],
     })  # fmt: skip

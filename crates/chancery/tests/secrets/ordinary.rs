@@ -18,8 +18,14 @@ use crate::search::Needles;
 
 /// What SECURITY.md says lies in ordinary memory, of what is looked for here. The service's other keys for itself
 /// lie there as what is made of them, which a search for their bytes does not find: inner states of HMAC, subkeys.
-const ORDINARY: [&str; 5] =
-    ["an AES key", "an HKDF key", "an HMAC key", "an ML-DSA seed", "the local authority's key"];
+const ORDINARY: [&str; 6] = [
+    "an AES key",
+    "an HKDF key",
+    "an HMAC key",
+    "an ML-DSA seed",
+    "the ML-DSA seed of checkpoints",
+    "the local authority's key",
+];
 
 /// RFC 9881, 6: the seed alone.
 fn ml_dsa() -> Planted {
@@ -89,6 +95,9 @@ impl Made {
             needles.add("the key of audit sections", secret);
         }
         needles.add("the seed of the receipt key", &opened.secrets.receipt);
+        let secrets = &opened.secrets;
+        needles.add("the Ed25519 seed of checkpoints", &secrets.checkpoint_ed25519);
+        needles.add("the ML-DSA seed of checkpoints", &secrets.checkpoint_ml_dsa_44);
         needles.add("the key of operation ids", &opened.secrets.operations);
         needles.add("the key of handles", &opened.secrets.handles);
         // The scalar of a P-256 key in PKCS#8 is what follows `02 01 01 04 20` (RFC 5915, 3).
