@@ -22,6 +22,8 @@ use chancery_api::message::{
     UseReply, UseRequest,
 };
 use chancery_audit::frame::{Frame, length_at};
+use chancery_audit::opening::Opening;
+use chancery_audit::proof::{TreeProof, Trust, check};
 use chancery_audit::receipt::Receipt;
 use chancery_audit::segment::SegmentHeader;
 use chancery_core::cbor;
@@ -35,7 +37,9 @@ use chancery_crypto::envelope::{self, Binding};
 use chancery_crypto::formats::{bound, dsse, jws};
 use chancery_crypto::key::{PrivateKey, PublicKey};
 use chancery_crypto::mac::ChainLink;
+use chancery_crypto::notes::{CheckpointSeeds, CheckpointSigner};
 use chancery_crypto::seal::{RowPlace, SealingKey, claimed_place, seal_tag};
+use chancery_log::tlog_proof::TlogProof;
 use chancery_memory::Arena;
 use minicbor::{Decode, Encode};
 
@@ -43,7 +47,7 @@ use minicbor::{Decode, Encode};
 pub(crate) type Harness = fn(&[u8]);
 
 /// Every harness, by the name of its target and its corpus.
-pub(crate) const HARNESSES: [(&str, Harness); 12] = [
+pub(crate) const HARNESSES: [(&str, Harness); 13] = [
     ("audit_frame", audit_frame),
     ("command_request", command_request),
     ("envelope", envelope),
@@ -51,6 +55,7 @@ pub(crate) const HARNESSES: [(&str, Harness); 12] = [
     ("frame_stream", frame_stream),
     ("handle", handle),
     ("json_bodies", json_bodies),
+    ("proofs", proofs),
     ("receipt", receipt),
     ("sealed_row", sealed_row),
     ("segment_header", segment_header),
@@ -65,6 +70,19 @@ pub(crate) const KEY: [u8; 32] = [7; 32];
 pub(crate) static LOG_KEY: LazyLock<PublicKey> = LazyLock::new(|| {
     let key = PrivateKey::from_secret(Suite::Ed25519, &KEY).expect("a key");
     key.public().expect("a public half").clone()
+});
+
+/// The signer of the checkpoints that proofs are checked against.
+pub(crate) fn checkpoint_signer() -> CheckpointSigner {
+    let seeds = CheckpointSeeds { ed25519: &KEY, ml_dsa_44: &KEY };
+    CheckpointSigner::new("fuzz.example/log".parse().expect("a name"), &seeds, None).expect("keys")
+}
+
+/// Whose checkpoints count.
+pub(crate) static TRUST: LazyLock<Trust> = LazyLock::new(|| {
+    let signer = checkpoint_signer();
+    let keys: String = signer.verifier_keys().map(|key| format!("log {key}\n")).concat();
+    Trust::parse(&format!("{keys}quorum none\n")).expect("a policy")
 });
 
 /// What was decoded encodes to the same bytes.
@@ -248,6 +266,22 @@ pub(crate) fn segment_header(bytes: &[u8]) {
         if let Ok(header) = SegmentHeader::parse(bytes) {
             assert!(bytes.starts_with(&header.to_bytes()));
         }
+    }
+}
+
+/// Proofs and what is in them, as an outsider reads them.
+pub(crate) fn proofs(bytes: &[u8]) {
+    if let Ok(opening) = Opening::parse(bytes) {
+        assert_eq!(opening.to_bytes(), bytes);
+        let _ = opening.open();
+    }
+    if let Ok(proof) = TreeProof::parse(bytes) {
+        assert_eq!(proof.to_bytes(), bytes);
+        let _ = proof.check(&TRUST);
+    }
+    if let Ok(proof) = TlogProof::parse(bytes) {
+        assert_eq!(proof.to_string().as_bytes(), bytes);
+        let _ = check(bytes, &TRUST);
     }
 }
 

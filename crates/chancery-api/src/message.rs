@@ -216,6 +216,9 @@ pub enum CommandReply {
     /// Rows of the store.
     #[n(6)]
     StoreRows(#[n(0)] StorePage),
+    /// Groups of an audit record, opened.
+    #[n(7)]
+    Opening(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
 }
 
 /// Rows of the store, as they are sealed.

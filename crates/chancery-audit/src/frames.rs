@@ -47,6 +47,27 @@ impl FrameReader {
     ///
     /// [`ReadBackError`] if no frame begins there.
     pub fn from_record(disk: &dyn Disk, index: u64) -> Result<Self, ReadBackError> {
+        let mut reader = Self::segment_of(disk, index)?;
+        reader.skip_to(disk, index).map(|()| reader)
+    }
+
+    /// The frame that holds the record at `index`, if that is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadBackError`] if the way there is not whole.
+    pub fn frame_of(disk: &dyn Disk, index: u64) -> Result<Option<Frame>, ReadBackError> {
+        let mut reader = Self::segment_of(disk, index)?;
+        while let Some(frame) = reader.next_frame(disk)? {
+            if reader.next_index > index {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The beginning of the segment in which the record at `index` stands, or would.
+    fn segment_of(disk: &dyn Disk, index: u64) -> Result<Self, ReadBackError> {
         let mut numbers: Vec<u64> =
             disk.list()?.iter().filter_map(|name| file_number(name)).collect();
         numbers.sort_unstable();
@@ -54,9 +75,7 @@ impl FrameReader {
             let first = header(disk, number)?.frontier.size();
             if first <= index {
                 let offset = u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
-                let mut reader =
-                    Self { segment: number, offset, next_index: first, piece: Vec::new() };
-                return reader.skip_to(disk, index).map(|()| reader);
+                return Ok(Self { segment: number, offset, next_index: first, piece: Vec::new() });
             }
         }
         Err(ReadBackError::Corrupt { file: file_name(0), offset: 0 })

@@ -11,16 +11,22 @@
 //! which once existed was dropped.
 
 use chancery_core::cbor;
+use chancery_core::record_group::RecordGroup;
 use chancery_crypto::key::PublicKey;
+use chancery_crypto::section::{commit_group, salts};
 use chancery_log::{Hash, Leaf, TreeHead, inclusion_proof, verify_inclusion};
 use minicbor::{Decode, Encode};
 
 use crate::codec::Reader;
 use crate::frame::{Frame, Head};
+use crate::opening::{GroupOpening, Opening};
 use crate::record::{PayloadSection, hash_of_leaf, root_by_payload};
-use crate::sealer::{MonthKeys, commit_payload};
+use crate::sealer::{MonthKeys, commit_payload, payload_group};
 
 const FORMAT: u8 = 1;
+
+/// The longest receipt that is read: 4 KiB; one has about 1 KiB.
+pub const RECEIPT_BYTES_MAX: usize = 4 * 1024;
 
 /// A receipt.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -96,18 +102,49 @@ impl Receipt {
         Some(cbor::encode(&receipt))
     }
 
+    /// Reads a receipt, and checks nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiptError::NotAReceipt`] if the bytes are none.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ReceiptError> {
+        cbor::decode(bytes, "receipt")
+            .ok()
+            .filter(|receipt: &Self| receipt.format == FORMAT)
+            .ok_or(ReceiptError::NotAReceipt)
+    }
+
+    /// The record's position in the log, if the receipt has a head.
+    #[must_use]
+    pub fn index(&self) -> Option<u64> {
+        parse_head(&self.head)?.first_index.checked_add(u64::from(self.position))
+    }
+
+    /// What the receipt opens: the payload's group, and nothing of who or by which key.
+    #[must_use]
+    pub fn opening(&self) -> Option<Opening> {
+        let (salts, _) = salts::<4>(&self.seed).ok()?;
+        let value = cbor::encode(&payload_group(&salts, &self.payload));
+        let [.., salt] = salts;
+        let commitment = commit_group(RecordGroup::Payload.number(), &salt, &value);
+        let root = root_by_payload(&commitment, &self.payload_path.map(|hash| Hash::from(*hash)));
+        let group = GroupOpening {
+            group: RecordGroup::Payload.number(),
+            salt: salt.into(),
+            value,
+            siblings: self.payload_path,
+        };
+        Some(Opening::new(root, vec![group], Some((&self.seed, self.payload.clone()))))
+    }
+
     /// Checks a receipt against the key of the log it should be of.
     ///
     /// # Errors
     ///
     /// [`ReceiptError`], which says what does not hold.
     pub fn check(bytes: &[u8], log: &PublicKey) -> Result<Shown, ReceiptError> {
-        let receipt: Self =
-            cbor::decode(bytes, "receipt").map_err(|_| ReceiptError::NotAReceipt)?;
+        let receipt = Self::parse(bytes)?;
         let head = parse_head(&receipt.head).ok_or(ReceiptError::NotAReceipt)?;
-        if receipt.format != FORMAT {
-            return Err(ReceiptError::NotAReceipt);
-        }
         let signed = log.verify(&head.to_signed_bytes(), &receipt.signature);
         signed.map_err(|_| ReceiptError::BadSignature)?;
         receipt.check_path(&head)?;

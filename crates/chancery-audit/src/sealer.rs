@@ -22,7 +22,9 @@ use crate::record::{
 };
 
 mod months;
+mod openings;
 
+pub(crate) use months::payload_group;
 use months::{Committed, OpenKey, answer_data};
 pub use months::{Keyring, Month, MonthKeys, MonthSecrets, NameClass, commit_payload, month_of};
 
@@ -280,11 +282,11 @@ mod tests {
         }
     }
 
-    fn keys() -> MonthKeys {
+    pub(super) fn keys() -> MonthKeys {
         MonthKeys::derive(&secrets(), BOOT).unwrap()
     }
 
-    fn sealer() -> Sealer {
+    pub(super) fn sealer() -> Sealer {
         let keyring = Keyring::default();
         keyring.insert(TENANT, month_of(NOW), keys());
         Sealer::new(
@@ -295,7 +297,7 @@ mod tests {
         )
     }
 
-    fn facts() -> Facts {
+    pub(super) fn facts() -> Facts {
         let now = Reading {
             unix_ms: NOW,
             quality: Quality::Plausible,

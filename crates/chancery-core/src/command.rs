@@ -16,6 +16,7 @@ use crate::key::Key;
 use crate::name::{Name, Scope};
 use crate::principal::{Right, Role};
 use crate::purpose::Purpose;
+use crate::record_group::RecordGroups;
 use crate::state::KeyEvent;
 use crate::suite::Suite;
 
@@ -190,6 +191,16 @@ pub enum Command {
         #[cbor(n(0), with = "minicbor::bytes")]
         after: Vec<u8>,
     },
+    /// Open some groups of an audit record, to be shown to somebody else.
+    #[n(38)]
+    OpenRecord {
+        /// Its index in the log.
+        #[n(0)]
+        index: u64,
+        /// Which groups; the others stay closed.
+        #[n(1)]
+        groups: RecordGroups,
+    },
 }
 
 /// Which audit records to read.
@@ -240,7 +251,7 @@ impl Command {
             | Self::ShowKey { .. }
             | Self::ReadStatus
             | Self::ReadOperation { .. } => Right::Read,
-            Self::QueryAudit(_) => Right::ReadAudit,
+            Self::QueryAudit(_) | Self::OpenRecord { .. } => Right::ReadAudit,
             Self::InspectStore { .. } => Right::InspectStore,
         }
     }
@@ -286,6 +297,7 @@ impl Command {
             Self::ReadOperation { .. } => 35,
             Self::QueryAudit(_) => 36,
             Self::InspectStore { .. } => 37,
+            Self::OpenRecord { .. } => 38,
         }
     }
 
@@ -316,6 +328,7 @@ impl Command {
             Self::ReadOperation { id } => ("GET", format!("/v1/operations/{id}")),
             Self::QueryAudit(_) => ("POST", "/v1/audit/query".into()),
             Self::InspectStore { .. } => ("POST", "/v1/store/inspect".into()),
+            Self::OpenRecord { .. } => ("POST", "/v1/audit/open".into()),
         }
     }
 }

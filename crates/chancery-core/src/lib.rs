@@ -28,6 +28,7 @@ pub mod posture;
 pub mod principal;
 pub mod purpose;
 pub mod reason;
+pub mod record_group;
 pub mod sequencer;
 pub mod state;
 pub mod step;

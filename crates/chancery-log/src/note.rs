@@ -293,6 +293,12 @@ impl Note {
         self.signatures.push(signature);
     }
 
+    /// Its text, which nobody may have signed.
+    #[must_use]
+    pub fn unverified_text(&self) -> &str {
+        &self.text
+    }
+
     /// Its signatures, unchecked.
     #[must_use]
     pub fn signatures(&self) -> &[NoteSignature] {

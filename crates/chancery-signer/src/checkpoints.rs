@@ -20,7 +20,7 @@ use chancery_core::clock::Reading;
 use chancery_crypto::notes::{CheckpointSeeds, CheckpointSignError, CheckpointSigner, NoteKey};
 use chancery_log::checkpoint::Checkpoint;
 use chancery_log::note::{KeyName, Note, NoteVerifier};
-use chancery_log::tile::{Tile, TileTree};
+use chancery_log::tile::TileTree;
 use chancery_log::{Hash, TreeHead};
 use chancery_store::private_dir;
 
@@ -125,7 +125,7 @@ impl Checkpoints {
             return Ok(last.tree().root);
         }
         let (files, published) = (self.publisher.shelf(), self.publisher.size());
-        let root = TileTree::new(size, |tile| read_wide(files, tile, published)).root();
+        let root = TileTree::new(published, |tile| read_hashes(files, tile)).root_at(size);
         root.map_err(|error| SignerError::Checkpoint(error.to_string()))
     }
 
@@ -230,15 +230,6 @@ fn check_lock(
         }),
         _ => Ok(()),
     }
-}
-
-/// What a tree had of a tile, out of the tiles of a later one.
-fn read_wide(shelf: &Shelf, tile: Tile, published: u64) -> Option<Vec<Hash>> {
-    let later = || {
-        let later = Tile::of_tree(tile.kind(), tile.index(), published)?;
-        read_hashes(shelf, later)?.get(..tile.width()).map(<[Hash]>::to_vec)
-    };
-    read_hashes(shelf, tile).or_else(later)
 }
 
 /// What was published is derived: where it cannot be taken up, it is computed anew from the frames.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chancery_api::message::{CommandReply, OperationView, RecordView};
 use chancery_audit::frame::{Frame, Item};
+use chancery_audit::frames::FrameReader;
 use chancery_audit::origin::Origin;
 use chancery_audit::record::{Kind, Pseudonym, PseudonymousSection};
 use chancery_audit::recovery::walk;
@@ -13,6 +14,7 @@ use chancery_core::command::{AuditQuery, Command};
 use chancery_core::handle::Operation;
 use chancery_core::id::{HandleId, OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
+use chancery_core::record_group::RecordGroups;
 
 use crate::commands::CommandJob;
 use crate::counters::lock;
@@ -55,8 +57,39 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
                 Refusal { reason, detail: error.to_string() }
             })?)
         }
+        Command::OpenRecord { index, groups } => {
+            CommandReply::Opening(opening(shared, principal.tenant, *index, *groups)?)
+        }
         _ => CommandReply::Committed { answer: decided.answer, index: None },
     })
+}
+
+/// Opens groups of a record of one's own tenant, or of the service itself.
+fn opening(
+    shared: &Shared,
+    tenant: TenantId,
+    index: u64,
+    groups: RecordGroups,
+) -> Result<Vec<u8>, Refusal> {
+    let refused = |reason, detail: &str| Refusal { reason, detail: detail.to_owned() };
+    // Another tenant's record is as little there as one that does not exist.
+    let absent = || refused(Reason::Forbidden, "no record of yours has that index");
+    let is_there = index < lock(&shared.progress).size;
+    let frame = is_there.then(|| FrameReader::frame_of(&*shared.disk, index)).transpose();
+    let frame = frame.map_err(|error| refused(Reason::Unavailable, &error.to_string()))?;
+    let frame = frame.flatten().ok_or_else(absent)?;
+    let position = usize::try_from(index - frame.first_index).unwrap_or(usize::MAX);
+    let item = frame.items.get(position).filter(|item| may_see(tenant, item)).ok_or_else(absent)?;
+    let gone =
+        || refused(Reason::Unavailable, "the keys of that month are gone: it cannot be opened");
+    let keys = shared.month_keys(item.tenant, item.month, frame.boot_nonce).ok_or_else(gone)?;
+    let altered = || refused(Reason::Unavailable, "the record is not what its leaf commits to");
+    Ok(keys.opening(item, groups).ok_or_else(altered)?.to_bytes())
+}
+
+/// Whether a tenant's auditors are shown a record: it is theirs, or of the service itself.
+fn may_see(tenant: TenantId, item: &Item) -> bool {
+    [tenant, TenantId::SYSTEM].contains(&item.tenant)
 }
 
 fn operation(
@@ -114,7 +147,7 @@ impl<'s> Search<'s> {
     }
 
     fn view(&mut self, frame: &Frame, item: &Item, position: u64) -> Option<RecordView> {
-        if ![self.tenant, TenantId::SYSTEM].contains(&item.tenant)
+        if !may_see(self.tenant, item)
             || self.query.since_ms.is_some_and(|since| frame.unix_ms < since)
         {
             return None;

@@ -17,6 +17,7 @@ mod parse;
 mod pending;
 mod privileges;
 mod progress;
+mod published;
 mod readiness;
 mod render;
 mod sandbox;

@@ -27,6 +27,7 @@ mod service {
     mod operations;
     mod people;
     mod processes;
+    mod proofs;
     mod readiness;
     mod reductions;
     mod root_key;

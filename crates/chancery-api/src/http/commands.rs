@@ -13,6 +13,7 @@ use chancery_core::id::{HandleId, IdError, OperationId, PrincipalId};
 use chancery_core::name::{Name, Scope};
 use chancery_core::principal::Role;
 use chancery_core::purpose::Purpose;
+use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::state::KeyEvent;
 use chancery_core::suite::Suite;
 use serde::{Deserialize, Serialize};
@@ -245,6 +246,16 @@ pub struct InspectStoreBody {
     pub after: Option<Base64>,
 }
 
+/// The body of [`Command::OpenRecord`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenRecordBody {
+    /// The record's index in the log.
+    pub log_index: u64,
+    /// The names of the groups.
+    pub groups: Vec<String>,
+}
+
 /// A command as a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandHttp {
@@ -295,6 +306,10 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         Command::InspectStore { after } => {
             render(&InspectStoreBody { after: Base64::unless_empty(after) })
         }
+        Command::OpenRecord { index, groups } => render(&OpenRecordBody {
+            log_index: *index,
+            groups: groups.iter().map(|group| group.name().to_owned()).collect(),
+        }),
         Command::ListKeys { .. }
         | Command::ShowKey { .. }
         | Command::ReadStatus
@@ -414,6 +429,7 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
         }
         CommandKind::QueryAudit => Command::QueryAudit(audit_query(parse(body)?)),
         CommandKind::InspectStore => inspect_store(parse(body)?),
+        CommandKind::OpenRecord => open_record(parse(body)?)?,
         _ => return Err(HttpError::UnknownRoute),
     })
 }
@@ -508,6 +524,13 @@ fn create_principal(body: CreatePrincipalBody) -> Result<Command, HttpError> {
 
 fn inspect_store(body: InspectStoreBody) -> Command {
     Command::InspectStore { after: body.after.map(|after| after.0).unwrap_or_default() }
+}
+
+fn open_record(OpenRecordBody { log_index, groups }: OpenRecordBody) -> Result<Command, HttpError> {
+    let error = HttpError::Malformed("`groups` names one group of a record or more, each once");
+    let groups = groups.iter().map(|name| RecordGroup::from_name(name).ok_or(error));
+    let groups = groups.collect::<Result<Vec<_>, _>>()?;
+    Ok(Command::OpenRecord { index: log_index, groups: RecordGroups::of(&groups).ok_or(error)? })
 }
 
 fn audit_query(body: AuditQueryBody) -> AuditQuery {

@@ -8,6 +8,7 @@ use chancery_core::limits::{
     BATCH_ITEMS_MAX, CONTEXT_PAIRS_MAX, CONTEXT_VALUE_BYTES_MAX, DOMAIN_BYTES_MAX, NAME_BYTES_MAX,
 };
 use chancery_core::principal::Role;
+use chancery_core::record_group::RecordGroup;
 use chancery_core::suite::SUITES;
 use serde_json::{Map, Value, json};
 
@@ -185,6 +186,7 @@ fn command_summary(kind: CommandKind) -> &'static str {
         }
         CommandKind::QueryAudit => "Read audit records.",
         CommandKind::InspectStore => "Read the store's rows as they are sealed.",
+        CommandKind::OpenRecord => "Open groups of an audit record, to be shown to somebody else.",
     }
 }
 
@@ -209,6 +211,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::CreatePrincipal => Some("CreatePrincipalBody"),
         CommandKind::QueryAudit => Some("AuditQueryBody"),
         CommandKind::InspectStore => Some("InspectStoreBody"),
+        CommandKind::OpenRecord => Some("OpenRecordBody"),
         CommandKind::ListKeys
         | CommandKind::ShowKey
         | CommandKind::ReadStatus
@@ -325,6 +328,7 @@ fn requests() -> Vec<(&'static str, Value)> {
         ("VersionBody", object(&[("version", number())], &[])),
         ("AuditQueryBody", audit_query_schema()),
         ("InspectStoreBody", object(&[], &[("after", reference("Bytes"))])),
+        ("OpenRecordBody", open_record_schema()),
         ("CreatePrincipalBody", principal_schema()),
         ("IssueHandleBody", handle_schema()),
         ("UseBody", use_schema()),
@@ -425,6 +429,14 @@ fn answers() -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn open_record_schema() -> Value {
+    let names = RecordGroup::ALL.map(RecordGroup::name);
+    let groups = json!({
+        "type": "array", "minItems": 1, "uniqueItems": true, "items": {"type": "string", "enum": names},
+    });
+    object(&[("log_index", time()), ("groups", groups)], &[])
+}
+
 fn answer_schema() -> Value {
     let one = |name: &'static str, schema: Value| object(&[(name, schema)], &[]);
     json!({"oneOf": [
@@ -434,6 +446,7 @@ fn answer_schema() -> Value {
         one("keys", reference("Keys")),
         one("one_time_key", reference("OneTimeKey")),
         one("operation", reference("OperationView")),
+        one("opening", reference("Bytes")),
         one("principal", reference("Id")),
         one("records", list(&reference("Record"))),
         one("status", reference("Status")),

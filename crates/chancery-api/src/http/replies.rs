@@ -97,6 +97,8 @@ pub enum AnswerObject {
     OneTimeKey(OneTimeKeyObject),
     /// An operation.
     Operation(OperationObject),
+    /// Groups of an audit record, opened.
+    Opening(Base64),
     /// A principal's id.
     Principal(#[serde(with = "text")] PrincipalId),
     /// Rows of the store.
@@ -324,6 +326,7 @@ impl CommandAnswer {
                 return Err(Problem::refused(Code::Reason(reason)).because(detail).into());
             }
             CommandReply::Status(status) => (None, AnswerObject::Status(Box::new(status.into()))),
+            CommandReply::Opening(opening) => (None, AnswerObject::Opening(Base64(opening))),
             CommandReply::StoreRows(page) => (None, AnswerObject::StoreRows(page.into())),
             CommandReply::Operation(view) => (None, AnswerObject::Operation(view.into())),
             CommandReply::Records(records) => {

@@ -78,6 +78,8 @@ pub enum CommandKind {
     QueryAudit,
     /// Read the store's sealed rows.
     InspectStore,
+    /// Open groups of an audit record.
+    OpenRecord,
 }
 
 /// One row.
@@ -147,7 +149,7 @@ const fn read(path: &'static str, kind: CommandKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 43] = [
+pub const ROUTES: [Route; 44] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -186,6 +188,7 @@ pub const ROUTES: [Route; 43] = [
     read("/v1/status", CommandKind::ReadStatus),
     read("/v1/operations/{id}", CommandKind::ReadOperation),
     command("/v1/audit/query", CommandKind::QueryAudit),
+    command("/v1/audit/open", CommandKind::OpenRecord),
     command("/v1/store/inspect", CommandKind::InspectStore),
     get("/healthz", Target::Health),
     get("/readyz", Target::Ready),

@@ -210,13 +210,21 @@ pub fn commit_payload(
     seed: &[u8; 32],
     payload: &PayloadSection,
 ) -> Result<[u8; 32], PrimitiveError> {
-    let ([message, output, context, group], _) = salts::<4>(seed)?;
-    let fields = PayloadGroup {
-        message: commit_field(5, 0, &message, &payload.message),
-        output: commit_field(5, 1, &output, &payload.output),
-        context: commit_field(5, 2, &context, &payload.context),
-    };
-    Ok(commit_group(5, &group, &cbor::encode(&fields)))
+    let (salts, _) = salts::<4>(seed)?;
+    let [.., group] = &salts;
+    Ok(commit_group(5, group, &cbor::encode(&payload_group(&salts, payload))))
+}
+
+/// Group 5: the commitments of the three digests, under the salts of their section.
+pub(crate) fn payload_group(
+    [message, output, context, _]: &[Salt; 4],
+    payload: &PayloadSection,
+) -> PayloadGroup {
+    PayloadGroup {
+        message: commit_field(5, 0, message, &payload.message),
+        output: commit_field(5, 1, output, &payload.output),
+        context: commit_field(5, 2, context, &payload.context),
+    }
 }
 
 /// Room for section 1 in clear and its tag: 420 bytes at most.

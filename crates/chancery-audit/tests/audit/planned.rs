@@ -1,24 +1,23 @@
 //! What other formats need, from the frames that are written today.
 //!
-//! The formats are `docs/formats/proof.md` and `dense-segment.md`, which nothing writes yet, and
-//! `resume-file.md`, which the signer writes: that frames carry what is in one is held here, the file itself by
-//! the tests of `chancery_audit::resume`.
+//! The formats are `docs/formats/dense-segment.md` and the proofs over several records in `proof.md`, which nothing
+//! writes yet, and `resume-file.md`, which the signer writes: that frames carry what is in one is held here, the file
+//! itself by the tests of `chancery_audit::resume`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chancery_audit::disk::Disk;
 use chancery_audit::frame::{FRAME_HEADER_BYTES, Frame, Item};
-use chancery_audit::record::{CountedKeyGroup, SECTIONS, hash_of_leaf, leaf};
+use chancery_audit::record::{CountedKeyGroup, hash_of_leaf};
 use chancery_audit::sealer::NameClass;
-use chancery_core::cbor;
-use chancery_crypto::section::{SectionKeys, commit_field, commit_group, salts};
+use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_log::{
-    Frontier, Hash, Leaf, TreeHead, consistency_proof, inclusion_proof, leaf_hash, node_hash,
-    root_of, verify_consistency, verify_inclusion,
+    Frontier, Hash, Leaf, TreeHead, consistency_proof, inclusion_proof, node_hash, root_of,
+    verify_consistency, verify_inclusion,
 };
 
-use super::genuine::{KEY, SECRETS, boot, keys, read_frames, write_log};
+use super::genuine::{KEY, boot, keys, read_frames, write_log};
 use super::life::origin;
 use super::model::Model;
 
@@ -34,59 +33,16 @@ fn items(frames: &[Frame]) -> Vec<&Item> {
     frames.iter().flat_map(|frame| &frame.items).collect()
 }
 
-/// The opening of one group, as a proof shows it.
-struct Opening {
-    salt: [u8; 32],
-    value: Vec<u8>,
-    /// The commitments beside it, from its own pair to the halves.
-    path: Vec<Hash>,
-}
-
-/// Opens the key group of an item and nothing else of it.
-fn open_key_group(item: &Item) -> Opening {
-    let start = boot(9);
-    let of = |section: u8| {
-        let key = &SECRETS[usize::from(section) - 1];
-        SectionKeys::derive(key, section, start).unwrap()
-    };
-    let [one, two, three] = SECTIONS.map(of);
-    let nonce = item.nonce();
-    let (mut section, use_index) = keys(start).open(item).unwrap();
-    let (payload, seed, _) = keys(start).open_payload(item).unwrap();
-    let ([s0, s1, s2, s3, s4, s6, s7], _) = salts::<7>(&one.seed(&nonce)).unwrap();
-    let ([identity_salt], _) = salts::<1>(&two.seed(&nonce)).unwrap();
-    assert_eq!(seed, three.seed(&nonce));
-    let identity = keys(start).open_identity(item).unwrap();
-    section.actor.identity = commit_field(3, 3, &identity_salt, &cbor::encode(&identity));
-    let counted =
-        CountedKeyGroup { group: section.key.clone(), use_index: use_index.unwrap_or_default() };
-    let value = cbor::encode(&counted);
-    let commitments = [
-        commit_group(0, &s0, &cbor::encode(&section.time)),
-        commit_group(1, &s1, &cbor::encode(&section.operation)),
-        commit_group(2, &s2, &value),
-        commit_group(3, &s3, &cbor::encode(&section.actor)),
-        commit_group(4, &s4, &cbor::encode(&section.authorization)),
-        chancery_audit::sealer::commit_payload(&seed, &payload).unwrap(),
-        commit_group(6, &s6, &cbor::encode(&section.source)),
-        commit_group(7, &s7, &cbor::encode(&section.build)),
-    ];
-    let path = inclusion_proof(&commitments.map(|commitment| leaf_hash(&commitment)), 2).unwrap();
-    Opening { salt: s2, value, path }
-}
-
 /// `used`: from the opened group to the leaf, by its path to a tree of the log.
 fn check_used(frames: &[Frame], hashes: &[Hash], position: usize) -> (CountedKeyGroup, u64) {
     let item = items(frames)[position];
-    let opening = open_key_group(item);
-    let commitment = leaf_hash(&commit_group(2, &opening.salt, &opening.value));
-    let group = Leaf { index: 2, hash: commitment };
-    verify_inclusion(&group, &TreeHead { size: 8, root: item.root }, &opening.path).unwrap();
+    let key_alone = RecordGroups::of(&[RecordGroup::Key]).unwrap();
+    let opening = keys(boot(9)).opening(item, key_alone).unwrap();
     let index = position as u64;
     let tree = TreeHead { size: hashes.len() as u64, root: frames.last().unwrap().tree_root };
     let path = inclusion_proof(hashes, index).unwrap();
-    verify_inclusion(&Leaf { index, hash: leaf_hash(&leaf(&item.root)) }, &tree, &path).unwrap();
-    (cbor::decode(&opening.value, "key group").unwrap(), index)
+    verify_inclusion(&Leaf { index, hash: opening.leaf() }, &tree, &path).unwrap();
+    (opening.open().unwrap().key.unwrap(), index)
 }
 
 /// `complete`: every use index of the key, each once, each with the same pseudonym.

@@ -188,7 +188,8 @@ impl Authority {
             | Command::ReadStatus
             | Command::ReadOperation { .. }
             | Command::QueryAudit(_)
-            | Command::InspectStore { .. } => Ok(Decided::read(Answer::Done)),
+            | Command::InspectStore { .. }
+            | Command::OpenRecord { .. } => Ok(Decided::read(Answer::Done)),
         }
     }
 

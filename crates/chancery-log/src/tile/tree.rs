@@ -55,7 +55,20 @@ impl<R: TileReader> TileTree<R> {
     ///
     /// [`TileError::Missing`].
     pub fn root(&mut self) -> Result<Hash, TileError> {
-        if self.size == 0 { Ok(EMPTY_ROOT) } else { self.range(0, self.size) }
+        self.root_at(self.size)
+    }
+
+    /// The root that it had when it had `size` leaves.
+    ///
+    /// # Errors
+    ///
+    /// [`TileError`].
+    pub fn root_at(&mut self, size: u64) -> Result<Hash, TileError> {
+        match size {
+            0 => Ok(EMPTY_ROOT),
+            size if size > self.size => Err(TileError::OutOfTree { size: self.size }),
+            size => self.range(0, size),
+        }
     }
 
     /// Its size and root.
@@ -242,6 +255,7 @@ mod tests {
                 verify_inclusion(&Leaf { index, hash }, &head, &proof).unwrap();
                 let old = index + 1;
                 let old_root = root_of(&of_tree[..usize::try_from(old).unwrap()]);
+                assert_eq!(tree.root_at(old), Ok(old_root));
                 let proof = tree.consistency_proof(old).unwrap();
                 verify_consistency(&TreeHead { size: old, root: old_root }, &head, &proof).unwrap();
             }

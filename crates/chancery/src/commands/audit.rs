@@ -1,7 +1,11 @@
 //! `audit`: what was done, as the service tells it and as the files prove it.
 
+mod prove;
 mod query;
+mod shown;
+mod trees;
 mod verify;
+mod verify_proof;
 
 use clap::{Args, Subcommand};
 
@@ -15,7 +19,8 @@ use crate::exit::Failure;
     after_help = "\
 Examples:
   chancery audit query --key invoices --since 2h
-  chancery audit verify --data chancery-data"
+  chancery audit verify --data chancery-data
+  chancery audit prove --receipt invoice.receipt --out invoice.audit-proof"
 )]
 pub(crate) struct AuditArgs {
     #[command(subcommand)]
@@ -26,6 +31,10 @@ pub(crate) struct AuditArgs {
 enum AuditCommand {
     Query(query::QueryArgs),
     Verify(verify::VerifyArgs),
+    Prove(prove::ProveArgs),
+    ProveConsistent(trees::ConsistentArgs),
+    ProveFork(trees::ForkArgs),
+    VerifyProof(verify_proof::VerifyProofArgs),
 }
 
 /// Carries `audit` out.
@@ -33,5 +42,9 @@ pub(crate) fn run(shared: &Shared, args: AuditArgs) -> Result<(), Failure> {
     match args.command {
         AuditCommand::Query(args) => query::run(shared, args),
         AuditCommand::Verify(args) => verify::run(shared, &args),
+        AuditCommand::Prove(args) => prove::run(shared, &args),
+        AuditCommand::ProveConsistent(args) => trees::consistent(shared, &args),
+        AuditCommand::ProveFork(args) => trees::fork(shared, &args),
+        AuditCommand::VerifyProof(args) => verify_proof::run(shared, &args),
     }
 }

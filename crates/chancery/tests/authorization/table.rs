@@ -16,6 +16,7 @@ use chancery_core::key::{Key, KeyVersion, Provenance};
 use chancery_core::name::Scope;
 use chancery_core::principal::{Principal, Role};
 use chancery_core::reason::Reason;
+use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::state::{KeyEvent, KeyState};
 use chancery_crypto::mac::HandleMac;
 use chancery_crypto::primitive::random;
@@ -238,6 +239,10 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
             Command::QueryAudit(AuditQuery { limit: 1, ..AuditQuery::default() })
         }
         CommandKind::InspectStore => Command::InspectStore { after: Vec::new() },
+        CommandKind::OpenRecord => Command::OpenRecord {
+            index: 0,
+            groups: RecordGroups::of(&[RecordGroup::Time]).unwrap(),
+        },
     }
 }
 

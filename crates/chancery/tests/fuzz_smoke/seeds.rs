@@ -10,6 +10,8 @@ use chancery_api::message::{
     UseRequest, UseResult,
 };
 use chancery_audit::frame::Frame;
+use chancery_audit::opening::Opening;
+use chancery_audit::proof::{TreeProof, check, prove};
 use chancery_audit::receipt::{Receipt, ReceiptError};
 use chancery_audit::segment::{BLOCK_BYTES, SegmentHeader};
 use chancery_core::cbor;
@@ -21,6 +23,7 @@ use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, Tenan
 use chancery_core::name::Scope;
 use chancery_core::principal::Role;
 use chancery_core::reason::Reason;
+use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::state::KeyEvent;
 use chancery_core::suite::Suite;
 use chancery_crypto::chunked::FileHeader;
@@ -29,9 +32,12 @@ use chancery_crypto::formats::{KeyVersion, Payload, Signing, bound, dsse, jws, t
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::mac::{ChainLink, HandleMac};
 use chancery_crypto::seal::claimed_place;
+use chancery_log::TreeHead;
+use chancery_log::checkpoint::Checkpoint;
+use chancery_log::tile::Tile;
 use serde_json::Value;
 
-use crate::harness::{KEY, LOG_KEY};
+use crate::harness::{KEY, LOG_KEY, TRUST, checkpoint_signer};
 
 /// One file of a corpus.
 pub(crate) struct Seed {
@@ -54,6 +60,7 @@ pub(crate) fn all() -> Vec<Seed> {
     seeds.extend(handles());
     seeds.extend(bodies());
     seeds.extend(audit());
+    seeds.extend(proofs());
     seeds.extend(ciphertexts());
     seeds.extend(signatures());
     seeds
@@ -124,7 +131,7 @@ fn new_key() -> NewKey {
 }
 
 /// One command of each shape.
-fn each_command() -> [(&'static str, Command); 10] {
+fn each_command() -> [(&'static str, Command); 11] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -156,6 +163,13 @@ fn each_command() -> [(&'static str, Command); 10] {
         ),
         ("list-keys", Command::ListKeys { after: Some(key()) }),
         ("inspect-store", Command::InspectStore { after: vec![1; 17] }),
+        (
+            "open-record",
+            Command::OpenRecord {
+                index: 300,
+                groups: RecordGroups::of(&RecordGroup::ALL).unwrap(),
+            },
+        ),
         (
             "query-audit",
             Command::QueryAudit(AuditQuery {
@@ -304,6 +318,41 @@ fn audit() -> Vec<Seed> {
         },
     ];
     receipts.chain(others).collect()
+}
+
+/// An opening, the proof of a log that holds nothing but its record, and a proof about that log.
+fn proofs() -> [Seed; 3] {
+    let receipt = hex(&vector("log.json")["receipts"][0]);
+    let opening = Receipt::parse(&receipt).unwrap().opening().unwrap();
+    let tree = TreeHead { size: 1, root: opening.leaf() };
+    let mut signer = checkpoint_signer();
+    let checkpoint = Checkpoint { origin: "fuzz.example/log".parse().unwrap(), tree };
+    let note = signer.sign(&checkpoint, 1_800_000_000).unwrap();
+    let none = |_: Tile| None;
+    let trees = TreeProof::make((&note, tree), (&note, tree), none).unwrap();
+    let record = prove((0, &opening), (note, tree), |_: Tile| Some(vec![tree.root])).unwrap();
+    [
+        Seed {
+            target: "proofs",
+            name: "opening",
+            bytes: opening.to_bytes(),
+            is_taken: |bytes| Opening::parse(bytes).is_ok_and(|opening| opening.open().is_ok()),
+        },
+        Seed {
+            target: "proofs",
+            name: "record",
+            bytes: record.to_string().into_bytes(),
+            is_taken: |bytes| check(bytes, &TRUST).is_ok(),
+        },
+        Seed {
+            target: "proofs",
+            name: "trees",
+            bytes: trees.to_bytes(),
+            is_taken: |bytes| {
+                TreeProof::parse(bytes).is_ok_and(|proof| proof.check(&TRUST).is_ok())
+            },
+        },
+    ]
 }
 
 fn ciphertexts() -> [Seed; 2] {

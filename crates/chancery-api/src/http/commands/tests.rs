@@ -65,6 +65,7 @@ fn every_command() -> Vec<Command> {
         Command::QueryAudit(query()),
         Command::InspectStore { after: Vec::new() },
         Command::InspectStore { after: vec![1, 2] },
+        Command::OpenRecord { index: 7, groups: RecordGroups::of(&RecordGroup::ALL).unwrap() },
     ];
     for event in KeyEvent::ALL {
         commands.push(Command::ChangeVersion { key: key(), version: Some(1), event });

@@ -101,6 +101,7 @@ fn every_reply() -> Vec<CommandReply> {
             rows: vec![StoreRow { name: vec![1], revision: 2, bytes: 60, head: vec![4; 16] }],
             next: vec![1],
         }),
+        CommandReply::Opening(vec![1, 2, 3]),
         CommandReply::Status(status()),
         CommandReply::Operation(view),
         CommandReply::Records(vec![record("", 0), record("invoices", 1)]),

@@ -1,0 +1,99 @@
+//! Proofs of what a log says, checked with a policy and nothing else: no network, no service, no key of it.
+//!
+//! One record is shown by the text of C2SP tlog-proof, whose `extra` is its [`Opening`]; what is said of whole
+//! trees, by a [`TreeProof`]. Whose word counts is for the policy (C2SP tlog-policy) to say: [`Trust`].
+//!
+//! **Invariant:** [`Used`] and [`Trees`] are made by a check alone.
+
+mod trees;
+mod trust;
+
+use chancery_log::note::NoteError;
+use chancery_log::tile::{TileError, TileReader, TileTree};
+use chancery_log::tlog_proof::{TlogProof, TlogProofError};
+use chancery_log::{ConsistencyError, InclusionError, Leaf, TreeHead, verify_inclusion};
+
+use crate::opening::{Opened, Opening, OpeningError};
+pub use trees::{TreeProof, Trees};
+pub use trust::{Trust, TrustError, Vouched};
+
+/// The longest proof that is read: 64 KiB, more than any of one record or two checkpoints takes.
+pub const PROOF_BYTES_MAX: usize = 64 * 1024;
+
+/// A proof shows nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// What is signed is no checkpoint, or two are of different logs.
+    #[error("what is signed is not a checkpoint, or the two are of different logs")]
+    NotACheckpoint,
+    /// The bytes are no proof.
+    #[error("not a proof")]
+    NotAProof,
+    /// The record is not under the checkpoint.
+    #[error("the record is not in the log of the checkpoint")]
+    Inclusion(#[from] InclusionError),
+    /// One tree does not continue the other.
+    #[error("the later checkpoint does not continue the earlier one")]
+    Consistency(#[from] ConsistencyError),
+    /// The two checkpoints do not contradict each other.
+    #[error("the two checkpoints do not contradict each other")]
+    NoFork,
+    /// What stands for a checkpoint is no note, or a signature of a key that is known does not hold.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// Nobody whom the policy names as a log signed the checkpoint in its own name.
+    #[error("no log that the policy names signed the checkpoint")]
+    Unsigned,
+    /// Too few witnesses signed it.
+    #[error("fewer witnesses signed the checkpoint than the policy asks for")]
+    Quorum,
+    /// What is shown of the record is not what it commits to.
+    #[error(transparent)]
+    Opening(#[from] OpeningError),
+    /// The form of the proof of one record is wrong.
+    #[error(transparent)]
+    Form(#[from] TlogProofError),
+}
+
+/// A record, proved to be in a log.
+#[derive(Clone, Debug)]
+pub struct Used {
+    /// Its index in the log.
+    pub index: u64,
+    /// What it says, as far as it was opened.
+    pub opened: Opened,
+    /// The checkpoint that it is under, and who signed that.
+    pub vouched: Vouched,
+}
+
+/// Makes the proof that a log says what `opening` shows, under `checkpoint`.
+///
+/// # Errors
+///
+/// [`TileError`] if a tile is missing, or the checkpoint is of fewer records.
+pub fn prove(
+    (index, opening): (u64, &Opening),
+    (checkpoint, tree): (chancery_log::note::Note, TreeHead),
+    tiles: impl TileReader,
+) -> Result<TlogProof, TileError> {
+    let path = TileTree::new(tree.size, tiles).inclusion_proof(index)?;
+    // What tiles say is not believed: the path must lead to the root that was signed.
+    let leaf = Leaf { index, hash: opening.leaf() };
+    verify_inclusion(&leaf, &tree, &path).map_err(|_| TileError::OutOfTree { size: tree.size })?;
+    Ok(TlogProof { extra: opening.to_bytes(), index, path, checkpoint })
+}
+
+/// Checks the proof of one record.
+///
+/// # Errors
+///
+/// [`ProofError`], which says what does not hold.
+pub fn check(bytes: &[u8], trust: &Trust) -> Result<Used, ProofError> {
+    let TlogProof { extra, index, path, checkpoint } = TlogProof::parse(bytes)?;
+    let opening = Opening::parse(&extra)?;
+    let vouched = trust.vouched(checkpoint)?;
+    let leaf = Leaf { index, hash: opening.leaf() };
+    verify_inclusion(&leaf, &vouched.checkpoint.tree, &path)?;
+    Ok(Used { index, opened: opening.open()?, vouched })
+}

@@ -1,0 +1,94 @@
+//! Whose signatures count under a checkpoint.
+
+use chancery_crypto::notes::NoteKey;
+use chancery_log::checkpoint::Checkpoint;
+use chancery_log::note::{Note, NoteError, NoteVerifier, VerifierKey};
+use chancery_log::policy::{Policy, PolicyError};
+
+use super::ProofError;
+
+/// A policy with the keys that it names.
+pub struct Trust {
+    policy: Policy,
+    logs: Vec<NoteKey>,
+    witnesses: Vec<NoteKey>,
+}
+
+/// A checkpoint that is signed as the policy asks.
+#[derive(Clone, Debug)]
+pub struct Vouched {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The keys of the log that signed it.
+    pub logs: Vec<VerifierKey>,
+    /// The names, in the policy, of the witnesses that signed it.
+    pub witnesses: Vec<String>,
+    /// Whether the policy asks for witnesses at all.
+    pub asks_for_witnesses: bool,
+}
+
+/// The text is no policy that can be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// It names a key that is none.
+    #[error("the policy names a key that is none: {0}")]
+    Key(VerifierKey),
+    /// It is no policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+impl Trust {
+    /// Reads a policy.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustError`], which names the line or the key.
+    pub fn parse(policy: &str) -> Result<Self, TrustError> {
+        let policy = Policy::parse(policy)?;
+        let key =
+            |key: &VerifierKey| NoteKey::new(key.clone()).map_err(|_| TrustError::Key(key.clone()));
+        let logs = policy.logs().iter().map(|party| key(&party.key)).collect::<Result<_, _>>()?;
+        let witnesses = policy.witnesses().iter().map(|(_, party)| key(&party.key));
+        let witnesses = witnesses.collect::<Result<_, _>>()?;
+        Ok(Self { policy, logs, witnesses })
+    }
+
+    /// Checks the signatures under a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`ProofError`] if no log of the policy signed it under its own name, too few witnesses did, or a
+    /// signature of a key that is known does not hold.
+    pub fn vouched(&self, note: Note) -> Result<Vouched, ProofError> {
+        let keys = self.logs.iter().chain(&self.witnesses);
+        let known: Vec<&dyn NoteVerifier> = keys.map(|key| key as &dyn NoteVerifier).collect();
+        let signed = note.verify(&known).map_err(|error| match error {
+            NoteError::Unsigned => ProofError::Unsigned,
+            error => error.into(),
+        })?;
+        let checkpoint: Checkpoint =
+            signed.text().parse().map_err(|_| ProofError::NotACheckpoint)?;
+        let logs: Vec<VerifierKey> = self
+            .logs
+            .iter()
+            .map(NoteVerifier::key)
+            .filter(|key| *key.name() == checkpoint.origin && signed.by().contains(key))
+            .cloned()
+            .collect();
+        if logs.is_empty() {
+            return Err(ProofError::Unsigned);
+        }
+        if !self.policy.is_met_by(&signed) {
+            return Err(ProofError::Quorum);
+        }
+        let witnesses = self.policy.witnesses().iter();
+        let witnesses = witnesses.filter(|(_, party)| signed.by().contains(&party.key));
+        Ok(Vouched {
+            checkpoint,
+            logs,
+            witnesses: witnesses.map(|(name, _)| name.clone()).collect(),
+            asks_for_witnesses: self.policy.asks_for_witnesses(),
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! `audit prove`: one record, shown to somebody else.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use chancery_api::http::replies::AnswerObject;
+use chancery_audit::opening::Opening;
+use chancery_audit::proof;
+use chancery_audit::receipt::{RECEIPT_BYTES_MAX, Receipt};
+use chancery_core::command::{AuditQuery, Command};
+use chancery_core::id::OperationId;
+use chancery_core::record_group::{RecordGroup, RecordGroups};
+use clap::{ArgGroup, Args};
+use serde_json::json;
+
+use crate::cli::Shared;
+use crate::commands::{read, unexpected};
+use crate::connection;
+use crate::exit::Failure;
+use crate::files::{Input, OutputArgs, Secrecy};
+use crate::published::{Published, PublishedArgs};
+use crate::render::{View, show};
+
+/// What is shown of a record unless it is said: not by whom.
+const USUAL: &str = "time,operation,key,authorization,payload";
+
+/// Make a file that proves to an outsider, offline, what the log says of one operation.
+///
+/// From a receipt it shows which bytes were signed or sealed, and needs no service. What else the record says
+/// is opened by the service, group by group, to those who may read the audit; the rest stays closed.
+#[derive(Args, Debug)]
+#[command(
+    group = ArgGroup::new("record").required(true),
+    after_help = "\
+Examples:
+  chancery audit prove --receipt invoice.receipt --out invoice.audit-proof
+  chancery audit prove --operation 01990000-0000-7000-8000-000000000000 --out invoice.audit-proof
+  chancery audit prove --index 17 --open time,operation,actor --out 17.audit-proof
+
+Groups are time, operation, key, actor, authorization, payload, source and build. Whoever has the file checks it with
+`chancery audit verify-proof`."
+)]
+pub(super) struct ProveArgs {
+    /// The receipt of the operation.
+    #[arg(long, value_name = "FILE", group = "record")]
+    receipt: Option<PathBuf>,
+    /// The operation's id.
+    #[arg(long, value_name = "ID", group = "record")]
+    operation: Option<OperationId>,
+    /// The record's index in the log.
+    #[arg(long, value_name = "N", group = "record")]
+    index: Option<u64>,
+    /// What is shown of the record: names of groups, with commas. Of a receipt alone that is its payload.
+    #[arg(long, value_name = "GROUPS", value_parser = groups)]
+    open: Option<RecordGroups>,
+    #[command(flatten)]
+    published: PublishedArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Parses `time,operation`.
+fn groups(text: &str) -> Result<RecordGroups, String> {
+    let one = |name: &str| {
+        let names = || RecordGroup::ALL.map(RecordGroup::name).join(", ");
+        RecordGroup::from_name(name)
+            .ok_or_else(|| format!("`{name}` is no group; there are {}", names()))
+    };
+    let groups = text.split(',').map(one).collect::<Result<Vec<_>, _>>()?;
+    RecordGroups::of(&groups).ok_or_else(|| "a group is named once".into())
+}
+
+/// Carries `audit prove` out.
+pub(super) fn run(shared: &Shared, args: &ProveArgs) -> Result<(), Failure> {
+    args.output.check()?;
+    let (index, opening) = opening(shared, args)?;
+    let published = args.published.open();
+    let proof = prove(index, &opening, &published)?;
+    args.output.write(Secrecy::Public, proof.as_bytes())?;
+    if args.output.is_standard() {
+        return Ok(());
+    }
+    let written = args.output.out.display().to_string();
+    let view = View::Fields(vec![("record", index.to_string()), ("written", written.clone())]);
+    Ok(show(shared.format, &view, &json!({ "log_index": index, "written": written }))?)
+}
+
+fn prove(index: u64, opening: &Opening, published: &Published) -> Result<String> {
+    let (note, tree) = published.checkpoint_over(index)?;
+    let proof = proof::prove((index, opening), (note, tree), published.tiles());
+    let what = || {
+        format!(
+            "the published log does not lead to record {index} as it was opened; if it is the log of that record, a \
+             part of it was dropped or altered: keep the receipt"
+        )
+    };
+    Ok(proof.with_context(what)?.to_string())
+}
+
+/// The record's index, and what is shown of it.
+fn opening(shared: &Shared, args: &ProveArgs) -> Result<(u64, Opening), Failure> {
+    let receipt = args.receipt.as_deref().map(from_receipt).transpose()?;
+    let asked = match (&receipt, args.open) {
+        (Some(receipt), None) => return Ok(receipt.clone()),
+        (_, Some(groups)) => groups,
+        (None, None) => groups(USUAL).map_err(|error| anyhow!(error))?,
+    };
+    let client = connection::client(shared)?;
+    let index = match (&receipt, args.index, args.operation) {
+        (Some((index, _)), ..) => *index,
+        (None, Some(index), _) => index,
+        (None, None, operation) => {
+            let query = AuditQuery { operation, limit: 1, ..AuditQuery::default() };
+            let answer = read(&client, &Command::QueryAudit(query))?;
+            let AnswerObject::Records(records) = answer else { return Err(unexpected()) };
+            let absent = || anyhow!("no record of yours is of that operation");
+            records.first().ok_or_else(absent)?.log_index
+        }
+    };
+    let answer = read(&client, &Command::OpenRecord { index, groups: asked })?;
+    let AnswerObject::Opening(bytes) = answer else { return Err(unexpected()) };
+    let opening = Opening::parse(&bytes.0).context("the service's answer is no opening")?;
+    match &receipt {
+        Some((_, promised)) if promised.leaf() != opening.leaf() => {
+            Err(Failure::NotVerified(format!(
+                "record {index} is not the one that the receipt promises: the log was altered, or is another; keep the \
+             receipt"
+            )))
+        }
+        _ => Ok((index, opening)),
+    }
+}
+
+fn from_receipt(path: &Path) -> Result<(u64, Opening)> {
+    let bytes = Input::open(path)?.read_all(RECEIPT_BYTES_MAX)?;
+    let what = || format!("`{}`", path.display());
+    let receipt = Receipt::parse(&bytes).with_context(what)?;
+    let found = receipt.index().zip(receipt.opening());
+    found.ok_or_else(|| anyhow!("not a receipt")).with_context(what)
+}

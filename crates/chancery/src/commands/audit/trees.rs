@@ -1,0 +1,119 @@
+//! `audit prove-consistent` and `audit prove-fork`: what two checkpoints of a log have to do with each other.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use chancery_audit::proof::TreeProof;
+use chancery_log::TreeHead;
+use chancery_log::note::Note;
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::Shared;
+use crate::exit::Failure;
+use crate::files::{OutputArgs, Secrecy};
+use crate::published::{PublishedArgs, kept_checkpoint};
+use crate::render::{View, show};
+
+/// Make a file that proves that the log of today continues the one of a checkpoint that was kept.
+///
+/// If it does not, the file proves that, and the exit code is 4.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  chancery audit prove-consistent kept.checkpoint --out since.audit-proof")]
+pub(super) struct ConsistentArgs {
+    /// The checkpoint that was kept.
+    #[arg(value_name = "CHECKPOINT")]
+    kept: PathBuf,
+    #[command(flatten)]
+    published: PublishedArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Make a file that proves that a log has signed two histories, from two checkpoints that contradict each other.
+///
+/// Of checkpoints of the same size nothing else is needed; of others, the published files of the larger one.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  chancery audit prove-fork mine.checkpoint theirs.checkpoint --log their-mirror --out fork.audit-proof")]
+pub(super) struct ForkArgs {
+    /// One checkpoint.
+    #[arg(value_name = "ONE")]
+    one: PathBuf,
+    /// The other.
+    #[arg(value_name = "OTHER")]
+    other: PathBuf,
+    #[command(flatten)]
+    published: PublishedArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+type Signed = (Note, TreeHead);
+
+/// Carries `audit prove-consistent` out.
+pub(super) fn consistent(shared: &Shared, args: &ConsistentArgs) -> Result<(), Failure> {
+    let old = kept_checkpoint(&args.kept)?;
+    let new = args.published.open().checkpoint()?;
+    if old.1.size > new.1.size {
+        return Err(Failure::NotVerified(format!(
+            "the log has {} records now, and `{}` is of {}: it was taken back",
+            new.1.size,
+            args.kept.display(),
+            old.1.size
+        )));
+    }
+    let proof = write(shared, (&old, &new), &args.published, &args.output)?;
+    if proof.is_fork() {
+        return Err(Failure::NotVerified(format!(
+            "the log does not continue `{}`: the file that was written proves it",
+            args.kept.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Carries `audit prove-fork` out.
+pub(super) fn fork(shared: &Shared, args: &ForkArgs) -> Result<(), Failure> {
+    let (one, other) = (kept_checkpoint(&args.one)?, kept_checkpoint(&args.other)?);
+    let (old, new) = if one.1.size <= other.1.size { (one, other) } else { (other, one) };
+    let proof = make((&old, &new), &args.published)?;
+    if !proof.is_fork() {
+        return Err(Failure::NotVerified(
+            "the two checkpoints do not contradict each other: the larger log continues the smaller one".into(),
+        ));
+    }
+    Ok(put(shared, &proof, &args.output)?)
+}
+
+fn make((old, new): (&Signed, &Signed), published: &PublishedArgs) -> Result<TreeProof> {
+    let published = published.open();
+    let proof = TreeProof::make((&old.0, old.1), (&new.0, new.1), published.tiles());
+    proof.context("the published files are not those of the larger log, or are not whole")
+}
+
+fn write(
+    shared: &Shared,
+    pair: (&Signed, &Signed),
+    published: &PublishedArgs,
+    output: &OutputArgs,
+) -> Result<TreeProof> {
+    output.check()?;
+    let proof = make(pair, published)?;
+    put(shared, &proof, output)?;
+    Ok(proof)
+}
+
+fn put(shared: &Shared, proof: &TreeProof, output: &OutputArgs) -> Result<()> {
+    output.write(Secrecy::Public, &proof.to_bytes())?;
+    if output.is_standard() {
+        return Ok(());
+    }
+    let written = output.out.display().to_string();
+    let claim = if proof.is_fork() { "fork" } else { "consistent" };
+    let view = View::Fields(vec![("claim", claim.into()), ("written", written.clone())]);
+    show(shared.format, &view, &json!({ "claim": claim, "written": written }))
+}

@@ -1,0 +1,103 @@
+//! `audit verify-proof`: what somebody else's proof shows, with no service and no network.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use chancery_audit::proof::{self, PROOF_BYTES_MAX, ProofError, TreeProof, Trust};
+use chancery_audit::record::PayloadSection;
+use chancery_client::sha256_of;
+use clap::Args;
+use serde_json::Value;
+
+use super::shown;
+use crate::cli::Shared;
+use crate::exit::Failure;
+use crate::files::{Input, read_text};
+use crate::parse::hex;
+use crate::render::{View, show};
+
+/// The longest policy, in bytes: 1 MiB. One has at most 256 lines, and a line with a key of ML-DSA 2 KiB.
+const POLICY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Say what a proof proves, from the file and a policy alone: no network, no service.
+///
+/// The policy names the keys of the log, and the witnesses that must have signed (C2SP tlog-policy); the service
+/// writes that of its log to `DIR/log/policy`. Get it from whom you trust, not with the proof. Exits with 4 if
+/// the proof does not hold.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  chancery audit verify-proof invoice.audit-proof --policy log.policy --artifact invoice.pdf
+  chancery audit verify-proof invoice.audit-proof --policy log.policy --artifact invoice.pdf --output invoice.sig")]
+pub(super) struct VerifyProofArgs {
+    /// The proof.
+    #[arg(value_name = "PROOF")]
+    proof: PathBuf,
+    /// Whose signatures count.
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// What was signed or sealed: the proof must be about these bytes.
+    #[arg(long, value_name = "FILE")]
+    artifact: Option<PathBuf>,
+    /// What came out, such as the signature: the proof must be about these bytes.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Carries `audit verify-proof` out.
+pub(super) fn run(shared: &Shared, args: &VerifyProofArgs) -> Result<(), Failure> {
+    let policy = read_text(&args.policy, POLICY_BYTES_MAX)?;
+    let trust = Trust::parse(&policy).with_context(|| format!("`{}`", args.policy.display()))?;
+    let bytes = Input::open(&args.proof)?.read_all(PROOF_BYTES_MAX)?;
+    let nothing = |error: ProofError| {
+        Failure::NotVerified(format!("`{}` proves nothing: {error}", args.proof.display()))
+    };
+    let shown = if let Ok(trees) = TreeProof::parse(&bytes) {
+        if args.artifact.is_some() || args.output.is_some() {
+            let what = "the proof is about whole logs, and about no bytes that a file could be held against";
+            return Err(Failure::NotVerified(what.into()));
+        }
+        shown::of_trees(&trees.check(&trust).map_err(nothing)?)
+    } else {
+        let used = proof::check(&bytes, &trust).map_err(nothing)?;
+        shown::of_record(&used, &compared(args, used.opened.payload.as_ref())?)
+    };
+    Ok(show(shared.format, &View::Fields(shown.lines), &Value::Object(shown.json))?)
+}
+
+/// The files that were held against the record, each with its part in it.
+fn compared<'a>(
+    args: &'a VerifyProofArgs,
+    payload: Option<&PayloadSection>,
+) -> Result<Vec<(&'static str, &'a Path)>, Failure> {
+    let mut compared = Vec::new();
+    if let Some(path) = &args.artifact {
+        compare(path, payload.map(|payload| payload.message), "message")?;
+        compared.push(("artifact", path.as_path()));
+    }
+    if let Some(path) = &args.output {
+        compare(path, payload.map(|payload| payload.output), "output")?;
+        compared.push(("output file", path.as_path()));
+    }
+    Ok(compared)
+}
+
+/// Holds a file against a digest that the record commits to.
+fn compare(path: &Path, digest: Option<[u8; 32]>, what: &str) -> Result<(), Failure> {
+    let Some(digest) = digest else {
+        return Err(Failure::NotVerified(format!(
+            "the proof does not show the payload, so it cannot be told whether `{}` is its {what}",
+            path.display()
+        )));
+    };
+    let input = Input::open(path)?;
+    let found = sha256_of(input).with_context(|| format!("cannot read `{}`", path.display()))?;
+    if found == digest {
+        return Ok(());
+    }
+    Err(Failure::NotVerified(format!(
+        "`{}` is not the {what} that the record is about, which has the SHA-256 {}",
+        path.display(),
+        hex(&digest)
+    )))
+}

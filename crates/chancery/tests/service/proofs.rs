@@ -1,0 +1,197 @@
+//! Proofs that outsiders check: made from a receipt or by an auditor, with a policy and nothing else.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::harness::{Service, fresh, text};
+
+/// A service, and what was signed with it.
+struct Signed {
+    service: Service,
+    operation: String,
+}
+
+impl Signed {
+    fn new() -> Self {
+        let service = Service::start();
+        let signed = Self { service, operation: fresh().to_string() };
+        let Self { service, operation } = &signed;
+        service.done(&[
+            "key",
+            "create",
+            "k",
+            "--purpose",
+            "sign.bound:x",
+            "--algorithm",
+            "ed25519",
+        ]);
+        let handle = signed.path("k.handle");
+        service.done(&["handle", "issue", "k", "--operations", "sign,verify", "--out", &handle]);
+        fs::write(signed.path("message"), b"what was signed").unwrap();
+        fs::write(signed.path("another"), b"what was not").unwrap();
+        let (message, signature) = (signed.path("message"), signed.path("signature"));
+        let receipt = signed.path("receipt");
+        let sign =
+            ["sign", "--handle", &handle, &message, "--out", &signature, "--receipt", &receipt];
+        service.done(&[&sign[..], &["--operation-id", operation]].concat());
+        signed
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.service.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn log(&self) -> String {
+        self.service.data().join("log").to_str().unwrap().to_owned()
+    }
+
+    fn policy(&self) -> String {
+        self.log() + "/policy"
+    }
+
+    fn prove(&self, what: &[&str], out: &str) {
+        let (log, out) = (self.log(), self.path(out));
+        self.service.done(&[&["audit", "prove"], what, &["--log", &log, "--out", &out]].concat());
+    }
+
+    fn verify(&self, proof: &str, more: &[&str]) -> Output {
+        let (proof, policy) = (self.path(proof), self.policy());
+        let verify = ["--format", "json", "audit", "verify-proof", &proof, "--policy", &policy];
+        self.service.cli(&[&verify, more].concat())
+    }
+
+    fn shown(&self, proof: &str, more: &[&str]) -> Value {
+        let output = self.verify(proof, more);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The second implementation, as it ships.
+    fn second(&self, proof: &str, more: &[&str]) -> Output {
+        let script =
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../verifier/verify_proof.py");
+        let (proof, policy) = (self.path(proof), self.policy());
+        let output = Command::new("python3")
+            .arg(script)
+            .args([&proof, "--policy", &policy])
+            .args(more)
+            .output();
+        output.expect("python3 is on this machine")
+    }
+}
+
+#[test]
+fn a_receipt_becomes_a_proof_that_needs_no_service() {
+    let mut signed = Signed::new();
+    signed.prove(&["--receipt", &signed.path("receipt")], "proof");
+    signed.service.stop();
+    let (message, signature) = (signed.path("message"), signed.path("signature"));
+    let shown = signed.shown("proof", &["--artifact", &message, "--output", &signature]);
+    assert_eq!((&shown["outcome"], &shown["claim"]), (&"verified".into(), &"used".into()));
+    // Which bytes, and nothing of who, when or by which key.
+    let closed: Vec<&str> =
+        shown["not_shown"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert_eq!(closed, ["time", "operation", "key", "actor", "authorization", "source", "build"]);
+    let output = signed.verify("proof", &["--artifact", &signed.path("another")]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).contains("is not the message"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_auditor_opens_what_is_asked_for() {
+    let signed = Signed::new();
+    signed.prove(&["--operation", &signed.operation], "proof");
+    let shown = signed.shown("proof", &["--artifact", &signed.path("message")]);
+    assert_eq!(shown["operation"], "sign with ed25519: committed");
+    assert_eq!((&shown["key"]["version"], &shown["key"]["use_index"]), (&1.into(), &0.into()));
+    assert_eq!(shown["not_shown"], serde_json::json!(["actor", "source", "build"]));
+    let index = shown["record"].to_string();
+    signed.prove(&["--index", &index, "--open", "actor,time"], "other");
+    let shown = signed.shown("other", &[]);
+    assert!(shown["actor"].is_string() && shown["key"].is_null() && shown["message"].is_null());
+    let output = signed.verify("other", &["--artifact", &signed.path("message")]);
+    assert_eq!(output.status.code(), Some(4), "the payload is not shown");
+    let beyond = ["audit", "prove", "--index", "1000", "--out", "-"];
+    let output = signed.service.cli(&beyond);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no record of yours"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_proof_under_another_policy_or_with_an_altered_line_proves_nothing() {
+    let signed = Signed::new();
+    signed.prove(&["--operation", &signed.operation], "proof");
+    let proof = fs::read_to_string(signed.path("proof")).unwrap();
+    for (number, line) in proof.lines().enumerate().filter(|(_, line)| line.len() > 8) {
+        let altered =
+            if line.ends_with('=') { line.replacen('A', "B", 1) } else { line.to_owned() + "0" };
+        let altered = if altered == line { line.replacen(&line[4..5], "", 1) } else { altered };
+        fs::write(signed.path("altered"), proof.replacen(line, &altered, 1)).unwrap();
+        let output = signed.verify("altered", &[]);
+        assert_eq!(output.status.code(), Some(4), "line {number}: {line}");
+        assert_eq!(signed.second("altered", &[]).status.code(), Some(4), "line {number}: {line}");
+    }
+    let other = Service::start();
+    let policy = other.data().join("log/policy");
+    let (proof, policy) = (signed.path("proof"), policy.to_str().unwrap().to_owned());
+    let output = other.cli(&["audit", "verify-proof", &proof, "--policy", &policy]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).contains("no log that the policy names"));
+}
+
+#[test]
+fn the_second_implementation_agrees() {
+    let signed = Signed::new();
+    signed.prove(&["--operation", &signed.operation], "proof");
+    signed.prove(&["--receipt", &signed.path("receipt")], "small");
+    let message = signed.path("message");
+    for proof in ["proof", "small"] {
+        let output = signed.second(proof, &["--artifact", &message]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let theirs: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let ours = signed.shown(proof, &["--artifact", &message]);
+        for name in ["claim", "record", "time", "key", "message", "output", "context", "not_shown"]
+        {
+            assert_eq!(theirs[name], ours[name], "{proof}: {name}");
+        }
+    }
+    let output = signed.second("proof", &["--artifact", &signed.path("another")]);
+    assert_eq!(output.status.code(), Some(4));
+}
+
+#[test]
+fn a_log_that_goes_on_is_proved_to_and_one_that_was_shown_twice_too() {
+    let mut signed = Signed::new();
+    signed.service.stop();
+    let (log, kept) = (signed.log(), signed.path("kept"));
+    fs::copy(format!("{log}/checkpoint"), &kept).unwrap();
+    // The same state goes on twice.
+    let mut other = Service::copy_of(&signed.service);
+    for service in [&mut signed.service, &mut other] {
+        service.launch();
+        service.wait_until_up();
+    }
+    other.done(&["key", "create", "other", "--purpose", "sign.bound:x", "--algorithm", "ed25519"]);
+    signed.service.stop();
+    other.stop();
+    let out = signed.path("since");
+    signed.service.done(&["audit", "prove-consistent", &kept, "--log", &log, "--out", &out]);
+    assert_eq!(signed.shown("since", &[])["claim"], "consistent");
+    assert!(signed.second("since", &[]).status.success());
+
+    let theirs = other.data().join("log").to_str().unwrap().to_owned();
+    let (one, two) = (format!("{log}/checkpoint"), format!("{theirs}/checkpoint"));
+    let out = signed.path("fork");
+    signed.service.done(&["audit", "prove-fork", &one, &two, "--log", &theirs, "--out", &out]);
+    assert_eq!(signed.shown("fork", &[])["claim"], "fork");
+    let output = signed.second("fork", &[]);
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["claim"], "fork");
+    // What continues is no fork.
+    let out = signed.path("none");
+    let output =
+        signed.service.cli(&["audit", "prove-fork", &kept, &one, "--log", &log, "--out", &out]);
+    assert_eq!(output.status.code(), Some(4));
+}
