@@ -129,6 +129,8 @@ pub trait DiskFile: Send + Sync {
 #[derive(Debug)]
 pub struct DirectoryDisk {
     directory: File,
+    /// Of files that are made.
+    mode: Mode,
 }
 
 impl DirectoryDisk {
@@ -140,20 +142,29 @@ impl DirectoryDisk {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { directory: File::from(directory) })
+        Ok(Self { directory: File::from(directory), mode: Mode::RUSR | Mode::WUSR })
+    }
+
+    /// The same; files that are made in it may be read by everybody who reaches the directory.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn open_public(path: &Path) -> io::Result<Self> {
+        let readable = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+        Ok(Self { mode: readable, ..Self::open(path)? })
     }
 
     fn open_at(&self, name: &str, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file = rustix::fs::openat(&self.directory, name, flags, mode)?;
+        let file = rustix::fs::openat(&self.directory, name, flags, self.mode)?;
         Ok(File::from(file))
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
         let file = self.open_at(name, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)?;
-        // The umask may have taken bits that the owner needs; it never adds any.
-        rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR)?;
+        // The umask may have taken bits that are needed; it never adds any.
+        rustix::fs::fchmod(&file, self.mode)?;
         Ok(file)
     }
 

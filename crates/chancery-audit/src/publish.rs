@@ -25,8 +25,14 @@ use crate::frames::{FrameReader, ReadBackError};
 use crate::record::leaf;
 use crate::shelf::Shelf;
 
+/// The directory of what is published, in the data directory.
+pub const LOG_DIRECTORY: &str = "log";
+
 /// The checkpoint's file.
 pub const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// The file that says which keys sign this log's checkpoints, in the form of a policy (C2SP tlog-policy).
+pub const POLICY_FILE: &str = "policy";
 
 /// So many records are taken at once: 65 536, whose full tiles and bundles take 5 MiB.
 const RECORDS_AT_ONCE: u64 = 65_536;

@@ -1,17 +1,23 @@
 //! A directory of published files, each under a path of its own: tiles, and the checkpoint over them.
 //!
+//! What is published is for everybody: files and directories may be read by whoever reaches the topmost one,
+//! which lies in a private directory. So a front with a user of its own serves them by a handle on it.
+//!
 //! **Invariant:** a file is there whole or not at all, and once it was put there it is durable.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::disk::{DirectoryDisk, Disk};
 
 /// The most directories that are kept open: 64; those in use are a few.
 const OPEN_MAX: usize = 64;
+
+/// Of directories: everybody may list and enter them.
+const DIRECTORY_MODE: u32 = 0o755;
 
 /// The directory.
 pub struct Shelf {
@@ -53,11 +59,21 @@ impl Shelf {
                 self.open.clear();
             }
             make(&self.root, &path)?;
-            let disk = DirectoryDisk::open(&self.root.join(&path))?;
+            let disk = DirectoryDisk::open_public(&self.root.join(&path))?;
             self.open.insert(path.clone(), disk);
         }
         self.open.get(&path).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+}
+
+/// Makes the directory of a shelf, if it is not there.
+///
+/// # Errors
+///
+/// The system's.
+pub fn make_root(root: &Path) -> io::Result<()> {
+    let parent = root.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    make_one(parent, root)
 }
 
 /// Makes the directories of a path, each durable before the next is made in it.
@@ -65,16 +81,20 @@ fn make(root: &Path, path: &Path) -> io::Result<()> {
     let mut parent = root.to_owned();
     for part in path.components() {
         let directory = parent.join(part);
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => {
-                made?;
-                File::open(&parent)?.sync_all()?;
-            }
-        }
+        make_one(&parent, &directory)?;
         parent = directory;
     }
     Ok(())
+}
+
+fn make_one(parent: &Path, directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    // The umask may have taken what it should not; and a process that ended before this line may have made it.
+    fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE))?;
+    File::open(parent)?.sync_all()
 }
 
 /// The directory of a path, and the name in it.

@@ -234,6 +234,28 @@ impl Client {
         self.exchange(&call, operation)
     }
 
+    /// Reads a published file of the log, such as `checkpoint`; anybody may.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`]; `unknown-route` if there is no such file.
+    pub fn log_file(&self, path: &str) -> Result<Vec<u8>, Refusal> {
+        let path = format!("/log/{path}");
+        let call = Call { method: "GET", path: &path, headers: &[], body: None };
+        let unavailable = |detail: String| Refusal::new(Reason::Unavailable, detail);
+        match self.transport.call(&call) {
+            Ok(Answer { status: 200, body }) => Ok(body),
+            Ok(answer) => match serde_json::from_slice::<Problem>(&answer.body) {
+                Ok(problem) => Err(refusal(&problem.code, problem.detail)),
+                Err(_) => Err(unavailable("the answer is not the service's".into())),
+            },
+            Err(Failure::BeforeSending(error)) => {
+                Err(unavailable(format!("the service cannot be reached: {error}")))
+            }
+            Err(Failure::AfterSending) => Err(unavailable("no answer came".into())),
+        }
+    }
+
     fn perform(
         &self,
         handle: &KeyHandle,

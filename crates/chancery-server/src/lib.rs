@@ -12,8 +12,10 @@
 //! secrets on disk, trace single requests, open or inherit anything but the listener it is handed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use crate::limits::FrontLimits;
+pub use crate::log_files::{LogFile, LogFiles};
 pub use crate::start::{FrontError, run, run_until};
 
 mod admission;
@@ -23,6 +25,7 @@ mod intake;
 mod limits;
 mod link;
 mod listen;
+mod log_files;
 mod metrics;
 mod reply;
 mod report;
@@ -33,7 +36,7 @@ mod validity;
 mod watched;
 
 /// What a front is started with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct FrontConfig {
     /// The signer's socket.
     pub signer_socket: PathBuf,
@@ -41,4 +44,6 @@ pub struct FrontConfig {
     pub runtimes: usize,
     /// How long it waits and how much it takes.
     pub limits: FrontLimits,
+    /// The published files of the log, if they are served.
+    pub log: Option<Arc<dyn LogFiles>>,
 }

@@ -28,7 +28,9 @@ pub(crate) struct Seat {
 
 /// Runs on the calling thread until the front is to stop.
 pub(crate) fn run(seat: &Seat, listener: TcpListener) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // One thread beside each runtime's own is enough for files that are read now and then; more waits.
+    let runtime = runtime.enable_all().max_blocking_threads(1).build()?;
     LocalSet::new().block_on(&runtime, serve(seat, listener))
 }
 

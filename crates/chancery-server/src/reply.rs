@@ -9,6 +9,28 @@ use hyper::{Response, StatusCode};
 /// A refusal or an unknown outcome, on its way out.
 pub(crate) type Refusal = Box<Problem>;
 
+/// What others may keep of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Caching {
+    /// Nothing: answers hold keys, plaintexts and handles.
+    Nothing,
+    /// It may be kept, and is to be asked for again each time.
+    AskAgain,
+    /// It stays as it is for good.
+    ForGood,
+}
+
+impl Caching {
+    /// As `Cache-Control` says it (RFC 9111, 5.2.2; RFC 8246).
+    fn directive(self) -> &'static str {
+        match self {
+            Self::Nothing => "no-store",
+            Self::AskAgain => "no-cache",
+            Self::ForGood => "public, max-age=31536000, immutable",
+        }
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -18,6 +40,7 @@ pub(crate) struct Reply {
     pub code: Option<Code>,
     media: &'static str,
     body: Bytes,
+    caching: Caching,
     retry_after_ms: Option<u64>,
     allow: Option<String>,
 }
@@ -30,7 +53,8 @@ impl Reply {
 
     /// A document.
     pub(crate) fn text(media: &'static str, body: Bytes) -> Self {
-        Self { status: 200, code: None, media, body, retry_after_ms: None, allow: None }
+        let caching = Caching::Nothing;
+        Self { status: 200, code: None, media, body, caching, retry_after_ms: None, allow: None }
     }
 
     /// The same with the methods that its path is served with.
@@ -38,14 +62,19 @@ impl Reply {
         Self { allow: Some(methods.join(", ")), ..self }
     }
 
-    /// As HTTP. Answers hold keys, plaintexts and handles, so that nobody is to keep them.
+    /// The same, which others may keep so.
+    pub(crate) fn cached(self, caching: Caching) -> Self {
+        Self { caching, ..self }
+    }
+
+    /// As HTTP.
     pub(crate) fn into_response(self) -> Response<Bytes> {
         let mut response = Response::new(self.body);
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.caching.directive()));
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         if let Some(ms) = self.retry_after_ms {
             headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
@@ -64,6 +93,7 @@ impl From<Refusal> for Reply {
             code: Code::from_text(&problem.code),
             media: MEDIA_PROBLEM,
             body: render(&problem).into(),
+            caching: Caching::Nothing,
             retry_after_ms: problem.retry_after_ms,
             allow: None,
         }

@@ -39,6 +39,7 @@ use crate::admission::Admission;
 use crate::intake::{self, Room, check_head, check_media, check_no_body, discard, field};
 use crate::limits::{FrontLimits, HEALTH_DEADLINE};
 use crate::link::{Link, Question, SendError};
+use crate::log_files::{self, LogFiles};
 use crate::metrics::{Answered, Metrics, append};
 use crate::reply::{Refusal, Reply};
 use crate::report::Reporter;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub reporter: Arc<Reporter>,
     /// The description of the API.
     pub openapi: Bytes,
+    /// The published files of the log.
+    pub log: Option<Arc<dyn LogFiles>>,
 }
 
 /// What one runtime serves with.
@@ -72,6 +75,7 @@ pub(crate) struct Front {
     pub metrics: Arc<Metrics>,
     admission: Arc<Admission>,
     openapi: Bytes,
+    log: Option<Arc<dyn LogFiles>>,
     link: Rc<Link>,
     /// The bodies that the runtime holds.
     pub room: Rc<Room>,
@@ -84,6 +88,7 @@ impl Front {
             metrics: Arc::clone(&shared.metrics),
             admission: Arc::clone(&shared.admission),
             openapi: shared.openapi.clone(),
+            log: shared.log.clone(),
             link,
             room: Room::of_runtime(),
         }
@@ -141,6 +146,10 @@ impl Call<'_> {
         match self.found.route.target {
             Target::Batch(operation) => self.batch(operation, body).await,
             Target::Command(_) => self.command(body).await,
+            Target::Log => match &self.front.log {
+                Some(files) => log_files::answer(Arc::clone(files), self.found.variable).await,
+                None => Err(HttpError::UnknownRoute.into()),
+            },
             Target::Health => Ok(Reply::done(&json!({"state": "alive"}))),
             Target::Metrics => Ok(self.metrics().await),
             Target::OpenApi => Ok(Reply::text(MEDIA_JSON, self.front.openapi.clone())),

@@ -122,6 +122,7 @@ fn shared(config: &FrontConfig) -> Shared {
         admission: Admission::new(&config.limits),
         metrics: Arc::new(Metrics::new()),
         reporter: Arc::new(Reporter::new()),
+        log: config.log.clone(),
         openapi: chancery_api::http::openapi::document().to_string().into(),
     }
 }

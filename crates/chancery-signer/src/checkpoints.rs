@@ -14,15 +14,16 @@ use std::time::{Duration, Instant};
 
 use chancery_audit::disk::Disk;
 use chancery_audit::origin::Origin;
-use chancery_audit::publish::{CHECKPOINT_FILE, PublishError, Publisher, Recomputed, read_hashes};
-use chancery_audit::shelf::Shelf;
+use chancery_audit::publish::{
+    CHECKPOINT_FILE, LOG_DIRECTORY, POLICY_FILE, PublishError, Publisher, Recomputed, read_hashes,
+};
+use chancery_audit::shelf::{Shelf, make_root};
 use chancery_core::clock::Reading;
 use chancery_crypto::notes::{CheckpointSeeds, CheckpointSignError, CheckpointSigner, NoteKey};
 use chancery_log::checkpoint::Checkpoint;
 use chancery_log::note::{KeyName, Note, NoteVerifier};
 use chancery_log::tile::TileTree;
 use chancery_log::{Hash, TreeHead};
-use chancery_store::private_dir;
 
 use crate::config::{LockRecordWish, SignerError};
 use crate::counters::lock;
@@ -30,12 +31,6 @@ use crate::entropy;
 use crate::lock_record::{LockError, LockRecord};
 use crate::sequencer::halt;
 use crate::service::Shared;
-
-/// The directory of what is published, in the data directory.
-pub(crate) const LOG_DIRECTORY: &str = "log";
-
-/// The file that says which keys sign this log's checkpoints, in the form of a policy (C2SP tlog-policy).
-const POLICY_FILE: &str = "policy";
 
 /// How often a checkpoint is made while the log grows.
 const ROUND: Duration = Duration::from_secs(1);
@@ -86,7 +81,8 @@ impl Checkpoints {
         let origin: KeyName =
             opening.origin.name().parse().map_err(|_| SignerError::Certificate)?;
         let directory = opening.data.join(LOG_DIRECTORY);
-        private_dir(&directory)?;
+        make_root(&directory)
+            .map_err(SignerError::system("the directory of the published log cannot be made"))?;
         let lock = LockRecord::open(opening.lock_directory, &origin)?;
         let signer = CheckpointSigner::new(origin.clone(), &opening.seeds, lock.remembered());
         let signer = signer.map_err(|_| SignerError::Certificate)?;

@@ -12,19 +12,21 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use chancery_audit::segment::SEGMENT_BYTES;
 use chancery_memory::process::{Signal, die_with_parent, harden};
-use chancery_server::{FrontConfig, FrontLimits};
+use chancery_server::{FrontConfig, FrontLimits, LogFiles};
 use chancery_signer::{LockRecordWish, RootSource, SignerConfig, SignerError, WallClock};
 use clap::Args;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 
 use crate::exit::Failure;
+use crate::log_files::PublishedFiles;
 use crate::privileges::{User, become_user, drop_capabilities, drop_capabilities_but_for_locking};
 use crate::readiness::Word;
 use crate::sandbox;
@@ -106,6 +108,9 @@ pub(crate) struct FrontArgs {
     /// The signer's socket.
     #[arg(long, value_name = "FILE")]
     signer: PathBuf,
+    /// The directory of the log's published files.
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
     /// The user to become.
     #[arg(long, value_name = "UID", requires = "gid")]
     uid: Option<u32>,
@@ -166,6 +171,7 @@ fn ended(error: SignerError, name: &'static str) -> Failure {
 pub(crate) fn front(args: &FrontArgs) -> Result<(), Failure> {
     let word = take_word()?;
     let signer = handle_on(&args.signer)?;
+    let log = args.log.as_deref().map(published_files).transpose()?;
     // A directory that others may enter could lie where they may not, and this is a way past.
     std::env::set_current_dir("/").context("cannot leave the working directory")?;
     match (args.uid, args.gid) {
@@ -180,10 +186,11 @@ pub(crate) fn front(args: &FrontArgs) -> Result<(), Failure> {
     setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })
         .context("cannot raise the limit on open files")?;
     let runtimes = runtimes();
-    sandbox::front()?;
+    sandbox::front(log.as_ref().map(PublishedFiles::directory))?;
     let listener = TcpListener::from(standard_input()?);
     let signer_socket = format!("/proc/self/fd/{}", signer.as_raw_fd()).into();
-    let config = FrontConfig { signer_socket, runtimes, limits: FrontLimits::STANDARD };
+    let log = log.map(|files| -> Arc<dyn LogFiles> { Arc::new(files) });
+    let config = FrontConfig { signer_socket, runtimes, limits: FrontLimits::STANDARD, log };
     Ok(chancery_server::run(config, listener, || word.say()).context("front")?)
 }
 
@@ -192,6 +199,11 @@ pub(crate) fn front(args: &FrontArgs) -> Result<(), Failure> {
 fn handle_on(socket: &Path) -> Result<OwnedFd> {
     let opened = open(socket, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     opened.with_context(|| format!("cannot find the signer's socket `{}`", socket.display()))
+}
+
+fn published_files(directory: &Path) -> Result<PublishedFiles> {
+    let opened = PublishedFiles::open(directory);
+    opened.with_context(|| format!("cannot open the published log `{}`", directory.display()))
 }
 
 /// Ties the process to its supervisor, and gives up dumps, tracing and new privileges.

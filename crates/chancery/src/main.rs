@@ -12,6 +12,7 @@ mod commands;
 mod connection;
 mod exit;
 mod files;
+mod log_files;
 mod moment;
 mod parse;
 mod pending;

@@ -1,19 +1,21 @@
-//! The published files of a log, wherever they are: on this disk, or at a mirror's.
+//! The published files of a log, wherever they are: at the service, on this disk, or in a mirror of them.
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use chancery_audit::publish::{CHECKPOINT_FILE, read_hashes};
+use anyhow::{Context as _, Result, anyhow, bail};
+use chancery_audit::publish::CHECKPOINT_FILE;
 use chancery_audit::shelf::Shelf;
-use chancery_log::TreeHead;
+use chancery_client::Client;
 use chancery_log::checkpoint::Checkpoint;
 use chancery_log::note::{NOTE_BYTES_MAX, Note};
-use chancery_log::tile::TileReader;
+use chancery_log::tile::{Tile, TileReader, from_tile_bytes};
+use chancery_log::{Hash, TreeHead};
 use clap::Args;
 
-use crate::files;
+use crate::cli::Shared;
+use crate::{connection, files};
 
 /// How long a checkpoint is waited for that covers a fresh record: 5 s; the service makes one each second.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,32 +26,39 @@ const POLL: Duration = Duration::from_millis(100);
 /// Where published files are read from.
 #[derive(Args, Debug)]
 pub(crate) struct PublishedArgs {
-    /// The directory of the log's published files, here or mirrored: `DIR/log` of a service.
-    #[arg(long, value_name = "DIR", default_value = "chancery-data/log")]
-    log: PathBuf,
+    /// A directory of the log's published files: `DIR/log` of a service that does not run, or a mirror of them. By
+    /// default the service is asked.
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
 }
 
 /// Published files.
-pub(crate) struct Published {
-    place: PathBuf,
-    shelf: Shelf,
+pub(crate) enum Published {
+    /// In a directory.
+    Directory(PathBuf, Shelf),
+    /// At the service.
+    Service(Box<Client>),
 }
 
 impl PublishedArgs {
     /// Opens them.
-    pub(crate) fn open(&self) -> Published {
-        Published { place: self.log.clone(), shelf: Shelf::at(&self.log) }
+    pub(crate) fn open(&self, shared: &Shared) -> Result<Published> {
+        match &self.log {
+            Some(path) if path.is_dir() => Ok(Published::Directory(path.clone(), Shelf::at(path))),
+            Some(path) => bail!("`{}` is no directory of published files", path.display()),
+            None => Ok(Published::Service(Box::new(connection::client(shared)?))),
+        }
     }
 }
 
 impl Published {
     /// The checkpoint that is there now.
     pub(crate) fn checkpoint(&self) -> Result<(Note, TreeHead)> {
-        let what = || {
-            let place = self.place.display();
-            format!("`{place}` has no checkpoint of a log; `--log DIR` names another directory")
+        let what = || match self {
+            Self::Directory(path, _) => format!("`{}` has no checkpoint of a log", path.display()),
+            Self::Service(_) => "the service gives no checkpoint".to_owned(),
         };
-        let bytes = self.shelf.read(CHECKPOINT_FILE).with_context(what)?;
+        let bytes = self.read(CHECKPOINT_FILE).with_context(what)?;
         parse(&bytes).with_context(what)
     }
 
@@ -60,14 +69,11 @@ impl Published {
             match self.checkpoint() {
                 Ok((note, tree)) if index < tree.size => return Ok((note, tree)),
                 Ok((_, tree)) if Instant::now() >= deadline => bail!(
-                    "the checkpoint in `{}` covers {} records, and record {index} is not among them: the service \
-                     makes one each second while it runs",
-                    self.place.display(),
+                    "the checkpoint covers {} records, and record {index} is not among them: the service makes one \
+                     each second while it runs",
                     tree.size
                 ),
-                Err(error) if Instant::now() >= deadline || !self.place.is_dir() => {
-                    return Err(error);
-                }
+                Err(error) if Instant::now() >= deadline => return Err(error),
                 _ => sleep(POLL),
             }
         }
@@ -75,7 +81,23 @@ impl Published {
 
     /// The tiles.
     pub(crate) fn tiles(&self) -> impl TileReader {
-        |tile| read_hashes(&self.shelf, tile)
+        |tile: Tile| {
+            let whole =
+                |tile: Tile| from_tile_bytes(&self.read(&tile.to_string()).ok()?, tile.width());
+            // A partial tile may be gone once the full one is there.
+            let wider = || whole(tile.full())?.get(..tile.width()).map(<[Hash]>::to_vec);
+            whole(tile).or_else(wider)
+        }
+    }
+
+    fn read(&self, path: &str) -> Result<Vec<u8>> {
+        match self {
+            Self::Directory(_, shelf) => Ok(shelf.read(path)?),
+            Self::Service(client) => {
+                let read = client.log_file(path);
+                read.map_err(|refusal| anyhow!("{}: {}", refusal.code, refusal.detail))
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a child may reach of the file system and the network, by Landlock; and which system calls it keeps.
 //!
-//! The front opens no file at all and makes no connection but to the signer's socket; the signer reaches the
+//! The front reads the published log, opens no other file at all, and makes no connection but to the signer's
+//! socket; the signer reaches the
 //! data directory, the directories of its two key files, and its own executable, and no network. Code that
 //! takes over the front therefore finds neither root key nor administrator's file, also where it runs as the
 //! same user; where it does not, the modes of the files keep it from them as well.
@@ -8,12 +9,13 @@
 //! A kernel without Landlock, or with an older one, gives less: what it does not know is not restricted. The
 //! child says so once and goes on.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath,
-    PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
+    PathFd, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus,
 };
 
 use crate::seccomp::{self, Sockets};
@@ -24,9 +26,14 @@ const INTERFACE: ABI = ABI::V5;
 /// This executable, wherever it stands: also where this process may not go.
 const EXECUTABLE: &str = "/proc/self/exe";
 
-/// Takes every file and every TCP connection away, from this thread and those it starts.
-pub(crate) fn front() -> Result<()> {
-    restrict(&[])?;
+/// Takes every file but those below `published`, and every TCP connection away, from this thread and those it
+/// starts.
+pub(crate) fn front(published: Option<&OwnedFd>) -> Result<()> {
+    let ruleset = ruleset()?;
+    enforce(match published {
+        Some(directory) => ruleset.add_rule(PathBeneath::new(directory, AccessFs::ReadFile))?,
+        None => ruleset,
+    })?;
     seccomp::confine(Sockets::Unix)
 }
 
@@ -51,17 +58,25 @@ pub(crate) fn reduce_only(data: &Path) -> Result<()> {
 }
 
 fn restrict(reachable: &[(&Path, BitFlags<AccessFs>)]) -> Result<()> {
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(INTERFACE))?
-        .handle_access(AccessNet::from_all(INTERFACE))?
-        .create()?;
+    let mut ruleset = ruleset()?;
     for (path, access) in reachable {
         let opened = PathFd::new(path).with_context(|| {
             format!("cannot open `{}` without a capability, as this process is", path.display())
         })?;
         ruleset = ruleset.add_rule(PathBeneath::new(opened, *access))?;
     }
+    enforce(ruleset)
+}
+
+fn ruleset() -> Result<RulesetCreated> {
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(INTERFACE))?
+        .handle_access(AccessNet::from_all(INTERFACE))?;
+    Ok(ruleset.create()?)
+}
+
+fn enforce(ruleset: RulesetCreated) -> Result<()> {
     if ruleset.restrict_self()?.ruleset == RulesetStatus::NotEnforced {
         eprintln!("chancery: this kernel has no Landlock; files and network are not restricted");
     }

@@ -23,6 +23,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use chancery_audit::publish::LOG_DIRECTORY;
+use chancery_audit::shelf::make_root;
 
 use chancery_signer::{EXIT_AUDIT_FAILED, LockRecordWish, WallClock};
 
@@ -115,6 +117,8 @@ impl Supervisor {
         let runtime = plan.data.join("run");
         private_directory(&runtime)?;
         let lock = Lock::take(&runtime.join("supervisor.lock"))?;
+        let log = plan.data.join(LOG_DIRECTORY);
+        make_root(&log).with_context(|| format!("cannot make `{}`", log.display()))?;
         let listener = listen(plan.listen).with_context(|| {
             format!("cannot listen on {}; `--listen ADDR` names another address", plan.listen)
         })?;
@@ -288,7 +292,8 @@ fn front_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
         let ids = [("--uid", user.uid.as_raw()), ("--gid", user.gid.as_raw())];
         ids.map(|(option, id)| OsString::from(format!("{option}={id}")))
     });
-    [OsString::from("--signer"), socket.into()]
+    let log = plan.data.join(LOG_DIRECTORY);
+    [OsString::from("--signer"), socket.into(), "--log".into(), log.into()]
         .into_iter()
         .chain(user.into_iter().flatten())
         .chain(name_arguments(plan, address))

@@ -98,6 +98,10 @@ fn parameters(route: &Route) -> Vec<Value> {
                 .push(json!({"name": variable, "in": "path", "required": true, "schema": schema}));
         }
     }
+    if route.target == Target::Log {
+        let schema = json!({"type": "string"});
+        parameters.push(json!({"name": "file", "in": "path", "required": true, "schema": schema}));
+    }
     if route.has_query() {
         parameters.push(json!({"name": "after", "in": "query", "schema": reference("Name")}));
     }
@@ -119,6 +123,7 @@ fn responses(route: &Route) -> Value {
         Target::Batch(_) => (MEDIA_JSON, reference("BatchAnswer")),
         Target::Command(_) => (MEDIA_JSON, reference("CommandAnswer")),
         Target::Health | Target::OpenApi | Target::Ready => (MEDIA_JSON, json!({"type": "object"})),
+        Target::Log => ("application/octet-stream", json!({"type": "string"})),
         Target::Metrics => ("text/plain; version=0.0.4", json!({"type": "string"})),
         Target::Use(_) => (MEDIA_JSON, reference("UseAnswer")),
     };
@@ -136,6 +141,11 @@ fn summary(target: Target) -> String {
         Target::Batch(operation) => format!("Several uses of one handle: {}.", operation.name()),
         Target::Command(kind) => command_summary(kind).into(),
         Target::Health => "Whether the front is alive.".into(),
+        Target::Log => {
+            "A published file of the log (C2SP tlog-tiles): checkpoint, policy, tile/LEVEL/INDEX; slashes stay as they \
+             are."
+                .into()
+        }
         Target::Metrics => "Counters, as Prometheus reads them.".into(),
         Target::OpenApi => "This document.".into(),
         Target::Ready => "Whether the signer can serve, and in which mode.".into(),

@@ -31,6 +31,8 @@ pub enum Target {
     Command(CommandKind),
     /// Whether the front is alive.
     Health,
+    /// A published file of the log.
+    Log,
     /// Counters, as Prometheus reads them.
     Metrics,
     /// The description of this API.
@@ -87,7 +89,7 @@ pub enum CommandKind {
 pub struct Route {
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// The path; a segment in braces stands for a name or an id.
+    /// The path; a segment in braces stands for a name or an id, `{file}` for the rest of the path.
     pub path: &'static str,
     /// What it asks for.
     pub target: Target,
@@ -100,7 +102,7 @@ impl Route {
         match self.target {
             Target::Use(_) | Target::Batch(_) => Authentication::Handle,
             Target::Command(_) => Authentication::Signature,
-            Target::Health | Target::Metrics | Target::OpenApi | Target::Ready => {
+            Target::Health | Target::Log | Target::Metrics | Target::OpenApi | Target::Ready => {
                 Authentication::None
             }
         }
@@ -114,6 +116,9 @@ impl Route {
 
     /// The value of its one variable segment in `path`, or `""` if it has none; `None` if it is another path.
     fn matches<'p>(&self, path: &'p str) -> Option<&'p str> {
+        if let Some(directory) = self.path.strip_suffix("{file}") {
+            return path.strip_prefix(directory).filter(|file| !file.is_empty());
+        }
         let mut variable = "";
         let mut segments = path.split('/');
         for expected in self.path.split('/') {
@@ -149,7 +154,7 @@ const fn read(path: &'static str, kind: CommandKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 44] = [
+pub const ROUTES: [Route; 45] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -190,6 +195,7 @@ pub const ROUTES: [Route; 44] = [
     command("/v1/audit/query", CommandKind::QueryAudit),
     command("/v1/audit/open", CommandKind::OpenRecord),
     command("/v1/store/inspect", CommandKind::InspectStore),
+    get("/log/{file}", Target::Log),
     get("/healthz", Target::Health),
     get("/readyz", Target::Ready),
     get("/metrics", Target::Metrics),
@@ -299,6 +305,7 @@ mod tests {
     fn every_row_is_found_and_under_no_other_method() {
         for route in &ROUTES {
             let path = route.path.replace("{name}", "invoices").replace("{id}", ID);
+            let path = path.replace("{file}", "tile/0/x001/067.p/5");
             let found = find(RequestLine { method: route.method, path: &path }).unwrap();
             assert_eq!(found.route, route);
             assert_eq!(found.variable.is_empty(), !route.path.contains('{'));

@@ -166,7 +166,7 @@ fn a_front_without_runtimes_does_not_start() {
     let start = |runtimes| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let limits = FrontLimits::STANDARD;
-        let config = FrontConfig { signer_socket: "nowhere".into(), runtimes, limits };
+        let config = FrontConfig { signer_socket: "nowhere".into(), runtimes, limits, log: None };
         run_until(config, listener, || {}, async { Ok(()) })
     };
     assert!(matches!(start(0), Err(FrontError::Nothing)));

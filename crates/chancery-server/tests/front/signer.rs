@@ -220,7 +220,7 @@ impl Site {
         });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let config = FrontConfig { signer_socket: socket, runtimes: 1, limits };
+        let config = FrontConfig { signer_socket: socket, runtimes: 1, limits, log: None };
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             let _ = stopped.await;

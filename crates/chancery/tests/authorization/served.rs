@@ -151,6 +151,8 @@ impl Running {
                 let command = self.command(kind, &ready.key, cell.operation);
                 (Request::of(&command), Some(command))
             }
+            // It is there from the first start on.
+            Target::Log => (Request::get("/log/policy"), None),
             Target::Health | Target::Metrics | Target::OpenApi | Target::Ready => {
                 (Request::get(cell.route.path), None)
             }

@@ -328,8 +328,8 @@ fn proofs() -> [Seed; 3] {
     let mut signer = checkpoint_signer();
     let checkpoint = Checkpoint { origin: "fuzz.example/log".parse().unwrap(), tree };
     let note = signer.sign(&checkpoint, 1_800_000_000).unwrap();
-    let none = |_: Tile| None;
-    let trees = TreeProof::make((&note, tree), (&note, tree), none).unwrap();
+    let no_tiles = |_: Tile| None;
+    let trees = TreeProof::make((&note, tree), (&note, tree), no_tiles).unwrap();
     let record = prove((0, &opening), (note, tree), |_: Tile| Some(vec![tree.root])).unwrap();
     [
         Seed {

@@ -150,7 +150,7 @@ fn the_front_is_the_user_that_is_named() {
 }
 
 #[test]
-fn the_front_holds_nothing_open_of_the_service_but_its_way_to_the_signer() {
+fn the_front_holds_nothing_open_of_the_service_but_the_signers_socket_and_the_published_log() {
     let service = Service::start();
     let pid = service.pids().get(Process::Front).unwrap();
     let directory = PathBuf::from(format!("/proc/{pid}"));
@@ -163,7 +163,7 @@ fn the_front_holds_nothing_open_of_the_service_but_its_way_to_the_signer() {
     let of_service: Vec<_> =
         open.iter().filter(|path| path.starts_with(service.directory())).collect();
     let log = service.path("log");
-    let expected = [&service.data().join("run/signer.sock"), &log];
+    let expected = [&service.data().join("run/signer.sock"), &service.data().join("log"), &log];
     assert!(of_service.iter().all(|path| expected.contains(path)), "{open:?}");
     assert!(of_service.contains(&expected[0]), "{open:?}");
     assert_eq!(fs::read_link(directory.join("cwd")).unwrap(), Path::new("/"));
@@ -175,14 +175,18 @@ fn the_front_user_opens_no_file_and_signals_no_process_of_the_service() {
     let files = [service.path("root.key"), service.path("recovery.key")];
     let files: Vec<_> = tree(&service.data()).into_iter().chain(files).collect();
     assert!(files.contains(&service.data().join("store.redb")));
-    let socket = service.data().join("run/signer.sock");
+    let (socket, log) = (service.data().join("run/signer.sock"), service.data().join("log"));
+    // What is published is for everybody who is handed its directory.
+    let is_published = |path: &Path| path.starts_with(&log);
     for path in &files {
         let metadata = fs::metadata(path).unwrap();
         let is_shared = geteuid().is_root() && *path == socket;
-        let expected = match (path.is_dir(), is_shared) {
-            (true, _) => 0o700,
-            (false, true) => 0o620,
-            (false, false) => 0o600,
+        let expected = match (path.is_dir(), is_shared, is_published(path)) {
+            (true, _, true) => 0o755,
+            (true, _, false) => 0o700,
+            (false, true, _) => 0o620,
+            (false, false, true) => 0o644,
+            (false, false, false) => 0o600,
         };
         assert_eq!(metadata.permissions().mode() & 0o7777, expected, "{}", path.display());
         assert_eq!(metadata.uid(), geteuid().as_raw(), "{}", path.display());
@@ -197,7 +201,7 @@ fn the_front_user_opens_no_file_and_signals_no_process_of_the_service() {
         for (path, (_, way)) in files.iter().zip(&handles) {
             assert!(is_denied(&File::open(path)), "{}", path.display());
             // Also when it is handed the place, past the directories above.
-            assert!(File::open(way).is_err(), "{}", path.display());
+            assert_eq!(File::open(way).is_ok(), is_published(path), "{}", path.display());
             assert!(File::options().write(true).open(way).is_err(), "{}", path.display());
         }
     });

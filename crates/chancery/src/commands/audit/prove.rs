@@ -74,7 +74,7 @@ fn groups(text: &str) -> Result<RecordGroups, String> {
 pub(super) fn run(shared: &Shared, args: &ProveArgs) -> Result<(), Failure> {
     args.output.check()?;
     let (index, opening) = opening(shared, args)?;
-    let published = args.published.open();
+    let published = args.published.open(shared)?;
     let proof = prove(index, &opening, &published)?;
     args.output.write(Secrecy::Public, proof.as_bytes())?;
     if args.output.is_standard() {

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::cli::Shared;
 use crate::exit::Failure;
 use crate::files::{OutputArgs, Secrecy};
-use crate::published::{PublishedArgs, kept_checkpoint};
+use crate::published::{Published, PublishedArgs, kept_checkpoint};
 use crate::render::{View, show};
 
 /// Make a file that proves that the log of today continues the one of a checkpoint that was kept.
@@ -57,7 +57,8 @@ type Signed = (Note, TreeHead);
 /// Carries `audit prove-consistent` out.
 pub(super) fn consistent(shared: &Shared, args: &ConsistentArgs) -> Result<(), Failure> {
     let old = kept_checkpoint(&args.kept)?;
-    let new = args.published.open().checkpoint()?;
+    let published = args.published.open(shared)?;
+    let new = published.checkpoint()?;
     if old.1.size > new.1.size {
         return Err(Failure::NotVerified(format!(
             "the log has {} records now, and `{}` is of {}: it was taken back",
@@ -66,7 +67,9 @@ pub(super) fn consistent(shared: &Shared, args: &ConsistentArgs) -> Result<(), F
             old.1.size
         )));
     }
-    let proof = write(shared, (&old, &new), &args.published, &args.output)?;
+    args.output.check()?;
+    let proof = make((&old, &new), &published)?;
+    put(shared, &proof, &args.output)?;
     if proof.is_fork() {
         return Err(Failure::NotVerified(format!(
             "the log does not continue `{}`: the file that was written proves it",
@@ -80,7 +83,7 @@ pub(super) fn consistent(shared: &Shared, args: &ConsistentArgs) -> Result<(), F
 pub(super) fn fork(shared: &Shared, args: &ForkArgs) -> Result<(), Failure> {
     let (one, other) = (kept_checkpoint(&args.one)?, kept_checkpoint(&args.other)?);
     let (old, new) = if one.1.size <= other.1.size { (one, other) } else { (other, one) };
-    let proof = make((&old, &new), &args.published)?;
+    let proof = make((&old, &new), &args.published.open(shared)?)?;
     if !proof.is_fork() {
         return Err(Failure::NotVerified(
             "the two checkpoints do not contradict each other: the larger log continues the smaller one".into(),
@@ -89,22 +92,9 @@ pub(super) fn fork(shared: &Shared, args: &ForkArgs) -> Result<(), Failure> {
     Ok(put(shared, &proof, &args.output)?)
 }
 
-fn make((old, new): (&Signed, &Signed), published: &PublishedArgs) -> Result<TreeProof> {
-    let published = published.open();
+fn make((old, new): (&Signed, &Signed), published: &Published) -> Result<TreeProof> {
     let proof = TreeProof::make((&old.0, old.1), (&new.0, new.1), published.tiles());
     proof.context("the published files are not those of the larger log, or are not whole")
-}
-
-fn write(
-    shared: &Shared,
-    pair: (&Signed, &Signed),
-    published: &PublishedArgs,
-    output: &OutputArgs,
-) -> Result<TreeProof> {
-    output.check()?;
-    let proof = make(pair, published)?;
-    put(shared, &proof, output)?;
-    Ok(proof)
 }
 
 fn put(shared: &Shared, proof: &TreeProof, output: &OutputArgs) -> Result<()> {
