@@ -54,6 +54,11 @@ impl Trust {
         Ok(Self { policy, logs, witnesses })
     }
 
+    /// The keys of logs that it names.
+    pub fn log_keys(&self) -> impl ExactSizeIterator<Item = &VerifierKey> {
+        self.logs.iter().map(NoteVerifier::key)
+    }
+
     /// Checks the signatures under a checkpoint.
     ///
     /// # Errors
