@@ -13,6 +13,7 @@ mod wire;
 #[cfg(test)]
 mod service {
     mod algorithms;
+    mod broken_off;
     mod checkpoints;
     mod counts;
     mod frames;
