@@ -32,6 +32,7 @@ mod service {
     mod reductions;
     mod root_key;
     mod rows;
+    mod terminal;
     mod unknown;
     mod verified;
     mod walk;

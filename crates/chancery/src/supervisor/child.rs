@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -133,9 +133,8 @@ impl Service {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(self.name).args(&self.arguments);
         command.arg("--parent").arg(std::process::id().to_string());
+        // No process group of its own: whoever leads one cannot begin the session that a child begins with.
         command.env_clear().stdin(Stdio::from(self.listener.try_clone()?)).stdout(word);
-        // Ctrl-C in a terminal is for the supervisor alone, which stops its children in their order.
-        command.process_group(0);
         for name in ENVIRONMENT {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
