@@ -17,7 +17,7 @@ use chancery_core::state::KeyEvent;
 
 use super::*;
 use crate::commands;
-use crate::config::{LockRecordWish, RootSource};
+use crate::config::RootSource;
 use crate::signature::base64;
 
 /// A directory of this process, removed when it is dropped.
@@ -125,6 +125,16 @@ impl Signs {
         let mut core = lock(&shared.core);
         let now = core.now(entropy::sample());
         core.reserve(&verified.claimed, now, room).map(|_| ())
+    }
+}
+
+#[test]
+fn a_wall_clock_that_is_vouched_for_and_not_taken_is_said() {
+    let now = entropy::sample();
+    for (mark_ms, is_said) in [(now.wall_ms + 1, true), (now.wall_ms, false)] {
+        let mut clock = Clock::start(Some(mark_ms), Served::default(), now);
+        let said = vouch(&mut clock, now);
+        assert_eq!(said.is_some_and(|said| said.contains("time does not go back")), is_said);
     }
 }
 
