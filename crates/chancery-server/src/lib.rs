@@ -26,6 +26,7 @@ mod listen;
 mod metrics;
 mod reply;
 mod report;
+mod room;
 mod service;
 mod start;
 mod tls;

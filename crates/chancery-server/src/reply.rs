@@ -38,6 +38,11 @@ impl Reply {
         Self { allow: Some(methods.join(", ")), ..self }
     }
 
+    /// The bytes of its body.
+    pub(crate) fn length(&self) -> usize {
+        self.body.len()
+    }
+
     /// As HTTP. Answers hold keys, plaintexts and handles, so that nobody is to keep them.
     pub(crate) fn into_response(self) -> Response<Bytes> {
         let mut response = Response::new(self.body);
