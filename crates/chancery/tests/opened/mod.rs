@@ -47,6 +47,10 @@ pub(crate) struct Secrets {
     /// The public half of the recovery key.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub(crate) recovery: Vec<u8>,
+    #[cbor(n(6), with = "minicbor::bytes")]
+    pub(crate) checkpoint_ed25519: [u8; 32],
+    #[cbor(n(7), with = "minicbor::bytes")]
+    pub(crate) checkpoint_ml_dsa_44: [u8; 32],
 }
 
 /// All that hangs from the root key.

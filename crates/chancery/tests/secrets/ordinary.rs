@@ -89,6 +89,7 @@ impl Made {
             needles.add("the key of audit sections", secret);
         }
         needles.add("the seed of the receipt key", &opened.secrets.receipt);
+        needles.add("a checkpoint key's seed, of Ed25519", &opened.secrets.checkpoint_ed25519);
         needles.add("the key of operation ids", &opened.secrets.operations);
         needles.add("the key of handles", &opened.secrets.handles);
         // The scalar of a P-256 key in PKCS#8 is what follows `02 01 01 04 20` (RFC 5915, 3).
