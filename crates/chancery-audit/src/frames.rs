@@ -8,6 +8,7 @@ use std::io;
 
 use crate::disk::Disk;
 use crate::frame::{Frame, length_at};
+use crate::index::FramePlace;
 use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name, file_number};
 
 /// What is read at once: 1 MiB, or a frame if that is longer.
@@ -37,6 +38,8 @@ pub struct FrameReader {
     next_index: u64,
     /// What was read and not taken yet, from `offset` on.
     piece: Vec<u8>,
+    /// Where the last frame that was given stands, and how long it is with its padding.
+    last: Option<(FramePlace, u64)>,
 }
 
 impl FrameReader {
@@ -49,6 +52,19 @@ impl FrameReader {
     pub fn from_record(disk: &dyn Disk, index: u64) -> Result<Self, ReadBackError> {
         let mut reader = Self::segment_of(disk, index)?;
         reader.skip_to(disk, index).map(|()| reader)
+    }
+
+    /// The place behind a frame, where the one with the record at `place.first_index` begins or nothing does yet.
+    #[must_use]
+    pub fn at(place: FramePlace) -> Self {
+        let FramePlace { segment, offset, first_index: next_index } = place;
+        Self { segment, offset, next_index, piece: Vec::new(), last: None }
+    }
+
+    /// Where the frame stands that was given last, and how long it is with its padding.
+    #[must_use]
+    pub fn last(&self) -> Option<(FramePlace, u64)> {
+        self.last
     }
 
     /// The frame that holds the record at `index`, if that is durable.
@@ -75,7 +91,7 @@ impl FrameReader {
             let first = header(disk, number)?.frontier.size();
             if first <= index {
                 let offset = u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
-                return Ok(Self { segment: number, offset, next_index: first, piece: Vec::new() });
+                return Ok(Self::at(FramePlace { segment: number, offset, first_index: first }));
             }
         }
         Err(ReadBackError::Corrupt { file: file_name(0), offset: 0 })
@@ -138,8 +154,12 @@ impl FrameReader {
             return Err(self.corrupt());
         }
         let used = encoded.bytes.len();
+        let length = u64::try_from(used).unwrap_or_default();
         self.piece.drain(..used);
-        self.offset += u64::try_from(used).unwrap_or_default();
+        let place =
+            FramePlace { segment: self.segment, offset: self.offset, first_index: self.next_index };
+        self.last = Some((place, length));
+        self.offset += length;
         self.next_index += u64::try_from(frame.items.len()).unwrap_or_default();
         Ok(Some(frame))
     }

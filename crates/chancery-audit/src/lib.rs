@@ -14,6 +14,7 @@ pub mod codec;
 pub mod disk;
 pub mod frame;
 pub mod frames;
+pub mod index;
 pub mod journal;
 pub mod opening;
 pub mod origin;

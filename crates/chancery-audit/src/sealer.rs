@@ -23,10 +23,12 @@ use crate::record::{
 
 mod months;
 mod openings;
+mod terms;
 
 pub(crate) use months::payload_group;
 use months::{Committed, OpenKey, answer_data};
 pub use months::{Keyring, Month, MonthKeys, MonthSecrets, NameClass, commit_payload, month_of};
+pub use terms::FewTerms;
 
 /// The most pseudonyms a sealer keeps at hand: 4 096, about 200 KiB; a full cache is emptied.
 const PSEUDONYMS_MAX: usize = 4_096;

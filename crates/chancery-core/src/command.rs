@@ -9,9 +9,10 @@ use std::fmt::Write as _;
 
 use minicbor::{Decode, Encode};
 
+use crate::action::Action;
 use crate::context::Pair;
 use crate::handle::{LinkId, Operations};
-use crate::id::{OperationId, PrincipalId};
+use crate::id::{HandleId, OperationId, PrincipalId};
 use crate::key::Key;
 use crate::name::{Name, Scope};
 use crate::principal::{Right, Role};
@@ -238,6 +239,27 @@ pub struct AuditQuery {
     /// With an index in the log below this one: where an earlier page began.
     #[n(6)]
     pub before: Option<u64>,
+    /// With an index in the log above this one, and then the oldest instead of the newest: where an earlier page ended.
+    #[n(7)]
+    pub after: Option<u64>,
+    /// Of this version of its key.
+    #[n(8)]
+    pub version: Option<u32>,
+    /// With this handle.
+    #[n(9)]
+    pub handle: Option<HandleId>,
+    /// Refused for this reason, by its number.
+    #[n(10)]
+    pub reason: Option<u16>,
+    /// Where this was done.
+    #[n(11)]
+    pub action: Option<Action>,
+    /// Before this time, in milliseconds since 1970.
+    #[n(12)]
+    pub until_ms: Option<u64>,
+    /// With an output of this SHA-256, such as a signature.
+    #[cbor(n(13), with = "minicbor::bytes")]
+    pub output: Option<[u8; 32]>,
 }
 
 /// The most keys that one page of a list holds.

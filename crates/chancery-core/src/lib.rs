@@ -10,6 +10,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod action;
 pub mod authority;
 pub mod budget;
 pub mod cbor;

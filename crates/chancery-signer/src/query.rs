@@ -1,6 +1,6 @@
 //! Reads: keys, operations, status, audit records. They change nothing and are answered from the pool.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use chancery_api::message::{CommandReply, OperationView, RecordView};
 use chancery_audit::frame::{Frame, Item};
@@ -9,9 +9,9 @@ use chancery_audit::origin::Origin;
 use chancery_audit::record::{Kind, Pseudonym, PseudonymousSection};
 use chancery_audit::recovery::walk;
 use chancery_audit::sealer::{Month, NameClass};
+use chancery_core::action::Action;
 use chancery_core::authority::Refusal;
 use chancery_core::command::{AuditQuery, Command};
-use chancery_core::handle::Operation;
 use chancery_core::id::{HandleId, OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
 use chancery_core::record_group::RecordGroups;
@@ -116,12 +116,16 @@ fn records(
 ) -> Result<Vec<RecordView>, Refusal> {
     let limit = usize::try_from(query.limit).unwrap_or(1);
     let mut search = Search::new(shared, tenant, query);
-    let mut found = std::collections::VecDeque::new();
+    let mut found = VecDeque::new();
     let origin: &Origin = &shared.origin;
     // Frames that are not on the disk yet are not read: what is being written may look torn, and is left out.
     let walked = walk(&*shared.disk, origin, &mut |frame, _| {
         for (position, item) in (0..).zip(&frame.items) {
-            if query.before.is_some_and(|before| frame.first_index + position >= before) {
+            let index = frame.first_index + position;
+            let is_outside = query.before.is_some_and(|before| index >= before)
+                || query.after.is_some_and(|after| index <= after)
+                || query.after.is_some() && found.len() >= limit;
+            if is_outside {
                 continue;
             }
             if let Some(view) = search.view(frame, item, position) {
@@ -150,8 +154,10 @@ impl<'s> Search<'s> {
     }
 
     fn view(&mut self, frame: &Frame, item: &Item, position: u64) -> Option<RecordView> {
+        let query = self.query;
         if !may_see(self.tenant, item)
-            || self.query.since_ms.is_some_and(|since| frame.unix_ms < since)
+            || query.since_ms.is_some_and(|since| frame.unix_ms < since)
+            || query.until_ms.is_some_and(|until| frame.unix_ms >= until)
         {
             return None;
         }
@@ -161,13 +167,19 @@ impl<'s> Search<'s> {
         let actor = identity.as_ref().map(|identity| PrincipalId::from_bytes(identity.principal));
         let handle = identity.as_ref().map(|identity| HandleId::from_bytes(identity.credential));
         let key = self.key_name(item, &section, &keys);
-        let operation =
-            self.query.operation.zip(actor).map(|(id, actor)| keys.operation(actor, id));
-        let fits = self.query.key.as_ref().is_none_or(|name| name.as_str() == key)
-            && self.query.actor.is_none_or(|asked| actor == Some(asked))
-            && self.query.outcome.is_none_or(|outcome| section.operation.outcome == outcome)
-            && (self.query.operation.is_none()
-                || operation == Some(section.operation.operation_id));
+        let action = Action { kind: item.kind.number(), number: section.operation.operation };
+        let operation = query.operation.zip(actor).map(|(id, actor)| keys.operation(actor, id));
+        let has_output =
+            |output| keys.open_payload(item).is_some_and(|(payload, ..)| payload.output == output);
+        let fits = query.key.as_ref().is_none_or(|name| name.as_str() == key)
+            && query.version.is_none_or(|version| section.key.version == version)
+            && query.actor.is_none_or(|asked| actor == Some(asked))
+            && query.handle.is_none_or(|asked| handle == Some(asked))
+            && query.outcome.is_none_or(|outcome| section.operation.outcome == outcome)
+            && query.reason.is_none_or(|reason| section.operation.reason == reason)
+            && query.action.is_none_or(|asked| asked.name() == action.name())
+            && (query.operation.is_none() || operation == Some(section.operation.operation_id))
+            && query.output.is_none_or(has_output);
         // Shown only if it is what its leaf commits to.
         if !fits || keys.recompute(item) != Some(item.root) {
             return None;
@@ -175,7 +187,7 @@ impl<'s> Search<'s> {
         Some(RecordView {
             index: frame.first_index + position,
             unix_ms: section.time.unix_ms,
-            operation: operation_name(item.kind, section.operation.operation),
+            operation: action.name().into(),
             outcome: if section.operation.outcome == 0 { "committed" } else { "refused" }.into(),
             reason: Reason::from_number(section.operation.reason).map_or("", Reason::code).into(),
             key,
@@ -210,39 +222,4 @@ impl<'s> Search<'s> {
 /// Whether a record of that kind says how many there are, and not the how-manieth it is.
 fn is_a_number(kind: Kind) -> bool {
     matches!(kind, Kind::Refusals | Kind::Count)
-}
-
-/// What a record's operation is called.
-fn operation_name(kind: Kind, number: u8) -> String {
-    match kind {
-        Kind::Use => Operation::ALL
-            .iter()
-            .find(|operation| operation.number() == number)
-            .map_or("", |o| o.name())
-            .into(),
-        Kind::Command => command_name(number).into(),
-        Kind::Start => "start".into(),
-        Kind::Refusals => "refusals".into(),
-        Kind::LinkUse => "use-of-link".into(),
-        Kind::Count => "count-uses".into(),
-    }
-}
-
-fn command_name(number: u8) -> &'static str {
-    match number {
-        0 => "genesis",
-        1 => "create-key",
-        2 => "import-key",
-        3 => "change-version",
-        4 => "schedule-destruction",
-        5 => "cancel-destruction",
-        6 => "issue-handle",
-        7 => "revoke-handle",
-        8 => "revoke-issued",
-        9 => "create-principal",
-        10 => "begin-import",
-        11 => "destroy-version",
-        12 => "revoke-issued-of",
-        _ => "read",
-    }
 }

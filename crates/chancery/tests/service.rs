@@ -30,6 +30,7 @@ mod service {
     mod people;
     mod processes;
     mod proofs;
+    mod queries;
     mod readiness;
     mod reductions;
     mod root_key;

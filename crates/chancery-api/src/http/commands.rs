@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chancery_core::action::Action;
 use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey};
 use chancery_core::context::Pair;
 use chancery_core::handle::{LinkId, Operation, Operations};
@@ -13,6 +14,7 @@ use chancery_core::id::{HandleId, IdError, OperationId, PrincipalId};
 use chancery_core::name::{Name, Scope};
 use chancery_core::principal::Role;
 use chancery_core::purpose::Purpose;
+use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::state::KeyEvent;
 use chancery_core::suite::Suite;
@@ -238,6 +240,27 @@ pub struct AuditQueryBody {
     /// With an index in the log below this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
+    /// With an index in the log above this one, and then the oldest instead of the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Of this version of its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// With this handle.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub handle: Option<HandleId>,
+    /// Refused with this code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Where this was done.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub action: Option<Action>,
+    /// Before this time, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+    /// With an output of this SHA-256, such as a signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_sha256: Option<Base64>,
 }
 
 /// The body of [`Command::InspectStore`].
@@ -360,6 +383,8 @@ fn issue_handle_body(new: &NewHandle) -> IssueHandleBody {
 fn audit_query_body(query: &AuditQuery) -> Result<AuditQueryBody, HttpError> {
     let unknown = HttpError::Malformed("records have the outcomes 0, committed, and 1, refused");
     let outcome = query.outcome.map(|number| QueriedOutcome::from_number(number).ok_or(unknown));
+    let unknown = HttpError::Malformed("no refusal has a reason of that number");
+    let reason = query.reason.map(|number| Reason::from_number(number).ok_or(unknown));
     Ok(AuditQueryBody {
         key: query.key.clone(),
         actor: query.actor,
@@ -368,6 +393,13 @@ fn audit_query_body(query: &AuditQuery) -> Result<AuditQueryBody, HttpError> {
         since_ms: query.since_ms,
         before: query.before,
         limit: query.limit,
+        after: query.after,
+        version: query.version,
+        handle: query.handle,
+        code: reason.transpose()?.map(|reason| reason.code().to_owned()),
+        action: query.action,
+        until_ms: query.until_ms,
+        output_sha256: query.output.map(|digest| Base64(digest.to_vec())),
     })
 }
 
@@ -445,7 +477,7 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
             let EmptyBody {} = parse(body)?;
             Command::BeginImport
         }
-        CommandKind::QueryAudit => Command::QueryAudit(audit_query(parse(body)?)),
+        CommandKind::QueryAudit => Command::QueryAudit(audit_query(parse(body)?)?),
         CommandKind::InspectStore => inspect_store(parse(body)?),
         CommandKind::OpenRecord => open_record(parse(body)?)?,
         CommandKind::CountUses => {
@@ -555,8 +587,13 @@ fn open_record(OpenRecordBody { log_index, groups }: OpenRecordBody) -> Result<C
     Ok(Command::OpenRecord { index: log_index, groups: RecordGroups::of(&groups).ok_or(error)? })
 }
 
-fn audit_query(body: AuditQueryBody) -> AuditQuery {
-    AuditQuery {
+fn audit_query(body: AuditQueryBody) -> Result<AuditQuery, HttpError> {
+    let named = |code: String| Reason::ALL.iter().find(|reason| reason.code() == code);
+    let unknown = HttpError::Malformed("`code` is the code of a refusal, such as `key-unusable`");
+    let reason = body.code.map(|code| named(code).ok_or(unknown)).transpose()?;
+    let digest = HttpError::Malformed("`output_sha256` has 32 bytes");
+    let output = body.output_sha256.map(|output| output.0.try_into().map_err(|_| digest));
+    Ok(AuditQuery {
         key: body.key,
         actor: body.actor,
         outcome: body.outcome.map(QueriedOutcome::number),
@@ -564,7 +601,14 @@ fn audit_query(body: AuditQueryBody) -> AuditQuery {
         since_ms: body.since_ms,
         before: body.before,
         limit: body.limit,
-    }
+        after: body.after,
+        version: body.version,
+        handle: body.handle,
+        reason: reason.map(|reason| reason.number()),
+        action: body.action,
+        until_ms: body.until_ms,
+        output: output.transpose()?,
+    })
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 //! The file `openapi.json` of this crate is the same document, for review; a test holds it to this code and
 //! writes it anew where `CHANCERY_WRITE_OPENAPI` is set.
 
+use chancery_core::action::Action;
 use chancery_core::handle::Operation;
 use chancery_core::limits::{
     BATCH_ITEMS_MAX, CONTEXT_PAIRS_MAX, CONTEXT_VALUE_BYTES_MAX, DOMAIN_BYTES_MAX, NAME_BYTES_MAX,
 };
 use chancery_core::principal::Role;
+use chancery_core::reason::Reason;
 use chancery_core::record_group::RecordGroup;
 use chancery_core::suite::SUITES;
 use serde_json::{Map, Value, json};
@@ -358,6 +360,13 @@ fn audit_query_schema() -> Value {
             ("operation_id", reference("Id")),
             ("since_ms", time()),
             ("before", time()),
+            ("after", time()),
+            ("version", number()),
+            ("handle", reference("Id")),
+            ("code", word(&Reason::ALL.iter().map(|reason| reason.code()).collect::<Vec<_>>())),
+            ("action", word(&Action::all().map(|(_, name)| name).collect::<Vec<_>>())),
+            ("until_ms", time()),
+            ("output_sha256", reference("Bytes")),
         ],
     )
 }

@@ -302,6 +302,16 @@ pub enum NameClass {
     Handle = 4,
     /// A node.
     Node = 5,
+    /// In the index alone, a version behind the pseudonym of its key.
+    Version = 6,
+    /// In the index alone, kind and number of what was done.
+    Action = 7,
+    /// In the index alone, an outcome.
+    Outcome = 8,
+    /// In the index alone, a reason.
+    Reason = 9,
+    /// In the index alone, the digest of an output.
+    Output = 10,
 }
 
 fn truncate(hash: &[u8; 32]) -> Pseudonym {

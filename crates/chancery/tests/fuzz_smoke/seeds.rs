@@ -181,6 +181,13 @@ fn each_command() -> [(&'static str, Command); 11] {
                 since_ms: Some(5),
                 before: Some(9),
                 limit: 9,
+                after: Some(1),
+                version: Some(2),
+                handle: Some(HandleId::from_bytes([4; 16])),
+                reason: Some(Reason::Forbidden.number()),
+                action: Some("sign".parse().unwrap()),
+                until_ms: Some(6),
+                output: Some([7; 32]),
             }),
         ),
     ]

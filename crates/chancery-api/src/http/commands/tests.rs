@@ -41,6 +41,13 @@ fn query() -> AuditQuery {
         since_ms: Some(3),
         before: Some(9),
         limit: 4,
+        after: Some(1),
+        version: Some(2),
+        handle: Some(HandleId::from_bytes([4; 16])),
+        reason: Some(Reason::Forbidden.number()),
+        action: Some("sign".parse().unwrap()),
+        until_ms: Some(6),
+        output: Some([7; 32]),
     }
 }
 

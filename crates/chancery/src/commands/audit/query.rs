@@ -1,12 +1,17 @@
 //! `audit query`: records of one's own tenant, decrypted by the service.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use chancery_api::http::replies::{AnswerObject, RecordObject};
+use chancery_core::action::Action;
 use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
-use chancery_core::id::{OperationId, PrincipalId};
+use chancery_core::id::{HandleId, OperationId, PrincipalId};
 use chancery_core::name::Name;
+use chancery_core::reason::Reason;
 use clap::{Args, ValueEnum};
 
+use super::verify_proof::sha256_of_file;
 use crate::cli::Shared;
 use crate::commands::{answer_json, read, unexpected};
 use crate::connection;
@@ -21,27 +26,50 @@ use crate::render::{View, show};
 Examples:
   chancery audit query --key invoices --since 2h
   chancery audit query --outcome refused --limit 20
+  chancery audit query --output invoice.sig
+  chancery audit query --key invoices --version 2 --action sign --since 2026-11-01 --until 2026-11-08
   chancery audit query --operation 01990000-0000-7000-8000-000000000000 --format json")]
 pub(super) struct QueryArgs {
     /// Of this key.
     #[arg(long)]
     key: Option<Name>,
+    /// Of this version of it.
+    #[arg(long, value_name = "N", requires = "key")]
+    version: Option<u32>,
+    /// With this handle.
+    #[arg(long, value_name = "ID")]
+    handle: Option<HandleId>,
+    /// Where this was done: sign, decrypt, create-key, revoke-handle, start …
+    #[arg(long)]
+    action: Option<Action>,
     /// By this principal.
     #[arg(long, value_name = "ID")]
     actor: Option<PrincipalId>,
     /// With this outcome.
     #[arg(long, value_enum)]
     outcome: Option<Recorded>,
+    /// Refused with this code, such as key-unusable.
+    #[arg(long, value_name = "CODE", value_parser = reason)]
+    reason: Option<Reason>,
+    /// Whose output is this file, such as a signature.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Of this operation.
     #[arg(long, value_name = "ID")]
     operation: Option<OperationId>,
     /// Not before this: 2026-11-24T06:00:00Z, 2026-11-24, or a while ago such as 2h.
     #[arg(long, value_name = "TIME", value_parser = parse::since_now)]
     since: Option<u64>,
+    /// Before this, in the same forms.
+    #[arg(long, value_name = "TIME", value_parser = parse::since_now)]
+    until: Option<u64>,
     /// With an index below this one: of a page, the index that its first record has.
     #[arg(long, value_name = "INDEX")]
     before: Option<u64>,
-    /// At most so many, the newest.
+    /// With an index above this one, and then the oldest first: of a page, the index that its last record has.
+    #[arg(long, value_name = "INDEX")]
+    after: Option<u64>,
+    /// At most so many, the newest; the oldest with --after.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(QUERY_RECORDS_MAX)))]
     limit: u32,
 }
@@ -65,6 +93,11 @@ impl Recorded {
     }
 }
 
+fn reason(code: &str) -> Result<Reason, String> {
+    let found = Reason::ALL.iter().find(|reason| reason.code() == code);
+    found.copied().ok_or_else(|| "no refusal has that code; docs/errors.md lists them".to_owned())
+}
+
 /// Carries `audit query` out.
 pub(super) fn run(shared: &Shared, args: QueryArgs) -> Result<(), Failure> {
     let query = AuditQuery {
@@ -74,6 +107,13 @@ pub(super) fn run(shared: &Shared, args: QueryArgs) -> Result<(), Failure> {
         operation: args.operation,
         since_ms: args.since,
         before: args.before,
+        after: args.after,
+        version: args.version,
+        handle: args.handle,
+        reason: args.reason.map(Reason::number),
+        action: args.action,
+        until_ms: args.until,
+        output: args.output.as_deref().map(sha256_of_file).transpose()?,
         limit: args.limit,
     };
     let client = connection::client(shared)?;

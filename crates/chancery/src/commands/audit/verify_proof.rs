@@ -91,6 +91,12 @@ fn compared<'a>(
     Ok(compared)
 }
 
+/// The SHA-256 of a file.
+pub(super) fn sha256_of_file(path: &Path) -> Result<[u8; 32], Failure> {
+    let input = Input::open(path)?;
+    Ok(sha256_of(input).with_context(|| format!("cannot read `{}`", path.display()))?)
+}
+
 /// Holds a file against a digest that the record commits to.
 fn compare(path: &Path, digest: Option<[u8; 32]>, what: &str) -> Result<(), Failure> {
     let Some(digest) = digest else {
@@ -99,9 +105,7 @@ fn compare(path: &Path, digest: Option<[u8; 32]>, what: &str) -> Result<(), Fail
             path.display()
         )));
     };
-    let input = Input::open(path)?;
-    let found = sha256_of(input).with_context(|| format!("cannot read `{}`", path.display()))?;
-    if found == digest {
+    if sha256_of_file(path)? == digest {
         return Ok(());
     }
     Err(Failure::NotVerified(format!(

@@ -1,0 +1,109 @@
+//! Makes a part of the index from frames.
+
+use std::collections::BTreeMap;
+
+use chancery_core::cbor;
+use chancery_core::id::TenantId;
+
+use super::part::{Body, Listed, Part, PartHead, Partition};
+use super::{FIELDS, FramePlace, Term, Terms};
+use crate::frame::{Frame, Item};
+use crate::sealer::Month;
+use crate::segment::BLOCK_BYTES;
+
+/// So many bytes of frames a part covers, and a frame more: 16 MiB, which is read in some hundredths of a second where
+/// there is no part yet.
+pub const PART_LOG_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The records that have each term of a field, counted from the part's first.
+type Lists = BTreeMap<Term, Vec<u64>>;
+
+/// A part that is being made.
+#[derive(Debug)]
+pub struct Builder {
+    head: PartHead,
+    frames: Vec<u8>,
+    partitions: BTreeMap<(TenantId, Month), [Lists; FIELDS]>,
+}
+
+impl Builder {
+    /// Begins a part with the frame at `place`.
+    #[must_use]
+    pub fn new(log_id: [u8; 32], place: FramePlace) -> Self {
+        let head = PartHead::new(log_id, place.segment, place.offset, place.first_index);
+        Self { head, frames: Vec::new(), partitions: BTreeMap::new() }
+    }
+
+    /// What it covers so far.
+    #[must_use]
+    pub fn head(&self) -> &PartHead {
+        &self.head
+    }
+
+    /// Whether it covers as much as a part shall.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.head.end_offset - self.head.offset >= PART_LOG_BYTES
+    }
+
+    /// Whether the frame at `place` is the one that comes next in the same segment.
+    #[must_use]
+    pub fn goes_on_at(&self, place: FramePlace) -> bool {
+        let next = (self.head.segment, self.head.end_offset, self.head.end_index());
+        next == (place.segment, place.offset, place.first_index)
+    }
+
+    /// Takes the next frame, which is `length` bytes long with its padding. `terms` says by what a record is found;
+    /// one that nobody can open any more is found by nothing.
+    pub fn add(
+        &mut self,
+        frame: &Frame,
+        length: u64,
+        mut terms: impl FnMut(&Frame, &Item) -> Option<Terms>,
+    ) {
+        for item in &frame.items {
+            if let Some(terms) = terms(frame, item) {
+                self.record((item.tenant, item.month), &terms);
+            }
+            self.head.records += 1;
+        }
+        let blocks = length / u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
+        cbor::append(&mut self.frames, &u64::try_from(frame.items.len()).unwrap_or_default());
+        cbor::append(&mut self.frames, &blocks);
+        self.head.end_offset += length;
+        self.head.earliest_ms = self.head.earliest_ms.min(frame.unix_ms);
+        self.head.latest_ms = self.head.latest_ms.max(frame.unix_ms);
+        self.head.tree_root = frame.tree_root;
+    }
+
+    fn record(&mut self, partition: (TenantId, Month), terms: &Terms) {
+        let lists = self.partitions.entry(partition).or_default();
+        for (list, term) in lists.iter_mut().zip(terms) {
+            if let Some(term) = term {
+                list.entry(*term).or_default().push(self.head.records);
+            }
+        }
+    }
+
+    /// The part, and its bytes.
+    #[must_use]
+    pub fn finish(self) -> (Part, Vec<u8>) {
+        let partitions = self.partitions.into_iter().map(|((tenant, month), lists)| {
+            let fields = lists.iter().map(listed).collect();
+            Partition { tenant, month, fields }
+        });
+        let body = Body { frames: self.frames.into(), partitions: partitions.collect() };
+        Part::new(self.head, body)
+    }
+}
+
+fn listed(lists: &Lists) -> Listed {
+    let mut encoded = Vec::new();
+    for records in lists.values() {
+        let mut before = 0;
+        let further = records.iter().map(|record| record - std::mem::replace(&mut before, *record));
+        cbor::append(&mut encoded, &further.collect::<Vec<_>>());
+    }
+    let terms: Vec<u8> = lists.keys().flatten().copied().collect();
+    Listed { terms: terms.into(), lists: encoded.into() }
+}

@@ -1,0 +1,76 @@
+//! By what records are found: terms of the index, under the keys of a tenant and month.
+
+use std::collections::BTreeMap;
+
+use chancery_core::action::Action;
+
+use super::{MonthKeys, NameClass, Pseudonym};
+use crate::frame::Item;
+use crate::index::{Term, Terms, term};
+
+/// The terms of what only a few records differ in, which are computed once.
+#[derive(Debug, Default)]
+pub struct FewTerms(BTreeMap<(NameClass, Vec<u8>), Term>);
+
+impl MonthKeys {
+    /// The term of a version of a key.
+    #[must_use]
+    pub fn version_term(&self, key: &Pseudonym, version: u32) -> Term {
+        term(&self.pseudonym(NameClass::Version, &version_name(key, version)))
+    }
+
+    /// The term of what was done.
+    #[must_use]
+    pub fn action_term(&self, action: Action) -> Term {
+        term(&self.pseudonym(NameClass::Action, &[action.kind, action.number]))
+    }
+
+    /// The term of an outcome.
+    #[must_use]
+    pub fn outcome_term(&self, outcome: u8) -> Term {
+        term(&self.pseudonym(NameClass::Outcome, &[outcome]))
+    }
+
+    /// The term of a reason.
+    #[must_use]
+    pub fn reason_term(&self, reason: u16) -> Term {
+        term(&self.pseudonym(NameClass::Reason, &reason.to_be_bytes()))
+    }
+
+    /// The term of the digest of an output.
+    #[must_use]
+    pub fn output_term(&self, digest: &[u8; 32]) -> Term {
+        term(&self.pseudonym(NameClass::Output, digest))
+    }
+
+    /// By what an item is found, if these keys open it.
+    #[must_use]
+    pub fn terms(&self, item: &Item, few: &mut FewTerms) -> Option<Terms> {
+        let (section, _) = self.open(item)?;
+        let (payload, ..) = self.open_payload(item)?;
+        let operation = &section.operation;
+        let mut often = |class, name: &[u8]| {
+            let known = few.0.entry((class, name.to_vec()));
+            *known.or_insert_with(|| term(&self.pseudonym(class, name)))
+        };
+        let key = &section.key;
+        let named = |pseudonym: &Pseudonym| (*pseudonym != [0; 16]).then(|| term(pseudonym));
+        Some([
+            named(&key.key),
+            named(&key.key)
+                .map(|_| often(NameClass::Version, &version_name(&key.key, key.version))),
+            named(&section.actor.actor),
+            named(&section.actor.credential),
+            Some(often(NameClass::Action, &[item.kind.number(), operation.operation])),
+            Some(often(NameClass::Outcome, &[operation.outcome])),
+            (operation.reason != 0)
+                .then(|| often(NameClass::Reason, &operation.reason.to_be_bytes())),
+            named(&operation.operation_id),
+            (payload.output != [0; 32]).then(|| self.output_term(&payload.output)),
+        ])
+    }
+}
+
+fn version_name(key: &Pseudonym, version: u32) -> Vec<u8> {
+    [&key[..], &version.to_be_bytes()].concat()
+}

@@ -1,0 +1,106 @@
+//! What an audit record says was done, by its name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use minicbor::{Decode, Encode};
+
+use crate::handle::Operation;
+
+/// The kind of a record and the number of an operation or a command, for which there is a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(array)]
+pub struct Action {
+    /// As in records: 1 a use, 2 a command, 3 and more what the service itself does.
+    #[n(0)]
+    pub kind: u8,
+    /// Of the operation or the command; 0 for the rest.
+    #[n(1)]
+    pub number: u8,
+}
+
+/// No record says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no record names that as what was done")]
+pub struct ActionError;
+
+/// The kind of a record of a use.
+const USE: u8 = 1;
+
+/// The kind of a record of a command.
+const COMMAND: u8 = 2;
+
+/// What commands are called in records, by their numbers.
+const COMMANDS: [&str; 13] = [
+    "genesis",
+    "create-key",
+    "import-key",
+    "change-version",
+    "schedule-destruction",
+    "cancel-destruction",
+    "issue-handle",
+    "revoke-handle",
+    "revoke-issued",
+    "create-principal",
+    "begin-import",
+    "destroy-version",
+    "revoke-issued-of",
+];
+
+/// What the service itself records.
+const OTHERS: [(u8, &str); 4] =
+    [(3, "start"), (4, "refusals"), (5, "use-of-link"), (6, "count-uses")];
+
+impl Action {
+    /// All that have a name.
+    pub fn all() -> impl Iterator<Item = (Self, &'static str)> {
+        let uses = Operation::ALL
+            .into_iter()
+            .map(|operation| (Self { kind: USE, number: operation.number() }, operation.name()));
+        let commands =
+            (0..).zip(COMMANDS).map(|(number, name)| (Self { kind: COMMAND, number }, name));
+        let others = OTHERS.map(|(kind, name)| (Self { kind, number: 0 }, name));
+        uses.chain(commands).chain(others)
+    }
+
+    /// Its name: `read` for a command without one, which changes nothing, and nothing for what no record has.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let others = OTHERS.iter().find(|(kind, _)| *kind == self.kind);
+        let found = match others {
+            Some((_, name)) => Some(*name),
+            None => Self::all().find(|(action, _)| *action == self).map(|(_, name)| name),
+        };
+        found.unwrap_or(if self.kind == COMMAND { "read" } else { "" })
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Action {
+    type Err = ActionError;
+
+    fn from_str(name: &str) -> Result<Self, ActionError> {
+        let mut all = Self::all();
+        all.find(|(_, known)| *known == name).map(|(action, _)| action).ok_or(ActionError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_stands_for_one_action() {
+        for (action, name) in Action::all() {
+            assert_eq!((name.parse(), action.name()), (Ok(action), name));
+        }
+        assert!("".parse::<Action>().is_err() && "read".parse::<Action>().is_err());
+        assert_eq!(Action { kind: COMMAND, number: 200 }.name(), "read");
+        assert_eq!(Action { kind: 4, number: 7 }.name(), "refusals");
+    }
+}
