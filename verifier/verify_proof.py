@@ -26,7 +26,8 @@ except ImportError:
 GROUPS = ["time", "operation", "key", "actor", "authorization", "payload", "source", "build"]
 FIELD_COMMITMENT = b"chancery/audit-field-commitment/v1\0"
 GROUP_COMMITMENT = b"chancery/audit-group-commitment/v1\0"
-PROOF_BYTES_MAX = 64 * 1024
+PROOF_BYTES_MAX = 32 * 1024 * 1024
+USE, COUNT = 1, 6
 TREE_SIZE_MAX = 2**63 - 1
 
 
@@ -268,8 +269,9 @@ def payload_salts(seed):
 
 def check_opening(data):
     """The leaf that an opening leads to, and what it shows."""
-    form, root, groups, payload = cbor(data)
-    require(form == 1 and len(root) == 32 and groups, "not an opening")
+    form, root, groups, *rest = cbor(data)
+    payload = rest[0] if rest else None
+    require(len(rest) <= 1 and rest != [None] and form == 1 and len(root) == 32 and groups, "not an opening")
     require([group[0] for group in groups] == sorted({group[0] for group in groups}), "groups out of order")
     shown = {}
     for number, salt, value, siblings in groups:
@@ -314,10 +316,33 @@ def check_record(text, policy, files):
     return result | {"checkpoints": [checkpoint]}
 
 
-def check_trees(data, policy, files):
-    require(not files, "the proof is about whole logs, and about no bytes")
-    form, (number, claim), notes, path = cbor(data)
-    require(form == 1 and len(notes) == 2, "not a proof")
+def check_uses(checkpoint, records, policy):
+    checkpoint, first, last, uses = policy.vouched(checkpoint), None, -1, []
+    for index, path, opening in records:
+        leaf, shown, _ = check_opening(opening)
+        check_inclusion(leaf, index, checkpoint["size"], checkpoint["root"], path)
+        kind, (tenant, key, version, counted, _), number = shown["operation"][0], *shown["key"]
+        require(counted == 1 and kind in (USE, COUNT), "a record that is no use, and states no count")
+        first = first or (index, number, (tenant, key, version))
+        require(number == first[1] + len(uses) and (tenant, key, version) == first[2], "a use is left out")
+        require(index > last, "records out of order")
+        last = index
+        uses += [{"record": index, "use_index": number}] if kind == USE else []
+    require(first is not None, "a proof of nothing")
+    index, number, (_, key, version) = first
+    return {
+        "claim": "complete" if uses else "not-used",
+        "key": {"pseudonym": key.hex(), "version": version},
+        "from_record": 0 if number == 0 else index,
+        "to_record": last,
+        "uses": uses,
+        "checkpoints": [checkpoint],
+    }
+
+
+def check_trees(claim, notes, path, policy):
+    number, claim = claim
+    require(len(notes) == 2, "not a proof")
     one, two = (policy.vouched(note) for note in notes)
     require(one["origin"] == two["origin"], "checkpoints of different logs")
     root = one["root"] if number == 1 else claim[0]
@@ -341,8 +366,14 @@ def main():
         with open(args.policy, encoding="utf-8") as file:
             policy = Policy(file.read())
         is_record = data.startswith(b"c2sp.org/tlog-proof@v1\n")
-        result = check_record(data.decode(), policy, files) if is_record else check_trees(data, policy, files)
-    except (Refused, ValueError, TypeError, IndexError) as error:
+        if is_record:
+            result = check_record(data.decode(), policy, files)
+        else:
+            require(not files, "only the proof of one operation is about bytes")
+            form, *parts = cbor(data)
+            require(form in (1, 2), "not a proof")
+            result = check_trees(*parts, policy) if form == 1 else check_uses(*parts, policy)
+    except (Refused, ValueError, TypeError, IndexError, KeyError) as error:
         print(f"{args.proof} proves nothing: {error}", file=sys.stderr)
         return 4
     print(json.dumps({"outcome": "verified"} | result, default=bytes.hex, indent=2))

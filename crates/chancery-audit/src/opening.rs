@@ -1,7 +1,7 @@
 //! Openings: some groups of a record, shown to somebody who has nothing but its leaf.
 //!
 //! ```text
-//! opening         = CBOR [1, root (32), [group opening, …], payload opening or null]
+//! opening         = CBOR [1, root (32), [group opening, …], payload opening]     the last only with group 5
 //! group opening   = [group, salt (32), value (bytes), [sibling (32) × 3]]
 //! payload opening = [3, seed (32), payload section]
 //! ```

@@ -1,12 +1,13 @@
 //! Proofs of what a log says, checked with a policy and nothing else: no network, no service, no key of it.
 //!
-//! One record is shown by the text of C2SP tlog-proof, whose `extra` is its [`Opening`]; what is said of whole
-//! trees, by a [`TreeProof`]. Whose word counts is for the policy (C2SP tlog-policy) to say: [`Trust`].
+//! One record is shown by the text of C2SP tlog-proof, whose `extra` is its [`Opening`]; all uses of a key version,
+//! by a [`UsesProof`]; what is said of whole trees, by a [`TreeProof`]. Whose word counts is for the policy (C2SP tlog-policy) to say: [`Trust`].
 //!
-//! **Invariant:** [`Used`] and [`Trees`] are made by a check alone.
+//! **Invariant:** [`Used`], [`Uses`] and [`Trees`] are made by a check alone.
 
 mod trees;
 mod trust;
+mod uses;
 
 use chancery_log::note::NoteError;
 use chancery_log::tile::{TileError, TileReader, TileTree};
@@ -16,9 +17,10 @@ use chancery_log::{ConsistencyError, InclusionError, Leaf, TreeHead, verify_incl
 use crate::opening::{Opened, Opening, OpeningError};
 pub use trees::{TreeProof, Trees};
 pub use trust::{Trust, TrustError, Vouched};
+pub use uses::{USES_MAX, Uses, UsesProof};
 
-/// The longest proof that is read: 64 KiB, more than any of one record or two checkpoints takes.
-pub const PROOF_BYTES_MAX: usize = 64 * 1024;
+/// The longest proof that is read: 32 MiB, as much as the uses of one proof can take.
+pub const PROOF_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A proof shows nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +38,17 @@ pub enum ProofError {
     /// One tree does not continue the other.
     #[error("the later checkpoint does not continue the earlier one")]
     Consistency(#[from] ConsistencyError),
+    /// A use is left out, stands twice, or is of another key version than the ones before it.
+    #[error(
+        "record {index} does not follow the one before it: a use is left out, or is of another key version"
+    )]
+    Gap {
+        /// The record's index.
+        index: u64,
+    },
+    /// A record is no use of a key, and no statement of how many there were.
+    #[error("a record is no use of a key version, and does not say how many there were")]
+    NotAUse,
     /// The two checkpoints do not contradict each other.
     #[error("the two checkpoints do not contradict each other")]
     NoFork,

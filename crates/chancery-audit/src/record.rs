@@ -55,6 +55,9 @@ pub enum Kind {
     /// The use in the record before it, counted under a link of its handle.
     #[n(5)]
     LinkUse,
+    /// How many uses of a key version there were before it.
+    #[n(6)]
+    Count,
 }
 
 impl Kind {
@@ -67,13 +70,14 @@ impl Kind {
             Self::Start => 3,
             Self::Refusals => 4,
             Self::LinkUse => 5,
+            Self::Count => 6,
         }
     }
 
     /// The kind of a number.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Use, Self::Command, Self::Start, Self::Refusals, Self::LinkUse]
+        [Self::Use, Self::Command, Self::Start, Self::Refusals, Self::LinkUse, Self::Count]
             .into_iter()
             .find(|kind| kind.number() == number)
     }

@@ -157,6 +157,16 @@ pub enum Command {
         #[n(0)]
         principal: PrincipalId,
     },
+    /// Put on record how many uses of a key version there are so far.
+    #[n(13)]
+    CountUses {
+        /// The key.
+        #[n(0)]
+        key: Name,
+        /// The version.
+        #[n(1)]
+        version: u32,
+    },
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -225,6 +235,9 @@ pub struct AuditQuery {
     /// At most so many, the newest.
     #[n(5)]
     pub limit: u32,
+    /// With an index in the log below this one: where an earlier page began.
+    #[n(6)]
+    pub before: Option<u64>,
 }
 
 /// The most keys that one page of a list holds.
@@ -251,15 +264,18 @@ impl Command {
             | Self::ShowKey { .. }
             | Self::ReadStatus
             | Self::ReadOperation { .. } => Right::Read,
-            Self::QueryAudit(_) | Self::OpenRecord { .. } => Right::ReadAudit,
+            Self::QueryAudit(_) | Self::OpenRecord { .. } | Self::CountUses { .. } => {
+                Right::ReadAudit
+            }
             Self::InspectStore { .. } => Right::InspectStore,
         }
     }
 
-    /// Whether it leaves everything as it is.
+    /// Whether it leaves everything as it is, the log too.
     #[must_use]
     pub fn is_read(&self) -> bool {
-        matches!(self.right(), Right::Read | Right::ReadAudit | Right::InspectStore)
+        let is_recorded = matches!(self, Self::CountUses { .. });
+        matches!(self.right(), Right::Read | Right::ReadAudit | Right::InspectStore) && !is_recorded
     }
 
     /// Whether it only takes authority away, whatever it finds.
@@ -291,6 +307,7 @@ impl Command {
             Self::BeginImport => 10,
             // 11 is the destruction that the service does by itself.
             Self::RevokeIssuedOf { .. } => 12,
+            Self::CountUses { .. } => 13,
             Self::ListKeys { .. } => 32,
             Self::ShowKey { .. } => 33,
             Self::ReadStatus => 34,
@@ -326,6 +343,7 @@ impl Command {
             Self::ShowKey { key } => ("GET", format!("/v1/keys/{key}")),
             Self::ReadStatus => ("GET", "/v1/status".into()),
             Self::ReadOperation { id } => ("GET", format!("/v1/operations/{id}")),
+            Self::CountUses { .. } => ("POST", "/v1/audit/count".into()),
             Self::QueryAudit(_) => ("POST", "/v1/audit/query".into()),
             Self::InspectStore { .. } => ("POST", "/v1/store/inspect".into()),
             Self::OpenRecord { .. } => ("POST", "/v1/audit/open".into()),

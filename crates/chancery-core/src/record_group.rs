@@ -76,6 +76,9 @@ impl RecordGroup {
 pub struct RecordGroups(u8);
 
 impl RecordGroups {
+    /// All of them.
+    pub const ALL: Self = Self(u8::MAX);
+
     /// These; `None` if there is none, or one twice.
     #[must_use]
     pub fn of(groups: &[RecordGroup]) -> Option<Self> {

@@ -80,6 +80,17 @@ pub enum Counted {
     Link(LinkId),
 }
 
+/// What a result has to do with a count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// Nothing.
+    Nothing,
+    /// It is the next use of this.
+    Use(Counted),
+    /// It says how many uses of this there are before it.
+    SoFar(Counted),
+}
+
 /// What a result brings with it to be given its place.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
@@ -87,8 +98,8 @@ pub struct Claim {
     pub tenant: TenantId,
     /// And as of which mark.
     pub decided: Mark,
-    /// What it is a use of, if that is counted.
-    pub counted: Option<Counted>,
+    /// What it is a use of, or states the uses of.
+    pub counting: Counting,
 }
 
 /// The place that a result was given.
@@ -96,7 +107,7 @@ pub struct Claim {
 pub struct Seat {
     /// Its record's position in the log.
     pub index: LogIndex,
-    /// The number of this use of what is counted, from 0, without gaps.
+    /// The number of this use of what is counted, from 0, without gaps; or how many there are before it.
     pub use_index: Option<u64>,
 }
 
@@ -177,12 +188,16 @@ impl Sequencer {
         self.admit(claim)?;
         let index = LogIndex(self.next_index);
         self.next_index += 1;
-        let use_index = claim.counted.map(|counted| {
-            let next = self.uses.entry(counted).or_default();
-            let this = *next;
-            *next += 1;
-            this
-        });
+        let use_index = match claim.counting {
+            Counting::Nothing => None,
+            Counting::Use(counted) => {
+                let next = self.uses.entry(counted).or_default();
+                let this = *next;
+                *next += 1;
+                Some(this)
+            }
+            Counting::SoFar(counted) => Some(self.uses.get(&counted).copied().unwrap_or_default()),
+        };
         Ok(Seat { index, use_index })
     }
 
@@ -242,9 +257,11 @@ impl Sequencer {
 mod tests {
     use super::*;
 
+    const VERSION: Counted = Counted::Version(KeyId::from_bytes([7; 16]), 1);
+
     fn claim(decided: Mark) -> Claim {
         let tenant = TenantId::from_bytes([1; 16]);
-        Claim { tenant, decided, counted: Some(Counted::Version(KeyId::from_bytes([7; 16]), 1)) }
+        Claim { tenant, decided, counting: Counting::Use(VERSION) }
     }
 
     #[test]
@@ -299,5 +316,17 @@ mod tests {
         sequencer.join(&claim(Mark::default())).unwrap();
         let second = sequencer.close().unwrap();
         let _ = sequencer.synced(&second);
+    }
+
+    #[test]
+    fn a_statement_of_a_count_is_no_use() {
+        let mut sequencer = Sequencer::default();
+        let states = Claim { counting: Counting::SoFar(VERSION), ..claim(Mark::default()) };
+        let mut joins = |claim: &Claim| sequencer.join(claim).unwrap().use_index;
+        assert_eq!(joins(&states), Some(0));
+        assert_eq!(joins(&claim(Mark::default())), Some(0));
+        assert_eq!(joins(&states), Some(1));
+        assert_eq!(joins(&states), Some(1));
+        assert_eq!(joins(&claim(Mark::default())), Some(1));
     }
 }

@@ -22,7 +22,7 @@ use crate::note::{NOTE_BYTES_MAX, Note, NoteError, NoteVerifier, Signed};
 use crate::proof::{InclusionError, Leaf, PROOF_HASHES_MAX, verify_inclusion};
 
 /// The first line.
-const HEADER: &str = "c2sp.org/tlog-proof@v1";
+pub const TLOG_PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
 
 /// The most opaque bytes a proof may carry: 16 KiB.
 pub const EXTRA_BYTES_MAX: usize = 16 * 1024;
@@ -85,7 +85,7 @@ impl TlogProof {
         let text = std::str::from_utf8(bytes).map_err(|_| refused)?;
         let (head, checkpoint) = text.split_once("\n\n").ok_or(refused)?;
         let mut lines = head.split('\n').peekable();
-        if lines.next() != Some(HEADER) {
+        if lines.next() != Some(TLOG_PROOF_HEADER) {
             return Err(refused);
         }
         let extra = lines.next_if(|line| line.starts_with("extra "));
@@ -117,7 +117,7 @@ fn parse_extra(line: &str) -> Option<Vec<u8>> {
 
 impl fmt::Display for TlogProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{HEADER}")?;
+        writeln!(f, "{TLOG_PROOF_HEADER}")?;
         if !self.extra.is_empty() {
             writeln!(f, "extra {}", STANDARD.encode(&self.extra))?;
         }

@@ -229,7 +229,15 @@ impl<'v> Reader<'v> {
                 self.link_used(&identity, life, index)
             }
             (Kind::LinkUse, ..) => Err("a use of a handle does not say which"),
-            (Kind::Use, Some(index), _) => self.version_used(item, &section, index),
+            (Kind::Use, Some(index), _) => {
+                let version = self.version(item, &section)?;
+                self.next_use(version, index)
+            }
+            (Kind::Count, Some(index), _) => {
+                let version = self.version(item, &section)?;
+                let so_far = self.uses.get(&version).copied().unwrap_or_default();
+                (index == so_far).then_some(()).ok_or("a count is not that of the uses before it")
+            }
             // Of refusals it says how many they were.
             _ => Ok(()),
         }
@@ -248,15 +256,15 @@ impl<'v> Reader<'v> {
         self.next_use(Counted::Link(link), index)
     }
 
-    fn version_used(
+    /// The key version that a record names.
+    fn version(
         &mut self,
         item: &Item,
         section: &PseudonymousSection,
-        index: u64,
-    ) -> Result<(), &'static str> {
+    ) -> Result<Counted, &'static str> {
         let names = self.names(item)?;
         let key = *names.get(&section.key.key).ok_or("a record names a key that is not there")?;
-        self.next_use(Counted::Version(key, section.key.version), index)
+        Ok(Counted::Version(key, section.key.version))
     }
 
     fn next_use(&mut self, counted: Counted, index: u64) -> Result<(), &'static str> {

@@ -3,13 +3,13 @@
 //! An entry holds all that its record will say, and the answer, so that it can be recorded after a crash as
 //! it would have been before. It is the operation's row too.
 
-use chancery_audit::record::{Authentication, Facts, Kind};
+use chancery_audit::record::{Authentication, Counted, Facts, Kind};
 use chancery_audit::resume::HeadHash;
 use chancery_audit::sealer::{Kept, Sealer};
 use chancery_core::cbor;
 use chancery_core::clock::{Quality, Reading, Served};
 use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
-use chancery_core::sequencer::{Claim, Mark};
+use chancery_core::sequencer::{Claim, Counted as CountedUse, Counting, Mark};
 use minicbor::{Decode, Encode};
 
 use crate::config::SignerError;
@@ -130,17 +130,42 @@ impl OutboxEntry {
         answer: OutAnswer,
         way: CommandWay,
     ) -> Result<Submission, SignerError> {
+        self.submit(sealer, (self.facts(), Counting::Nothing), (number, answer), way)
+    }
+
+    /// The record of an entry that says how many uses of a key version there are so far, for the sequencer.
+    pub(crate) fn count(
+        &self,
+        sealer: &mut Sealer,
+        (key, version): (KeyId, u32),
+        answer: OutAnswer,
+        way: CommandWay,
+    ) -> Result<Submission, SignerError> {
+        let mut facts = self.facts();
+        facts.kind = Kind::Count;
+        facts.counted = Counted::Yes;
+        let so_far = Counting::SoFar(CountedUse::Version(key, version));
+        self.submit(sealer, (facts, so_far), (0, answer), way)
+    }
+
+    fn submit(
+        &self,
+        sealer: &mut Sealer,
+        (facts, counting): (Facts, Counting),
+        (number, answer): (u64, OutAnswer),
+        way: CommandWay,
+    ) -> Result<Submission, SignerError> {
         let kept = self.kept.as_ref().map(|kept| Kept {
             name: kept.name,
             digest: kept.digest,
             id_ms: kept.id_ms,
             answer: &kept.answer,
         });
-        let prepared = sealer.prepare(&self.facts(), kept.as_ref());
+        let prepared = sealer.prepare(&facts, kept.as_ref());
         let prepared =
             prepared.map_err(|_| SignerError::Inconsistent("a month's audit keys are missing"))?;
         Ok(Submission::Finished(Box::new(Finished {
-            claim: Claim { tenant: self.tenant, decided: Mark::STANDING, counted: None },
+            claim: Claim { tenant: self.tenant, decided: Mark::STANDING, counting },
             prepared,
             links: Vec::new(),
             command: number,

@@ -121,6 +121,9 @@ fn records(
     // Frames that are not on the disk yet are not read: what is being written may look torn, and is left out.
     let walked = walk(&*shared.disk, origin, &mut |frame, _| {
         for (position, item) in (0..).zip(&frame.items) {
+            if query.before.is_some_and(|before| frame.first_index + position >= before) {
+                continue;
+            }
             if let Some(view) = search.view(frame, item, position) {
                 found.push_back(view);
                 if found.len() > limit {
@@ -177,8 +180,8 @@ impl<'s> Search<'s> {
             reason: Reason::from_number(section.operation.reason).map_or("", Reason::code).into(),
             key,
             version: section.key.version,
-            use_index: use_index.filter(|_| item.kind != Kind::Refusals),
-            count: use_index.filter(|_| item.kind == Kind::Refusals),
+            use_index: use_index.filter(|_| !is_a_number(item.kind)),
+            count: use_index.filter(|_| is_a_number(item.kind)),
             actor: actor.filter(|actor| actor.as_bytes() != &[0; 16]),
             handle: handle.filter(|handle| handle.as_bytes() != &[0; 16]),
             leaf: item.leaf_hash().as_bytes().to_vec(),
@@ -204,6 +207,11 @@ impl<'s> Search<'s> {
     }
 }
 
+/// Whether a record of that kind says how many there are, and not the how-manieth it is.
+fn is_a_number(kind: Kind) -> bool {
+    matches!(kind, Kind::Refusals | Kind::Count)
+}
+
 /// What a record's operation is called.
 fn operation_name(kind: Kind, number: u8) -> String {
     match kind {
@@ -216,6 +224,7 @@ fn operation_name(kind: Kind, number: u8) -> String {
         Kind::Start => "start".into(),
         Kind::Refusals => "refusals".into(),
         Kind::LinkUse => "use-of-link".into(),
+        Kind::Count => "count-uses".into(),
     }
 }
 

@@ -25,7 +25,9 @@ use chancery_core::id::TenantId;
 use chancery_core::idempotency::{EntryName, Place};
 use chancery_core::limits::{CAVEATS_MAX, FRAME_AUDIT_BYTES_MAX, FRAME_RECORDS_MAX};
 use chancery_core::reason::Reason;
-use chancery_core::sequencer::{Claim, Counted, Durable, Mark, Released, Sealed, Seat, Sequencer};
+use chancery_core::sequencer::{
+    Claim, Counted, Counting, Durable, Mark, Released, Sealed, Seat, Sequencer,
+};
 use chancery_core::step::Core;
 use chancery_crypto::key::PrivateKey;
 use chancery_log::{Frontier, Hash};
@@ -347,8 +349,8 @@ impl Thread {
 
     /// Counts a use that has its place under a link of its handle: in the same frame, so with it or not at all.
     fn count_link(&mut self, tenant: TenantId, link: LinkId, prepared: Prepared, open: &mut Open) {
-        let counted = Some(Counted::Link(link));
-        let claim = Claim { tenant, decided: Mark::STANDING, counted };
+        let counting = Counting::Use(Counted::Link(link));
+        let claim = Claim { tenant, decided: Mark::STANDING, counting };
         // It stands whatever authority does, so it always joins.
         let Ok(seat) = self.sequencer.join(&claim) else { return };
         open.push(prepared.finish(seat.use_index, 0));
@@ -438,7 +440,11 @@ impl Thread {
                 self.counters.unsummarised_many(reason, count);
                 continue;
             }
-            let claim = Claim { tenant: TenantId::SYSTEM, decided: Mark::STANDING, counted: None };
+            let claim = Claim {
+                tenant: TenantId::SYSTEM,
+                decided: Mark::STANDING,
+                counting: Counting::Nothing,
+            };
             let Ok(seat) = self.sequencer.join(&claim) else { return };
             open.push(prepared.finish(Some(count), 0));
             let sealed = self.sequencer.seal(Answer::None, &seat);

@@ -25,7 +25,7 @@ use chancery_core::handle::HandleKeyId;
 use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
 use chancery_core::idempotency::{EntryName, Place};
 use chancery_core::limits::LANE_OPERATIONS_MAX;
-use chancery_core::sequencer::{Claim, Mark, Sequencer};
+use chancery_core::sequencer::{Claim, Counting, Mark, Sequencer};
 use chancery_core::step::{Claimed, Core};
 use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
@@ -499,7 +499,11 @@ fn open_log(
     let prepared = sealer.prepare(&facts, None).map_err(|_| missing)?;
     let (done, durable) = sync_channel(1 + outbox.len());
     shared.inbox.send(Submission::Finished(Box::new(Finished {
-        claim: Claim { tenant: TenantId::SYSTEM, decided: Mark::STANDING, counted: None },
+        claim: Claim {
+            tenant: TenantId::SYSTEM,
+            decided: Mark::STANDING,
+            counting: Counting::Nothing,
+        },
         prepared,
         links: Vec::new(),
         command: 0,

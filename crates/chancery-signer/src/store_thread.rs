@@ -23,7 +23,7 @@ use chancery_core::id::{HandleId, KeyId, PrincipalId, TenantId};
 use chancery_core::idempotency::{Place, Reservation, Room};
 use chancery_core::name::Scope;
 use chancery_core::reason::Reason;
-use chancery_core::sequencer::{Claim, Mark};
+use chancery_core::sequencer::{Claim, Counting, Mark};
 use chancery_crypto::primitive::sha256;
 use zeroize::Zeroizing;
 
@@ -219,7 +219,7 @@ impl StoreThread {
         }
     }
 
-    /// Issues a handle, or a one-time key: recorded, but nothing is stored and no epoch moves.
+    /// Issues a handle or a one-time key, or states a count: recorded, but nothing is stored and no epoch moves.
     fn issue(&mut self, job: &CommandJob, decided: &Decided, now: Reading) -> Result<(), Refusal> {
         let answer = match (&decided.handle, &job.verified.command) {
             (Some((root, caveats)), _) => {
@@ -236,7 +236,11 @@ impl StoreThread {
         let reply = CommandReply::Committed { answer, index: None };
         let entry = self.entry(job, decided, &reply, now);
         let way = CommandWay { asker: job.asker.clone(), ..CommandWay::default() };
-        let submission = entry.submission(&mut self.sealer, 0, OutAnswer::Command(reply), way);
+        let (sealer, answer) = (&mut self.sealer, OutAnswer::Command(reply));
+        let submission = match (&job.verified.command, decided.key) {
+            (Command::CountUses { .. }, Some(version)) => entry.count(sealer, version, answer, way),
+            _ => entry.submission(sealer, 0, answer, way),
+        };
         self.shared.inbox.send(submission.map_err(|_| unavailable())?);
         Ok(())
     }
@@ -415,7 +419,11 @@ impl StoreThread {
         let way =
             CommandWay { asker: job.asker.clone(), done: Some(done), ..CommandWay::default() };
         self.shared.inbox.send(Submission::Finished(Box::new(Finished {
-            claim: Claim { tenant: principal.tenant, decided: Mark::STANDING, counted: None },
+            claim: Claim {
+                tenant: principal.tenant,
+                decided: Mark::STANDING,
+                counting: Counting::Nothing,
+            },
             prepared,
             links: Vec::new(),
             command: 0,

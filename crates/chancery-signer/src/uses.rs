@@ -18,7 +18,7 @@ use chancery_core::idempotency::Place;
 use chancery_core::limits::MESSAGE_BYTES_MAX;
 use chancery_core::purpose::Format;
 use chancery_core::reason::Reason;
-use chancery_core::sequencer::{Claim, Counted as CountedUse, Mark};
+use chancery_core::sequencer::{Claim, Counted as CountedUse, Counting, Mark};
 use chancery_core::step::{Claimed, Proof, UseDecision};
 use chancery_crypto::envelope::ENVELOPE_BYTES_MAX;
 use chancery_crypto::formats::{bound, dsse, jws};
@@ -334,7 +334,7 @@ impl Worker {
             claim: Claim {
                 tenant: facts.tenant,
                 decided: permit.decided(),
-                counted: Some(CountedUse::Version(permit.key().id, version)),
+                counting: Counting::Use(CountedUse::Version(permit.key().id, version)),
             },
             prepared,
             links,
@@ -408,7 +408,11 @@ impl Worker {
             return request.assembly.outlet().flush();
         };
         self.out.push(Submission::Finished(Box::new(Finished {
-            claim: Claim { tenant: facts.tenant, decided: Mark::STANDING, counted: None },
+            claim: Claim {
+                tenant: facts.tenant,
+                decided: Mark::STANDING,
+                counting: Counting::Nothing,
+            },
             prepared,
             links: Vec::new(),
             command: 0,

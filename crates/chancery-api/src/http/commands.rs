@@ -235,6 +235,9 @@ pub struct AuditQueryBody {
     pub since_ms: Option<u64>,
     /// At most so many, the newest.
     pub limit: u32,
+    /// With an index in the log below this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
 }
 
 /// The body of [`Command::InspectStore`].
@@ -244,6 +247,17 @@ pub struct InspectStoreBody {
     /// Rows after this name; all, if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Base64>,
+}
+
+/// The body of [`Command::CountUses`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CountUsesBody {
+    /// The key.
+    #[serde(with = "text")]
+    pub key: Name,
+    /// The version.
+    pub version: u32,
 }
 
 /// The body of [`Command::OpenRecord`].
@@ -306,6 +320,9 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         Command::InspectStore { after } => {
             render(&InspectStoreBody { after: Base64::unless_empty(after) })
         }
+        Command::CountUses { key, version } => {
+            render(&CountUsesBody { key: key.clone(), version: *version })
+        }
         Command::OpenRecord { index, groups } => render(&OpenRecordBody {
             log_index: *index,
             groups: groups.iter().map(|group| group.name().to_owned()).collect(),
@@ -349,6 +366,7 @@ fn audit_query_body(query: &AuditQuery) -> Result<AuditQueryBody, HttpError> {
         outcome: outcome.transpose()?,
         operation_id: query.operation,
         since_ms: query.since_ms,
+        before: query.before,
         limit: query.limit,
     })
 }
@@ -430,6 +448,10 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
         CommandKind::QueryAudit => Command::QueryAudit(audit_query(parse(body)?)),
         CommandKind::InspectStore => inspect_store(parse(body)?),
         CommandKind::OpenRecord => open_record(parse(body)?)?,
+        CommandKind::CountUses => {
+            let CountUsesBody { key, version } = parse(body)?;
+            Command::CountUses { key, version }
+        }
         _ => return Err(HttpError::UnknownRoute),
     })
 }
@@ -540,6 +562,7 @@ fn audit_query(body: AuditQueryBody) -> AuditQuery {
         outcome: body.outcome.map(QueriedOutcome::number),
         operation: body.operation_id,
         since_ms: body.since_ms,
+        before: body.before,
         limit: body.limit,
     }
 }

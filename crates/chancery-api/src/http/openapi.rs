@@ -196,6 +196,7 @@ fn command_summary(kind: CommandKind) -> &'static str {
         }
         CommandKind::QueryAudit => "Read audit records.",
         CommandKind::InspectStore => "Read the store's rows as they are sealed.",
+        CommandKind::CountUses => "Put on record how many uses of a key version there are so far.",
         CommandKind::OpenRecord => "Open groups of an audit record, to be shown to somebody else.",
     }
 }
@@ -221,6 +222,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::CreatePrincipal => Some("CreatePrincipalBody"),
         CommandKind::QueryAudit => Some("AuditQueryBody"),
         CommandKind::InspectStore => Some("InspectStoreBody"),
+        CommandKind::CountUses => Some("CountUsesBody"),
         CommandKind::OpenRecord => Some("OpenRecordBody"),
         CommandKind::ListKeys
         | CommandKind::ShowKey
@@ -338,6 +340,7 @@ fn requests() -> Vec<(&'static str, Value)> {
         ("VersionBody", object(&[("version", number())], &[])),
         ("AuditQueryBody", audit_query_schema()),
         ("InspectStoreBody", object(&[], &[("after", reference("Bytes"))])),
+        ("CountUsesBody", object(&[("key", name()), ("version", number())], &[])),
         ("OpenRecordBody", open_record_schema()),
         ("CreatePrincipalBody", principal_schema()),
         ("IssueHandleBody", handle_schema()),
@@ -354,6 +357,7 @@ fn audit_query_schema() -> Value {
             ("outcome", word(&["committed", "refused"])),
             ("operation_id", reference("Id")),
             ("since_ms", time()),
+            ("before", time()),
         ],
     )
 }

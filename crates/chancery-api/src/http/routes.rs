@@ -82,6 +82,8 @@ pub enum CommandKind {
     InspectStore,
     /// Open groups of an audit record.
     OpenRecord,
+    /// Put on record how many uses of a key version there are.
+    CountUses,
 }
 
 /// One row.
@@ -154,7 +156,7 @@ const fn read(path: &'static str, kind: CommandKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 45] = [
+pub const ROUTES: [Route; 46] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -194,6 +196,7 @@ pub const ROUTES: [Route; 45] = [
     read("/v1/operations/{id}", CommandKind::ReadOperation),
     command("/v1/audit/query", CommandKind::QueryAudit),
     command("/v1/audit/open", CommandKind::OpenRecord),
+    command("/v1/audit/count", CommandKind::CountUses),
     command("/v1/store/inspect", CommandKind::InspectStore),
     get("/log/{file}", Target::Log),
     get("/healthz", Target::Health),

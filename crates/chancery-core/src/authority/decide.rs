@@ -182,6 +182,13 @@ impl Authority {
                 let detail = format!("a query asks for 1 to {QUERY_RECORDS_MAX} records at once");
                 Err(Refusal::new(Reason::Malformed, detail))
             }
+            Command::CountUses { key, version } => {
+                let key = tenant.named(key)?;
+                let detail = || format!("the key has no version {version}");
+                let absent = || Refusal::new(Reason::Forbidden, detail());
+                key.version(*version).ok_or_else(absent)?;
+                Ok(Decided { key: Some((key.id, *version)), ..Decided::read(Answer::Done) })
+            }
             Command::ShowKey { key } => Ok(Decided::read(Answer::Key(tenant.named(key)?.clone()))),
             // The shell answers these from what it alone knows; the decision is only that they may be asked.
             Command::BeginImport

@@ -7,7 +7,7 @@ use chancery_core::cbor;
 use chancery_core::handle::Operation;
 use chancery_core::idempotency::Place;
 use chancery_core::reason::Reason;
-use chancery_core::sequencer::Claim;
+use chancery_core::sequencer::{Claim, Counting};
 use minicbor::{Decode, Encode};
 
 use super::{Job, Redo, Worker, compute};
@@ -48,7 +48,11 @@ impl Worker {
         };
         let Job { request, position, permit, .. } = job;
         let redo = Redo { request, position, place: Some(place) };
-        let claim = Claim { tenant: permit.key().tenant, decided: permit.decided(), counted: None };
+        let claim = Claim {
+            tenant: permit.key().tenant,
+            decided: permit.decided(),
+            counting: Counting::Nothing,
+        };
         self.out.push(Submission::Repeated(Box::new(Repeated { claim, result, redo })));
     }
 

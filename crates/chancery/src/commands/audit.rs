@@ -4,6 +4,7 @@ mod prove;
 mod query;
 mod shown;
 mod trees;
+mod uses;
 mod verify;
 mod verify_proof;
 

@@ -239,6 +239,7 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
             Command::QueryAudit(AuditQuery { limit: 1, ..AuditQuery::default() })
         }
         CommandKind::InspectStore => Command::InspectStore { after: Vec::new() },
+        CommandKind::CountUses => Command::CountUses { key: key(), version: 1 },
         CommandKind::OpenRecord => Command::OpenRecord {
             index: 0,
             groups: RecordGroups::of(&[RecordGroup::Time]).unwrap(),

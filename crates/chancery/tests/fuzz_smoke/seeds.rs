@@ -178,6 +178,7 @@ fn each_command() -> [(&'static str, Command); 11] {
                 outcome: Some(1),
                 operation: Some(OPERATION),
                 since_ms: Some(5),
+                before: Some(9),
                 limit: 9,
             }),
         ),

@@ -137,9 +137,7 @@ fn a_proof_under_another_policy_or_with_an_altered_line_proves_nothing() {
     signed.prove(&["--operation", &signed.operation], "proof");
     let proof = fs::read_to_string(signed.path("proof")).unwrap();
     for (number, line) in proof.lines().enumerate().filter(|(_, line)| line.len() > 8) {
-        let altered =
-            if line.ends_with('=') { line.replacen('A', "B", 1) } else { line.to_owned() + "0" };
-        let altered = if altered == line { line.replacen(&line[4..5], "", 1) } else { altered };
+        let altered = altered(line);
         fs::write(signed.path("altered"), proof.replacen(line, &altered, 1)).unwrap();
         let output = signed.verify("altered", &[]);
         assert_eq!(output.status.code(), Some(4), "line {number}: {line}");
@@ -231,4 +229,46 @@ fn anybody_reads_the_published_log_and_nothing_beside_it() {
     for path in ["../store.redb", "tile/../checkpoint", "%2e%2e/store.redb"] {
         assert!(client.log_file(path).is_err(), "{path}");
     }
+}
+
+#[test]
+fn all_uses_of_a_key_are_proved_and_that_there_was_none() {
+    let signed = Signed::new();
+    let (handle, message) = (signed.path("k.handle"), signed.path("message"));
+    let sign = || {
+        let out = signed.path(&format!("signature-{}", fresh()));
+        signed.service.done(&["sign", "--handle", &handle, &message, "--out", &out]);
+    };
+    (0..4).for_each(|_| sign());
+    signed.prove(&["--key", "k"], "all");
+    let shown = signed.shown("all", &[]);
+    assert_eq!((&shown["claim"], &shown["from_record"]), (&"complete".into(), &0.into()));
+    let uses = |shown: &Value| shown["uses"].as_array().unwrap().clone();
+    let numbers: Vec<u64> =
+        uses(&shown).iter().map(|one| one["use_index"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+    let other = ["key", "create", "other", "--purpose", "sign.bound:x", "--algorithm", "ed25519"];
+    signed.service.done(&other);
+    signed.prove(&["--key", "other"], "never");
+    let shown = signed.shown("never", &[]);
+    assert_eq!((&shown["claim"], &shown["from_record"]), (&"not-used".into(), &0.into()));
+    for proof in ["all", "never"] {
+        let output = signed.second(proof, &[]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let theirs: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let ours = signed.shown(proof, &[]);
+        for name in ["claim", "key", "from_record", "to_record"] {
+            assert_eq!(theirs[name], ours[name], "{proof}: {name}");
+        }
+        assert_eq!(uses(&theirs).len(), uses(&ours).len());
+    }
+    // They are counted the same by a service that was started anew.
+    let mut service = signed.service;
+    service.restart();
+    let out = service.path("again");
+    let prove = ["audit", "prove", "--key", "k", "--since", "1h", "--out", out.to_str().unwrap()];
+    assert!(service.done(&prove).contains("uses          5"));
+    let output = service.cli(&["audit", "prove", "--key", "k", "--version", "2", "--out", "-"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no version 2"), "{}", text(&output.stderr));
 }

@@ -39,6 +39,7 @@ fn query() -> AuditQuery {
         outcome: Some(1),
         operation: Some(OperationId::from_bytes([2; 16])),
         since_ms: Some(3),
+        before: Some(9),
         limit: 4,
     }
 }
@@ -65,6 +66,7 @@ fn every_command() -> Vec<Command> {
         Command::QueryAudit(query()),
         Command::InspectStore { after: Vec::new() },
         Command::InspectStore { after: vec![1, 2] },
+        Command::CountUses { key: key(), version: 2 },
         Command::OpenRecord { index: 7, groups: RecordGroups::of(&RecordGroup::ALL).unwrap() },
     ];
     for event in KeyEvent::ALL {

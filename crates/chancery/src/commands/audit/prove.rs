@@ -7,24 +7,28 @@ use chancery_api::http::replies::AnswerObject;
 use chancery_audit::opening::Opening;
 use chancery_audit::proof;
 use chancery_audit::receipt::{RECEIPT_BYTES_MAX, Receipt};
+use chancery_client::Client;
 use chancery_core::command::{AuditQuery, Command};
 use chancery_core::id::OperationId;
+use chancery_core::name::Name;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
 use clap::{ArgGroup, Args};
 use serde_json::json;
 
+use super::uses::{self, Wanted};
 use crate::cli::Shared;
 use crate::commands::{read, unexpected};
 use crate::connection;
 use crate::exit::Failure;
 use crate::files::{Input, OutputArgs, Secrecy};
+use crate::parse;
 use crate::published::{Published, PublishedArgs};
 use crate::render::{View, show};
 
 /// What is shown of a record unless it is said: not by whom.
 const USUAL: &str = "time,operation,key,authorization,payload";
 
-/// Make a file that proves to an outsider, offline, what the log says of one operation.
+/// Make a file that proves to an outsider, offline, what the log says of an operation, or all uses of a key.
 ///
 /// From a receipt it shows which bytes were signed or sealed, and needs no service. What else the record says
 /// is opened by the service, group by group, to those who may read the audit; the rest stays closed.
@@ -36,6 +40,10 @@ Examples:
   chancery audit prove --receipt invoice.receipt --out invoice.audit-proof
   chancery audit prove --operation 01990000-0000-7000-8000-000000000000 --out invoice.audit-proof
   chancery audit prove --index 17 --open time,operation,actor --out 17.audit-proof
+  chancery audit prove --key invoices --since 2h --out invoices.audit-proof
+
+With `--key` the file proves all uses of a key version since then, that there were no others until now, or that there
+was none: the log counts the uses of each version without a gap. It is of one month at most.
 
 Groups are time, operation, key, actor, authorization, payload, source and build. Whoever has the file checks it with
 `chancery audit verify-proof`."
@@ -50,7 +58,16 @@ pub(super) struct ProveArgs {
     /// The record's index in the log.
     #[arg(long, value_name = "N", group = "record")]
     index: Option<u64>,
-    /// What is shown of the record: names of groups, with commas. Of a receipt alone that is its payload.
+    /// All uses of this key, and that there are no others.
+    #[arg(long, value_name = "NAME", group = "record")]
+    key: Option<Name>,
+    /// Of `--key`: the version.
+    #[arg(long, value_name = "N", requires = "key", default_value_t = 1)]
+    version: u32,
+    /// Of `--key`: uses not before this, and the last one before it: 2026-11-24T06:00:00Z, 2026-11-24, or 2h.
+    #[arg(long, value_name = "TIME", requires = "key", value_parser = parse::since_now)]
+    since: Option<u64>,
+    /// What is shown of each record: names of groups, with commas. Of a receipt alone that is its payload.
     #[arg(long, value_name = "GROUPS", value_parser = groups)]
     open: Option<RecordGroups>,
     #[command(flatten)]
@@ -73,6 +90,15 @@ fn groups(text: &str) -> Result<RecordGroups, String> {
 /// Carries `audit prove` out.
 pub(super) fn run(shared: &Shared, args: &ProveArgs) -> Result<(), Failure> {
     args.output.check()?;
+    if let Some(key) = &args.key {
+        let wanted = Wanted {
+            key: key.clone(),
+            version: args.version,
+            since_ms: args.since.unwrap_or_default(),
+            groups: args.open,
+        };
+        return uses::prove(shared, &wanted, (&args.published, &args.output));
+    }
     let (index, opening) = opening(shared, args)?;
     let published = args.published.open(shared)?;
     let proof = prove(index, &opening, &published)?;
@@ -117,9 +143,7 @@ fn opening(shared: &Shared, args: &ProveArgs) -> Result<(u64, Opening), Failure>
             records.first().ok_or_else(absent)?.log_index
         }
     };
-    let answer = read(&client, &Command::OpenRecord { index, groups: asked })?;
-    let AnswerObject::Opening(bytes) = answer else { return Err(unexpected()) };
-    let opening = Opening::parse(&bytes.0).context("the service's answer is no opening")?;
+    let opening = opened(&client, index, asked)?;
     match &receipt {
         Some((_, promised)) if promised.leaf() != opening.leaf() => {
             Err(Failure::NotVerified(format!(
@@ -129,6 +153,17 @@ fn opening(shared: &Shared, args: &ProveArgs) -> Result<(u64, Opening), Failure>
         }
         _ => Ok((index, opening)),
     }
+}
+
+/// Has the service open groups of a record.
+pub(super) fn opened(
+    client: &Client,
+    index: u64,
+    groups: RecordGroups,
+) -> Result<Opening, Failure> {
+    let answer = read(client, &Command::OpenRecord { index, groups })?;
+    let AnswerObject::Opening(bytes) = answer else { return Err(unexpected()) };
+    Ok(Opening::parse(&bytes.0).context("the service's answer is no opening")?)
 }
 
 fn from_receipt(path: &Path) -> Result<(u64, Opening)> {

@@ -38,6 +38,9 @@ pub(super) struct QueryArgs {
     /// Not before this: 2026-11-24T06:00:00Z, 2026-11-24, or a while ago such as 2h.
     #[arg(long, value_name = "TIME", value_parser = parse::since_now)]
     since: Option<u64>,
+    /// With an index below this one: of a page, the index that its first record has.
+    #[arg(long, value_name = "INDEX")]
+    before: Option<u64>,
     /// At most so many, the newest.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(QUERY_RECORDS_MAX)))]
     limit: u32,
@@ -70,6 +73,7 @@ pub(super) fn run(shared: &Shared, args: QueryArgs) -> Result<(), Failure> {
         outcome: args.outcome.map(Recorded::number),
         operation: args.operation,
         since_ms: args.since,
+        before: args.before,
         limit: args.limit,
     };
     let client = connection::client(shared)?;

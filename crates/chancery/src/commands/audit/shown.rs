@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use chancery_audit::opening::Opened;
-use chancery_audit::proof::{Trees, Used, Vouched};
+use chancery_audit::proof::{Trees, Used, Uses, Vouched};
 use chancery_audit::record::{Counted, CountedKeyGroup, Kind, OperationGroup};
 use chancery_core::clock::Quality;
 use chancery_core::handle::Operation;
@@ -147,6 +147,7 @@ fn operation_text(group: &OperationGroup) -> String {
         Kind::Start => "start of the service".to_owned(),
         Kind::Refusals => "sum of refusals".to_owned(),
         Kind::LinkUse => "use of a link of a handle".to_owned(),
+        Kind::Count => "statement of how many uses there are so far".to_owned(),
     };
     let came = match (group.outcome, Reason::from_number(group.reason)) {
         (0, _) => "committed".to_owned(),
@@ -169,6 +170,42 @@ fn closed(opened: &Opened) -> Vec<&'static str> {
         ("build", opened.build.is_none()),
     ];
     groups.into_iter().filter(|group| group.1).map(|group| group.0).collect()
+}
+
+/// What the proof of all uses of a key version shows.
+pub(super) fn of_uses(proved: &Uses) -> Shown {
+    let Uses { from, to, version, uses, vouched } = proved;
+    let claim = if uses.is_empty() { "not-used" } else { "complete" };
+    let mut shown = Shown::of(claim);
+    let pseudonym = hex(&version.key);
+    shown.say(
+        "key",
+        format!("pseudonym {pseudonym} of this month, version {}", version.version),
+        json!({"pseudonym": pseudonym, "version": version.version}),
+    );
+    shown.say("from record", from.to_string(), json!(from));
+    shown.say("to record", to.to_string(), json!(to));
+    shown.lines.push(("uses", uses.len().to_string()));
+    for (index, number, opened) in uses {
+        let time = opened.time.as_ref().map(|time| moment::text(time.unix_ms));
+        let operation = opened.operation.as_ref().map(operation_text);
+        let said: Vec<String> = time.into_iter().chain(operation).collect();
+        shown.lines.push(("use", format!("{number} in record {index}: {}", said.join(", "))));
+    }
+    let all = uses.iter().map(|(index, number, opened)| {
+        let mut one = Shown { lines: Vec::new(), json: Map::new() };
+        one.say("record", String::new(), json!(index));
+        one.say("use_index", String::new(), json!(number));
+        one.groups(opened);
+        Value::Object(one.json)
+    });
+    shown.json.insert("uses".into(), all.collect());
+    shown.checkpoints(&[vouched]);
+    shown.mean(
+        "between these two records, themselves included, the log has these uses of the key version and no other. What \
+         was done elsewhere with stolen key bytes is in no log",
+    );
+    shown
 }
 
 /// What the proof about two trees shows.

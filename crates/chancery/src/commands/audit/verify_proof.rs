@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use chancery_audit::proof::{self, PROOF_BYTES_MAX, ProofError, TreeProof, Trust};
+use chancery_audit::proof::{self, PROOF_BYTES_MAX, ProofError, TreeProof, Trust, UsesProof};
 use chancery_audit::record::PayloadSection;
 use chancery_client::sha256_of;
+use chancery_log::tlog_proof::TLOG_PROOF_HEADER;
 use clap::Args;
 use serde_json::Value;
 
@@ -52,17 +53,25 @@ pub(super) fn run(shared: &Shared, args: &VerifyProofArgs) -> Result<(), Failure
     let nothing = |error: ProofError| {
         Failure::NotVerified(format!("`{}` proves nothing: {error}", args.proof.display()))
     };
+    let is_compared = args.artifact.is_some() || args.output.is_some();
+    if is_compared && !is_record(&bytes) {
+        let what = "only the proof of one operation is about bytes that a file can be held against";
+        return Err(Failure::NotVerified(what.into()));
+    }
     let shown = if let Ok(trees) = TreeProof::parse(&bytes) {
-        if args.artifact.is_some() || args.output.is_some() {
-            let what = "the proof is about whole logs, and about no bytes that a file could be held against";
-            return Err(Failure::NotVerified(what.into()));
-        }
         shown::of_trees(&trees.check(&trust).map_err(nothing)?)
+    } else if let Ok(uses) = UsesProof::parse(&bytes) {
+        shown::of_uses(&uses.check(&trust).map_err(nothing)?)
     } else {
         let used = proof::check(&bytes, &trust).map_err(nothing)?;
         shown::of_record(&used, &compared(args, used.opened.payload.as_ref())?)
     };
     Ok(show(shared.format, &View::Fields(shown.lines), &Value::Object(shown.json))?)
+}
+
+/// Whether it is the proof of one record, which is a text.
+fn is_record(bytes: &[u8]) -> bool {
+    bytes.starts_with(TLOG_PROOF_HEADER.as_bytes())
 }
 
 /// The files that were held against the record, each with its part in it.

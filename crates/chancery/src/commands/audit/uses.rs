@@ -1,0 +1,139 @@
+//! `audit prove --key`: all uses of a key version, and that there are no others.
+
+use anyhow::{Context as _, anyhow};
+use chancery_api::http::replies::{AnswerObject, RecordObject};
+use chancery_audit::opening::Opening;
+use chancery_audit::proof::{USES_MAX, UsesProof};
+use chancery_audit::record::KeyGroup;
+use chancery_client::Client;
+use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
+use chancery_core::name::Name;
+use chancery_core::record_group::{RecordGroup, RecordGroups};
+use serde_json::json;
+
+use super::prove::opened;
+use crate::cli::Shared;
+use crate::commands::{fresh_operation, read, unexpected};
+use crate::connection;
+use crate::exit::{Failure, settle};
+use crate::files::{OutputArgs, Secrecy};
+use crate::published::PublishedArgs;
+use crate::render::{View, show};
+
+/// What is shown of each use unless it is said, and always of it: what it was, and its number.
+const USUAL: [RecordGroup; 3] = [RecordGroup::Time, RecordGroup::Operation, RecordGroup::Key];
+
+/// Whose uses, and since when.
+pub(super) struct Wanted {
+    pub(super) key: Name,
+    pub(super) version: u32,
+    pub(super) since_ms: u64,
+    pub(super) groups: Option<RecordGroups>,
+}
+
+/// Carries `audit prove --key` out.
+pub(super) fn prove(
+    shared: &Shared,
+    wanted: &Wanted,
+    (published, output): (&PublishedArgs, &OutputArgs),
+) -> Result<(), Failure> {
+    let client = connection::client(shared)?;
+    let groups = groups(wanted.groups);
+    let end = count(&client, wanted)?;
+    let records = openings(&client, wanted, (end, groups))?;
+    let published = published.open(shared)?;
+    let (note, tree) = published.checkpoint_over(end)?;
+    let proof = UsesProof::make(&records, (&note, tree), published.tiles());
+    let proof =
+        proof.context("the published log does not lead to the records as they were opened")?;
+    output.write(Secrecy::Public, &proof.to_bytes())?;
+    if output.is_standard() {
+        return Ok(());
+    }
+    let (uses, written) = (records.len() - 1, output.out.display().to_string());
+    let view = View::Fields(vec![
+        ("uses", uses.to_string()),
+        ("until record", end.to_string()),
+        ("written", written.clone()),
+    ]);
+    Ok(show(shared.format, &view, &json!({ "uses": uses, "until": end, "written": written }))?)
+}
+
+fn groups(asked: Option<RecordGroups>) -> RecordGroups {
+    let asked: Vec<_> = asked.into_iter().flat_map(RecordGroups::iter).collect();
+    let needed = USUAL.into_iter().filter(|group| !asked.contains(group));
+    let all: Vec<_> = asked.iter().copied().chain(needed).collect();
+    // Each stands there once.
+    RecordGroups::of(&all).unwrap_or(RecordGroups::ALL)
+}
+
+/// Has the number of uses put on record; the index of that record.
+fn count(client: &Client, wanted: &Wanted) -> Result<u64, Failure> {
+    let command = Command::CountUses { key: wanted.key.clone(), version: wanted.version };
+    let answer = settle(client.command(&command, fresh_operation()?))?;
+    answer.log_index.ok_or_else(unexpected)
+}
+
+/// The uses before the statement at `end`, the last before `since_ms` included, and the statement; opened, in
+/// their order. Of other months, which have other pseudonyms, none.
+fn openings(
+    client: &Client,
+    wanted: &Wanted,
+    (end, groups): (u64, RecordGroups),
+) -> Result<Vec<(u64, Opening)>, Failure> {
+    let statement = opened(client, end, groups)?;
+    let version = version(&statement)?;
+    let mut found = vec![(end, statement)];
+    let mut before = end;
+    loop {
+        let page = page(client, wanted, before)?;
+        let Some(oldest) = page.first() else { break };
+        before = oldest.log_index;
+        for record in page.iter().rev().filter(|record| is_use(record, wanted.version)) {
+            let opening = opened(client, record.log_index, groups)?;
+            if self::version(&opening)? != version {
+                return Ok(in_order(found));
+            }
+            found.push((record.log_index, opening));
+            if found.len() > USES_MAX {
+                return Err(Failure::Failed(anyhow!(
+                    "there are more than {USES_MAX} uses, as many as one proof holds; give a later `--since`"
+                )));
+            }
+            if record.time_ms < wanted.since_ms || record.use_index == Some(0) {
+                return Ok(in_order(found));
+            }
+        }
+    }
+    Ok(in_order(found))
+}
+
+fn in_order(mut records: Vec<(u64, Opening)>) -> Vec<(u64, Opening)> {
+    records.reverse();
+    records
+}
+
+fn is_use(record: &RecordObject, version: u32) -> bool {
+    record.version == Some(version) && record.use_index.is_some() && record.operation != USE_OF_LINK
+}
+
+/// What a record of a use is called that counts under a link of a handle, and not as a use of the key.
+const USE_OF_LINK: &str = "use-of-link";
+
+fn page(client: &Client, wanted: &Wanted, before: u64) -> Result<Vec<RecordObject>, Failure> {
+    let query = AuditQuery {
+        key: Some(wanted.key.clone()),
+        limit: QUERY_RECORDS_MAX,
+        before: Some(before),
+        ..AuditQuery::default()
+    };
+    let answer = read(client, &Command::QueryAudit(query))?;
+    let AnswerObject::Records(records) = answer else { return Err(unexpected()) };
+    Ok(records)
+}
+
+fn version(opening: &Opening) -> Result<KeyGroup, Failure> {
+    let opened = opening.open().context("the service's answer opens nothing")?;
+    let key = opened.key.ok_or_else(unexpected)?;
+    Ok(KeyGroup { protection: 0, ..key.group })
+}
