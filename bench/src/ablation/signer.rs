@@ -23,7 +23,7 @@ use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, Tenan
 use chancery_core::idempotency::Index;
 use chancery_core::name::Scope;
 use chancery_core::principal::{Principal, Role};
-use chancery_core::sequencer::{Claim, Counted as CountedUse, Recovered, Sequencer};
+use chancery_core::sequencer::{Claim, Counted as CountedUse, Counting, Recovered, Sequencer};
 use chancery_core::step::{Core, UseDecision};
 use chancery_core::suite::Suite;
 use chancery_crypto::formats::{Payload, Signing, ToBeSigned, to_be_signed};
@@ -202,7 +202,8 @@ pub(super) fn parts_of_frame(timing: Timing, records: usize) -> Result<Vec<Part>
     let budget = |name| Title { name, belongs: Belongs::Budget };
     let handle = signer.open()?;
     let decided = signer.decide(&handle)?.decided();
-    let claim = Claim { tenant: TENANT, decided, counted: Some(CountedUse::Version(KEY, 1)) };
+    let claim =
+        Claim { tenant: TENANT, decided, counting: Counting::Use(CountedUse::Version(KEY, 1)) };
     let mut sequencer = Sequencer::resume(Recovered::default());
     let mut chain = chain();
     let head = chain.compose(signer.records(records)?, unix_ms()).head;

@@ -14,7 +14,7 @@
 
 use std::io;
 
-use chancery_log::note::Note;
+use chancery_log::note::{Note, VerifierKey};
 use chancery_log::tile::{
     Edge, EdgeError, TILE_WIDTH, Tile, TileKind, from_tile_bytes, to_tile_bytes,
 };
@@ -45,6 +45,12 @@ const ENTRY_BYTES: usize = 2 + 37;
 pub struct Recomputed(TreeHead);
 
 impl Recomputed {
+    /// The log before its first record, over which there is nothing to compute.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self(TreeHead { size: 0, root: Edge::new().root() })
+    }
+
     /// The size and the root.
     #[must_use]
     pub fn tree(&self) -> TreeHead {
@@ -104,11 +110,7 @@ impl Publisher {
         }
         let bundle = Tile::of_tree(TileKind::Entries, tree.size / TILE_WIDTH, tree.size);
         let entries = match bundle {
-            Some(bundle) => {
-                let bytes = shelf.read(&bundle.to_string()).unwrap_or_default();
-                let is_whole = bytes.len() == bundle.width() * ENTRY_BYTES;
-                is_whole.then_some(bytes).ok_or(EdgeError::Missing(bundle))?
-            }
+            Some(bundle) => read_entries(&shelf, bundle).ok_or(EdgeError::Missing(bundle))?,
             None => Vec::new(),
         };
         Ok(Self { shelf, edge, entries, full: Vec::new(), frames: None })
@@ -164,8 +166,7 @@ impl Publisher {
 
     fn append(&mut self, root: &Hash) {
         let leaf = leaf(root);
-        self.entries.extend_from_slice(&[0, 37]);
-        self.entries.extend_from_slice(&leaf);
+        self.entries.extend_from_slice(&entry(&leaf));
         let Self { edge, full, .. } = self;
         edge.append(chancery_log::leaf_hash(&leaf), |tile, hashes| {
             full.push((tile, to_tile_bytes(&hashes)));
@@ -185,7 +186,10 @@ impl Publisher {
     /// [`PublishError::Shelf`]; it can be done again.
     pub fn publish(&mut self, checkpoint: &Note) -> Result<(), PublishError> {
         while let Some((tile, bytes)) = self.full.last() {
-            self.shelf.put(&tile.to_string(), bytes).map_err(PublishError::Shelf)?;
+            let path = tile.to_string();
+            self.shelf.put(&path, bytes).map_err(PublishError::Shelf)?;
+            // Whoever has an older checkpoint takes the beginning of the full one.
+            self.shelf.remove_all(&format!("{path}.p")).map_err(PublishError::Shelf)?;
             self.full.pop();
         }
         let size = self.size();
@@ -199,6 +203,31 @@ impl Publisher {
         let note = checkpoint.to_string();
         self.shelf.put(CHECKPOINT_FILE, note.as_bytes()).map_err(PublishError::Shelf)
     }
+}
+
+/// An entry of a bundle: the leaf behind its length.
+#[must_use]
+pub fn entry(leaf: &[u8; 37]) -> [u8; ENTRY_BYTES] {
+    let mut entry = [0; ENTRY_BYTES];
+    let (length, rest) = entry.split_at_mut(2);
+    length.copy_from_slice(&[0, 37]);
+    rest.copy_from_slice(leaf);
+    entry
+}
+
+/// The policy that names the keys of a log and asks for no witness.
+#[must_use]
+pub fn policy_text<'k>(keys: impl IntoIterator<Item = &'k VerifierKey>) -> String {
+    let lines: String = keys.into_iter().map(|key| format!("log {key}\n")).collect();
+    format!("{lines}quorum none\n")
+}
+
+/// The entries of a bundle, from the full one where the partial one is not there any more.
+fn read_entries(shelf: &Shelf, bundle: Tile) -> Option<Vec<u8>> {
+    let length = bundle.width() * ENTRY_BYTES;
+    let read = |bundle: Tile| shelf.read(&bundle.to_string()).ok();
+    let whole = read(bundle).filter(|bytes| bytes.len() == length);
+    whole.or_else(|| read(bundle.full())?.get(..length).map(<[u8]>::to_vec))
 }
 
 /// The hashes of a published tile; of a full one, where that is there and the partial one is not any more.

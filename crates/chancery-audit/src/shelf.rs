@@ -42,6 +42,19 @@ impl Shelf {
         self.directory(directory)?.write_whole(name, bytes)
     }
 
+    /// Removes a directory with all that is in it, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn remove_all(&mut self, path: &str) -> io::Result<()> {
+        self.open.remove(Path::new(path));
+        match fs::remove_dir_all(self.root.join(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Reads a file.
     ///
     /// # Errors

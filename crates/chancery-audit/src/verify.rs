@@ -3,10 +3,13 @@
 //! Everything [`walk`](crate::recovery::walk) checks (layout and checksum of every byte, the chain of
 //! frames, the tree), and besides: the signature of every head but the last, which no later frame stores
 //! yet; that commands come in the order of the outbox; that kept torn ends are what their names say, and that
-//! there is one wherever an incarnation begins and nowhere else; that the spare holds nothing.
+//! there is one wherever an incarnation begins and nowhere else; that the spare holds nothing. What is published of
+//! the log is held against it, file by file ([`published`]).
 //!
 //! What files alone cannot show is that the last segment, or the last frames in it, were taken away: that
 //! needs somebody who remembers them, such as the holder of a receipt.
+
+mod published;
 
 use std::io;
 use std::path::Path;
@@ -21,6 +24,7 @@ use crate::recovery::{Torn, WalkError, Walked, kept_frame, read_origin, walk};
 use crate::resume::{RESUME_FILE, from_file};
 use crate::segment::{BLOCK_BYTES, SegmentHeader};
 use crate::wal::{Address, SPARE_FILE};
+use published::PublishedCheck;
 
 /// The directory of the log in the data directory.
 pub const AUDIT_DIRECTORY: &str = "audit";
@@ -79,14 +83,22 @@ pub fn verify(data: &Path, mut pause: impl FnMut()) -> Result<Report, VerifyErro
     let disk = DirectoryDisk::open(&path).map_err(unopened)?;
     let mut seen = None;
     for _ in 1..LOOKS_MAX {
-        let found = verify_disk(&disk);
+        let found = verify_data(data, &disk);
         let Some(doubt) = doubt(&found) else { return Ok(found?) };
         if seen.replace(doubt) == seen {
             return Ok(found?);
         }
         pause();
     }
-    Ok(verify_disk(&disk)?)
+    Ok(verify_data(data, &disk)?)
+}
+
+/// Verifies the log on a disk, and what a data directory has published of it.
+fn verify_data(data: &Path, disk: &dyn Disk) -> Result<Report, WalkError> {
+    let mut published = PublishedCheck::begin(data)?;
+    let report = check(disk, &mut |frame| published.frame(frame))?;
+    published.end()?;
+    Ok(report)
 }
 
 /// What a service that is writing may have to do with.
@@ -103,6 +115,11 @@ fn doubt(found: &Result<Report, WalkError>) -> Option<String> {
 ///
 /// [`WalkError`], which names file and offset of the first thing that does not hold.
 pub fn verify_disk(disk: &dyn Disk) -> Result<Report, WalkError> {
+    check(disk, &mut |_| ())
+}
+
+/// Verifies it, and hands every frame that holds so far on.
+fn check(disk: &dyn Disk, each: &mut dyn FnMut(&Frame)) -> Result<Report, WalkError> {
     let origin = read_origin(disk)?;
     let key = origin.verifier().map_err(|_| WalkError::Corrupt {
         file: crate::origin::ORIGIN_FILE.into(),
@@ -117,7 +134,11 @@ pub fn verify_disk(disk: &dyn Disk) -> Result<Report, WalkError> {
         signatures: 0,
         begun: Vec::new(),
     };
-    let walked = walk(disk, &origin, &mut |frame, address| checks.frame(frame, address))?;
+    let walked = walk(disk, &origin, &mut |frame, address| {
+        checks.frame(frame, address)?;
+        each(frame);
+        Ok(())
+    })?;
     check_kept(disk, &walked, &checks.begun)?;
     check_spare(disk, &walked)?;
     check_resume(disk)?;

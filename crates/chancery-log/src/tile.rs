@@ -92,6 +92,13 @@ impl Tile {
         u64::from(self.width) == TILE_WIDTH
     }
 
+    /// What it had when it had `width` hashes or entries; at most what it has now, and one at least.
+    #[must_use]
+    pub fn narrowed(self, width: usize) -> Self {
+        let width = u16::try_from(width).unwrap_or(u16::MAX).clamp(1, self.width);
+        Self { width, ..self }
+    }
+
     /// The full tile in its place.
     #[must_use]
     pub fn full(self) -> Self {

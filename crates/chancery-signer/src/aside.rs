@@ -22,7 +22,8 @@ use crate::commands::{Asker, CommandJob, Verified, verify_at};
 use crate::config::{EXIT_AUDIT_FAILED, SignerError};
 use crate::counters::lock;
 use crate::entropy;
-use crate::sequencer::{Submission, halt};
+use crate::inbox::Submission;
+use crate::sequencer::halt;
 use crate::signature::When;
 use crate::store_thread::StoreThread;
 

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use chancery_audit::disk::Disk;
 use chancery_audit::origin::Origin;
 use chancery_audit::publish::{
-    CHECKPOINT_FILE, LOG_DIRECTORY, POLICY_FILE, PublishError, Publisher, Recomputed, read_hashes,
+    CHECKPOINT_FILE, LOG_DIRECTORY, POLICY_FILE, PublishError, Publisher, Recomputed, policy_text,
+    read_hashes,
 };
 use chancery_audit::shelf::{Shelf, make_root};
 use chancery_core::clock::Reading;
@@ -126,8 +127,7 @@ impl Checkpoints {
     }
 
     fn write_policy(&self, directory: &Path) -> Result<(), SignerError> {
-        let keys = self.signer.verifier_keys().map(|key| format!("log {key}\n"));
-        let policy = format!("{}quorum none\n", keys.concat());
+        let policy = policy_text(self.signer.verifier_keys());
         let mut files = Shelf::at(directory);
         if files.read(POLICY_FILE).is_ok_and(|known| known == policy.as_bytes()) {
             return Ok(());
@@ -138,6 +138,10 @@ impl Checkpoints {
 
     /// One round: makes a checkpoint of what is durable, if there is something new or a heartbeat is due.
     fn round(&mut self, disk: &dyn Disk, size: u64, now: Reading) -> Result<(), CheckpointError> {
+        if self.lock.remembered().is_none() && self.publisher.size() == 0 {
+            // So there is a checkpoint wherever there are tiles.
+            self.sign(Recomputed::nothing(), now)?;
+        }
         while let Some(state) = self.publisher.advance(disk, size)? {
             self.last = Some(state);
             self.sign(state, now)?;

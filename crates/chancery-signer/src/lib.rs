@@ -24,6 +24,7 @@ mod entropy;
 mod genesis;
 mod housekeeping;
 mod imports;
+mod inbox;
 mod inspect;
 mod jobs;
 mod lane;

@@ -13,8 +13,8 @@ use chancery_core::sequencer::{Claim, Counted as CountedUse, Counting, Mark};
 use minicbor::{Decode, Encode};
 
 use crate::config::SignerError;
+use crate::inbox::{CommandWay, Finished, Submission, Way};
 use crate::outlet::Answer as OutAnswer;
-use crate::sequencer::{CommandWay, Finished, Submission, Way};
 
 /// What an outbox row holds: the record to be made, and the answer.
 #[derive(Clone, Debug, Encode, Decode)]

@@ -26,7 +26,7 @@ use chancery_core::step::Core;
 
 use crate::checkpoints;
 use crate::counters::lock;
-use crate::sequencer::Way;
+use crate::inbox::Way;
 use crate::service::Shared;
 
 /// What the resume file says besides what others know.

@@ -8,17 +8,15 @@
 //! with status 74: nothing is retried, nothing leaves.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chancery_api::message::{Receipt as ReceiptWish, UseResult};
+use chancery_api::message::Receipt as ReceiptWish;
 use chancery_audit::frame::{FRAME_HEADER_BYTES, Item};
 use chancery_audit::receipt::Receipt;
-use chancery_audit::resume::{HeadHash, Resume};
+use chancery_audit::resume::Resume;
 use chancery_audit::sealer::{Keyring, Prepared};
 use chancery_audit::wal::{Address, Chain, Composed, SegmentStart, Tail, Wal, WalError};
-use chancery_core::authority::Row;
 use chancery_core::clock::Reading;
 use chancery_core::handle::LinkId;
 use chancery_core::id::TenantId;
@@ -34,15 +32,14 @@ use chancery_log::{Frontier, Hash};
 
 use crate::aside::PutAside;
 use crate::barrier::{self, Barrier, Held};
-use crate::commands::Asker;
 use crate::config::EXIT_AUDIT_FAILED;
 use crate::counters::{Counters, lock};
-use crate::outlet::{Answer, Assembly, Outlet, Recorded};
+use crate::inbox::{CommandWay, Finished, Inbox, ItemWay, Repeated, Submission, Way};
+use crate::outlet::{Answer, Outlet, Recorded};
 use crate::pool::Pool;
 use crate::resumes::Resumes;
 use crate::spare::Spare;
 use crate::summaries::{Summaries, Summary};
-use crate::uses::Redo;
 
 /// How often it is checked that the open segment is still the file of its name.
 const LINK_CHECK: Duration = Duration::from_secs(1);
@@ -60,135 +57,6 @@ const ITEMS_BYTES_MAX: usize = FRAME_AUDIT_BYTES_MAX - FRAME_HEADER_BYTES - 4;
 /// No more results join a frame that holds so many records: what may follow is a result that is counted under
 /// as many links as a handle has, and a summary of early refusals for each reason.
 const RECORDS_CLOSE_AT: usize = FRAME_RECORDS_MAX - 1 - CAVEATS_MAX - Reason::ALL.len();
-
-/// How often the sequencer lets others run before it closes a frame, for as long as each time brings more.
-const YIELDS_MAX: u32 = 4;
-
-/// What comes to the sequencer.
-pub(crate) enum Submission {
-    /// A result with its record.
-    Finished(Box<Finished>),
-    /// An answer that was read back from the log, where its record is.
-    Repeated(Box<Repeated>),
-    /// A change took effect.
-    Moved(TenantId, Mark),
-    /// A reduction is in effect, and durable in the journal.
-    Aside(Box<PutAside>),
-    /// An orderly stop: what came before is made durable first.
-    Stop,
-}
-
-/// A result with its record.
-pub(crate) struct Finished {
-    pub(crate) claim: Claim,
-    pub(crate) prepared: Prepared,
-    /// The links of its handle that this is counted under, each with its record.
-    pub(crate) links: Vec<(LinkId, Prepared)>,
-    /// The number of the command in the outbox; 0 for anything else.
-    pub(crate) command: u64,
-    /// The operation id to complete, if the caller named one.
-    pub(crate) entry: Option<EntryName>,
-    pub(crate) answer: Answer,
-    pub(crate) way: Way,
-}
-
-/// An answer given again.
-pub(crate) struct Repeated {
-    pub(crate) claim: Claim,
-    pub(crate) result: UseResult,
-    /// Where it goes, and what to do if authority moves before.
-    pub(crate) redo: Redo,
-}
-
-/// Where an answer goes, and what happens on its way.
-pub(crate) enum Way {
-    /// Into its place among the items of a request.
-    Item(ItemWay),
-    /// To who gave a command, after the change took effect.
-    Command(CommandWay),
-    /// Nowhere.
-    Nowhere,
-    /// Nowhere: it counts a use of this link.
-    LinkUse(LinkId),
-}
-
-/// The way of an item.
-pub(crate) struct ItemWay {
-    pub(crate) assembly: Arc<Assembly>,
-    pub(crate) position: usize,
-    pub(crate) tenant: TenantId,
-    pub(crate) receipt: ReceiptWish,
-    /// What to do if authority moves before it joins.
-    pub(crate) redo: Option<Redo>,
-}
-
-/// The way of a command's answer.
-#[derive(Default)]
-pub(crate) struct CommandWay {
-    pub(crate) asker: Option<Asker>,
-    /// Rows that take effect now; a reduction's took effect at its commit.
-    pub(crate) rows: Vec<Row>,
-    /// The head that the command left.
-    pub(crate) head: Option<HeadHash>,
-    pub(crate) done: Option<SyncSender<()>>,
-    /// Whose reduction it is: then its answer waits for those before it.
-    pub(crate) reduces: Option<TenantId>,
-}
-
-/// The way to the sequencer. Lanes never wait here.
-#[derive(Default)]
-pub(crate) struct Inbox {
-    queue: Mutex<VecDeque<Submission>>,
-    arrived: Condvar,
-}
-
-impl Inbox {
-    pub(crate) fn send(&self, submission: Submission) {
-        let mut queue = lock(&self.queue);
-        let was_empty = queue.is_empty();
-        queue.push_back(submission);
-        drop(queue);
-        if was_empty {
-            self.arrived.notify_one();
-        }
-    }
-
-    pub(crate) fn send_all(&self, submissions: &mut Vec<Submission>) {
-        if submissions.is_empty() {
-            return;
-        }
-        let mut queue = lock(&self.queue);
-        let was_empty = queue.is_empty();
-        queue.extend(submissions.drain(..));
-        drop(queue);
-        if was_empty {
-            self.arrived.notify_one();
-        }
-    }
-
-    fn wait(&self, into: &mut VecDeque<Submission>, patience: Duration) {
-        let mut queue = lock(&self.queue);
-        if queue.is_empty() && into.is_empty() {
-            let waited = self.arrived.wait_timeout(queue, patience);
-            queue = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-        }
-        into.append(&mut queue);
-        drop(queue);
-        self.gather(into);
-    }
-
-    /// Lets whoever is ready to run hand over first, so that their records share the frame and its sync.
-    fn gather(&self, into: &mut VecDeque<Submission>) {
-        for _ in 0..YIELDS_MAX {
-            std::thread::yield_now();
-            let mut queue = lock(&self.queue);
-            if queue.is_empty() {
-                return;
-            }
-            into.append(&mut queue);
-        }
-    }
-}
 
 /// What the sequencer's thread owns.
 pub(crate) struct Thread {

@@ -32,10 +32,11 @@ use crate::commands::{Asker, CommandJob, Verified};
 use crate::config::{EXIT_AUDIT_FAILED, SignerError};
 use crate::counters::lock;
 use crate::entropy;
+use crate::inbox::{CommandWay, Finished, Submission, Way};
 use crate::jobs::Job;
 use crate::outbox::{KeptEntry, OutboxEntry};
 use crate::outlet::Answer as OutAnswer;
-use crate::sequencer::{CommandWay, Finished, Submission, Way, halt};
+use crate::sequencer::halt;
 use crate::service::Shared;
 use crate::vault::Change;
 

@@ -27,8 +27,8 @@ use chancery_crypto::{envelope, labels};
 
 use crate::counters::{Counters, lock};
 use crate::entropy;
+use crate::inbox::{Finished, ItemWay, Submission, Way};
 use crate::outlet::{Answer, Assembly};
-use crate::sequencer::{Finished, ItemWay, Submission, Way};
 use crate::service::Shared;
 
 mod compute;

@@ -92,7 +92,7 @@ impl Published {
 
     fn read(&self, path: &str) -> Result<Vec<u8>> {
         match self {
-            Self::Directory(_, shelf) => Ok(shelf.read(path)?),
+            Self::Directory(_, files) => Ok(files.read(path)?),
             Self::Service(client) => {
                 let read = client.log_file(path);
                 read.map_err(|refusal| anyhow!("{}: {}", refusal.code, refusal.detail))

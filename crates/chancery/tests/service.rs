@@ -15,6 +15,7 @@ mod service {
     mod algorithms;
     mod checkpoints;
     mod counts;
+    mod damage;
     mod frames;
     mod front_user;
     mod handles;

@@ -60,6 +60,11 @@ impl Trust {
         named.map(|((name, party), key)| (name.as_str(), party.url.as_deref(), key))
     }
 
+    /// The keys of logs that it names.
+    pub fn log_keys(&self) -> impl ExactSizeIterator<Item = &VerifierKey> {
+        self.logs.iter().map(NoteVerifier::key)
+    }
+
     /// Checks the signatures under a checkpoint.
     ///
     /// # Errors

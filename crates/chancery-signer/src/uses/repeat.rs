@@ -11,7 +11,7 @@ use chancery_core::sequencer::{Claim, Counting};
 use minicbor::{Decode, Encode};
 
 use super::{Job, Redo, Worker, compute};
-use crate::sequencer::{Repeated, Submission};
+use crate::inbox::{Repeated, Submission};
 
 /// An answer as it is kept in the log for a repeat.
 #[derive(Encode, Decode)]
