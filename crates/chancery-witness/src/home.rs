@@ -182,4 +182,23 @@ mod tests {
         fs::rename(&aside, &store).unwrap();
         assert!(keys(&directory).is_ok());
     }
+
+    #[test]
+    fn a_torn_state_is_refused_and_no_other_is_begun() {
+        let scratch = Scratch::new();
+        let directory = scratch.path("w");
+        used(&directory);
+        let store = directory.join(STORE_FILE);
+        let whole = fs::read(&store).unwrap();
+        let mut altered = whole.clone();
+        // Both copies of the header's account of the last commit.
+        altered[64..320].fill(0xa5);
+        for torn in [&[][..], &whole[..1], &whole[..whole.len() / 2], &altered] {
+            fs::write(&store, torn).unwrap();
+            let refused = keys(&directory);
+            assert!(matches!(refused, Err(HomeError::Store { .. })), "{}: {refused:?}", torn.len());
+        }
+        fs::write(&store, whole).unwrap();
+        assert!(keys(&directory).is_ok());
+    }
 }

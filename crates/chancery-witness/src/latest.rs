@@ -50,7 +50,17 @@ pub struct Latest {
     pub tree: TreeHead,
     /// When it was cosigned, in seconds since 1970.
     pub time_s: NonZeroU64,
+    /// The cosignatures by themselves.
+    pub cosignatures: [NoteSignature; 2],
     revision: Revision,
+}
+
+impl Latest {
+    /// Whether it is of this tree and time, so that cosigning again would say nothing new.
+    #[must_use]
+    pub fn says(&self, checkpoint: &Checkpoint, time_s: NonZeroU64) -> bool {
+        self.tree == checkpoint.tree && self.time_s == time_s
+    }
 }
 
 /// The state cannot be read or replaced.
@@ -108,10 +118,13 @@ impl Rows {
         let checkpoint: Checkpoint = signed.text().parse().ok()?;
         let is_whole = signed.by().len() == self.own.len()
             && origin_hash(checkpoint.origin.as_str()) == *origin;
-        let ours = note.signatures().iter().find(|line| ed25519.key().made(line))?;
-        let (time_s, _) = split_time(ours.bytes())?;
-        let time_s = NonZeroU64::new(time_s)?;
-        is_whole.then_some(Latest { note, tree: checkpoint.tree, time_s, revision })
+        let by =
+            |key: &NoteKey| note.signatures().iter().find(|line| key.key().made(line)).cloned();
+        let (one, other) = (by(ed25519)?, by(ml_dsa_44)?);
+        let times = [split_time(one.bytes())?.0, split_time(other.bytes())?.0];
+        let time_s = NonZeroU64::new(times[0]).filter(|_| times[0] == times[1])?;
+        let cosignatures = [one, other];
+        is_whole.then_some(Latest { note, tree: checkpoint.tree, time_s, cosignatures, revision })
     }
 
     /// Puts `note` in the place of what was read, and gives its cosignatures out once that is durable.

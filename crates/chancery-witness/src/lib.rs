@@ -17,6 +17,7 @@
 //! What is deliberately not here: TLS, which a proxy in front ends, the log's entries, and any way to forget a
 //! log or to take one back.
 
+mod admission;
 mod hexadecimal;
 pub mod home;
 pub mod keyfile;

@@ -5,6 +5,14 @@ use std::time::Duration;
 /// The most connections at once: 64. A log asks once in some seconds, and is answered in some milliseconds.
 pub const CONNECTIONS_MAX: usize = 64;
 
+/// The most connections of one source, an IPv4 address or 64 bits of an IPv6 address: 16, a quarter of all.
+pub const CONNECTIONS_OF_SOURCE_MAX: usize = 16;
+
+// Several sources share the whole without a rest.
+const _: () = assert!(
+    CONNECTIONS_OF_SOURCE_MAX < CONNECTIONS_MAX && CONNECTIONS_MAX % CONNECTIONS_OF_SOURCE_MAX == 0
+);
+
 /// How long the head of a request may take, and a connection may be without one: 10 s.
 pub const HEAD_MAX: Duration = Duration::from_secs(10);
 

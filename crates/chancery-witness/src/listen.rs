@@ -15,11 +15,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
+use crate::admission::Admission;
 use crate::limits::{
-    ACCEPT_REST, BUFFER_BYTES_MAX, CONNECTION_MAX, CONNECTIONS_MAX, HEAD_MAX, HEADERS_MAX,
-    STOP_MAX, THREADS_MAX,
+    ACCEPT_REST, BUFFER_BYTES_MAX, CONNECTION_MAX, HEAD_MAX, HEADERS_MAX, STOP_MAX, THREADS_MAX,
 };
 use crate::service::Service;
 use crate::witness::{AddError, Witness};
@@ -45,7 +45,10 @@ pub fn serve(witness: Witness, listener: TcpListener) -> Result<(), ServeError> 
     listener.set_nonblocking(true)?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(THREADS_MAX).build()?;
-    runtime.block_on(govern(witness, listener))
+    let result = runtime.block_on(govern(witness, listener));
+    // A disk that hangs does not keep the process; what it holds up was answered to nobody.
+    runtime.shutdown_timeout(STOP_MAX);
+    result
 }
 
 async fn govern(witness: Witness, listener: TcpListener) -> Result<(), ServeError> {
@@ -53,41 +56,39 @@ async fn govern(witness: Witness, listener: TcpListener) -> Result<(), ServeErro
     let (failed, mut failures) = mpsc::channel(1);
     let service = Arc::new(Service { witness: Arc::new(witness), failed });
     let (stopper, stop) = watch::channel(false);
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let admission = Admission::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let result = tokio::select! {
-        never = accept(&listener, &service, &room, &stop) => match never {},
+        never = accept(&listener, &service, &admission, &stop) => match never {},
         Some(error) = failures.recv() => Err(ServeError::Failed(error)),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
     drop(listener);
     stopper.send_replace(true);
-    // Each connection holds a place: when all are free, none is open.
-    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(STOP_MAX, room.acquire_many(all)).await;
+    let _ = tokio::time::timeout(STOP_MAX, admission.empty()).await;
     result
 }
 
 async fn accept(
     listener: &tokio::net::TcpListener,
     service: &Arc<Service>,
-    room: &Arc<Semaphore>,
+    admission: &Arc<Admission>,
     stop: &watch::Receiver<bool>,
 ) -> std::convert::Infallible {
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // Without a free descriptor the next attempt would fail at once too.
             tokio::time::sleep(ACCEPT_REST).await;
             continue;
         };
         // What there is no room for is closed at once.
-        let Ok(place) = Arc::clone(room).try_acquire_owned() else { continue };
+        let Some(admitted) = admission.admit(peer.ip()) else { continue };
         let connection = connection(stream, Arc::clone(service), stop.clone());
         tokio::spawn(async move {
             connection.await;
-            drop(place);
+            drop(admitted);
         });
     }
 }

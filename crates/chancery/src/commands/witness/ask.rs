@@ -98,7 +98,13 @@ impl Place<'_> {
                 Answer::Refused(Refusal::OldSize { latest }) if latest > tree.size => {
                     return Err(AskError::Ahead { seen: latest, size: tree.size });
                 }
-                Answer::Refused(Refusal::OldSize { latest }) if latest != old => old = latest,
+                // The very size that it was asked about: what it holds of that size is another tree.
+                Answer::Refused(Refusal::OldSize { latest })
+                    if latest == old && old == tree.size =>
+                {
+                    return Err(AskError::Refused(Refusal::Inconsistent));
+                }
+                Answer::Refused(Refusal::OldSize { latest }) => old = latest,
                 Answer::Refused(refusal) => return Err(AskError::Refused(refusal)),
             }
         }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use chancery_log::note::{KeyName, VerifierKey};
+use chancery_log::note::{KeyName, NoteError, VerifierKey};
 use chancery_memory::process::harden;
 use chancery_witness::logs::Logs;
 use chancery_witness::witness::Witness;
@@ -29,7 +29,7 @@ Keep DIR, and never an older copy of it: a witness that has forgotten what it co
 A lost DIR is the end of a witness: begin another, of another name, and have policies changed.
 
 It speaks HTTP in clear, for nothing that is said is secret, and cosignatures prove themselves; a proxy in front can
-give it TLS. `GET /HEX/checkpoint`, HEX being the SHA-256 of a log's origin, shows what it cosigned last.
+give it TLS, and is then the only source, of which 16 connections are taken. `GET /HEX/checkpoint`, HEX being the SHA-256 of a log's origin, shows what it cosigned last.
 SIGTERM or Ctrl-C stops it.")]
 pub(super) struct ServeArgs {
     /// The directory of its keys and of what it has cosigned.
@@ -45,12 +45,22 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "NAME", value_parser = name)]
     name: KeyName,
     /// Where others reach it, if not at the address that it listens on; it comes into what is printed.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<String>,
 }
 
 fn name(text: &str) -> Result<KeyName, String> {
-    text.parse().map_err(|error: chancery_log::note::NoteError| error.to_string())
+    if text == "none" {
+        return Err("in a policy `none` is nobody's name".into());
+    }
+    text.parse().map_err(|error: NoteError| error.to_string())
+}
+
+/// What stands behind a key in a line of a policy.
+fn url(text: &str) -> Result<String, String> {
+    let is_url = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+    let is_word = text.chars().all(|c| c.is_ascii_graphic());
+    if is_url && is_word { Ok(text.into()) } else { Err("not an http:// or https:// URL".into()) }
 }
 
 /// Carries `witness serve` out.
