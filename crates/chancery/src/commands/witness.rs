@@ -5,6 +5,7 @@ mod exchange;
 mod round;
 mod serve;
 mod submit;
+mod watch;
 
 use clap::{Args, Subcommand};
 

@@ -46,7 +46,8 @@ Examples:
   chancery audit prove --key invoices --since 2h --out invoices.audit-proof
 
 With `--key` the file proves all uses of a key version since then, that there were no others until now, or that there
-was none: the log counts the uses of each version without a gap. It is of one month at most.
+was none: the log counts the uses of each version without a gap. It is of one month at most. With `--checkpoint` it is
+until the last use, or the last such proof, that the checkpoint covers.
 
 Groups are time, operation, key, actor, authorization, payload, source and build. Whoever has the file checks it with
 `chancery audit verify-proof`."
@@ -103,7 +104,8 @@ pub(super) fn run(shared: &Shared, args: &ProveArgs) -> Result<(), Failure> {
             since_ms: args.since.unwrap_or_default(),
             groups: args.open,
         };
-        return uses::prove(shared, &wanted, (&args.published, &args.output));
+        let kept = args.checkpoint.as_deref().map(kept_checkpoint).transpose()?;
+        return uses::prove(shared, &wanted, kept, (&args.published, &args.output));
     }
     let (index, opening) = opening(shared, args)?;
     let published = args.published.open(shared)?;

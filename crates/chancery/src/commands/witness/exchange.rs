@@ -7,7 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use chancery_log::witness::{
@@ -21,6 +21,10 @@ use crate::files::read_text;
 
 /// The longest file of authorities, in bytes: 1 MiB, more than a system's whole list.
 const CA_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a connection is kept for the next request: 5 s. Our witness closes it after 10 s, and a request may not
+/// meet that.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// No answer came, or one that no witness gives.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,7 @@ impl Exchange {
         let config = Agent::config_builder()
             .tls_config(tls)
             .proxy(None)
+            .max_idle_age(IDLE_MAX)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)

@@ -1,6 +1,7 @@
 //! One round: the checkpoint that is published now, to every witness at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,23 @@ pub(super) struct Round {
     pub(super) note: Note,
     /// Who vouches for it; `None` if fewer than the policy asks for.
     pub(super) vouched: Option<Vouched>,
-    /// Each witness that did not cosign, and what was wrong with it.
-    pub(super) faults: Vec<String>,
+    /// Of each witness that did not cosign, what was wrong with it.
+    pub(super) faults: Vec<Fault>,
+}
+
+/// A witness did not cosign.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    /// Its names in the policy, and where it is.
+    pub(super) witness: String,
+    /// What was wrong.
+    pub(super) what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.witness, self.what)
+    }
 }
 
 /// The witnesses of a policy that say where they are. Those of one URL are one, with several keys.
@@ -46,10 +62,10 @@ pub(super) fn run(exchange: &Exchange, trust: &Trust, published: &Published) -> 
         return Err(error).context("the published checkpoint is not one of the policy's logs");
     }
     let mut faults = Vec::new();
-    for (name, asked) in ask_all(exchange, &places(trust), (&note, tree), published) {
+    for (witness, asked) in ask_all(exchange, &places(trust), (&note, tree), published) {
         match asked {
             Ok(lines) => lines.into_iter().for_each(|line| note.add(line)),
-            Err(error) => faults.push(format!("{name}: {error}")),
+            Err(error) => faults.push(Fault { witness, what: error.to_string() }),
         }
     }
     // As everybody will read it: a note has a longest length and a number of signatures.

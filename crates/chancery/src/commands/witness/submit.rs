@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::exchange::Exchange;
 use super::round::{self, Round};
+use super::watch::Watch;
 use crate::cli::Shared;
 use crate::exit::{Failure, Misuse};
 use crate::files::{self, OutputArgs, OverwriteArgs, Secrecy};
@@ -43,8 +44,8 @@ enough, such as
 
 Exits with 1 if fewer cosign than that, and says of each witness what was wrong with it. A witness of whom that is
 \"not proved to continue\" holds another history of this log: keep the files, and see `audit prove-fork`.
-With --every it goes on until it is stopped, overwrites FILE each time, and says once when the quorum is lost and once
-when it is back.")]
+With --every it goes on until it is stopped, overwrites FILE each time, and says once when the quorum or a witness is
+lost, and once when it is back.")]
 pub(super) struct SubmitArgs {
     /// The log, its witnesses and where they are, and how many are enough.
     #[arg(long, value_name = "FILE")]
@@ -125,15 +126,25 @@ impl Submission<'_> {
             signal_hook::flag::register(signal, Arc::clone(&stop))
                 .context("signals cannot be taken")?;
         }
-        let mut is_lost = false;
+        let mut watch = Watch::default();
         while !stop.load(Ordering::Relaxed) {
-            is_lost = report(is_lost, self.round().and_then(|round| self.keep(&round)));
+            for said in self.watched(&mut watch) {
+                eprintln!("chancery: {said}");
+            }
             let next = Instant::now() + every;
             while Instant::now() < next && !stop.load(Ordering::Relaxed) {
                 sleep(STOP_POLL.min(next.saturating_duration_since(Instant::now())));
             }
         }
         Ok(())
+    }
+
+    /// One round of many, and what to say of it.
+    fn watched(&self, watch: &mut Watch) -> Vec<String> {
+        match self.round() {
+            Ok(round) => watch.after(Some(&round.faults), &self.keep(&round)),
+            Err(error) => watch.after(None, &Err(error)),
+        }
     }
 
     fn keep(&self, round: &Round) -> Result<()> {
@@ -143,14 +154,4 @@ impl Submission<'_> {
         let over = OverwriteArgs { force: true };
         files::write(&self.output.out, Secrecy::Public, over, round.note.to_string().as_bytes())
     }
-}
-
-/// Says when the quorum is lost and when it is back, and whether it is lost now.
-fn report(was_lost: bool, kept: Result<()>) -> bool {
-    match &kept {
-        Err(error) if !was_lost => eprintln!("chancery: the quorum is lost: {error:#}"),
-        Ok(()) if was_lost => eprintln!("chancery: the quorum is back"),
-        _ => {}
-    }
-    kept.is_err()
 }
