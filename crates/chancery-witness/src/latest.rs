@@ -121,8 +121,8 @@ impl Rows {
         let by =
             |key: &NoteKey| note.signatures().iter().find(|line| key.key().made(line)).cloned();
         let (one, other) = (by(ed25519)?, by(ml_dsa_44)?);
-        let times = [split_time(one.bytes())?.0, split_time(other.bytes())?.0];
-        let time_s = NonZeroU64::new(times[0]).filter(|_| times[0] == times[1])?;
+        let said = [split_time(one.bytes())?.0, split_time(other.bytes())?.0];
+        let time_s = NonZeroU64::new(said[0]).filter(|_| said[0] == said[1])?;
         let cosignatures = [one, other];
         is_whole.then_some(Latest { note, tree: checkpoint.tree, time_s, cosignatures, revision })
     }

@@ -10,7 +10,8 @@ pub const CONNECTIONS_OF_SOURCE_MAX: usize = 16;
 
 // Several sources share the whole without a rest.
 const _: () = assert!(
-    CONNECTIONS_OF_SOURCE_MAX < CONNECTIONS_MAX && CONNECTIONS_MAX % CONNECTIONS_OF_SOURCE_MAX == 0
+    CONNECTIONS_OF_SOURCE_MAX < CONNECTIONS_MAX
+        && CONNECTIONS_MAX.is_multiple_of(CONNECTIONS_OF_SOURCE_MAX)
 );
 
 /// How long the head of a request may take, and a connection may be without one: 10 s.
