@@ -36,7 +36,7 @@ fn signed_by(note: &str, names: &[&str]) -> String {
         let name = line.strip_prefix("\u{2014} witness.example/");
         name.is_none_or(|name| names.contains(&name.split(' ').next().unwrap()))
     };
-    note.lines().filter(keeps).map(|line| format!("{line}\n")).collect()
+    note.split_inclusive('\n').filter(keeps).collect()
 }
 
 #[track_caller]
@@ -211,6 +211,41 @@ fn of_a_log_with_two_histories_one_is_cosigned() {
     // The first history goes on.
     scene.grow();
     scene.submitted(&policy, "cosigned");
+}
+
+#[test]
+fn a_witness_that_lies_is_found_out() {
+    let mut scene = Scene::with(1);
+    let policy = scene.policy(1, "");
+    let before = scene.submitted(&policy, "cosigned");
+    let cosigned = |key: usize| {
+        let lines = before.lines().filter(|line| line.starts_with("\u{2014} witness.example/w1 "));
+        lines.map(|line| format!("{line}\n")).nth(key).unwrap()
+    };
+    scene.grow();
+    scene.witnesses[0].end(Signal::TERM);
+    let latest = size(&scene.published());
+    for (status, body, why) in [
+        // What it gave for another checkpoint, half of what it owes, a stranger's, and nothing.
+        ("200 OK", cosigned(0) + &cosigned(1), "does not hold"),
+        ("200 OK", cosigned(0), "does not hold"),
+        ("200 OK", cosigned(1).replacen("w1", "w2", 1), "no cosignature by the key"),
+        ("200 OK", String::new(), "not of the form"),
+        ("200 OK", "x".repeat(1 << 20), "w1/ed25519"),
+        ("302 Found", String::new(), "has status 302"),
+        ("409 Conflict", format!("{}\n", latest + 1), "it has cosigned"),
+        ("409 Conflict", format!("{latest}\n"), "not proved to continue"),
+        ("409 Conflict", format!("{}\n", latest - 1), "does not know what it has cosigned"),
+        ("409 Conflict", "many\n".into(), "not of the form"),
+        ("403 Forbidden", "\u{1b}[2J".into(), "no key that is known"),
+    ] {
+        let liar = scene.witnesses[0].replaced_by(status, &body);
+        let output = scene.submit(&policy, "lies", &[]);
+        liar.end();
+        refused(&output, 1, why);
+        assert!(!text(&output.stderr).contains('\u{1b}'));
+        assert!(!Path::new(&scene.path("lies")).exists());
+    }
 }
 
 #[test]

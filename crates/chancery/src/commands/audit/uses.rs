@@ -49,13 +49,12 @@ pub(super) fn prove(
     let client = connection::client(shared)?;
     let groups = groups(wanted.groups);
     let published = published.open(shared)?;
-    let (end, (note, tree)) = match kept {
-        Some(kept) => (last_under(&client, wanted, kept.1.size)?, kept),
-        None => {
-            let end = count(&client, wanted)?;
-            let checkpoint = published.checkpoint_over(end.index)?;
-            (end, checkpoint)
-        }
+    let (end, (note, tree)) = if let Some(kept) = kept {
+        (last_under(&client, wanted, kept.1.size)?, kept)
+    } else {
+        let end = count(&client, wanted)?;
+        let checkpoint = published.checkpoint_over(end.index)?;
+        (end, checkpoint)
     };
     let records = openings(&client, wanted, (end.index, groups))?;
     let proof = UsesProof::make(&records, (&note, tree), published.tiles());

@@ -1,10 +1,13 @@
 //! Witnesses as they are served, each a process with a directory of its own, of the log of one service.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use chancery_client::Input;
 use rustix::process::Signal;
@@ -115,6 +118,26 @@ impl Witness {
         text(&answer)
     }
 
+    /// Has somebody else answer at the address of this one, which has ended.
+    pub(super) fn replaced_by(&self, status: &str, body: &str) -> Liar {
+        let answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: text/x.tlog.size\r\ncontent-length: {}\r\nlocation: /\r\n\
+             connection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let (listener, is_over) = (TcpListener::bind(&self.address).unwrap(), Arc::default());
+        let over: Arc<AtomicBool> = Arc::clone(&is_over);
+        let serving = std::thread::spawn(move || {
+            while let (Ok((mut stream, _)), false) =
+                (listener.accept(), over.load(Ordering::Relaxed))
+            {
+                read_request(&mut stream);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        Liar { address: self.address.clone(), is_over, serving }
+    }
+
     /// What it answers to a request with a body.
     pub(super) fn post(&self, headers: &str, body: &[u8]) -> String {
         let head = format!(
@@ -122,6 +145,23 @@ impl Witness {
             body.len()
         );
         self.answer(&[head.as_bytes(), body].concat())
+    }
+}
+
+/// Somebody who gives each request at a witness' address the same answer.
+pub(super) struct Liar {
+    address: String,
+    is_over: Arc<AtomicBool>,
+    serving: JoinHandle<()>,
+}
+
+impl Liar {
+    /// Ends it.
+    pub(super) fn end(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        // Wakes it.
+        drop(TcpStream::connect(&self.address));
+        self.serving.join().unwrap();
     }
 }
 
@@ -222,6 +262,22 @@ impl Scene {
         command.arg(script).args([&self.path(proof), "--policy", policy]);
         command.output().expect("python3 is on this machine")
     }
+}
+
+/// Reads a request to its end, so that closing the connection does not take the answer with it.
+fn read_request(stream: &mut TcpStream) {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) <= 2 {
+            break;
+        }
+        let value =
+            line.to_lowercase().strip_prefix("content-length:").map(|value| value.trim().parse());
+        length = value.map_or(length, |value: Result<u64, _>| value.unwrap());
+    }
+    let _ = io::copy(&mut reader.take(length), &mut io::sink());
 }
 
 /// The size that a checkpoint says.
