@@ -218,8 +218,8 @@ pub fn entry(leaf: &[u8; 37]) -> [u8; ENTRY_BYTES] {
 /// The policy that names the keys of a log and asks for no witness.
 #[must_use]
 pub fn policy_text<'k>(keys: impl IntoIterator<Item = &'k VerifierKey>) -> String {
-    let lines: String = keys.into_iter().map(|key| format!("log {key}\n")).collect();
-    format!("{lines}quorum none\n")
+    let lines = keys.into_iter().map(|key| format!("log {key}\n"));
+    lines.chain(["quorum none\n".to_owned()]).collect::<Vec<_>>().concat()
 }
 
 /// The entries of a bundle, from the full one where the partial one is not there any more.

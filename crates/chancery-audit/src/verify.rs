@@ -140,7 +140,7 @@ fn check(disk: &dyn Disk, each: &mut dyn FnMut(&Frame)) -> Result<Report, WalkEr
         Ok(())
     })?;
     check_kept(disk, &walked, &checks.begun)?;
-    check_spare(disk, &walked)?;
+    check_spare(disk, &origin, &walked)?;
     check_resume(disk)?;
     Ok(Report {
         origin,
@@ -235,17 +235,20 @@ fn check_resume(disk: &dyn Disk) -> Result<(), WalkError> {
 }
 
 /// Whether a spare is the next segment, and lacks but its name: a crash there loses nothing.
-fn is_about_to_begin(spare: &[u8], walked: &Walked) -> bool {
+fn is_about_to_begin(spare: &[u8], origin: &Origin, walked: &Walked) -> bool {
     let (tail, rest) = (&walked.tail, spare.get(BLOCK_BYTES..).unwrap_or_default());
     SegmentHeader::parse(spare).is_ok_and(|header| {
-        header.number == tail.next_segment
+        header.log_id == origin.log_id
+            && usize::try_from(header.bytes) == Ok(spare.len())
+            && header.incarnation >= tail.incarnation
+            && header.number == tail.next_segment
             && header.first_frame == tail.next_frame
             && header.previous_hash == tail.previous_hash
             && header.frontier == tail.frontier
     }) && rest.iter().all(|byte| *byte == 0)
 }
 
-fn check_spare(disk: &dyn Disk, walked: &Walked) -> Result<(), WalkError> {
+fn check_spare(disk: &dyn Disk, origin: &Origin, walked: &Walked) -> Result<(), WalkError> {
     let bytes = match disk.read_whole(SPARE_FILE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -253,7 +256,7 @@ fn check_spare(disk: &dyn Disk, walked: &Walked) -> Result<(), WalkError> {
     };
     match bytes.iter().position(|byte| *byte != 0) {
         None => Ok(()),
-        Some(_) if is_about_to_begin(&bytes, walked) => Ok(()),
+        Some(_) if is_about_to_begin(&bytes, origin, walked) => Ok(()),
         Some(offset) => {
             let offset = u64::try_from(offset).unwrap_or(u64::MAX);
             let what = "preallocated space is neither zero nor the beginning of the next segment";

@@ -155,16 +155,17 @@ impl Clock {
         self.anchor_ms.saturating_add(elapsed)
     }
 
-    /// An operator, or signed time, says that the wall clock is right. Time is not taken back for it: one that is
-    /// behind the mark stays suspect until it has caught up.
-    pub fn resume(&mut self, now: Sample) {
+    /// An operator, or signed time, says that the wall clock is right; whether it was taken. Time is not taken back
+    /// for it: one that is behind the mark stays suspect until it has caught up.
+    pub fn resume(&mut self, now: Sample) -> bool {
         if now.wall_ms < self.mark_ms {
-            return;
+            return false;
         }
         self.mark_ms = now.wall_ms;
         self.anchor_ms = now.wall_ms;
         self.anchor_boot_ms = now.boot_ms;
         self.anchor = Anchor::Wall;
+        true
     }
 
     /// The mark, to be persisted: no later start takes time back behind it. A suspect clock moves it by the
@@ -274,10 +275,10 @@ mod tests {
     #[test]
     fn an_operator_resumes_a_suspect_clock() {
         let mut clock = Clock::start(Some(1_000), Served::default(), at(1_000 + 30 * DAY, 0));
-        clock.resume(at(1_000 + 30 * DAY, 1));
+        assert!(clock.resume(at(1_000 + 30 * DAY, 1)));
         assert_eq!(clock.read(at(1_000 + 30 * DAY, 1)).quality, Quality::Plausible);
         let mut ahead = Clock::start(Some(30 * DAY), Served::default(), at(DAY, 0));
-        ahead.resume(at(DAY, 1));
+        assert!(!ahead.resume(at(DAY, 1)));
         let reading = ahead.read(at(DAY, 2));
         assert_eq!((reading.unix_ms, reading.quality), (30 * DAY + 2, Quality::Suspect));
     }

@@ -17,12 +17,11 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::intake::Room;
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, ERROR_RESETS_MAX, FrontLimits, HEAD_BYTES_MAX, HEADERS_MAX,
     PENDING_RESETS_MAX, READ_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
-use crate::service::{Front, answer};
+use crate::service::{Front, Rooms, answer};
 use crate::watched::{Activity, Between, Unsent, Watched};
 
 /// How often a quiet HTTP/2 peer is asked whether it is there, and how long it may take to say so.
@@ -89,15 +88,15 @@ fn service(
     activity: &Rc<Activity>,
 ) -> impl Fn(Request<Incoming>) -> Answer + use<> {
     let activity = Rc::clone(activity);
-    let room = Room::of_connection(&front.room);
+    let rooms = Rc::new(Rooms::of_connection(&front));
     move |request| {
         let in_flight = activity.begin();
-        let (front, room) = (Rc::clone(&front), Rc::clone(&room));
+        let (front, rooms) = (Rc::clone(&front), Rc::clone(&rooms));
         let activity = Rc::clone(&activity);
         Box::pin(async move {
-            let response = answer(&front, &room, request).await;
+            let (response, taken) = answer(&front, &rooms, request).await;
             drop(in_flight);
-            Ok(response.map(|body| Full::new(activity.unsent(body))))
+            Ok(response.map(|body| Full::new(activity.unsent(body, taken))))
         })
     }
 }

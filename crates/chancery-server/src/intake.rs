@@ -1,6 +1,5 @@
 //! Heads and bodies of requests, within their bounds.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -13,11 +12,9 @@ use hyper::HeaderMap;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
-use crate::limits::{
-    BODIES_BYTES_MAX, BODIES_OF_ONE_CONNECTION_BYTES_MAX, DISCARD_BYTES_MAX, DISCARD_DEADLINE,
-    FrontLimits, HEADERS_MAX,
-};
+use crate::limits::{DISCARD_BYTES_MAX, DISCARD_DEADLINE, FrontLimits, HEADERS_MAX};
 use crate::reply::Refusal;
+use crate::room::{Room, Taken};
 
 const BODY_TOO_LONG: HttpError = HttpError::TooLarge("a request has at most 1.5 MiB");
 
@@ -79,54 +76,18 @@ pub(crate) fn check_no_body(body: &Incoming) -> Result<(), Refusal> {
     }
 }
 
-/// The bytes of bodies that may be held: by a runtime, or, as a part of that, by one of its connections.
-#[derive(Debug)]
-pub(crate) struct Room {
-    taken: Cell<usize>,
-    most: usize,
-    within: Option<Rc<Room>>,
-}
-
-impl Room {
-    /// A runtime's.
-    pub(crate) fn of_runtime() -> Rc<Self> {
-        Rc::new(Self { taken: Cell::new(0), most: BODIES_BYTES_MAX, within: None })
-    }
-
-    /// A connection's share: nobody fills all of it by slow bodies over one connection.
-    pub(crate) fn of_connection(runtime: &Rc<Self>) -> Rc<Self> {
-        let within = Some(Rc::clone(runtime));
-        Rc::new(Self { taken: Cell::new(0), most: BODIES_OF_ONE_CONNECTION_BYTES_MAX, within })
-    }
-
-    fn has(&self, bytes: usize) -> bool {
-        self.taken.get() + bytes <= self.most
-            && self.within.as_ref().is_none_or(|within| within.has(bytes))
-    }
-
-    fn take(&self, bytes: usize) {
-        self.taken.set(self.taken.get() + bytes);
-        if let Some(within) = &self.within {
-            within.take(bytes);
-        }
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.taken.set(self.taken.get().saturating_sub(bytes));
-        if let Some(within) = &self.within {
-            within.give_back(bytes);
-        }
-    }
-}
-
 /// A body in memory; gives its room back when dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
     bytes: Vec<u8>,
-    room: Rc<Room>,
+    taken: Taken,
 }
 
 impl Held {
+    fn nothing(room: &Rc<Room>) -> Self {
+        Self { bytes: Vec::new(), taken: room.nothing() }
+    }
+
     /// The body.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -136,18 +97,11 @@ impl Held {
         if self.bytes.len() + piece.len() > REQUEST_BYTES_MAX {
             return Err(BODY_TOO_LONG.into());
         }
-        if !self.room.has(piece.len()) {
+        if !self.taken.add(piece.len()) {
             return Err(Problem::refused(Code::Reason(Reason::Overloaded)).into());
         }
-        self.room.take(piece.len());
         self.bytes.extend_from_slice(piece);
         Ok(())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.room.give_back(self.bytes.len());
     }
 }
 
@@ -165,7 +119,7 @@ pub(crate) async fn read(
     if body.size_hint().lower() > longest {
         return Err(BODY_TOO_LONG.into());
     }
-    let held = Held { bytes: Vec::new(), room: Rc::clone(room) };
+    let held = Held::nothing(room);
     let read = tokio::time::timeout(limits.body, read_on(body, held));
     read.await.unwrap_or_else(|_| Err(Problem::refused(Code::Front(FrontCode::BodyTimeout)).into()))
 }
@@ -205,32 +159,18 @@ mod tests {
 
     #[test]
     fn a_body_takes_room_and_gives_it_back() {
-        let room = Room::of_runtime();
-        let mut held = Held { bytes: Vec::new(), room: Rc::clone(&room) };
+        let room = Room::of_runtime(3);
+        let mut held = Held::nothing(&room);
         held.add(&Bytes::from_static(b"abc")).unwrap();
-        assert_eq!((held.bytes(), room.taken.get()), (b"abc".as_slice(), 3));
+        assert_eq!(held.bytes(), b"abc");
+        assert!(!room.has(1));
         drop(held);
-        assert_eq!(room.taken.get(), 0);
-    }
-
-    #[test]
-    fn one_connection_leaves_room_for_others() {
-        let runtime = Room::of_runtime();
-        let (one, other) = (Room::of_connection(&runtime), Room::of_connection(&runtime));
-        assert!(one.has(BODIES_OF_ONE_CONNECTION_BYTES_MAX));
-        one.take(BODIES_OF_ONE_CONNECTION_BYTES_MAX);
-        assert!(!one.has(1) && other.has(1));
-        runtime.take(BODIES_BYTES_MAX - BODIES_OF_ONE_CONNECTION_BYTES_MAX);
-        assert!(!other.has(1));
-        one.give_back(BODIES_OF_ONE_CONNECTION_BYTES_MAX);
-        assert!(other.has(1) && one.has(1));
+        assert!(room.has(3));
     }
 
     #[test]
     fn without_room_a_body_is_refused_and_may_come_again() {
-        let room = Room::of_runtime();
-        room.taken.set(BODIES_BYTES_MAX - 1);
-        let mut held = Held { bytes: Vec::new(), room: Rc::clone(&room) };
+        let mut held = Held::nothing(&Room::of_runtime(1));
         held.add(&Bytes::from_static(b"a")).unwrap();
         let problem = held.add(&Bytes::from_static(b"b")).unwrap_err();
         assert!(problem.status == 429 && problem.retry_after_ms.is_some());
@@ -238,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_longest_body_is_taken_and_one_byte_more_is_not() {
-        let mut held = Held { bytes: Vec::new(), room: Room::of_runtime() };
+        let mut held = Held::nothing(&Room::of_runtime(2 * REQUEST_BYTES_MAX));
         held.add(&vec![b' '; REQUEST_BYTES_MAX].into()).unwrap();
         assert_eq!(held.add(&Bytes::from_static(b" ")).unwrap_err().status, 413);
     }

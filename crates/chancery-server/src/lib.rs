@@ -29,6 +29,7 @@ mod log_files;
 mod metrics;
 mod reply;
 mod report;
+mod room;
 mod service;
 mod start;
 mod tls;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chancery_api::chancery_core::limits::{FRAME_BYTES_MAX, REQUEST_BYTES_MAX};
+use chancery_api::chancery_core::limits::{BATCH_ITEMS_MAX, FRAME_BYTES_MAX, REQUEST_BYTES_MAX};
 use chancery_api::token::TOKEN_BYTES_MAX;
 
 /// The longest head of a request, in bytes: 16 KiB. The longest handle takes 5.5 KiB of it, sixteen proofs 3 KiB.
@@ -32,8 +32,17 @@ pub(crate) const READ_BUFFER_BYTES: usize = 32 * 1024;
 /// The most bytes of bodies in memory in one runtime: 64 MiB; beyond, requests are answered 429.
 pub(crate) const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The most bytes of bodies of one connection: 16 MiB, ten of the longest at once, a quarter of all there may be.
-pub(crate) const BODIES_OF_ONE_CONNECTION_BYTES_MAX: usize = BODIES_BYTES_MAX / 4;
+/// The most bytes of answers that are not sent yet in one runtime: 64 MiB, as many as of the bodies that they answer;
+/// beyond, requests are answered 429. A peer that takes no answer holds them for as long as a connection may rest.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The longest answer, in bytes: 4 MiB. The longest frame takes 2.7 in base64, and the JSON around 256 items less than
+/// one. A request that would not find room for it is refused before it is begun.
+pub(crate) const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How many connections it takes to fill a runtime's room for bodies or for answers: 4. So one has 16 MiB, ten of the
+/// longest bodies at once.
+pub(crate) const CONNECTIONS_TO_FILL_A_ROOM: usize = 4;
 
 /// The most bytes of a refused request that are read and thrown away: twice the longest request.
 pub(crate) const DISCARD_BYTES_MAX: usize = 2 * REQUEST_BYTES_MAX;
@@ -110,5 +119,13 @@ impl FrontLimits {
 
 // A handle, sixteen proofs of 136 bytes in base64, and 4 KiB of other fields fit in a head.
 const _: () = assert!(TOKEN_BYTES_MAX + 16 * 136 / 3 * 4 + 4_096 <= HEAD_BYTES_MAX as usize);
-// One longest body fits in the room for bodies, and one longest frame in the queue.
-const _: () = assert!(REQUEST_BYTES_MAX <= BODIES_BYTES_MAX && FRAME_BYTES_MAX <= QUEUE_BYTES_MAX);
+// One longest body fits in a connection's room for bodies, and one longest frame in the queue.
+const _: () = assert!(
+    REQUEST_BYTES_MAX <= BODIES_BYTES_MAX / CONNECTIONS_TO_FILL_A_ROOM
+        && FRAME_BYTES_MAX <= QUEUE_BYTES_MAX
+);
+// One longest answer holds a frame in base64, and fits in a connection's room with others.
+const _: () = assert!(
+    FRAME_BYTES_MAX / 3 * 4 + BATCH_ITEMS_MAX * 4_096 <= ANSWER_BYTES_MAX
+        && 2 * ANSWER_BYTES_MAX <= ANSWERS_BYTES_MAX / CONNECTIONS_TO_FILL_A_ROOM
+);

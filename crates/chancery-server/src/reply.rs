@@ -67,6 +67,11 @@ impl Reply {
         Self { caching, ..self }
     }
 
+    /// The bytes of its body.
+    pub(crate) fn length(&self) -> usize {
+        self.body.len()
+    }
+
     /// As HTTP.
     pub(crate) fn into_response(self) -> Response<Bytes> {
         let mut response = Response::new(self.body);

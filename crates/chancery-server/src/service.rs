@@ -36,13 +36,16 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::admission::Admission;
-use crate::intake::{self, Room, check_head, check_media, check_no_body, discard, field};
-use crate::limits::{FrontLimits, HEALTH_DEADLINE};
+use crate::intake::{self, check_head, check_media, check_no_body, discard, field};
+use crate::limits::{
+    ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, FrontLimits, HEALTH_DEADLINE,
+};
 use crate::link::{Link, Question, SendError};
 use crate::log_files::{self, LogFiles};
 use crate::metrics::{Answered, Metrics, append};
 use crate::reply::{Refusal, Reply};
 use crate::report::Reporter;
+use crate::room::{Room, Taken};
 
 /// The media type of `/metrics`.
 const MEDIA_METRICS: &str = "text/plain; version=0.0.4";
@@ -77,8 +80,29 @@ pub(crate) struct Front {
     openapi: Bytes,
     log: Option<Arc<dyn LogFiles>>,
     link: Rc<Link>,
-    /// The bodies that the runtime holds.
-    pub room: Rc<Room>,
+    rooms: Rooms,
+}
+
+/// Where bodies and answers are held: of a runtime, or of one of its connections.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    /// Bodies that are read.
+    bodies: Rc<Room>,
+    /// Answers that are not sent yet.
+    answers: Rc<Room>,
+}
+
+impl Rooms {
+    fn of_runtime() -> Self {
+        let (bodies, answers) = (BODIES_BYTES_MAX, ANSWERS_BYTES_MAX);
+        Self { bodies: Room::of_runtime(bodies), answers: Room::of_runtime(answers) }
+    }
+
+    /// A connection's share.
+    pub(crate) fn of_connection(front: &Front) -> Self {
+        let Self { bodies, answers } = &front.rooms;
+        Self { bodies: Room::of_connection(bodies), answers: Room::of_connection(answers) }
+    }
 }
 
 impl Front {
@@ -90,43 +114,56 @@ impl Front {
             openapi: shared.openapi.clone(),
             log: shared.log.clone(),
             link,
-            room: Room::of_runtime(),
+            rooms: Rooms::of_runtime(),
         }
     }
 }
 
-/// Answers a request, and counts it.
+/// Answers a request, and counts it. What the answer takes of its room is given back when it is sent.
 pub(crate) async fn answer(
     front: &Front,
-    room: &Rc<Room>,
+    rooms: &Rooms,
     request: Request<Incoming>,
-) -> Response<Bytes> {
+) -> (Response<Bytes>, Option<Taken>) {
     let began = Instant::now();
     let (parts, mut body) = request.into_parts();
     let found = routes::find(RequestLine { method: parts.method.as_str(), path: parts.uri.path() });
     let target = found.ok().map(|found| found.route.target);
     let reply = match found {
         Ok(found) => {
-            let call = Call { front, room, found, parts: &parts, began };
+            let call = Call { front, rooms, found, parts: &parts, began };
             call.respond(&mut body).await.unwrap_or_else(Reply::from)
         }
         Err(HttpError::MethodNotAllowed) => Reply::from(Refusal::from(HttpError::MethodNotAllowed))
             .allowing(&routes::methods_of(parts.uri.path())),
         Err(error) => Refusal::from(error).into(),
     };
+    let (reply, taken) = held(reply, &rooms.answers);
     let Reply { status, code, .. } = reply;
     if status >= 400 && !body.is_end_stream() {
         tokio::task::spawn_local(discard(body));
     }
     front.metrics.answered(Answered { target, status, code, took: began.elapsed() });
-    reply.into_response()
+    (reply.into_response(), taken)
+}
+
+/// An answer with the room that it takes until it is sent. Where others that were begun with it have taken the room,
+/// what was done stands, and is asked for again. A refusal takes none: it is short, and each stream has one at most.
+fn held(reply: Reply, room: &Rc<Room>) -> (Reply, Option<Taken>) {
+    if reply.status >= 400 {
+        return (reply, None);
+    }
+    match room.take(reply.length()) {
+        Some(taken) => (reply, Some(taken)),
+        None => (Refusal::from(refusal(Reason::AnswerUnreadable)).into(), None),
+    }
 }
 
 /// One request on its way.
 #[derive(Clone, Copy)]
 struct Call<'r> {
     front: &'r Front,
-    room: &'r Rc<Room>,
+    rooms: &'r Rooms,
     found: Found<'r>,
     parts: &'r Parts,
     began: Instant,
@@ -134,6 +171,10 @@ struct Call<'r> {
 
 impl Call<'_> {
     async fn respond(self, body: &mut Incoming) -> Result<Reply, Refusal> {
+        // Whoever asks whether the front is alive hears it, however many answers others leave untaken.
+        if !self.rooms.answers.has(ANSWER_BYTES_MAX) && self.found.route.target != Target::Health {
+            return Err(refusal(Reason::Overloaded).into());
+        }
         check_head(self.headers())?;
         if self.parts.uri.query().is_some() && !self.found.route.has_query() {
             return Err(HttpError::Malformed("this route takes no query").into());
@@ -182,7 +223,7 @@ impl Call<'_> {
         &self,
         body: &mut Incoming,
     ) -> Result<T, Refusal> {
-        let held = intake::read(body, self.room, &self.front.limits).await?;
+        let held = intake::read(body, &self.rooms.bodies, &self.front.limits).await?;
         Ok(parse(held.bytes())?)
     }
 
@@ -226,7 +267,7 @@ impl Call<'_> {
 
     async fn command(self, body: &mut Incoming) -> Result<Reply, Refusal> {
         let (parameters, signature) = self.signature()?;
-        let held = intake::read(body, self.room, &self.front.limits).await?;
+        let held = intake::read(body, &self.rooms.bodies, &self.front.limits).await?;
         let query = self.parts.uri.query();
         let command =
             command_from_request(CommandParts { found: self.found, query, body: held.bytes() })?;
@@ -323,5 +364,25 @@ fn answered(awaited: Awaited) -> Result<Vec<u8>, Refusal> {
         Err(_) => Err(Problem::new(Code::Front(FrontCode::Timeout), Outcome::Unknown)
             .because("the signer did not answer in time; repeat with the same operation id")
             .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_finds_no_room_stands_and_a_refusal_needs_none() {
+        let room = Room::of_runtime(3);
+        let answer = || Reply::text(MEDIA_JSON, Bytes::from_static(b"{}"));
+        let (first, taken) = held(answer(), &room);
+        assert!(first.status == 200 && taken.is_some());
+        let (second, none) = held(answer(), &room);
+        assert_eq!(second.code, Some(Code::Reason(Reason::AnswerUnreadable)));
+        assert!(none.is_none());
+        let refused = held(Refusal::from(refusal(Reason::Overloaded)).into(), &room).0;
+        assert_eq!(refused.code, Some(Code::Reason(Reason::Overloaded)));
+        drop(taken);
+        assert_eq!(held(answer(), &room).0.status, 200);
     }
 }

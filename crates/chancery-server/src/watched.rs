@@ -2,8 +2,8 @@
 //!
 //! The stream notes when bytes of a new request begin to arrive, and the service when a request begins and
 //! ends; [`Activity::is_overdue`] then tells a peer that dawdles over a head from one that rests. An answer
-//! counts as [`Unsent`] until its last byte was handed to TLS: a peer of HTTP/2 that opens no window for it, and
-//! asks on, is overdue too.
+//! counts as [`Unsent`], and keeps the room that it takes, until its last byte was handed to TLS: a peer of HTTP/2
+//! that opens no window for it, and asks on, is overdue too.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::limits::FrontLimits;
+use crate::room::Taken;
 
 /// What a connection is doing.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct InFlight(Rc<Activity>);
 #[derive(Debug)]
 pub(crate) struct Unsent {
     bytes: Bytes,
+    // Given back with the bytes.
+    _taken: Option<Taken>,
     number: u64,
     activity: Rc<Activity>,
 }
@@ -61,11 +64,11 @@ impl Activity {
     }
 
     /// An answer was made.
-    pub(crate) fn unsent(self: &Rc<Self>, bytes: Bytes) -> Unsent {
+    pub(crate) fn unsent(self: &Rc<Self>, bytes: Bytes, taken: Option<Taken>) -> Unsent {
         let number = self.answers.get();
         self.answers.set(number + 1);
         self.unsent.borrow_mut().insert(number, Instant::now());
-        Unsent { bytes, number, activity: Rc::clone(self) }
+        Unsent { bytes, _taken: taken, number, activity: Rc::clone(self) }
     }
 
     /// Whether a head takes too long, or an answer is not taken.
@@ -161,6 +164,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
+    /// Without it, HTTP/1.1 copies an answer as a whole into a buffer of its own, where nothing bounds it.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -177,11 +193,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_stream_that_takes_slices_is_given_slices() {
+        let (stream, _other) = tokio::io::duplex(1);
+        let is_vectored = stream.is_write_vectored();
+        let watched = Watched::new(stream, Activity::new(), Between::Heads);
+        assert!(is_vectored && watched.is_write_vectored());
+    }
+
+    #[test]
     fn an_answer_that_is_not_taken_is_overdue_whatever_else_is_asked() {
         let now = FrontLimits { idle: Duration::ZERO, ..FrontLimits::STANDARD };
         let activity = Activity::new();
         assert!(!activity.is_overdue(&now));
-        let (one, other) = (activity.unsent("one".into()), activity.unsent("other".into()));
+        let (one, other) =
+            (activity.unsent("one".into(), None), activity.unsent("other".into(), None));
         drop(activity.begin());
         assert!(activity.is_overdue(&now) && !activity.is_overdue(&FrontLimits::STANDARD));
         drop(one);

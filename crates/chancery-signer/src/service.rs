@@ -20,7 +20,7 @@ use chancery_audit::sealer::{Keyring, Month, MonthKeys, MonthSecrets, Sealer, mo
 use chancery_audit::verify::AUDIT_DIRECTORY;
 use chancery_audit::wal::{Address, Chain, Wal, read_frame};
 use chancery_core::authority::{Authority, Fresh};
-use chancery_core::clock::{Clock, Served};
+use chancery_core::clock::{Clock, Sample, Served};
 use chancery_core::handle::HandleKeyId;
 use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
 use chancery_core::idempotency::{EntryName, Place};
@@ -42,7 +42,7 @@ use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::barrier::Barrier;
 use crate::checkpoints::{self, Checkpoints, Opening};
-use crate::config::{SignerConfig, SignerError, WallClock};
+use crate::config::{LockRecordWish, SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::genesis::{self, Secrets};
@@ -209,8 +209,13 @@ pub fn run(
     let arena = Arena::new()?;
     let _ = hooks::install(&arena);
     let peers = Peers::new(config.front_user);
+    let wish = config.lock_record;
     let shared = start(config, arena)?;
     stop_on_signal(&shared)?;
+    if wish == LockRecordWish::New {
+        // Who said that it is lost is not asked again: a start that serves leaves a record behind.
+        checkpoints::make(&shared, &shared.checkpoints);
+    }
     serves();
     serve(&shared, listener, &peers)
 }
@@ -282,8 +287,10 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
     let reductions = reduce_only::open_directory(&config.data)?;
     let mark_ms = last_known_ms(opened.mark_ms, &reductions, &origin);
     let mut clock = Clock::start(mark_ms, opened.served, entropy::sample());
-    if config.wall_clock == WallClock::Vouched {
-        clock.resume(entropy::sample());
+    if config.wall_clock == WallClock::Vouched
+        && let Some(why) = vouch(&mut clock, entropy::sample())
+    {
+        eprintln!("chancery signer: {why}");
     }
     let tenants: Vec<_> = loaded.authority.tenants().collect();
     let recorded = opened.mark_ms.map(month_of);
@@ -307,6 +314,14 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         checkpoints,
     };
     assemble(parts, loaded, opened)
+}
+
+/// Takes the operator's word for the wall clock; or why it was not taken.
+fn vouch(clock: &mut Clock, now: Sample) -> Option<&'static str> {
+    (!clock.resume(now)).then_some(
+        "the wall clock is behind the last record, and `--wall-clock-is-right` is not taken for it: time does not \
+         go back",
+    )
 }
 
 /// The latest time that an earlier start has put down: a frame says it where there is one, and while the clock is

@@ -3,8 +3,8 @@
 //! A child gives up what it does not need, is tied to the life of the supervisor that started it, and takes
 //! its listener from its standard input. Nobody else is meant to run these commands.
 //!
-//! The order matters. Privileges go first, while there is one thread: giving up the user clears the signal of
-//! the parent's death. Then come limits, and last what may no longer be opened or called. When a child serves,
+//! The order matters. The terminal goes first, then privileges, while there is one thread: giving up the user
+//! clears the signal of the parent's death. Then come limits, and last what may no longer be opened or called. When a child serves,
 //! it says so on its standard output ([`crate::readiness`]).
 
 use std::io;
@@ -23,7 +23,7 @@ use chancery_server::{FrontConfig, FrontLimits, LogFiles};
 use chancery_signer::{LockRecordWish, RootSource, SignerConfig, SignerError, WallClock};
 use clap::Args;
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
+use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit, setsid};
 
 use crate::exit::Failure;
 use crate::log_files::PublishedFiles;
@@ -121,7 +121,7 @@ pub(crate) struct FrontArgs {
 
 /// Becomes the signer.
 pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
-    let word = take_word()?;
+    let word = begin()?;
     drop_capabilities_but_for_locking()?;
     confine(args.child.parent)?;
     let key_files = [&args.root_key, &args.recovery_key];
@@ -152,7 +152,7 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
 /// Becomes the process that only takes reductions.
 pub(crate) fn reduce_only(args: &ReduceOnlyArgs) -> Result<(), Failure> {
     // It serves nothing that counts as the service being up.
-    drop(take_word()?);
+    drop(begin()?);
     drop_capabilities()?;
     confine(args.parent)?;
     sandbox::reduce_only(&args.data)?;
@@ -169,7 +169,7 @@ fn ended(error: SignerError, name: &'static str) -> Failure {
 
 /// Becomes the front.
 pub(crate) fn front(args: &FrontArgs) -> Result<(), Failure> {
-    let word = take_word()?;
+    let word = begin()?;
     let signer = handle_on(&args.signer)?;
     let log = args.log.as_deref().map(published_files).transpose()?;
     // A directory that others may enter could lie where they may not, and this is a way past.
@@ -214,7 +214,11 @@ fn confine(supervisor: u32) -> Result<()> {
     harden().context("cannot harden this process")
 }
 
-fn take_word() -> Result<Word> {
+/// Leaves the supervisor's session, and takes the pipe for the word. In that session the terminal that the
+/// service was started in would be this process's as well: it could type there (`TIOCSTI`), and Ctrl-C, which is
+/// for the supervisor to hear, would end it out of order.
+fn begin() -> Result<Word> {
+    setsid().context("cannot leave the terminal's session")?;
     Word::take().context("cannot take the pipe from standard output")
 }
 

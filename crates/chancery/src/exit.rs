@@ -9,6 +9,7 @@
 //! | 4 | a signature, MAC, ciphertext or the audit does not verify |
 //! | 74 | of `serve` and its signer alone: writes or syncs fail |
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -86,12 +87,17 @@ impl Failure {
                 let kept = kept.as_ref().map(|path| {
                     format!("\nWhat was sent is kept in `{}` until then.", path.display())
                 });
+                let again = again(&arguments(), *operation).unwrap_or_else(|| {
+                    format!(
+                        "what was given, with `{OPERATION_ID} {operation}` before any `--` (it is not UTF-8, and \
+                         printed it would be another command)"
+                    )
+                });
                 format!(
                     "outcome unknown: no answer came\n\
                      operation id: {operation}\n\
-                     Whatever happened, the same command with this id has its effect once:\n  {}\n\
+                     Whatever happened, the same command with this id has its effect once:\n  {again}\n\
                      `chancery operation show {operation}` tells without doing it.{}",
-                    again(&arguments(), *operation),
                     kept.unwrap_or_default()
                 )
             }
@@ -118,17 +124,22 @@ impl Failure {
 }
 
 /// How this process was called.
-fn arguments() -> Vec<String> {
-    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect()
+fn arguments() -> Vec<OsString> {
+    std::env::args_os().collect()
 }
 
-/// The command line that asks for the same again, as a shell takes it.
-fn again(arguments: &[String], operation: OperationId) -> String {
-    let mut words: Vec<_> = arguments.iter().map(|argument| quoted(argument)).collect();
-    if !arguments.iter().any(|argument| argument.starts_with(OPERATION_ID)) {
-        words.push(format!("{OPERATION_ID} {operation}"));
-    }
-    words.join(" ")
+/// The command line that asks for the same again, as a shell takes it; none if it is not UTF-8, since a word that
+/// is printed otherwise than it was given may name another file.
+fn again(arguments: &[OsString], operation: OperationId) -> Option<String> {
+    let arguments = arguments.iter().map(|argument| argument.to_str());
+    let arguments = arguments.collect::<Option<Vec<&str>>>()?;
+    // What stands behind is no option, whatever it looks like.
+    let options = arguments.iter().take_while(|argument| **argument != "--").count();
+    let (before, behind) = arguments.split_at_checked(options)?;
+    let is_named = before.iter().any(|argument| argument.starts_with(OPERATION_ID));
+    let named = (!is_named).then(|| format!("{OPERATION_ID} {operation}"));
+    let quoted = |words: &[&str]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>();
+    Some([quoted(before), Vec::from_iter(named), quoted(behind)].concat().join(" "))
 }
 
 fn quoted(argument: &str) -> String {
@@ -184,6 +195,8 @@ pub(crate) fn settle_verification<T>(outcome: Outcome<T>, what: &str) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use super::*;
     use chancery_core::reason::Reason;
 
@@ -228,7 +241,7 @@ mod tests {
         let operation = OperationId::from_bytes([7; 16]);
         let again = |arguments: &[&str]| {
             let arguments: Vec<_> = arguments.iter().map(|&argument| argument.into()).collect();
-            again(&arguments, operation)
+            again(&arguments, operation).unwrap()
         };
         assert_eq!(
             again(&["chancery", "sign", "it's one", "--out", "a.sig"]),
@@ -237,6 +250,22 @@ mod tests {
         let id = operation.to_string();
         let named = ["chancery", "sign", "-", "--operation-id", &id];
         assert_eq!(again(&named), named.join(" "));
+        // Behind `--` nothing is an option, and nothing that looks like one was said.
+        assert_eq!(
+            again(&["chancery", "sign", "--", "-file"]),
+            format!("chancery sign --operation-id {operation} -- -file")
+        );
+        assert_eq!(
+            again(&["chancery", "sign", "--", "--operation-id"]),
+            format!("chancery sign --operation-id {operation} -- --operation-id")
+        );
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_not_printed_as_another_command() {
+        let operation = OperationId::from_bytes([7; 16]);
+        let file = OsString::from_vec(b"caf\xe9".to_vec());
+        assert_eq!(again(&["chancery".into(), "sign".into(), file], operation), None);
     }
 
     #[test]

@@ -6,11 +6,16 @@
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 1 | version, 1 |
+//! | 0 | 1 | version, 2 |
 //! | 1 | 16 | the principal that sends it |
 //! | 17 | 1 | length *n* of the seed, 0 or 32 |
 //! | 18 | *n* | the new principal's Ed25519 seed |
-//! | 18 + *n* | | the command, in its canonical CBOR |
+//! | 18 + *n* | 1 | length *m* of the fingerprint, 0 or 32 |
+//! | 19 + *n* | *m* | SHA-256 of the public half of the key that is imported |
+//! | 19 + *n* + *m* | | the command, in its canonical CBOR |
+//!
+//! What was sealed cannot be opened here to be compared; the fingerprint says whether a repetition names the same
+//! key.
 //!
 //! **Invariant:** nothing is sent before its file is synced, and the file goes only once the outcome is
 //! known: what was committed is written where it belongs, or the first attempt was refused. A repetition that
@@ -33,17 +38,24 @@ use crate::files::{self, Input, OverwriteArgs, Secrecy};
 use crate::state;
 use crate::supervisor::private_directory;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The length of a principal's Ed25519 seed, in bytes (RFC 8032, 5.1.5), as the file says it.
 const SEED_LENGTH: u8 = 32;
 const SEED_BYTES: usize = SEED_LENGTH as usize;
+
+/// The length of a fingerprint, in bytes, as the file says it.
+const FINGERPRINT_LENGTH: u8 = 32;
+const FINGERPRINT_BYTES: usize = FINGERPRINT_LENGTH as usize;
 
 /// The longest file, in bytes: 64 KiB. A sealed RSA-4096 key takes less than 3.
 const PENDING_BYTES_MAX: usize = 64 * 1024;
 
 /// The seed of a principal that is being made.
 pub(crate) type Seed = Zeroizing<[u8; SEED_BYTES]>;
+
+/// SHA-256 of the public half of a key that is brought in.
+pub(crate) type Fingerprint = [u8; FINGERPRINT_BYTES];
 
 /// What is sent, and who sends it.
 pub(crate) struct Sent {
@@ -53,6 +65,8 @@ pub(crate) struct Sent {
     pub(crate) command: Command,
     /// The key that goes with it, of a principal that is being made.
     pub(crate) seed: Option<Seed>,
+    /// Which key is sealed in the command, of one that is imported.
+    pub(crate) imported: Option<Fingerprint>,
 }
 
 /// Whether the service may have had the command before.
@@ -156,10 +170,12 @@ impl Sent {
         let seed = self.seed.as_ref().map_or(&[][..], |seed| seed.as_slice());
         let length = if seed.is_empty() { 0 } else { SEED_LENGTH };
         let head = [&[VERSION][..], self.principal.as_bytes(), &[length]].concat();
-        let command = cbor::encode(&self.command);
+        let imported = self.imported.as_ref().map_or(&[][..], |imported| imported.as_slice());
+        let imported_length = if imported.is_empty() { 0 } else { FINGERPRINT_LENGTH };
+        let rest = [&[imported_length], imported, &cbor::encode(&self.command)].concat();
         // All at once, so that no shorter copy of the seed is left behind by growth.
-        let mut bytes = Vec::with_capacity(head.len() + seed.len() + command.len());
-        for part in [&head, seed, &command] {
+        let mut bytes = Vec::with_capacity(head.len() + seed.len() + rest.len());
+        for part in [&head, seed, &rest] {
             bytes.extend_from_slice(part);
         }
         Zeroizing::new(bytes)
@@ -174,8 +190,14 @@ impl Sent {
             [] => None,
             seed => Some(Zeroizing::new(seed.try_into().ok()?)),
         };
+        let (&[length], rest) = rest.split_first_chunk()?;
+        let (imported, rest) = rest.split_at_checked(length.into())?;
+        let imported = match imported {
+            [] => None,
+            imported => Some(imported.try_into().ok()?),
+        };
         let command = cbor::decode(rest, "command").ok()?;
-        Some(Self { principal: PrincipalId::from_bytes(*principal), command, seed })
+        Some(Self { principal: PrincipalId::from_bytes(*principal), command, seed, imported })
     }
 }
 
@@ -183,29 +205,33 @@ impl Sent {
 mod tests {
     use super::*;
 
-    fn sent(seed: Option<Seed>) -> Sent {
-        Sent { principal: PrincipalId::from_bytes([5; 16]), command: Command::BeginImport, seed }
+    fn sent(seed: Option<Seed>, imported: Option<Fingerprint>) -> Sent {
+        let principal = PrincipalId::from_bytes([5; 16]);
+        Sent { principal, command: Command::BeginImport, seed, imported }
     }
 
     #[test]
     fn what_was_sent_is_read_back() {
-        for seed in [None, Some(Zeroizing::new([7; SEED_BYTES]))] {
-            let read = Sent::decode(&sent(seed.clone()).encode()).unwrap();
+        let seed = || Some(Zeroizing::new([7; SEED_BYTES]));
+        for (seed, imported) in [(None, None), (seed(), None), (None, Some([8; FINGERPRINT_BYTES]))]
+        {
+            let read = Sent::decode(&sent(seed.clone(), imported).encode()).unwrap();
             assert_eq!(
                 (read.principal, read.command),
-                (sent(None).principal, Command::BeginImport)
+                (PrincipalId::from_bytes([5; 16]), Command::BeginImport)
             );
-            assert_eq!(read.seed, seed);
+            assert_eq!((read.seed, read.imported), (seed, imported));
         }
     }
 
     #[test]
     fn what_is_cut_extended_or_of_another_version_is_not() {
-        let whole = sent(Some(Zeroizing::new([7; SEED_BYTES]))).encode();
+        let whole =
+            sent(Some(Zeroizing::new([7; SEED_BYTES])), Some([8; FINGERPRINT_BYTES])).encode();
         for length in 0..whole.len() {
             assert!(Sent::decode(&whole[..length]).is_none(), "{length}");
         }
         assert!(Sent::decode(&[&whole[..], &[0]].concat()).is_none());
-        assert!(Sent::decode(&[&[2], &whole[1..]].concat()).is_none());
+        assert!(Sent::decode(&[&[VERSION - 1], &whole[1..]].concat()).is_none());
     }
 }

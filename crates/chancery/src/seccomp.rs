@@ -1,7 +1,7 @@
 //! System calls that a child has no use for, taken away for good.
 //!
 //! What is named here fails with `EPERM`: starting programs and processes, signals to others, looking into
-//! other processes, sockets of another kind, and the doors into the kernel that attackers like. It is a list
+//! other processes, typing into a terminal, sockets of another kind, and the doors into the kernel that attackers like. It is a list
 //! of what is refused and not of what is let through, so that a newer C library goes on working; what the
 //! front may reach of files and the network is Landlock's to say ([`crate::sandbox`]).
 //!
@@ -114,6 +114,9 @@ fn refusing(sockets: Sockets) -> Result<BTreeMap<c_long, Vec<SeccompRule>>> {
     rules.insert(libc::SYS_prlimit64, vec![rule(0, Is::Ne, 0)?, sets]);
     let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
     rules.insert(libc::SYS_clone, vec![rule(0, Is::MaskedEq(thread), 0)?]);
+    // Typing in the place of whoever sits at the terminal. The kernel looks at the lower half of a number alone.
+    let types = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| rule(1, Is::Eq, request));
+    rules.insert(libc::SYS_ioctl, types.into_iter().collect::<Result<_>>()?);
     let refused = match sockets {
         Sockets::None => Vec::new(),
         Sockets::Unix => vec![rule(0, Is::Ne, u64::from(libc::AF_UNIX.unsigned_abs()))?],
@@ -145,6 +148,8 @@ fn errno(number: i32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt as _;
+
     use super::*;
     use rustix::net::{AddressFamily, SocketType, socket};
     use rustix::process::{Signal, getpid, getppid, kill_process};
@@ -165,6 +170,40 @@ mod tests {
             .unwrap();
         let said = String::from_utf8_lossy(&inner.stdout).into_owned();
         assert!(inner.status.success() && said.contains("1 passed"), "{said}{inner:?}");
+    }
+
+    /// What `ioctl` is asked for: a byte to be typed, and what a console offers (`TIOCSTI` and `TIOCLINUX` in the
+    /// kernel's `asm-generic/ioctls.h`).
+    const TYPING: [u32; 2] = [0x5412, 0x541c];
+
+    /// A file that is no terminal answers another error to who may ask. `perl` asks, by its safe call; to become it
+    /// the process keeps the one call that starts programs.
+    #[test]
+    fn a_confined_process_types_into_no_terminal() {
+        let name = "seccomp::tests::a_confined_process_types_into_no_terminal";
+        if let Ok(request) = std::env::var(INNER) {
+            return becomes_who_asks(&request);
+        }
+        for request in TYPING {
+            let inner = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture"])
+                .env(INNER, request.to_string())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&inner.stdout).into_owned();
+            // `EPERM`.
+            assert!(said.contains("error 1;"), "{said}{inner:?}");
+        }
+    }
+
+    fn becomes_who_asks(request: &str) {
+        let mut rules = refusing(Sockets::Unix).unwrap();
+        rules.remove(&libc::SYS_execve);
+        let target = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+        apply(rules, SeccompAction::Errno(errno(libc::EPERM)), target).unwrap();
+        let asks = format!("$a = 'x'; ioctl(STDIN, {request}, $a); printf 'error %d;', $!");
+        let error = std::process::Command::new("perl").args(["-e", &asks]).exec();
+        panic!("`perl` is on this machine: {error}");
     }
 
     fn confined() {

@@ -31,7 +31,7 @@ use chancery_signer::{EXIT_AUDIT_FAILED, LockRecordWish, WallClock};
 pub(crate) use self::directory::{Lock, private_directory};
 
 use self::child::{Ended, Service};
-use self::restart::Phase;
+use self::restart::{Phase, Restarts};
 use self::signals::Signals;
 use crate::exit::Failure;
 use crate::privileges::User;
@@ -77,11 +77,11 @@ pub(crate) struct Plan {
     pub(crate) names: Vec<String>,
     /// The front's user, if it is another than the service's.
     pub(crate) front_user: Option<User>,
-    /// What is thought of the wall clock, at the first start of the signer.
+    /// What is thought of the wall clock, at the first start of the signer that comes to serve.
     pub(crate) wall_clock: WallClock,
     /// The directory of the log's lock record, outside the data directory.
     pub(crate) lock_directory: PathBuf,
-    /// What is to be done about it, at the first start of the signer.
+    /// What is to be done about it, at the first start of the signer that comes to serve.
     pub(crate) lock_record: LockRecordWish,
     /// The bytes of an audit segment.
     pub(crate) segment_bytes: u64,
@@ -128,10 +128,17 @@ impl Supervisor {
         let spare = socket.try_clone().context("cannot keep the signer's socket")?;
         let mut reduce_only = vec!["--data".into(), plan.data.clone().into()];
         reduce_only.extend(peer_arguments(plan));
+        let (signer, front) = (signer_arguments(plan, address), front_arguments(plan, address));
         Ok(Self {
-            signer: Service::new("signer", socket.into(), signer_arguments(plan, address)),
-            reduce_only: Some(Service::new("reduce-only", spare.into(), reduce_only)),
-            front: Service::new("front", listener.into(), front_arguments(plan, address)),
+            signer: Service::new("signer", socket.into(), signer, Restarts::of_signer())
+                .told_once(told_once(plan)),
+            reduce_only: Some(Service::new(
+                "reduce-only",
+                spare.into(),
+                reduce_only,
+                Restarts::of_signer(),
+            )),
+            front: Service::new("front", listener.into(), front, Restarts::of_front()),
             signals,
             admin: plan.data.join("admin.toml"),
             address,
@@ -182,10 +189,6 @@ impl Supervisor {
             return;
         }
         self.phase = Phase::Serving;
-        // Said of this start, and not of what may be by a later one.
-        for argument in [WALL_CLOCK_IS_RIGHT, NEW_LOCK_RECORD] {
-            self.signer.forget_argument(argument);
-        }
         // A closed output is no reason to stop serving.
         let _ = io::stdout().lock().write_all(self.announcement().as_bytes());
     }
@@ -270,15 +273,16 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
     if let Some(file) = &plan.passphrase_file {
         arguments.extend(["--passphrase-file".into(), file.into()]);
     }
-    if plan.wall_clock == WallClock::Vouched {
-        arguments.push(WALL_CLOCK_IS_RIGHT.into());
-    }
-    if plan.lock_record == LockRecordWish::New {
-        arguments.push(NEW_LOCK_RECORD.into());
-    }
     arguments.extend(peer_arguments(plan));
     arguments.extend(name_arguments(plan, address));
     arguments
+}
+
+/// What is said of one start of the signer, and not of what may be by a later one.
+fn told_once(plan: &Plan) -> Vec<&'static str> {
+    let is_right = (plan.wall_clock == WallClock::Vouched).then_some(WALL_CLOCK_IS_RIGHT);
+    let is_lost = (plan.lock_record == LockRecordWish::New).then_some(NEW_LOCK_RECORD);
+    is_right.into_iter().chain(is_lost).collect()
 }
 
 /// Whose connections are taken besides the service's own.

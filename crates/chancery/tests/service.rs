@@ -13,6 +13,7 @@ mod wire;
 #[cfg(test)]
 mod service {
     mod algorithms;
+    mod broken_off;
     mod checkpoints;
     mod counts;
     mod damage;
@@ -33,6 +34,7 @@ mod service {
     mod reductions;
     mod root_key;
     mod rows;
+    mod terminal;
     mod unknown;
     mod verified;
     mod walk;

@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 use chancery_audit::disk::{Disk, DiskFile};
 use chancery_audit::origin::ORIGIN_FILE;
-use chancery_audit::recovery::WalkError;
+use chancery_audit::recovery::{WalkError, walk};
 use chancery_audit::resume::{RESUME_FILE, to_file};
-use chancery_audit::segment::file_name;
+use chancery_audit::segment::{SegmentHeader, file_name};
 use chancery_audit::verify::{Report, verify_disk};
 use chancery_audit::wal::SPARE_FILE;
 
-use super::life::{Life, SMALL};
+use super::life::{Life, SMALL, origin};
 use super::model::Model;
 
 const BLOCK: usize = 4096;
@@ -215,6 +215,41 @@ fn a_file_that_stands_there_twice_is_found() {
             let found = said(&verify_disk(&doubled));
             assert!(!found.starts_with("holds"), "`{file}` as `{place}`: {found}");
         }
+    }
+}
+
+/// A crash may leave the next segment begun and not yet named. That of another log, of another length or of an
+/// incarnation before is none.
+#[test]
+fn a_spare_that_begins_another_segment_than_the_next_is_found() {
+    let log = log();
+    let walked = walk(&log, origin(), &mut |_, _| Ok(())).unwrap();
+    let tail = walked.tail;
+    let next = SegmentHeader {
+        log_id: origin().log_id,
+        number: tail.next_segment,
+        bytes: 2 * BLOCK as u64,
+        incarnation: tail.incarnation,
+        first_frame: tail.next_frame,
+        previous_hash: tail.previous_hash,
+        frontier: tail.frontier,
+    };
+    assert!(next.incarnation > 0);
+    let said_of = |header: &SegmentHeader| {
+        let mut log = log.clone();
+        let spare = [header.to_bytes(), vec![0; BLOCK]].concat();
+        log.0.insert(SPARE_FILE.into(), spare);
+        said(&verify_disk(&log))
+    };
+    assert_eq!(said_of(&next), "holds 3");
+    let later = SegmentHeader { incarnation: next.incarnation + 1, ..next.clone() };
+    assert_eq!(said_of(&later), "holds 3");
+    for other in [
+        SegmentHeader { log_id: [1; 32], ..next.clone() },
+        SegmentHeader { bytes: 3 * BLOCK as u64, ..next.clone() },
+        SegmentHeader { incarnation: next.incarnation - 1, ..next.clone() },
+    ] {
+        assert_eq!(said_of(&other), "corrupt spare 0", "{other:?}");
     }
 }
 

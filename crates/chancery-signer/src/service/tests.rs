@@ -149,6 +149,16 @@ impl Signs {
 }
 
 #[test]
+fn a_wall_clock_that_is_vouched_for_and_not_taken_is_said() {
+    let now = entropy::sample();
+    for (mark_ms, is_said) in [(now.wall_ms + 1, true), (now.wall_ms, false)] {
+        let mut clock = Clock::start(Some(mark_ms), Served::default(), now);
+        let said = vouch(&mut clock, now);
+        assert_eq!(said.is_some_and(|said| said.contains("time does not go back")), is_said);
+    }
+}
+
+#[test]
 fn commands_go_on_while_the_clock_is_suspect() {
     let scratch = Scratch::new("suspect");
     let shared = start(scratch.config(), Arena::new().unwrap()).unwrap();

@@ -58,7 +58,7 @@ Examples:
 
 An output file appears when all of the input is authenticated; it is the owner's alone. To standard output
 goes every 64 KiB once they are authenticated, and nothing else; that the input was not cut short is known at
-its end alone. Exit code 4 then says that what was written is a beginning, to be discarded.")]
+its end alone. Any exit code but 0 then says that what was written is a beginning, to be discarded.")]
 pub(crate) struct DecryptArgs {
     #[command(flatten)]
     usage: UseArgs,
@@ -226,19 +226,32 @@ fn decrypt_file(
         progress.at(done);
     };
     let done = decrypt_stream(&header, &key, binding(usage), reader, &mut target, &mut at);
-    match done {
-        Ok(_) => target.commit()?,
-        Err(error @ (ChunkedError::NotAuthentic | ChunkedError::Malformed)) => {
-            let beginning = released(output, written);
-            return Err(Failure::NotVerified(format!("cannot decrypt {name}: {error}{beginning}")));
-        }
-        Err(error) => {
-            return Err(anyhow::Error::from(error)
-                .context(format!("cannot decrypt {name}"))
-                .into());
-        }
+    match done.map_err(ended).and_then(|_| target.commit().map_err(Failure::Failed)) {
+        Ok(()) => Ok(used),
+        Err(failure) => Err(of_decryption(failure, &name, &released(output, written))),
     }
-    Ok(used)
+}
+
+fn ended(error: ChunkedError) -> Failure {
+    match error {
+        ChunkedError::NotAuthentic | ChunkedError::Malformed => {
+            Failure::NotVerified(error.to_string())
+        }
+        other => Failure::Failed(other.into()),
+    }
+}
+
+/// What failed, of which input, and what is to be done about a beginning that is out already.
+fn of_decryption(failure: Failure, name: &str, beginning: &str) -> Failure {
+    match failure {
+        Failure::NotVerified(what) => {
+            Failure::NotVerified(format!("cannot decrypt {name}: {what}{beginning}"))
+        }
+        Failure::Failed(error) => {
+            Failure::Failed(anyhow::anyhow!("cannot decrypt {name}: {error:#}{beginning}"))
+        }
+        other => other,
+    }
 }
 
 /// What a failure leaves in the hands of whoever reads standard output.

@@ -108,7 +108,7 @@ fn draw(args: &CreateArgs, principal: PrincipalId) -> Result<Sent> {
     };
     let secret = key.expose_secret().context("the key cannot be written")?;
     let seed = secret.first_chunk::<32>().context("the key cannot be written")?;
-    Ok(Sent { principal, command, seed: Some(Zeroizing::new(*seed)) })
+    Ok(Sent { principal, command, seed: Some(Zeroizing::new(*seed)), imported: None })
 }
 
 fn report(

@@ -61,11 +61,11 @@ pub(crate) struct ServeArgs {
     /// apart from the data directory and its backups. The root key's if not given.
     #[arg(long, value_name = "DIR")]
     lock_directory: Option<PathBuf>,
-    /// The lock record is lost: make it anew, once.
+    /// The lock record is lost: make it anew, once: until a signer serves with it.
     #[arg(long)]
     new_lock_record: bool,
     /// The wall clock is right, however long the service was down: say so once, when `status` calls the clock
-    /// suspect and you have set it.
+    /// suspect and you have set it. It holds until a signer serves; a clock behind the last record is not taken.
     #[arg(long)]
     wall_clock_is_right: bool,
     /// The bytes of an audit segment; tests make them small.

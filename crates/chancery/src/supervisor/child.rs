@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub(super) struct Service {
     name: &'static str,
     listener: OwnedFd,
     arguments: Vec<OsString>,
+    /// What is said besides until one process has served, and to none that is started after it.
+    once: Vec<&'static str>,
     restarts: Restarts,
     state: State,
 }
@@ -50,9 +52,19 @@ pub(super) enum Ended {
 
 impl Service {
     /// A service whose process is yet to be started. `arguments` follow its name on the command line.
-    pub(super) fn new(name: &'static str, listener: OwnedFd, arguments: Vec<OsString>) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        listener: OwnedFd,
+        arguments: Vec<OsString>,
+        restarts: Restarts,
+    ) -> Self {
         let state = State::StartsAt(Instant::now());
-        Self { name, listener, arguments, restarts: Restarts::default(), state }
+        Self { name, listener, arguments, once: Vec::new(), restarts, state }
+    }
+
+    /// The same, with words for the first start that comes to serve.
+    pub(super) fn told_once(self, once: Vec<&'static str>) -> Self {
+        Self { once, ..self }
     }
 
     /// Whether its process has said that it serves.
@@ -69,11 +81,6 @@ impl Service {
             State::Runs(_, readiness) => readiness.source(),
             State::StartsAt(_) => None,
         }
-    }
-
-    /// Leaves an argument out from the next start on.
-    pub(super) fn forget_argument(&mut self, argument: &str) {
-        self.arguments.retain(|known| known != argument);
     }
 
     /// When it is to be started, if it does not run.
@@ -96,10 +103,14 @@ impl Service {
             }
             State::StartsAt(_) => {}
             State::Runs(child, readiness) => {
-                readiness.hear();
                 let status = child.try_wait();
                 let status =
                     status.map_err(|source| Ended::Unobservable { name: self.name, source })?;
+                // One that has ended said all it had to say before.
+                readiness.hear();
+                if readiness.is_ready() {
+                    self.once.clear();
+                }
                 if let Some(status) = status {
                     self.died(status, phase, now)?;
                 }
@@ -131,11 +142,10 @@ impl Service {
     fn start(&self) -> io::Result<(Child, Readiness)> {
         let (readiness, word) = Readiness::pipe()?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(self.name).args(&self.arguments);
+        command.arg(self.name).args(&self.arguments).args(&self.once);
         command.arg("--parent").arg(std::process::id().to_string());
+        // No process group of its own: whoever leads one cannot begin the session that a child begins with.
         command.env_clear().stdin(Stdio::from(self.listener.try_clone()?)).stdout(word);
-        // Ctrl-C in a terminal is for the supervisor alone, which stops its children in their order.
-        command.process_group(0);
         for name in ENVIRONMENT {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);

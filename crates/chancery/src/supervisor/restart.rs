@@ -2,9 +2,13 @@
 //!
 //! | death | next start |
 //! |---|---|
-//! | exit 74: a write or a sync failed | after 1, 5 and 25 s; a fourth failure within ten minutes is the last |
-//! | any other exit before the service was ever up, or five in a row: it cannot run as it was told to | never |
+//! | the signer exits with 74: a write or a sync failed | after 1, 5 and 25 s; a fourth failure within ten minutes is the last |
+//! | any other exit before the service was ever up: it cannot run as it was told to | never |
+//! | five other exits of the signer in a row: likewise | never |
 //! | any other exit, or a signal | after 100 ms, doubling to 5 s; from the start again after 10 s of running |
+//!
+//! The process that only takes reductions is judged as the signer is. The front is what callers reach, and may be
+//! in other hands: once the service was up, no way in which it ends has a say in whether the signer goes on.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +30,7 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 /// After running for so long, a child counts as well: 10 s.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// So many exits in a row, none after a steady run, are one child that cannot run: 5, after 3 s of trying.
+/// So many exits in a row, none after a steady run, are a signer that cannot run: 5, after 3 s of trying.
 const EXITS_MAX: u32 = 5;
 
 /// How a child ended.
@@ -58,9 +62,17 @@ pub(super) enum Next {
     StorageKeepsFailing,
 }
 
+/// Whose exit codes are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Front,
+    Signer,
+}
+
 /// The history that decides.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Restarts {
+    kind: Kind,
     started: Option<Instant>,
     delay: Option<Duration>,
     exits: u32,
@@ -68,6 +80,20 @@ pub(super) struct Restarts {
 }
 
 impl Restarts {
+    /// Of a front.
+    pub(super) fn of_front() -> Self {
+        Self::of(Kind::Front)
+    }
+
+    /// Of a signer, or of the process in its place.
+    pub(super) fn of_signer() -> Self {
+        Self::of(Kind::Signer)
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, started: None, delay: None, exits: 0, storage_failures: Vec::new() }
+    }
+
     /// Notes a start.
     pub(super) fn started(&mut self, now: Instant) {
         self.started = Some(now);
@@ -75,13 +101,15 @@ impl Restarts {
 
     /// What to do after a death.
     pub(super) fn after(&mut self, death: Death, phase: Phase, now: Instant) -> Next {
-        match (death, phase) {
-            (Death::Exit(code), _) if code == i32::from(EXIT_AUDIT_FAILED) => {
+        match (self.kind, death, phase) {
+            (Kind::Signer, Death::Exit(code), _) if code == i32::from(EXIT_AUDIT_FAILED) => {
                 self.after_storage_failure(now)
             }
-            (Death::Exit(_), Phase::Starting) => Next::CannotRun,
-            (Death::Exit(_), Phase::Serving) if self.keeps_exiting(now) => Next::CannotRun,
-            (Death::Exit(_) | Death::Signal, _) => Next::Start(self.next_delay(now)),
+            (_, Death::Exit(_), Phase::Starting) => Next::CannotRun,
+            (Kind::Signer, Death::Exit(_), Phase::Serving) if self.keeps_exiting(now) => {
+                Next::CannotRun
+            }
+            (_, Death::Exit(_) | Death::Signal, _) => Next::Start(self.next_delay(now)),
         }
     }
 
@@ -123,7 +151,7 @@ mod tests {
     #[test]
     fn delays_double_to_their_most_and_begin_again_after_a_steady_run() {
         let start = Instant::now();
-        let mut restarts = Restarts::default();
+        let mut restarts = Restarts::of_signer();
         restarts.started(start);
         let mut delays = Vec::new();
         for _ in 0..8 {
@@ -141,7 +169,7 @@ mod tests {
     #[test]
     fn storage_gets_three_more_tries_in_ten_minutes() {
         let start = Instant::now();
-        let mut restarts = Restarts::default();
+        let mut restarts = Restarts::of_signer();
         let failed = Death::Exit(i32::from(EXIT_AUDIT_FAILED));
         assert_eq!(restarts.after(failed, Phase::Serving, start), Next::Start(seconds(1)));
         assert_eq!(
@@ -161,7 +189,7 @@ mod tests {
     #[test]
     fn a_failure_of_storage_is_forgotten_after_ten_minutes() {
         let start = Instant::now();
-        let mut restarts = Restarts::default();
+        let mut restarts = Restarts::of_signer();
         let failed = Death::Exit(i32::from(EXIT_AUDIT_FAILED));
         for n in 0..3 {
             assert!(matches!(
@@ -176,9 +204,23 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_keeps_exiting_is_given_up_and_one_that_keeps_being_killed_is_not() {
+    fn a_front_that_keeps_exiting_is_started_again_and_stops_nobody_else() {
         let now = Instant::now();
-        let mut restarts = Restarts::default();
+        for code in [1, i32::from(EXIT_AUDIT_FAILED)] {
+            let mut restarts = Restarts::of_front();
+            assert_eq!(restarts.after(Death::Exit(code), Phase::Starting, now), Next::CannotRun);
+            for _ in 0..100 {
+                restarts.started(now);
+                let next = restarts.after(Death::Exit(code), Phase::Serving, now);
+                assert!(matches!(next, Next::Start(delay) if delay <= DELAY_MAX), "{next:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_signer_that_keeps_exiting_is_given_up_and_one_that_keeps_being_killed_is_not() {
+        let now = Instant::now();
+        let mut restarts = Restarts::of_signer();
         let mut next = |death, at| {
             restarts.started(now);
             restarts.after(death, Phase::Serving, at)
@@ -197,7 +239,7 @@ mod tests {
     #[test]
     fn a_child_that_cannot_run_is_not_tried_again_and_one_that_was_killed_is() {
         let now = Instant::now();
-        let next = |death| Restarts::default().after(death, Phase::Starting, now);
+        let next = |death| Restarts::of_signer().after(death, Phase::Starting, now);
         assert_eq!(next(Death::Exit(1)), Next::CannotRun);
         assert_eq!(next(Death::Signal), Next::Start(DELAY_MIN));
         assert_eq!(next(Death::Exit(i32::from(EXIT_AUDIT_FAILED))), Next::Start(seconds(1)));

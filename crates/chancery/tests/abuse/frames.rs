@@ -33,6 +33,9 @@ pub(super) const INITIAL_WINDOW: u16 = 4;
 /// `REFUSED_STREAM`: nothing was done (RFC 9113, 7).
 pub(super) const REFUSED_STREAM: u32 = 7;
 
+/// The longest payload of a frame (RFC 9113, 4.2).
+pub(super) const FRAME_BYTES: usize = 16 * 1024;
+
 /// The window of a connection at first, in bytes (RFC 9113, 6.9.2).
 const WINDOW_BYTES: i64 = 65_535;
 
@@ -132,6 +135,8 @@ impl Http2 {
             windows: BTreeMap::from([(0, WINDOW_BYTES)]),
             stream_window: WINDOW_BYTES,
         };
+        // What waits for a window to open waits for no acknowledgement besides.
+        http2.stream.sock.set_nodelay(true).unwrap();
         let first = [PREFACE, &frame(kind::SETTINGS, 0, 0, &payload)].concat();
         http2.send(&first).unwrap();
         http2
@@ -153,18 +158,38 @@ impl Http2 {
         self.send(&frame(kind::HEADERS, flags | END_HEADERS, stream, block))
     }
 
-    /// Sends as much of `most` zeros as the windows allow, and says how much that was.
-    pub(super) fn send_in_windows(&mut self, stream: u32, most: usize) -> io::Result<usize> {
+    /// Sends as much of `data` as the windows allow, and says how much that was.
+    pub(super) fn send_in_windows(&mut self, stream: u32, data: &[u8]) -> io::Result<usize> {
         let first = self.stream_window;
         let of_stream = *self.windows.entry(stream).or_insert(first);
-        let allowed = usize::try_from(of_stream.min(self.windows[&0])).unwrap_or(0).min(most);
+        let allowed = usize::try_from(of_stream.min(self.windows[&0])).unwrap_or(0).min(data.len());
         if allowed > 0 {
-            self.send(&frame(kind::DATA, 0, stream, &vec![b' '; allowed]))?;
+            self.send(&frame(kind::DATA, 0, stream, &data[..allowed]))?;
             for window in [0, stream] {
                 *self.windows.get_mut(&window).unwrap() -= i64::try_from(allowed).unwrap();
             }
         }
         Ok(allowed)
+    }
+
+    /// Sends a request with its body, as fast as the windows allow.
+    pub(super) fn put(&mut self, stream: u32, block: &[u8], mut body: &[u8]) -> io::Result<()> {
+        self.request(stream, 0, block)?;
+        while !body.is_empty() {
+            match self.send_in_windows(stream, &body[..body.len().min(FRAME_BYTES)])? {
+                0 if self.read()?.is_none() => return Err(io::ErrorKind::UnexpectedEof.into()),
+                sent => body = &body[sent..],
+            }
+        }
+        self.send(&frame(kind::DATA, END_STREAM, stream, &[]))
+    }
+
+    /// The status of an answer, of which no more may have come.
+    pub(super) fn status(&mut self, stream: u32) -> Option<u16> {
+        while self.fates.get(&stream).and_then(|fate| fate.status).is_none() {
+            self.read().expect("an answer in time")?;
+        }
+        self.fates[&stream].status
     }
 
     /// Reads one frame and takes note of it. `None` at the end of the connection.

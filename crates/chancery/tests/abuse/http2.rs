@@ -4,24 +4,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chancery_api::http::uses::authorization_field;
-use chancery_client::{Client, KeyHandle};
-use chancery_core::limits::REQUEST_BYTES_MAX;
+use chancery_client::{Client, KeyHandle, Outcome};
+use chancery_core::limits::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX};
 
 use super::frames::{
-    END_HEADERS, END_STREAM, Fate, Http2, INITIAL_WINDOW, REFUSED_STREAM, block, frame, kind,
+    END_HEADERS, END_STREAM, FRAME_BYTES, Fate, Http2, INITIAL_WINDOW, REFUSED_STREAM, block,
+    frame, kind,
 };
 use super::meters::{peak_kib, refusals};
-use crate::harness::{Process, Service, committed, fresh, key_and_handle, sign};
+use crate::harness::{Process, Service, committed, eventually, fresh, key_and_handle, sign};
 use crate::wire::Wire;
 
 /// A gibibyte, in bytes.
 const GIB: usize = 1 << 30;
 
-/// The longest payload of a frame (RFC 9113, 4.2).
-const FRAME_BYTES: usize = 16 * 1024;
-
 /// What a process may grow by for one abuser: 16 MiB.
 const GROWTH_KIB: u64 = 16 * 1024;
+
+/// A large answer has more bytes than this, and one connection may leave so many untaken: 1 MiB, and 16 MiB.
+const LARGE: usize = 1024 * 1024;
+const OF_ONE_CONNECTION: usize = 16 * LARGE;
 
 /// The longest that a good caller may wait meanwhile.
 const OTHERS_WAIT: Duration = Duration::from_secs(1);
@@ -69,11 +71,15 @@ impl Scene {
 
     /// The header block of a use.
     fn post(&self, more: &[(&str, &str)]) -> Vec<u8> {
-        let authorization = authorization_field(self.handle.expose_bytes());
+        Self::post_to("/v1/sign", &self.handle, more)
+    }
+
+    fn post_to(path: &str, handle: &KeyHandle, more: &[(&str, &str)]) -> Vec<u8> {
+        let authorization = authorization_field(handle.expose_bytes());
         let fields = [
             (":method", "POST"),
             (":scheme", "https"),
-            (":path", "/v1/sign"),
+            (":path", path),
             (":authority", "localhost"),
             ("authorization", &authorization),
             ("content-type", "application/json"),
@@ -83,6 +89,11 @@ impl Scene {
 
     /// Lets `abuse` go on while a good caller signs; it must not wait, and memory must not grow.
     fn bear<T: Send>(&self, abuse: impl FnOnce() -> T + Send) -> T {
+        self.bear_within(GROWTH_KIB, abuse)
+    }
+
+    /// As [`Self::bear`], where memory may grow by so much.
+    fn bear_within<T: Send>(&self, growth_kib: u64, abuse: impl FnOnce() -> T + Send) -> T {
         let (given, longest) = thread::scope(|scope| {
             let abuser = scope.spawn(abuse);
             let mut longest = Duration::ZERO;
@@ -95,12 +106,17 @@ impl Scene {
             (abuser.join().unwrap(), longest)
         });
         assert!(longest < OTHERS_WAIT, "a good caller waited {longest:?}");
-        for (process, before) in WATCHED.into_iter().zip(self.before) {
-            let grown = peak_kib(&self.service, process) - before;
-            assert!(grown < GROWTH_KIB, "{process:?} grew by {grown} KiB");
-        }
+        self.check_growth(growth_kib);
         committed(sign(&self.client, &self.handle, b"after", fresh()));
         given
+    }
+
+    fn check_growth(&self, most_kib: u64) {
+        for (process, before) in WATCHED.into_iter().zip(self.before) {
+            let grown = peak_kib(&self.service, process) - before;
+            println!("{process:?} grew by {grown} KiB");
+            assert!(grown < most_kib, "{process:?} grew by {grown} KiB");
+        }
     }
 }
 
@@ -121,7 +137,7 @@ fn a_body_of_a_gibibyte_over_http2_is_refused_and_not_kept() {
             let mut taken = 0;
             // Whatever the windows allow, until the stream is settled.
             while taken < GIB && !http2.fates.get(&1).is_some_and(Fate::is_settled) {
-                match http2.send_in_windows(1, FRAME_BYTES) {
+                match http2.send_in_windows(1, &[b' '; FRAME_BYTES]) {
                     Ok(0) => assert!(http2.read().unwrap().is_some(), "{:?}", http2.gone),
                     Ok(sent) => taken += sent,
                     Err(_) => break,
@@ -345,4 +361,81 @@ fn answers_that_a_window_of_zero_holds_back_take_little_and_are_dropped_in_time(
         began.elapsed()
     });
     assert!(lived < HELD_BACK, "it lived {lived:?}");
+}
+
+/// Asks for answers of a megabyte and more, and takes none.
+struct Untaken {
+    head: Vec<u8>,
+    body: String,
+    wire: Wire,
+}
+
+impl Untaken {
+    fn new(scene: &Scene) -> Self {
+        let (_, handle) =
+            key_and_handle(&scene.client, "cards", "encrypt.aead:card", "aes-256-gcm");
+        let item = format!(r#"{{"message":"{}"}}"#, "a".repeat(MESSAGE_BYTES_MAX));
+        let body = format!(r#"{{"items":[{}]}}"#, vec![item; 16].join(","));
+        assert!(body.len() > LARGE);
+        let head = Scene::post_to("/v1/encrypt/batch", &handle, &[]);
+        Self { head, body, wire: scene.wire.clone() }
+    }
+
+    /// A connection that takes no answer.
+    fn connect(&self) -> Http2 {
+        Http2::connect(&self.wire, &[(INITIAL_WINDOW, 0)])
+    }
+
+    /// Asks until it is refused; how often it was not, and the status of the refusal.
+    fn ask(&self, http2: &mut Http2) -> (usize, Option<u16>) {
+        for number in 0..STREAMS - 8 {
+            let stream = 2 * number + 1;
+            http2.put(stream, &self.head, self.body.as_bytes()).unwrap();
+            match http2.status(stream) {
+                Some(200) => {}
+                other => return (usize::try_from(number).unwrap(), other),
+            }
+        }
+        panic!("never refused");
+    }
+}
+
+#[test]
+fn answers_that_one_connection_does_not_take_have_a_bound() {
+    let scene = Scene::new();
+    let untaken = Untaken::new(&scene);
+    let (taken, refused, alive) = scene.bear_within(2 * GROWTH_KIB, || {
+        let mut http2 = untaken.connect();
+        let (taken, refused) = untaken.ask(&mut http2);
+        // It is refused before anything is done, and others go on.
+        let next = 2 * STREAMS + 1;
+        http2.request(next, END_STREAM, &get("/healthz")).unwrap();
+        (taken, refused, http2.status(next))
+    });
+    assert_eq!((refused, alive), (Some(429), Some(200)));
+    assert!(taken > 1 && taken * LARGE <= OF_ONE_CONNECTION, "{taken} answers are held");
+    assert_eq!(refusals(&scene.wire, "answer-unreadable"), 0);
+}
+
+#[test]
+fn answers_that_nobody_takes_have_a_bound_over_all_connections() {
+    let scene = Scene::new();
+    let untaken = Untaken::new(&scene);
+    let runtimes = thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1));
+    let mut held = Vec::new();
+    // Twice as many as fill all the room there is.
+    for _ in 0..8 * runtimes {
+        let mut http2 = untaken.connect();
+        let (taken, refused) = untaken.ask(&mut http2);
+        assert_eq!(refused, Some(429), "after {taken}");
+        held.push((http2, taken));
+    }
+    let taken: usize = held.iter().map(|(_, taken)| taken).sum();
+    assert!(taken * LARGE <= runtimes * 4 * OF_ONE_CONNECTION, "{taken} answers are held");
+    let most = u64::try_from(4 * runtimes).unwrap() * GROWTH_KIB;
+    scene.check_growth(most + 2 * GROWTH_KIB);
+    drop(held);
+    eventually("there is room again", || {
+        matches!(sign(&scene.client, &scene.handle, b"after", fresh()), Outcome::Committed(_))
+    });
 }

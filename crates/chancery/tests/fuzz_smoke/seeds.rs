@@ -34,6 +34,7 @@ use chancery_crypto::mac::{ChainLink, HandleMac};
 use chancery_crypto::seal::claimed_place;
 use chancery_log::TreeHead;
 use chancery_log::checkpoint::Checkpoint;
+use chancery_log::note::Note;
 use chancery_log::tile::Tile;
 use serde_json::Value;
 
@@ -328,7 +329,10 @@ fn proofs() -> [Seed; 3] {
     let tree = TreeHead { size: 1, root: opening.leaf() };
     let mut signer = checkpoint_signer();
     let checkpoint = Checkpoint { origin: "fuzz.example/log".parse().unwrap(), tree };
-    let note = signer.sign(&checkpoint, 1_800_000_000).unwrap();
+    let signed = signer.sign(&checkpoint, 1_800_000_000).unwrap();
+    // With the Ed25519 signature alone: an ML-DSA one is another each time it is made.
+    let mut note = Note::new(signed.unverified_text()).unwrap();
+    note.add(signed.signatures()[0].clone());
     let no_tiles = |_: Tile| None;
     let trees = TreeProof::make((&note, tree), (&note, tree), no_tiles).unwrap();
     let record = prove((0, &opening), (note, tree), |_: Tile| Some(vec![tree.root])).unwrap();

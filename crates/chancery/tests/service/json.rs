@@ -23,8 +23,8 @@ const READS: &[&str] = &[
     "store dump --data d",
 ];
 
-/// `serve` prints no result, and `key public` and `random` are checked by themselves.
-const OTHERS: [&str; 3] = ["serve", "key public", "random"];
+/// `serve` prints no result, `key public` and `random` are checked by themselves, and there is no fork to prove.
+const OTHERS: [&str; 4] = ["serve", "key public", "random", "audit prove-fork"];
 
 /// The names under `Commands:` in the help of a command.
 fn subcommands(path: &str) -> Vec<String> {
@@ -76,11 +76,25 @@ fn every_command_prints_one_json_document() {
     for line in ["store check --data d", "store dump --data d", "audit verify --data d"] {
         document(&service, line);
     }
+    proofs(&service).iter().for_each(|line| drop(document(&service, line)));
+    lines.extend(proofs(&service));
     let is_done = |command: &String| {
         OTHERS.contains(&command.as_str()) || lines.iter().any(|line| line.starts_with(command))
     };
     let missing: Vec<_> = all().into_iter().filter(|command| !is_done(command)).collect();
     assert!(missing.is_empty(), "not asked for JSON: {missing:?}");
+}
+
+/// What is proved from files alone, once there is a receipt.
+fn proofs(service: &Service) -> Vec<String> {
+    let log = service.data().join("log");
+    let (log, checkpoint, policy) = (log.display(), log.join("checkpoint"), log.join("policy"));
+    let (checkpoint, policy) = (checkpoint.display(), policy.display());
+    vec![
+        format!("audit prove --receipt m.receipt --log {log} --out m.proof"),
+        format!("audit verify-proof m.proof --policy {policy} --artifact message"),
+        format!("audit prove-consistent {checkpoint} --log {log} --out since.proof"),
+    ]
 }
 
 #[test]

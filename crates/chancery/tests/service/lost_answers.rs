@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -173,6 +175,55 @@ fn what_is_kept_serves_its_own_command_and_principal_alone() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
     assert_eq!(kept(&service).len(), 1);
     service.done(&repeat);
+}
+
+/// What was sealed cannot be looked into, so the file is opened again, and its key compared.
+#[test]
+fn an_import_is_repeated_with_the_key_of_the_first_attempt_alone() {
+    let service = prepared();
+    let other = rcgen::KeyPair::generate().unwrap().serialize_der();
+    fs::write(service.path("other.p8"), other).unwrap();
+    let import = "key import release --purpose sign.bound:release --algorithm ecdsa-p256 --pkcs8";
+    let import: Vec<&str> = import.split(' ').collect();
+    let with = |file| [&import[..], &[file]].concat();
+    let lost = Middleman::before(&service).lose(Lost::Answer, 1, &with("release.p8"));
+    let id = printed_id(&text(&lost.stderr));
+    let repeat = |file| service.cli(&[&with(file)[..], &["--operation-id", &id]].concat());
+    let output = repeat("other.p8");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("another command"), "{}", text(&output.stderr));
+    assert_eq!(repeat("missing.p8").status.code(), Some(1));
+    assert_eq!(kept(&service).len(), 1);
+    assert!(repeat("release.p8").status.success());
+    assert!(kept(&service).is_empty());
+}
+
+/// As a trace shows it: whatever directory was made, the one above it was synced before anything was sent.
+#[test]
+fn what_is_kept_lies_in_directories_that_are_durable() {
+    let service = prepared();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-y", "-qq", "-e", "trace=mkdir,fsync,connect", "-o", "trace"]);
+    command.arg(env!("CARGO_BIN_EXE_chancery")).arg("--context-file");
+    command.arg(service.data().join("admin.toml"));
+    command.args(["principal", "create", "ada", "--role", "auditor", "--out", "ada.toml"]);
+    // Four levels are to be made.
+    command.env("XDG_STATE_HOME", service.path("home/state")).current_dir(service.directory());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let trace = fs::read_to_string(service.path("trace")).unwrap();
+    let trace = trace.split_once(" connect(").unwrap().0;
+    let made: Vec<_> = trace
+        .lines()
+        .filter_map(|line| line.split_once("mkdir(\"")?.1.split_once("\", 0700) = 0"))
+        .map(|(path, _)| Path::new(path))
+        .collect();
+    assert_eq!(made.len(), 4, "{trace}");
+    for directory in made.iter().map(|path| path.parent().unwrap()).chain([made[3]]) {
+        let synced = format!("<{}>)", directory.display());
+        let is_synced = |line: &str| line.contains("fsync(") && line.contains(&synced);
+        assert!(trace.lines().any(is_synced), "{}: {trace}", directory.display());
+    }
 }
 
 /// What an import is sealed to is asked for first; without it nothing was sent that could be unknown.

@@ -7,7 +7,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{PipeReader, Read as _, pipe};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,43 @@ fn a_service_whose_admin_file_was_moved_away_is_up_all_the_same() {
     service.launch();
     eventually("it is announced", || said_since(&service, before).contains(ANNOUNCED));
     assert!(!said_since(&service, before).contains("admin file"), "{}", service.log());
+}
+
+/// What the operator says of one start is not said again to a signer that is started after one that served, also
+/// if the front was not ready in between.
+#[test]
+fn what_is_said_of_one_start_is_forgotten_when_the_signer_alone_is_ready() {
+    let mut service = stopped();
+    let held = lock(&service);
+    let once = ["--wall-clock-is-right", "--new-lock-record"];
+    fs::remove_file(service.lock_record().unwrap()).unwrap();
+    service.serve_with(once.map(String::from).to_vec());
+    service.launch();
+    let pid = |service: &Service, process| service.pids().get(process);
+    eventually("both children run", || {
+        [Process::Front, Process::Signer].iter().all(|&child| pid(&service, child).is_some())
+    });
+    let arguments = |service: &Service| {
+        let signer = pid(service, Process::Signer)?;
+        let line = fs::read(format!("/proc/{signer}/cmdline")).ok()?;
+        Some((signer, String::from_utf8(line).unwrap()))
+    };
+    let (first, said) = arguments(&service).unwrap();
+    assert!(once.iter().all(|once| said.contains(once)), "{said}");
+    signal(pid(&service, Process::Front).unwrap(), Signal::STOP);
+    drop(held);
+    eventually("the signer serves", || {
+        UnixStream::connect(service.data().join("run/signer.sock")).is_ok() && is_served(&service)
+    });
+    service.kill(Process::Signer);
+    let again = |service: &Service| {
+        arguments(service).is_some_and(|(signer, said)| {
+            signer != first && !once.iter().any(|once| said.contains(once))
+        })
+    };
+    eventually("the next signer is not told again", || again(&service));
+    signal(pid(&service, Process::Front).unwrap(), Signal::CONT);
+    service.wait_until_up();
 }
 
 /// A child of this test, in the supervisor's place, on the socket of a service that is stopped.

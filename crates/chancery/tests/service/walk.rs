@@ -158,12 +158,14 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// Directories are 0700 and everything in them 0600, sockets too; but to the signer's socket a front with a
-/// user of its own may write, which root gives it.
+/// user of its own may write, which root gives it, and what is published is anybody's to read.
 fn assert_private(directory: &Path) {
     assert_eq!(mode(directory), 0o700, "{}", directory.display());
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
+        if path.ends_with("log") {
+            assert_modes(&path, 0o755, 0o644);
+        } else if path.is_dir() {
             assert_private(&path);
         } else {
             let is_shared = path.ends_with("run/signer.sock") && geteuid().is_root();
@@ -197,4 +199,17 @@ fn a_service_that_is_told_to_stop_does_so_at_once_and_leaves_no_process() {
     assert_eq!(service.stop().code(), Some(0));
     assert!(started.elapsed() < PATIENCE / 3, "{:?}", started.elapsed());
     assert!(!pids.all().any(is_alive));
+}
+
+/// Every directory has one mode and every file another.
+fn assert_modes(directory: &Path, directories: u32, files: u32) {
+    assert_eq!(mode(directory), directories, "{}", directory.display());
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_modes(&path, directories, files);
+        } else {
+            assert_eq!(mode(&path), files, "{}", path.display());
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! `key import`: a private key, sealed to a one-time key of the signer before it leaves this process.
 //!
 //! What is sent is kept until the outcome is known ([`crate::pending`]): sealed anew, it would be another
-//! command, which the service refuses under the id of the first.
+//! command, which the service refuses under the id of the first. A repetition opens its file all the same, and
+//! sends nothing if another key is in it.
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use crate::commands::{command, fresh_operation, unexpected};
 use crate::connection;
 use crate::exit::{Failure, Misuse};
 use crate::files::Input;
-use crate::pending::{Pending, Sent, another_command};
+use crate::pending::{Fingerprint, Pending, Sent, another_command};
 
 /// Carries `key import` out.
 pub(super) fn import(shared: &Shared, args: &ImportArgs) -> Result<(), Failure> {
@@ -28,16 +29,19 @@ pub(super) fn import(shared: &Shared, args: &ImportArgs) -> Result<(), Failure> 
             Misuse(format!("`key import` takes signing keys, and no `{}`", new.suite)).into()
         );
     }
+    let key = ToImport::read(&new, &args.pkcs8)?;
     let operation = args.repeat.operation()?;
     let profile = connection::profile(shared)?;
     let principal = profile.principal;
     let client = connection::client_for(shared, &profile)?;
     let sealed = || {
-        let command = seal(&client, &new, &args.pkcs8)?;
-        Ok(Sent { principal, command, seed: None })
+        let command = seal(&client, &new, &key.bytes)?;
+        Ok(Sent { principal, command, seed: None, imported: Some(key.fingerprint) })
     };
     let pending = Pending::of(operation, principal, sealed)?;
-    if !matches!(&pending.sent.command, Command::ImportKey { new: sent, .. } if *sent == new) {
+    let Sent { command, imported, .. } = &pending.sent;
+    let is_same = matches!(command, Command::ImportKey { new: sent, .. } if *sent == new);
+    if !is_same || *imported != Some(key.fingerprint) {
         return Err(another_command(operation));
     }
     let answer = pending.give(&client)?;
@@ -45,11 +49,25 @@ pub(super) fn import(shared: &Shared, args: &ImportArgs) -> Result<(), Failure> 
     change::report(shared, &answer, operation)
 }
 
+/// A private key as it stands in its file, and which one that is.
+struct ToImport {
+    bytes: Zeroizing<Vec<u8>>,
+    fingerprint: Fingerprint,
+}
+
+impl ToImport {
+    /// Reads it, and says here what the signer would say, before the key is sent anywhere.
+    fn read(new: &NewKey, pkcs8: &Path) -> Result<Self> {
+        let bytes = read(pkcs8)?;
+        let key = PrivateKey::from_pkcs8(new.suite, &bytes)
+            .with_context(|| format!("`{}`", pkcs8.display()))?;
+        let public = key.public().context("the key has no public half")?;
+        Ok(Self { bytes, fingerprint: public.fingerprint() })
+    }
+}
+
 /// The command that brings a key in, sealed to a one-time key that is asked for now.
-fn seal(client: &Client, new: &NewKey, pkcs8: &Path) -> Result<Command, Failure> {
-    let bytes = read(pkcs8)?;
-    // Says here what the signer would say, before the key is sent anywhere.
-    PrivateKey::from_pkcs8(new.suite, &bytes).with_context(|| format!("`{}`", pkcs8.display()))?;
+fn seal(client: &Client, new: &NewKey, bytes: &[u8]) -> Result<Command, Failure> {
     let begun = command(client, &Command::BeginImport, fresh_operation()?);
     let begun = begun.map_err(|failure| match failure {
         Failure::Unknown { .. } => {
@@ -58,7 +76,7 @@ fn seal(client: &Client, new: &NewKey, pkcs8: &Path) -> Result<Command, Failure>
         other => other,
     })?;
     let AnswerObject::OneTimeKey(key) = begun.answer else { return Err(unexpected()) };
-    let sealed = seal_import(new, &key, &bytes).context("cannot seal the key to the signer")?;
+    let sealed = seal_import(new, &key, bytes).context("cannot seal the key to the signer")?;
     Ok(Command::ImportKey { new: new.clone(), one_time: key.id.0, sealed })
 }
 
