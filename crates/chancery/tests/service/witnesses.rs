@@ -128,6 +128,11 @@ fn one_witness_that_is_down_is_named_and_two_are_too_many() {
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("w3/ed25519") && !said.contains("w2"), "{said}");
+    let more = ["--force", "--format", "json"];
+    let told = shown(&scene.submit(&policy, "cosigned", &more));
+    assert_eq!(told["witnesses"].as_array().unwrap().len(), 4);
+    let faults: Vec<_> = told["faults"].as_array().unwrap().iter().collect();
+    assert!(faults.len() == 1 && faults[0].as_str().unwrap().contains("w3/ed25519"), "{told}");
     let before = fs::read_to_string(scene.path("cosigned")).unwrap();
     scene.witnesses[1].end(Signal::KILL);
     for out in ["cosigned", "never-written"] {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use chancery_log::note::{KeyName, NoteError, VerifierKey};
 use chancery_memory::process::harden;
+use chancery_memory::{Arena, hooks, wiping};
 use chancery_witness::logs::Logs;
 use chancery_witness::witness::Witness;
 use chancery_witness::{home, serve};
@@ -14,6 +15,9 @@ use clap::Args;
 use crate::exit::Failure;
 use crate::policy;
 use crate::render::print;
+
+/// The locked memory of a witness, in bytes: 1 MiB, for two keys and what signing with them takes.
+const ARENA_BYTES: usize = 1024 * 1024;
 
 /// Be a witness: cosign the checkpoints of the logs in a policy, as long as each continues the last.
 ///
@@ -28,9 +32,9 @@ The policy's `log` lines say whose checkpoints are cosigned; the service writes 
 Keep DIR, and never an older copy of it: a witness that has forgotten what it cosigned would cosign another history.
 A lost DIR is the end of a witness: begin another, of another name, and have policies changed.
 
-It speaks HTTP in clear, for nothing that is said is secret, and cosignatures prove themselves; a proxy in front can
-give it TLS, and is then the only source, of which 16 connections are taken. `GET /HEX/checkpoint`, HEX being the SHA-256 of a log's origin, shows what it cosigned last.
-SIGTERM or Ctrl-C stops it.")]
+It speaks HTTP in clear, for nothing that is said is secret, and cosignatures prove themselves. A proxy in front can give
+it TLS, and is then one source, of which 16 connections are taken. `GET /HEX/checkpoint`, HEX being the SHA-256 of a
+log's origin, shows what it cosigned last. SIGTERM or Ctrl-C stops it.")]
 pub(super) struct ServeArgs {
     /// The directory of its keys and of what it has cosigned.
     #[arg(long, value_name = "DIR", default_value = "chancery-witness")]
@@ -65,7 +69,7 @@ fn url(text: &str) -> Result<String, String> {
 
 /// Carries `witness serve` out.
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    harden().context("the process cannot be closed to others")?;
+    let _arena = close()?;
     let what = || format!("`{}`", args.policy.display());
     let logs = Logs::of(&policy::read(&args.policy)?).with_context(what)?;
     let (store, cosigner) = home::open(&args.data, &args.name).with_context(|| {
@@ -79,6 +83,16 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     print(policy_lines(&args.name, witness.verifier_keys(), &url).as_bytes())?;
     eprintln!("chancery: witness `{}` listens on {address}", args.name);
     Ok(serve(witness, listener).map_err(anyhow::Error::from)?)
+}
+
+/// Closes the process to others, and has the crypto library keep the keys in locked memory.
+fn close() -> Result<Arena> {
+    harden().context("the process cannot be closed to others")?;
+    wiping::begin();
+    let arena =
+        Arena::with_capacity(ARENA_BYTES).context("no memory can be locked for the keys")?;
+    hooks::install(&arena)?;
+    Ok(arena)
 }
 
 /// What goes into a policy.

@@ -13,7 +13,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::exchange::Exchange;
-use super::round::{self, Round};
+use super::round::{self, Fault, Round};
 use super::watch::Watch;
 use crate::cli::Shared;
 use crate::exit::{Failure, Misuse};
@@ -21,7 +21,7 @@ use crate::files::{self, OutputArgs, OverwriteArgs, Secrecy};
 use crate::parse;
 use crate::policy;
 use crate::published::{Published, PublishedArgs};
-use crate::render::{View, show};
+use crate::render::{Format, View, show};
 
 /// How often it is looked whether to stop.
 const STOP_POLL: Duration = Duration::from_millis(100);
@@ -41,6 +41,8 @@ enough, such as
 
   group two-of-three 2 witness.example/w1 witness.example/w2 witness.example/w3
   quorum two-of-three
+
+More than half of the witnesses should be enough and no fewer: two histories could both have half of them.
 
 Exits with 1 if fewer cosign than that, and says of each witness what was wrong with it. A witness of whom that is
 \"not proved to continue\" holds another history of this log: keep the files, and see `audit prove-fork`.
@@ -98,14 +100,15 @@ impl Submission<'_> {
     fn once(&self, shared: &Shared) -> Result<(), Failure> {
         let round = self.round()?;
         let Some(vouched) = &round.vouched else { return Err(round.lost().into()) };
-        for fault in &round.faults {
-            eprintln!("chancery: {fault}");
-        }
         self.output.write(Secrecy::Public, round.note.to_string().as_bytes())?;
-        Ok(self.say(shared, vouched)?)
+        Ok(self.say(shared, (vouched, &round.faults))?)
     }
 
-    fn say(&self, shared: &Shared, vouched: &Vouched) -> Result<()> {
+    fn say(&self, shared: &Shared, (vouched, faults): (&Vouched, &[Fault])) -> Result<()> {
+        let is_text = shared.format != Format::Json || self.output.is_standard();
+        for fault in faults.iter().filter(|_| is_text) {
+            eprintln!("chancery: {fault}");
+        }
         if self.output.is_standard() {
             return Ok(());
         }
@@ -115,7 +118,13 @@ impl Submission<'_> {
             ("witnesses", vouched.witnesses.join(", ")),
             ("written", written.clone()),
         ]);
-        let json = json!({ "size": size, "witnesses": vouched.witnesses, "written": written });
+        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        let json = json!({
+            "size": size,
+            "witnesses": vouched.witnesses,
+            "faults": faults,
+            "written": written,
+        });
         show(shared.format, &view, &json)
     }
 
