@@ -331,10 +331,10 @@ fn proofs() -> [Seed; 3] {
     let tree = TreeHead { size: 1, root: opening.leaf() };
     let mut signer = checkpoint_signer();
     let checkpoint = Checkpoint { origin: "fuzz.example/log".parse().unwrap(), tree };
-    let signed = signer.sign(&checkpoint, 1_800_000_000).unwrap();
+    let both = signer.sign(&checkpoint, 1_800_000_000).unwrap();
     // With the Ed25519 signature alone: an ML-DSA one is another each time it is made.
-    let mut note = Note::new(signed.unverified_text()).unwrap();
-    note.add(signed.signatures()[0].clone());
+    let mut note = Note::new(both.unverified_text()).unwrap();
+    note.add(both.signatures()[0].clone());
     let no_tiles = |_: Tile| None;
     let trees = TreeProof::make((&note, tree), (&note, tree), no_tiles).unwrap();
     let record = prove((0, &opening), (note, tree), |_: Tile| Some(vec![tree.root])).unwrap();
