@@ -80,8 +80,8 @@ fn every_command_prints_one_json_document() {
     }
     for line in proofs(&service) {
         document(&service, &line);
-        lines.push(line);
     }
+    lines.extend(proofs(&service));
     let is_done = |command: &String| {
         OTHERS.contains(&command.as_str()) || lines.iter().any(|line| line.starts_with(command))
     };
