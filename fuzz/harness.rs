@@ -37,9 +37,10 @@ use chancery_crypto::envelope::{self, Binding};
 use chancery_crypto::formats::{bound, dsse, jws};
 use chancery_crypto::key::{PrivateKey, PublicKey};
 use chancery_crypto::mac::ChainLink;
-use chancery_crypto::notes::{CheckpointSeeds, CheckpointSigner};
+use chancery_crypto::notes::{CheckpointSeeds, CheckpointSigner, NoteKey};
 use chancery_crypto::seal::{RowPlace, SealingKey, claimed_place, seal_tag};
 use chancery_log::tlog_proof::TlogProof;
+use chancery_log::witness::{AddCheckpoint, Answer, MEDIA_SIZE};
 use chancery_memory::Arena;
 use minicbor::{Decode, Encode};
 
@@ -47,7 +48,7 @@ use minicbor::{Decode, Encode};
 pub(crate) type Harness = fn(&[u8]);
 
 /// Every harness, by the name of its target and its corpus.
-pub(crate) const HARNESSES: [(&str, Harness); 13] = [
+pub(crate) const HARNESSES: [(&str, Harness); 14] = [
     ("audit_frame", audit_frame),
     ("command_request", command_request),
     ("envelope", envelope),
@@ -61,6 +62,7 @@ pub(crate) const HARNESSES: [(&str, Harness); 13] = [
     ("segment_header", segment_header),
     ("signatures", signatures),
     ("use_request", use_request),
+    ("witness", witness),
 ];
 
 /// The key of the harnesses that need one. It protects nothing.
@@ -282,6 +284,28 @@ pub(crate) fn proofs(bytes: &[u8]) {
     if let Ok(proof) = TlogProof::parse(bytes) {
         assert_eq!(proof.to_string().as_bytes(), bytes);
         let _ = check(bytes, &TRUST);
+    }
+}
+
+/// What strangers send to a witness, and what a witness answers.
+pub(crate) fn witness(bytes: &[u8]) {
+    static KEYS: LazyLock<[NoteKey; 2]> = LazyLock::new(|| {
+        let signer = checkpoint_signer();
+        signer.verifier_keys().map(|key| NoteKey::new(key.clone()).expect("a key"))
+    });
+    if let Ok(request) = AddCheckpoint::parse(bytes) {
+        assert_eq!(request.to_string().as_bytes(), bytes);
+        let tree = request.unverified_checkpoint().tree;
+        let [ed25519, ml_dsa_44] = &*KEYS;
+        if let Ok(signed) = request.signed_by(&[ed25519, ml_dsa_44]) {
+            let _ = signed.after(None);
+            let _ = signed.after(Some(tree));
+        }
+    }
+    for status in [200, 409] {
+        if let Ok(answer) = Answer::parse(status, Some(MEDIA_SIZE), bytes) {
+            assert_eq!(answer.body().as_bytes(), bytes);
+        }
     }
 }
 

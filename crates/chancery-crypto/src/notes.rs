@@ -1,10 +1,13 @@
 //! Keys that sign a log's checkpoints, and keys that verify them (C2SP signed-note v1.0.0, tlog-cosignature).
 //!
 //! A log signs each checkpoint twice: with Ed25519 over the note's text (type 1), and with ML-DSA-44 as the
-//! cosigner whose name is the log's origin (type 6). Both keys are for checkpoints alone.
+//! cosigner whose name is the log's origin (type 6). Both keys are for checkpoints alone. A witness signs with
+//! a [`Cosigner`].
 //!
 //! **Invariant:** a [`CheckpointSigner`] signs no tree that is smaller than one it has signed, and no other
 //! tree of the same size. That the larger one continues the smaller is for its caller to know.
+
+mod cosigner;
 
 use chancery_core::suite::Suite;
 use chancery_log::TreeHead;
@@ -13,6 +16,7 @@ use chancery_log::cosignature::{ed25519_message, ml_dsa_44_message, split_time, 
 use chancery_log::note::{KeyName, Note, NoteError, NoteVerifier, SignatureType, VerifierKey};
 
 use crate::key::{PrivateKey, PublicKey};
+pub use cosigner::{CosignError, Cosigner};
 
 /// What `SubjectPublicKeyInfo` puts before an Ed25519 key (RFC 8410, 4).
 const ED25519_SPKI: &[u8] = &[0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
@@ -101,7 +105,7 @@ impl NoteVerifier for NoteKey {
     }
 }
 
-/// The seeds of a log's two checkpoint keys: Ed25519 and ML-DSA-44 (FIPS 204, the seed ξ).
+/// The seeds of the two keys of a log, or of a witness: Ed25519 and ML-DSA-44 (FIPS 204, the seed ξ).
 pub struct CheckpointSeeds<'s> {
     /// Ed25519.
     pub ed25519: &'s [u8; 32],

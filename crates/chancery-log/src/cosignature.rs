@@ -17,8 +17,8 @@ use crate::note::KeyName;
 /// The label of ML-DSA cosignatures.
 const SUBTREE_LABEL: &[u8; 12] = b"subtree/v1\n\0";
 
-/// The latest time that may stand in a cosignature.
-const TIME_MAX: u64 = i64::MAX.cast_unsigned();
+/// The latest time that may stand in a cosignature, in seconds since 1970.
+pub const TIME_MAX: u64 = i64::MAX.cast_unsigned();
 
 /// What Ed25519 signs of a checkpoint at `time_s`, in seconds since 1970.
 #[must_use]

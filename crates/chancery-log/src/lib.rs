@@ -10,7 +10,7 @@
 //! for every sequence of leaves.
 //!
 //! In the forms of the C2SP transparency-log family: [`note`]s, [`checkpoint`]s and [`cosignature`]s, [`tile`]s,
-//! [`tlog_proof`]s, and the [`policy`] of who checks them.
+//! [`tlog_proof`]s, what is said to a [`witness`], and the [`policy`] of who checks them.
 //!
 //! The crate reads no clock, file or network and holds no key. Leaves come in as
 //! hashes; what a leaf contains, and how a tree head is signed, is decided elsewhere.
@@ -28,6 +28,7 @@ mod short;
 pub mod tile;
 pub mod tlog_proof;
 mod tree;
+pub mod witness;
 
 pub use frontier::{Frontier, FrontierError};
 pub use hash::{EMPTY_ROOT, HASH_BYTES, Hash, leaf_hash, node_hash};

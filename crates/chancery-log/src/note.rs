@@ -160,7 +160,9 @@ impl VerifierKey {
         NoteSignature { name: self.name.clone(), id: self.id, bytes: bytes.to_vec() }
     }
 
-    fn made(&self, signature: &NoteSignature) -> bool {
+    /// Whether a signature says that this key made it.
+    #[must_use]
+    pub fn made(&self, signature: &NoteSignature) -> bool {
         signature.id == self.id && signature.name == self.name
     }
 }
@@ -211,7 +213,8 @@ pub struct NoteSignature {
 }
 
 impl NoteSignature {
-    fn parse(line: &str) -> Option<Self> {
+    /// Reads a line, which does not hold its line feed.
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let (name, signature) = line.strip_prefix(LINE_START)?.split_once(' ')?;
         let decoded = STANDARD.decode(signature).ok()?;
         let (id, bytes) = decoded.split_first_chunk::<4>()?;
@@ -291,6 +294,12 @@ impl Note {
     /// Puts a signature under it.
     pub fn add(&mut self, signature: NoteSignature) {
         self.signatures.push(signature);
+    }
+
+    /// The same text with these signatures, and no others.
+    #[must_use]
+    pub fn with_signatures(&self, signatures: Vec<NoteSignature>) -> Self {
+        Self { text: self.text.clone(), signatures }
     }
 
     /// Its text, which nobody may have signed.

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::children;
 use crate::commands::{
     audit, bench, cipher, data_key, derive, handle, key, mac, operation, principal, serve, sign,
-    status, store,
+    status, store, witness,
 };
 use crate::exit::Failure;
 use crate::render::Format;
@@ -69,6 +69,7 @@ enum Command {
     Audit(audit::AuditArgs),
     Principal(principal::PrincipalArgs),
     Store(store::StoreArgs),
+    Witness(witness::WitnessArgs),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     Signer(children::SignerArgs),
@@ -106,6 +107,7 @@ impl Cli {
             Command::Audit(args) => audit::run(shared, args),
             Command::Principal(args) => principal::run(shared, &args),
             Command::Store(args) => store::run(shared, args),
+            Command::Witness(args) => witness::run(shared, &args),
             Command::Bench(args) => bench::run(shared, &args),
             Command::Signer(args) => children::signer(args),
             Command::ReduceOnly(args) => children::reduce_only(&args),

@@ -15,6 +15,7 @@ pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod store;
+pub(crate) mod witness;
 
 use std::path::{Path, PathBuf};
 

@@ -16,6 +16,7 @@ mod log_files;
 mod moment;
 mod parse;
 mod pending;
+mod policy;
 mod privileges;
 mod progress;
 mod published;

@@ -180,6 +180,8 @@ fn every_command_has_a_help_text_with_an_example_of_itself() {
             "principal create",
             "store check",
             "store dump",
+            "witness serve",
+            "witness submit",
             "bench",
         ]
     );
@@ -218,6 +220,14 @@ fn usage_errors_exit_with_2() {
         ],
         &["audit", "query", "--limit", "0"],
         &["serve", "--listen", "localhost"],
+        &["witness"],
+        &["witness", "serve", "--policy", "p"],
+        &["witness", "serve", "--policy", "p", "--name", "a b"],
+        &["witness", "serve", "--policy", "p", "--name", "none"],
+        &["witness", "serve", "--policy", "p", "--name", "w", "--url", "witness.example"],
+        &["witness", "serve", "--policy", "p", "--name", "w", "--url", "http://w\nquorum none"],
+        &["witness", "submit", "--policy", "p"],
+        &["witness", "submit", "--policy", "p", "--out", "x", "--every", "often"],
         &["--format", "yaml", "status"],
     ] {
         let output = scratch.run(arguments);

@@ -1,8 +1,8 @@
 //! The service as a whole: three real processes, real TLS, the real command line.
 //!
 //! What is held here is what no crate can hold alone: the walk of the README, every algorithm in every
-//! format, operation ids, answers that are lost, reductions under load, the death of each process, a front that lies, and a store
-//! that was altered while the service was down.
+//! format, operation ids, answers that are lost, reductions under load, the death of each process, a front that lies, a store
+//! that was altered while the service was down, and witnesses of its log.
 
 #[cfg(test)]
 mod harness;
@@ -39,4 +39,5 @@ mod service {
     mod unknown;
     mod verified;
     mod walk;
+    mod witnesses;
 }

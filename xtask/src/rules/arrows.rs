@@ -7,7 +7,7 @@
 use crate::workspace::{Finding, Package, Workspace};
 
 /// Each crate and all that it may depend on.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("chancery-core", &[]),
     ("chancery-log", &[]),
     ("chancery-memory", &[]),
@@ -32,6 +32,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ),
     ("chancery-server", &["chancery-api"]),
     ("chancery-client", &["chancery-api", "chancery-core", "chancery-crypto", "chancery-log"]),
+    ("chancery-witness", &["chancery-crypto", "chancery-log", "chancery-store"]),
     (
         "chancery",
         &[
@@ -47,6 +48,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "chancery-server",
             "chancery-signer",
             "chancery-store",
+            "chancery-witness",
         ],
     ),
     (

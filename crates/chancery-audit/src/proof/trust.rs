@@ -54,6 +54,12 @@ impl Trust {
         Ok(Self { policy, logs, witnesses })
     }
 
+    /// The witnesses: of each its name in the policy, where it is if that is said, and its key.
+    pub fn witnesses(&self) -> impl Iterator<Item = (&str, Option<&str>, &NoteKey)> {
+        let named = self.policy.witnesses().iter().zip(&self.witnesses);
+        named.map(|((name, party), key)| (name.as_str(), party.url.as_deref(), key))
+    }
+
     /// The keys of logs that it names.
     pub fn log_keys(&self) -> impl ExactSizeIterator<Item = &VerifierKey> {
         self.logs.iter().map(NoteVerifier::key)

@@ -36,6 +36,7 @@ use chancery_log::TreeHead;
 use chancery_log::checkpoint::Checkpoint;
 use chancery_log::note::Note;
 use chancery_log::tile::Tile;
+use chancery_log::witness::{AddCheckpoint, Answer, MEDIA_SIZE};
 use serde_json::Value;
 
 use crate::harness::{KEY, LOG_KEY, TRUST, checkpoint_signer};
@@ -64,6 +65,7 @@ pub(crate) fn all() -> Vec<Seed> {
     seeds.extend(proofs());
     seeds.extend(ciphertexts());
     seeds.extend(signatures());
+    seeds.extend(witness());
     seeds
 }
 
@@ -363,6 +365,38 @@ fn proofs() -> [Seed; 3] {
             is_taken: |bytes| {
                 TreeProof::parse(bytes).is_ok_and(|proof| proof.check(&TRUST).is_ok())
             },
+        },
+    ]
+}
+
+/// A checkpoint for a witness, and both answers that a program reads.
+fn witness() -> [Seed; 3] {
+    let tree = TreeHead { size: 7, root: [7; 32].into() };
+    let checkpoint = Checkpoint { origin: "fuzz.example/log".parse().unwrap(), tree };
+    let signed = checkpoint_signer().sign(&checkpoint, 1_800_000_000).unwrap();
+    // With the Ed25519 signature alone, which is the same each time.
+    let signatures = vec![signed.signatures()[0].clone()];
+    let lines = signatures[0].to_string();
+    let note = signed.with_signatures(signatures);
+    let request = AddCheckpoint::new(5, vec![[1; 32].into(), [2; 32].into()], note).unwrap();
+    [
+        Seed {
+            target: "witness",
+            name: "request",
+            bytes: request.to_string().into_bytes(),
+            is_taken: |bytes| AddCheckpoint::parse(bytes).is_ok(),
+        },
+        Seed {
+            target: "witness",
+            name: "cosignature",
+            bytes: lines.into_bytes(),
+            is_taken: |bytes| Answer::parse(200, None, bytes).is_ok(),
+        },
+        Seed {
+            target: "witness",
+            name: "size",
+            bytes: b"20852163\n".to_vec(),
+            is_taken: |bytes| Answer::parse(409, Some(MEDIA_SIZE), bytes).is_ok(),
         },
     ]
 }

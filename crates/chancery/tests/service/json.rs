@@ -23,8 +23,10 @@ const READS: &[&str] = &[
     "store dump --data d",
 ];
 
-/// `serve` prints no result, `key public` and `random` are checked by themselves, and there is no fork to prove.
-const OTHERS: [&str; 4] = ["serve", "key public", "random", "audit prove-fork"];
+/// `serve` prints no result, and a witness lines for policies. `key public`, `random` and, among the tests of witnesses,
+/// `witness submit` are checked by themselves, and there is no fork to prove.
+const OTHERS: [&str; 6] =
+    ["serve", "key public", "random", "audit prove-fork", "witness serve", "witness submit"];
 
 /// The names under `Commands:` in the help of a command.
 fn subcommands(path: &str) -> Vec<String> {

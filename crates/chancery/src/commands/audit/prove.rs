@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use chancery_api::http::replies::AnswerObject;
 use chancery_audit::opening::Opening;
 use chancery_audit::proof;
@@ -12,6 +12,8 @@ use chancery_core::command::{AuditQuery, Command};
 use chancery_core::id::OperationId;
 use chancery_core::name::Name;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
+use chancery_log::TreeHead;
+use chancery_log::note::Note;
 use clap::{ArgGroup, Args};
 use serde_json::json;
 
@@ -22,7 +24,7 @@ use crate::connection;
 use crate::exit::Failure;
 use crate::files::{Input, OutputArgs, Secrecy};
 use crate::parse;
-use crate::published::{Published, PublishedArgs};
+use crate::published::{Published, PublishedArgs, kept_checkpoint};
 use crate::render::{View, show};
 
 /// What is shown of a record unless it is said: not by whom.
@@ -40,10 +42,12 @@ Examples:
   chancery audit prove --receipt invoice.receipt --out invoice.audit-proof
   chancery audit prove --operation 01990000-0000-7000-8000-000000000000 --out invoice.audit-proof
   chancery audit prove --index 17 --open time,operation,actor --out 17.audit-proof
+  chancery audit prove --receipt invoice.receipt --checkpoint witnessed.checkpoint --out invoice.audit-proof
   chancery audit prove --key invoices --since 2h --out invoices.audit-proof
 
 With `--key` the file proves all uses of a key version since then, that there were no others until now, or that there
-was none: the log counts the uses of each version without a gap. It is of one month at most.
+was none: the log counts the uses of each version without a gap. It is of one month at most. With `--checkpoint` it is
+until the last use, or the last such proof, that the checkpoint covers.
 
 Groups are time, operation, key, actor, authorization, payload, source and build. Whoever has the file checks it with
 `chancery audit verify-proof`."
@@ -70,6 +74,9 @@ pub(super) struct ProveArgs {
     /// What is shown of each record: names of groups, with commas. Of a receipt alone that is its payload.
     #[arg(long, value_name = "GROUPS", value_parser = groups)]
     open: Option<RecordGroups>,
+    /// The checkpoint to prove under, such as one that witnesses cosigned; the published one if not given.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
     #[command(flatten)]
     published: PublishedArgs,
     #[command(flatten)]
@@ -97,11 +104,16 @@ pub(super) fn run(shared: &Shared, args: &ProveArgs) -> Result<(), Failure> {
             since_ms: args.since.unwrap_or_default(),
             groups: args.open,
         };
-        return uses::prove(shared, &wanted, (&args.published, &args.output));
+        let kept = args.checkpoint.as_deref().map(kept_checkpoint).transpose()?;
+        return uses::prove(shared, &wanted, kept, (&args.published, &args.output));
     }
     let (index, opening) = opening(shared, args)?;
     let published = args.published.open(shared)?;
-    let proof = prove(index, &opening, &published)?;
+    let checkpoint = match &args.checkpoint {
+        Some(path) => kept_over(index, path)?,
+        None => published.checkpoint_over(index)?,
+    };
+    let proof = prove((index, &opening), checkpoint, &published)?;
     args.output.write(Secrecy::Public, proof.as_bytes())?;
     if args.output.is_standard() {
         return Ok(());
@@ -111,9 +123,25 @@ pub(super) fn run(shared: &Shared, args: &ProveArgs) -> Result<(), Failure> {
     Ok(show(shared.format, &view, &json!({ "log_index": index, "written": written }))?)
 }
 
-fn prove(index: u64, opening: &Opening, published: &Published) -> Result<String> {
-    let (note, tree) = published.checkpoint_over(index)?;
-    let proof = proof::prove((index, opening), (note, tree), published.tiles());
+/// A checkpoint that was kept, if it covers the record.
+fn kept_over(index: u64, path: &Path) -> Result<(Note, TreeHead)> {
+    let (note, tree) = kept_checkpoint(path)?;
+    if index >= tree.size {
+        bail!(
+            "`{}` covers {} records, and record {index} is not among them: take a later checkpoint",
+            path.display(),
+            tree.size
+        );
+    }
+    Ok((note, tree))
+}
+
+fn prove(
+    (index, opening): (u64, &Opening),
+    checkpoint: (Note, TreeHead),
+    published: &Published,
+) -> Result<String> {
+    let proof = proof::prove((index, opening), checkpoint, published.tiles());
     let what = || {
         format!(
             "the published log does not lead to record {index} as it was opened; if it is the log of that record, a \

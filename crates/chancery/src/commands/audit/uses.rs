@@ -9,6 +9,8 @@ use chancery_client::Client;
 use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
 use chancery_core::name::Name;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
+use chancery_log::TreeHead;
+use chancery_log::note::Note;
 use serde_json::json;
 
 use super::prove::opened;
@@ -31,18 +33,30 @@ pub(super) struct Wanted {
     pub(super) groups: Option<RecordGroups>,
 }
 
-/// Carries `audit prove --key` out.
+/// The record that a proof ends with.
+struct End {
+    index: u64,
+    is_use: bool,
+}
+
+/// Carries `audit prove --key` out: until now, or as far as a checkpoint goes that was kept.
 pub(super) fn prove(
     shared: &Shared,
     wanted: &Wanted,
+    kept: Option<(Note, TreeHead)>,
     (published, output): (&PublishedArgs, &OutputArgs),
 ) -> Result<(), Failure> {
     let client = connection::client(shared)?;
     let groups = groups(wanted.groups);
-    let end = count(&client, wanted)?;
-    let records = openings(&client, wanted, (end, groups))?;
     let published = published.open(shared)?;
-    let (note, tree) = published.checkpoint_over(end)?;
+    let (end, (note, tree)) = if let Some(kept) = kept {
+        (last_under(&client, wanted, kept.1.size)?, kept)
+    } else {
+        let end = count(&client, wanted)?;
+        let checkpoint = published.checkpoint_over(end.index)?;
+        (end, checkpoint)
+    };
+    let records = openings(&client, wanted, (end.index, groups))?;
     let proof = UsesProof::make(&records, (&note, tree), published.tiles());
     let proof =
         proof.context("the published log does not lead to the records as they were opened")?;
@@ -50,13 +64,18 @@ pub(super) fn prove(
     if output.is_standard() {
         return Ok(());
     }
-    let (uses, written) = (records.len() - 1, output.out.display().to_string());
+    let uses = records.len() - usize::from(!end.is_use);
+    let written = output.out.display().to_string();
     let view = View::Fields(vec![
         ("uses", uses.to_string()),
-        ("until record", end.to_string()),
+        ("until record", end.index.to_string()),
         ("written", written.clone()),
     ]);
-    Ok(show(shared.format, &view, &json!({ "uses": uses, "until": end, "written": written }))?)
+    Ok(show(
+        shared.format,
+        &view,
+        &json!({ "uses": uses, "until": end.index, "written": written }),
+    )?)
 }
 
 fn groups(asked: Option<RecordGroups>) -> RecordGroups {
@@ -67,23 +86,46 @@ fn groups(asked: Option<RecordGroups>) -> RecordGroups {
     RecordGroups::of(&all).unwrap_or(RecordGroups::ALL)
 }
 
-/// Has the number of uses put on record; the index of that record.
-fn count(client: &Client, wanted: &Wanted) -> Result<u64, Failure> {
+/// Has the number of uses put on record.
+fn count(client: &Client, wanted: &Wanted) -> Result<End, Failure> {
     let command = Command::CountUses { key: wanted.key.clone(), version: wanted.version };
     let answer = settle(client.command(&command, fresh_operation()?))?;
-    answer.log_index.ok_or_else(unexpected)
+    Ok(End { index: answer.log_index.ok_or_else(unexpected)?, is_use: false })
 }
 
-/// The uses before the statement at `end`, the last before `since_ms` included, and the statement; opened, in
+/// The last use, or statement of how many there were, in a log of that size.
+fn last_under(client: &Client, wanted: &Wanted, size: u64) -> Result<End, Failure> {
+    let mut before = size;
+    loop {
+        let page = page(client, wanted, before)?;
+        let Some(oldest) = page.first() else { break };
+        before = oldest.log_index;
+        let last = page.iter().rev().find_map(|record| {
+            let is_use = is_use(record, wanted.version);
+            let ends = is_use || is_count(record, wanted.version);
+            ends.then_some(End { index: record.log_index, is_use })
+        });
+        if let Some(end) = last {
+            return Ok(end);
+        }
+    }
+    Err(Failure::Failed(anyhow!(
+        "under that checkpoint there is no use of `{}`, and no statement that there is none: without `--checkpoint` this \
+         command makes one, which a later checkpoint covers",
+        wanted.key
+    )))
+}
+
+/// The uses before the record at `end`, the last before `since_ms` included, and that record; opened, in
 /// their order. Of other months, which have other pseudonyms, none.
 fn openings(
     client: &Client,
     wanted: &Wanted,
     (end, groups): (u64, RecordGroups),
 ) -> Result<Vec<(u64, Opening)>, Failure> {
-    let statement = opened(client, end, groups)?;
-    let version = version(&statement)?;
-    let mut found = vec![(end, statement)];
+    let last = opened(client, end, groups)?;
+    let version = version(&last)?;
+    let mut found = vec![(end, last)];
     let mut before = end;
     loop {
         let page = page(client, wanted, before)?;
@@ -116,6 +158,13 @@ fn in_order(mut records: Vec<(u64, Opening)>) -> Vec<(u64, Opening)> {
 fn is_use(record: &RecordObject, version: u32) -> bool {
     record.version == Some(version) && record.use_index.is_some() && record.operation != USE_OF_LINK
 }
+
+fn is_count(record: &RecordObject, version: u32) -> bool {
+    record.version == Some(version) && record.operation == COUNT
+}
+
+/// What a record is called that says how many uses there are.
+const COUNT: &str = "count-uses";
 
 /// What a record of a use is called that counts under a link of a handle, and not as a use of the key.
 const USE_OF_LINK: &str = "use-of-link";

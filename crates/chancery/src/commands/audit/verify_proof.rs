@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use chancery_audit::proof::{self, PROOF_BYTES_MAX, ProofError, TreeProof, Trust, UsesProof};
+use chancery_audit::proof::{self, PROOF_BYTES_MAX, ProofError, TreeProof, UsesProof};
 use chancery_audit::record::PayloadSection;
 use chancery_client::sha256_of;
 use chancery_log::tlog_proof::TLOG_PROOF_HEADER;
@@ -13,12 +13,10 @@ use serde_json::Value;
 use super::shown;
 use crate::cli::Shared;
 use crate::exit::Failure;
-use crate::files::{Input, read_text};
+use crate::files::Input;
 use crate::parse::hex;
+use crate::policy;
 use crate::render::{View, show};
-
-/// The longest policy, in bytes: 1 MiB. One has at most 256 lines, and a line with a key of ML-DSA 2 KiB.
-const POLICY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Say what a proof proves, from the file and a policy alone: no network, no service.
 ///
@@ -47,8 +45,7 @@ pub(super) struct VerifyProofArgs {
 
 /// Carries `audit verify-proof` out.
 pub(super) fn run(shared: &Shared, args: &VerifyProofArgs) -> Result<(), Failure> {
-    let policy = read_text(&args.policy, POLICY_BYTES_MAX)?;
-    let trust = Trust::parse(&policy).with_context(|| format!("`{}`", args.policy.display()))?;
+    let trust = policy::trust(&args.policy)?;
     let bytes = Input::open(&args.proof)?.read_all(PROOF_BYTES_MAX)?;
     let nothing = |error: ProofError| {
         Failure::NotVerified(format!("`{}` proves nothing: {error}", args.proof.display()))
