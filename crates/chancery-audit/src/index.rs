@@ -74,3 +74,6 @@ pub fn first_index(name: &str) -> Option<u64> {
     let first = u64::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()?;
     (file_name(first) == name).then_some(first)
 }
+
+#[cfg(test)]
+mod tests;

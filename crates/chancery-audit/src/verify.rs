@@ -4,11 +4,12 @@
 //! frames, the tree), and besides: the signature of every head but the last, which no later frame stores
 //! yet; that commands come in the order of the outbox; that kept torn ends are what their names say, and that
 //! there is one wherever an incarnation begins and nowhere else; that the spare holds nothing. What is published of
-//! the log is held against it, file by file ([`published`]).
+//! the log is held against it, file by file ([`published`]), and so are the parts of its index ([`indexed`]).
 //!
 //! What files alone cannot show is that the last segment, or the last frames in it, were taken away: that
 //! needs somebody who remembers them, such as the holder of a receipt.
 
+mod indexed;
 mod published;
 
 use std::io;
@@ -24,6 +25,7 @@ use crate::recovery::{Torn, WalkError, Walked, kept_frame, read_origin, walk};
 use crate::resume::{RESUME_FILE, from_file};
 use crate::segment::{BLOCK_BYTES, SegmentHeader};
 use crate::wal::{Address, SPARE_FILE};
+use indexed::IndexCheck;
 use published::PublishedCheck;
 
 /// The directory of the log in the data directory.
@@ -93,11 +95,16 @@ pub fn verify(data: &Path, mut pause: impl FnMut()) -> Result<Report, VerifyErro
     Ok(verify_data(data, &disk)?)
 }
 
-/// Verifies the log on a disk, and what a data directory has published of it.
+/// Verifies the log on a disk, what a data directory has published of it, and its index.
 fn verify_data(data: &Path, disk: &dyn Disk) -> Result<Report, WalkError> {
-    let mut published = PublishedCheck::begin(data)?;
-    let report = check(disk, &mut |frame| published.frame(frame))?;
+    let (mut published, mut index) = (PublishedCheck::begin(data)?, IndexCheck::begin(data)?);
+    let log_id = read_origin(disk)?.log_id;
+    let report = check(disk, &mut |frame| {
+        published.frame(frame);
+        index.frame(frame, &log_id);
+    })?;
     published.end()?;
+    index.end()?;
     Ok(report)
 }
 

@@ -63,6 +63,15 @@ impl Action {
         uses.chain(commands).chain(others)
     }
 
+    /// The numbers that share its kind and name: its own alone, or any for what the service itself records.
+    #[must_use]
+    pub fn numbers(self) -> std::ops::RangeInclusive<u8> {
+        match self.kind {
+            USE | COMMAND => self.number..=self.number,
+            _ => 0..=u8::MAX,
+        }
+    }
+
     /// Its name: `read` for a command without one, which changes nothing, and nothing for what no record has.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -49,6 +49,8 @@ use crate::genesis::{self, Secrets};
 use crate::housekeeping::{self, Months, ensure_months};
 use crate::imports::Imports;
 use crate::inbox::{CommandWay, Finished, Inbox, Submission, Way};
+use crate::index::Index;
+use crate::indexer;
 use crate::jobs::Jobs;
 use crate::lane::Lane;
 use crate::materials::Materials;
@@ -99,6 +101,7 @@ pub(crate) struct Shared {
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
     pub(crate) checkpoints: Mutex<Checkpoints>,
+    pub(crate) index: Index,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
     receipt_key: Arc<PrivateKey>,
@@ -150,9 +153,17 @@ impl Shared {
         if boot_nonce == self.boot.boot_nonce {
             return self.keyring.get(tenant, month);
         }
+        self.derive_month(tenant, month, Boot { boot_nonce, ..self.boot })
+    }
+
+    /// The keys of a tenant and month by which names are hashed, which are the same for every start.
+    pub(crate) fn month_names(&self, tenant: TenantId, month: Month) -> Option<Arc<MonthKeys>> {
+        self.keyring.get(tenant, month).or_else(|| self.derive_month(tenant, month, self.boot))
+    }
+
+    fn derive_month(&self, tenant: TenantId, month: Month, boot: Boot) -> Option<Arc<MonthKeys>> {
         let secrets = lock(&self.vault).month(tenant, month).ok()??;
         let secrets = MonthSecrets::from_bytes(&secrets)?;
-        let boot = Boot { boot_nonce, ..self.boot };
         MonthKeys::derive(&secrets, boot).ok().map(Arc::new)
     }
 
@@ -283,6 +294,7 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         size: opened.recovered.size,
     })?;
     let checkpoints = Mutex::new(checkpoints);
+    let index = Index::open(&config.data, origin.log_id, opened.recovered.size)?;
     let keyring = Arc::new(Keyring::default());
     let reductions = reduce_only::open_directory(&config.data)?;
     let mark_ms = last_known_ms(opened.mark_ms, &reductions, &origin);
@@ -312,6 +324,7 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         keyring,
         clock,
         checkpoints,
+        index,
     };
     assemble(parts, loaded, opened)
 }
@@ -406,6 +419,7 @@ struct Parts {
     keyring: Arc<Keyring>,
     clock: Clock,
     checkpoints: Mutex<Checkpoints>,
+    index: Index,
 }
 
 fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>, SignerError> {
@@ -443,6 +457,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         arena,
         recovery_key: config.recovery_key,
         checkpoints: parts.checkpoints,
+        index: parts.index,
         reductions,
         keyring,
         receipt_key,
@@ -461,6 +476,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     shared.write_roots()?;
     housekeeping::start(&shared);
     checkpoints::start(&shared);
+    indexer::start(&shared);
     Ok(shared)
 }
 

@@ -20,10 +20,10 @@ use crate::record::leaf;
 use crate::recovery::WalkError;
 
 /// What a name ends with while its file is written; one is left where a process ended meanwhile.
-const UNFINISHED: &str = ".new";
+pub(super) const UNFINISHED: &str = ".new";
 
 /// So much of a file is read: 64 KiB, as long as a note may be; a bundle of entries has 10 KiB.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+const FILE_BYTES_MAX: usize = 64 * 1024;
 
 /// What is published, and how much of it the frames have explained so far.
 #[derive(Default)]
@@ -80,8 +80,9 @@ impl PublishedCheck {
 
     fn text(&self, file: &str) -> Result<String, WalkError> {
         let bytes = self.read(file)?;
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
-            return Err(corrupt(file, FILE_BYTES_MAX, "longer than such a file may be"));
+        if bytes.len() > FILE_BYTES_MAX {
+            let offset = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
+            return Err(corrupt(file, offset, "longer than such a file may be"));
         }
         String::from_utf8(bytes).map_err(|error| {
             let offset = u64::try_from(error.utf8_error().valid_up_to()).unwrap_or(u64::MAX);
@@ -185,12 +186,17 @@ impl PublishedCheck {
     }
 
     fn read(&self, file: &str) -> Result<Vec<u8>, WalkError> {
-        let mut bytes = Vec::new();
-        let read = File::open(self.directory.join(file))
-            .and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-        read.map_err(|source| WalkError::Unreadable { file: named(file), source })?;
-        Ok(bytes)
+        read_bounded(&self.directory.join(file), FILE_BYTES_MAX)
+            .map_err(|source| WalkError::Unreadable { file: named(file), source })
     }
+}
+
+/// Reads a file; of one that is longer than `most`, one byte more.
+pub(super) fn read_bounded(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Every file below a directory, by its path from the topmost one. None, if there is no such directory.

@@ -1,5 +1,8 @@
 //! Commands over HTTP and back, one case a variant.
 
+use chancery_core::command::AuditQuery;
+use chancery_core::reason::Reason;
+
 use super::*;
 use crate::http::routes::{ROUTES, RequestLine, find};
 
