@@ -2,8 +2,8 @@
 //!
 //! A part covers consecutive frames of one segment. For each tenant and month it lists *terms*, each with the
 //! records that have it. A term is the beginning of a pseudonym or of a keyed hash, under the keys of that
-//! tenant and month: the index tells no more than the log does to whoever lacks them, and what is shredded
-//! there is found by nobody here.
+//! tenant and month: what is shredded there is found by nobody here. The lists are sealed, since which records have
+//! something in common is nobody's business who cannot open them.
 //!
 //! It is derived, and it may lead to records that say something else: whoever looks something up opens the record and
 //! compares. A part that is missing or altered is noticed and made anew from the frames ([`Builder`]).

@@ -26,7 +26,7 @@ use chancery_crypto::key::PublicKey;
 use chancery_crypto::section::Boot;
 
 use crate::config::SignerError;
-use crate::vault::Vault;
+use crate::vault::{FileName, Vault};
 
 /// A frame is dated no more than this after what it holds was decided: 1 hour, far beyond any queue here.
 const FRAME_LAG_MAX_MS: u64 = 3_600_000;
@@ -107,7 +107,7 @@ fn read<'v>(
 /// The resume file, if it is there, whole, and of this log.
 fn read_resume(disk: &dyn Disk, origin: &Origin, vault: &Vault) -> Option<Resume> {
     let bytes = disk.read_whole(RESUME_FILE).ok()?;
-    let opened = vault.open_resume(&origin.log_id, from_file(&bytes)?)?;
+    let opened = vault.open_file(&FileName::resume(&origin.log_id), from_file(&bytes)?)?;
     Resume::parse(&opened)
 }
 

@@ -20,6 +20,7 @@ use chancery_store::private_dir;
 
 use crate::config::SignerError;
 use crate::counters::lock;
+use crate::vault::{FileName, Vault};
 
 /// The parts of the index.
 pub(crate) struct Index {
@@ -29,6 +30,20 @@ pub(crate) struct Index {
     heads: Mutex<BTreeMap<u64, PartHead>>,
     /// The part that was read last: a query often comes back to it.
     last: Mutex<Option<Arc<Part>>>,
+}
+
+/// The parts cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IndexError {
+    /// The log cannot be read back.
+    #[error(transparent)]
+    ReadBack(#[from] ReadBackError),
+    /// A part is not sealed.
+    #[error("a part cannot be sealed")]
+    Unsealed,
+    /// A part is not written.
+    #[error("a part cannot be written")]
+    Write(#[from] std::io::Error),
 }
 
 /// Consecutive records: those of a part, or those between two.
@@ -149,8 +164,10 @@ impl Index {
     }
 
     /// Adds a part.
-    pub(crate) fn put(&self, builder: Builder) -> std::io::Result<()> {
-        let (part, bytes) = builder.finish();
+    pub(crate) fn put(&self, builder: Builder, vault: &Mutex<Vault>) -> Result<(), IndexError> {
+        let first = builder.head().first_index;
+        let seal = |body: &[u8]| lock(vault).seal_file(&FileName::part(&self.log_id, first), body);
+        let (part, bytes) = builder.finish(seal).map_err(|_| IndexError::Unsealed)?;
         let head = *part.head();
         self.disk.write_whole(&file_name(head.first_index), &bytes)?;
         lock(&self.heads).insert(head.first_index, head);
@@ -158,13 +175,17 @@ impl Index {
     }
 
     /// Reads a part; or removes it, and what it covered is a gap.
-    pub(crate) fn part(&self, head: &PartHead) -> Option<Arc<Part>> {
+    pub(crate) fn part(&self, head: &PartHead, vault: &Mutex<Vault>) -> Option<Arc<Part>> {
         if let Some(last) = lock(&self.last).as_ref().filter(|last| last.head() == head) {
             return Some(Arc::clone(last));
         }
         let name = file_name(head.first_index);
         let bytes = self.disk.read_whole(&name).ok();
-        let part = bytes.and_then(|bytes| Part::parse(&bytes).ok()).filter(|p| p.head() == head);
+        let open = |head: &PartHead, body: &[u8]| {
+            lock(vault).open_file(&FileName::part(&self.log_id, head.first_index), body)
+        };
+        let part = bytes.and_then(|bytes| Part::parse(&bytes, open).ok());
+        let part = part.filter(|part| part.head() == head);
         let Some(part) = part else {
             self.discard(head);
             return None;
@@ -186,12 +207,13 @@ impl Index {
     pub(crate) fn frame_of(
         &self,
         disk: &dyn Disk,
+        vault: &Mutex<Vault>,
         index: u64,
     ) -> Result<Option<Frame>, ReadBackError> {
         let spans = self.spans();
         let before = spans.iter().rev().find(|span| span.first_index() <= index);
         if let Some(Span::Part(head)) = before
-            && let Some(frames) = self.part(head).and_then(|part| part.frames().ok())
+            && let Some(frames) = self.part(head, vault).and_then(|part| part.frames().ok())
         {
             let found = frames.into_iter().find(|(_, records)| records.contains(&index));
             if let Some((place, _)) = found {

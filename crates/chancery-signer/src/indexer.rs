@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_audit::frame::{Frame, Item};
-use chancery_audit::frames::{FrameReader, ReadBackError};
+use chancery_audit::frames::FrameReader;
 use chancery_audit::index::{Builder, Terms};
 use chancery_audit::sealer::{FewTerms, Month, MonthKeys};
 use chancery_core::id::TenantId;
 
 use crate::counters::lock;
-use crate::index::Gap;
+use crate::index::{Gap, IndexError};
 use crate::service::Shared;
 
 /// How often it is looked for new frames.
@@ -22,15 +22,6 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// The most keys that are kept at hand; when there are more, all are forgotten.
 const KEYS_MAX: usize = 256;
-
-/// The parts cannot be made.
-#[derive(Debug, thiserror::Error)]
-enum IndexError {
-    #[error(transparent)]
-    ReadBack(#[from] ReadBackError),
-    #[error("a part cannot be written")]
-    Write(#[from] std::io::Error),
-}
 
 /// A part under way: the gap that it fills, and how far it has come.
 struct Work {
@@ -116,7 +107,7 @@ impl Indexer {
     fn put(&mut self, work: Work) -> Result<(), IndexError> {
         self.work = None;
         match work.builder {
-            Some(builder) => Ok(self.shared.index.put(builder)?),
+            Some(builder) => self.shared.index.put(builder, &self.shared.vault),
             None => Ok(()),
         }
     }

@@ -68,7 +68,8 @@ fn opening(
     // Another tenant's record is as little there as one that does not exist.
     let absent = || refused(Reason::Forbidden, "no record of yours has that index");
     let is_there = index < lock(&shared.progress).size;
-    let frame = is_there.then(|| shared.index.frame_of(&*shared.disk, index)).transpose();
+    let frame =
+        is_there.then(|| shared.index.frame_of(&*shared.disk, &shared.vault, index)).transpose();
     let frame = frame.map_err(|error| refused(Reason::Unavailable, &error.to_string()))?;
     let frame = frame.flatten().ok_or_else(absent)?;
     let position = usize::try_from(index - frame.first_index).unwrap_or(usize::MAX);

@@ -28,6 +28,7 @@ use crate::checkpoints;
 use crate::counters::lock;
 use crate::inbox::Way;
 use crate::service::Shared;
+use crate::vault::FileName;
 
 /// What the resume file says besides what others know.
 pub(crate) struct Resumes {
@@ -168,8 +169,8 @@ impl Writer {
 
 /// Seals it and puts it in the place of the old one; says how many bytes it has.
 fn write(shared: &Shared, resume: &Resume) -> u64 {
-    let bytes = resume.to_bytes();
-    let sealed = lock(&shared.vault).seal_resume(&shared.origin.log_id, &bytes);
+    let (name, bytes) = (FileName::resume(&shared.origin.log_id), resume.to_bytes());
+    let sealed = lock(&shared.vault).seal_file(&name, &bytes);
     let file = sealed.map(|sealed| to_file(&sealed)).map_err(io::Error::other);
     let written = file.and_then(|file| shared.disk.write_whole(RESUME_FILE, &file));
     // Without it the next start reads more; with it half written there is the old one.

@@ -111,7 +111,7 @@ impl<'s> Search<'s> {
 
     /// The records of a part to look at; nothing if it cannot be read.
     fn candidates(&mut self, head: &PartHead) -> Option<(Arc<Part>, Vec<u64>)> {
-        let part = self.shared.index.part(head)?;
+        let part = self.shared.index.part(head, &self.shared.vault)?;
         let found = part.find(|tenant, month| self.wanted(tenant, month));
         if found.is_err() {
             self.shared.index.discard(head);

@@ -275,7 +275,8 @@ impl Vault {
             .put(row_name(&draft.head_name)?, head);
         let system = self.system.as_ref().ok_or(NotSealedHere)?;
         let outbox_name = name(TenantId::SYSTEM, kind::OUTBOX, &change.command.to_be_bytes());
-        let sealed = system.seal(&outbox_place(&outbox_name), &outbox(committed.head_hash))?;
+        let sealed = system
+            .seal(&fixed_place(TenantId::SYSTEM, &outbox_name), &outbox(committed.head_hash))?;
         transaction = transaction.put(row_name(&outbox_name)?, sealed);
         for number in drained {
             let name = name(TenantId::SYSTEM, kind::OUTBOX, &number.to_be_bytes());
@@ -477,7 +478,7 @@ impl Vault {
     ) -> Result<Option<Zeroizing<Vec<u8>>>, SignerError> {
         let name = name(tenant, kind::MONTH, &month.to_be_bytes());
         let Some(row) = self.store.get(&row_name(&name)?)? else { return Ok(None) };
-        Ok(Some(self.tenant_key(tenant)?.open(&month_place(tenant, &name), &row.value)?))
+        Ok(Some(self.tenant_key(tenant)?.open(&fixed_place(tenant, &name), &row.value)?))
     }
 
     /// Stores the audit keys of a tenant's month.
@@ -488,7 +489,7 @@ impl Vault {
         secrets: &[u8],
     ) -> Result<(), SignerError> {
         let name = name(tenant, kind::MONTH, &month.to_be_bytes());
-        let sealed = self.tenant_key(tenant)?.seal(&month_place(tenant, &name), secrets)?;
+        let sealed = self.tenant_key(tenant)?.seal(&fixed_place(tenant, &name), secrets)?;
         let transaction =
             Transaction::new().expect_absent(row_name(&name)?).put(row_name(&name)?, sealed);
         self.store.commit(transaction)?;
@@ -502,23 +503,15 @@ impl Vault {
         Ok(&self.tenants.get(&tenant).ok_or(NotSealedHere)?.key)
     }
 
-    /// Seals the resume file of a log.
-    pub(crate) fn seal_resume(
-        &self,
-        log_id: &[u8; 32],
-        bytes: &[u8],
-    ) -> Result<Vec<u8>, SignerError> {
+    /// Seals a file of that name, which is neither that of a row nor of another file.
+    pub(crate) fn seal_file(&self, name: &FileName, bytes: &[u8]) -> Result<Vec<u8>, SignerError> {
         let system = self.system.as_ref().ok_or(NotSealedHere)?;
-        Ok(system.seal(&resume_place(&resume_name(log_id)), bytes)?)
+        Ok(system.seal(&fixed_place(TenantId::SYSTEM, &name.0), bytes)?)
     }
 
-    /// Opens the resume file of a log.
-    pub(crate) fn open_resume(
-        &self,
-        log_id: &[u8; 32],
-        sealed: &[u8],
-    ) -> Option<Zeroizing<Vec<u8>>> {
-        self.system.as_ref()?.open(&resume_place(&resume_name(log_id)), sealed).ok()
+    /// Opens it.
+    pub(crate) fn open_file(&self, name: &FileName, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.system.as_ref()?.open(&fixed_place(TenantId::SYSTEM, &name.0), sealed).ok()
     }
 
     /// The outbox, in order: commands whose records may not be in the log.
@@ -533,7 +526,7 @@ impl Vault {
             for row in &page {
                 let name = row.name.as_bytes();
                 let number = name.last_chunk::<8>().ok_or(NotSealedHere)?;
-                let opened = system.open(&outbox_place(name), &row.value)?;
+                let opened = system.open(&fixed_place(TenantId::SYSTEM, name), &row.value)?;
                 entries.push((u64::from_be_bytes(*number), opened));
             }
         }
@@ -582,18 +575,22 @@ fn root_place(name: &[u8]) -> Result<RowPlace<'_>, SignerError> {
     Ok(RowPlace { tenant, name, version: 1, epoch: Epoch::default() })
 }
 
-fn resume_name(log_id: &[u8; 32]) -> Vec<u8> {
-    [b"resume".as_slice(), log_id].concat()
+/// What a sealed file is called, which is bound to its contents.
+pub(crate) struct FileName(Vec<u8>);
+
+impl FileName {
+    /// Of the resume file of a log.
+    pub(crate) fn resume(log_id: &[u8; 32]) -> Self {
+        Self([b"resume".as_slice(), log_id].concat())
+    }
+
+    /// Of the part of a log's index that begins with a record.
+    pub(crate) fn part(log_id: &[u8; 32], first_index: u64) -> Self {
+        Self([b"index".as_slice(), log_id, &first_index.to_be_bytes()].concat())
+    }
 }
 
-fn resume_place(name: &[u8]) -> RowPlace<'_> {
-    RowPlace { tenant: TenantId::SYSTEM, name, version: 1, epoch: Epoch::default() }
-}
-
-fn outbox_place(name: &[u8]) -> RowPlace<'_> {
-    RowPlace { tenant: TenantId::SYSTEM, name, version: 1, epoch: Epoch::default() }
-}
-
-fn month_place(tenant: TenantId, name: &[u8]) -> RowPlace<'_> {
+/// What has no versions and no epochs: the seal tells it by its name alone.
+fn fixed_place(tenant: TenantId, name: &[u8]) -> RowPlace<'_> {
     RowPlace { tenant, name, version: 1, epoch: Epoch::default() }
 }

@@ -85,15 +85,21 @@ impl Builder {
         }
     }
 
-    /// The part, and its bytes.
-    #[must_use]
-    pub fn finish(self) -> (Part, Vec<u8>) {
+    /// The part, and its bytes with a body that `seal` seals.
+    ///
+    /// # Errors
+    ///
+    /// Those of `seal`.
+    pub fn finish<E>(
+        self,
+        seal: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+    ) -> Result<(Part, Vec<u8>), E> {
         let partitions = self.partitions.into_iter().map(|((tenant, month), lists)| {
             let fields = lists.iter().map(listed).collect();
             Partition { tenant, month, fields }
         });
         let body = Body { frames: self.frames.into(), partitions: partitions.collect() };
-        Part::new(self.head, body)
+        Part::new(self.head, body, seal)
     }
 }
 

@@ -14,10 +14,10 @@
 //! 80      8     time of the earliest frame, in milliseconds since 1970
 //! 88      8     time of the latest
 //! 96      32    root of the tree behind the last record
-//! 128     8     length of the body
-//! 136     32    SHA-256 of the body
+//! 128     8     length of the body as it is sealed
+//! 136     32    SHA-256 of the body as it is sealed
 //! 168     32    SHA-256 of everything before
-//! 200     …     body
+//! 200     …     body, sealed
 //!
 //! body     = CBOR [frames, [partition …]]
 //! frames   = bytes: for each frame how many records and how many blocks of 4 KiB it has, as CBOR numbers
@@ -150,6 +150,20 @@ impl PartHead {
         is_whole.then_some(head).ok_or(PartError)
     }
 
+    /// Reads the head of a whole part, and gives its sealed body, which is what the head says.
+    ///
+    /// # Errors
+    ///
+    /// [`PartError`] if it is none, or was altered anywhere.
+    pub fn of_whole(bytes: &[u8]) -> Result<(Self, &[u8]), PartError> {
+        let head = Self::parse(bytes)?;
+        let sealed = bytes.get(PART_HEAD_BYTES..).ok_or(PartError)?;
+        let is_whole = u64::try_from(sealed.len()) == Ok(head.body_length)
+            && sealed.len() <= BODY_BYTES_MAX
+            && sha256(&[sealed]) == head.body_hash;
+        is_whole.then_some((head, sealed)).ok_or(PartError)
+    }
+
     fn to_bytes(self) -> Vec<u8> {
         let mut bytes = [&MAGIC[..], &[FORMAT, 0, 0, 0], &self.log_id].concat();
         let places = [self.segment, self.offset, self.end_offset, self.first_index, self.records];
@@ -217,29 +231,30 @@ pub struct FramePlace {
 pub type Wanted = Vec<(Field, Vec<Term>)>;
 
 impl Part {
-    pub(super) fn new(mut head: PartHead, body: Body) -> (Self, Vec<u8>) {
-        let encoded = cbor::encode(&body);
-        head.body_length = u64::try_from(encoded.len()).unwrap_or(u64::MAX);
-        head.body_hash = sha256(&[&encoded]);
-        let bytes = [head.to_bytes(), encoded].concat();
-        (Self { head, body }, bytes)
+    pub(super) fn new<E>(
+        mut head: PartHead,
+        body: Body,
+        seal: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+    ) -> Result<(Self, Vec<u8>), E> {
+        let sealed = seal(&cbor::encode(&body))?;
+        head.body_length = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
+        head.body_hash = sha256(&[&sealed]);
+        let bytes = [head.to_bytes(), sealed].concat();
+        Ok((Self { head, body }, bytes))
     }
 
-    /// Reads a part.
+    /// Reads a part, whose body `open` opens.
     ///
     /// # Errors
     ///
-    /// [`PartError`] if it is none, or was altered anywhere.
-    pub fn parse(bytes: &[u8]) -> Result<Self, PartError> {
-        let head = PartHead::parse(bytes)?;
-        let body = bytes.get(PART_HEAD_BYTES..).ok_or(PartError)?;
-        let is_whole = u64::try_from(body.len()) == Ok(head.body_length)
-            && body.len() <= BODY_BYTES_MAX
-            && sha256(&[body]) == head.body_hash;
-        if !is_whole {
-            return Err(PartError);
-        }
-        let body: Body = cbor::decode(body, "part of an index").map_err(|_| PartError)?;
+    /// [`PartError`] if it is none, was altered anywhere, or does not open.
+    pub fn parse<B: AsRef<[u8]>>(
+        bytes: &[u8],
+        open: impl FnOnce(&PartHead, &[u8]) -> Option<B>,
+    ) -> Result<Self, PartError> {
+        let (head, sealed) = PartHead::of_whole(bytes)?;
+        let body = open(&head, sealed).ok_or(PartError)?;
+        let body: Body = cbor::decode(body.as_ref(), "part of an index").map_err(|_| PartError)?;
         Ok(Self { head, body })
     }
 

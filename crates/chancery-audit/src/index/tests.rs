@@ -43,6 +43,15 @@ fn item(number: u64) -> Item {
     Item::new(&Facts::new(tenant(number), now, Kind::Use), month(number), 1, number)
 }
 
+/// What stands in for a seal.
+fn sealed(body: &[u8]) -> Vec<u8> {
+    body.iter().map(|byte| byte ^ 0x55).collect()
+}
+
+fn parse(bytes: &[u8]) -> Result<Part, PartError> {
+    Part::parse(bytes, |head, body| (head.first_index == FIRST).then(|| sealed(body)))
+}
+
 /// A part over frames of one, two, three … records.
 fn part() -> (Part, Vec<u8>) {
     let place = FramePlace { segment: 5, offset: 8_192, first_index: FIRST };
@@ -69,7 +78,7 @@ fn part() -> (Part, Vec<u8>) {
         offset += length;
     }
     assert_eq!(next, RECORDS);
-    builder.finish()
+    builder.finish(|body| Ok::<_, PartError>(sealed(body))).unwrap()
 }
 
 /// The records that fit, found by looking at every one.
@@ -81,7 +90,8 @@ fn fitting(fits: impl Fn(u64) -> bool) -> Vec<u64> {
 #[test]
 fn what_is_found_is_what_looking_at_every_record_finds() {
     let (part, bytes) = part();
-    assert_eq!(Part::parse(&bytes).as_ref(), Ok(&part));
+    assert_eq!(parse(&bytes).as_ref(), Ok(&part));
+    assert!(Part::parse(&bytes, |_, _| None::<Vec<u8>>).is_err(), "what does not open is no part");
     let of = |value: u64| -> Term { *value.to_be_bytes().last_chunk().unwrap() };
     for key in 0..8 {
         let found = part.find(|_, _| Some(vec![(Field::Key, vec![of(key)])])).unwrap();
@@ -117,13 +127,13 @@ fn a_bit_altered_anywhere_is_noticed_and_so_is_every_length() {
     for place in 0..bytes.len() {
         let mut altered = bytes.clone();
         altered[place] ^= 1 << (place % 8);
-        assert!(Part::parse(&altered).is_err(), "byte {place}");
+        assert!(parse(&altered).is_err(), "byte {place}");
         assert_eq!(PartHead::parse(&altered).is_err(), place < PART_HEAD_BYTES, "byte {place}");
     }
     for length in 0..bytes.len() {
-        assert!(Part::parse(&bytes[..length]).is_err(), "{length} bytes");
+        assert!(parse(&bytes[..length]).is_err(), "{length} bytes");
     }
-    assert!(Part::parse(&[&bytes[..], b"x"].concat()).is_err());
+    assert!(parse(&[&bytes[..], b"x"].concat()).is_err());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::frame::Frame;
 use crate::index::part::{BODY_BYTES_MAX, PART_HEAD_BYTES};
-use crate::index::{INDEX_DIRECTORY, Part, PartHead, file_name, first_index};
+use crate::index::{INDEX_DIRECTORY, PartHead, file_name, first_index};
 use crate::recovery::WalkError;
 use crate::verify::published::read_bounded;
 
@@ -28,7 +28,7 @@ impl IndexCheck {
         let mut check = Self::default();
         let mut next = 0;
         for name in &names {
-            let head = *part(&directory, name)?.head();
+            let head = part(&directory, name)?;
             if head.first_index > next {
                 return Err(WalkError::Missing { file: named(&file_name(next)) });
             }
@@ -62,12 +62,12 @@ impl IndexCheck {
     }
 }
 
-fn part(directory: &Path, name: &str) -> Result<Part, WalkError> {
+fn part(directory: &Path, name: &str) -> Result<PartHead, WalkError> {
     let bytes = read_bounded(&directory.join(name), PART_HEAD_BYTES + BODY_BYTES_MAX)
         .map_err(|source| WalkError::Unreadable { file: named(name), source })?;
-    let part = Part::parse(&bytes).map_err(|_| corrupt(name, "it is altered"))?;
-    let is_named = first_index(name) == Some(part.head().first_index);
-    is_named.then_some(part).ok_or_else(|| corrupt(name, "it has the name of another part"))
+    let (head, _) = PartHead::of_whole(&bytes).map_err(|_| corrupt(name, "it is altered"))?;
+    let is_named = first_index(name) == Some(head.first_index);
+    is_named.then_some(head).ok_or_else(|| corrupt(name, "it has the name of another part"))
 }
 
 fn list(directory: &Path) -> Result<Vec<String>, WalkError> {

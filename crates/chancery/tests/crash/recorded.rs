@@ -19,7 +19,7 @@ use super::model::{Event, FileImage, Image, Model, SECTOR_BYTES};
 use crate::harness::Service;
 
 /// The directories that are replayed, each after the one that it is in: its label, and the place of that one.
-const TREE: [(&str, usize); 7] = [
+const TREE: [(&str, usize); 8] = [
     ("the service's", 0),
     ("state", 0),
     ("chancery", 1),
@@ -27,6 +27,7 @@ const TREE: [(&str, usize); 7] = [
     ("d", 0),
     ("audit", 4),
     ("reductions", 4),
+    ("index", 4),
 ];
 
 /// How many they are.
@@ -84,10 +85,10 @@ struct Line<'t> {
 /// The directories of a service, in the order of [`TREE`].
 pub(super) fn directories(service: &Service) -> [PathBuf; DIRECTORIES] {
     let data = service.data();
-    let (audit, reductions) = (data.join("audit"), data.join("reductions"));
+    let [audit, reductions, index] = ["audit", "reductions", "index"].map(|name| data.join(name));
     let (state, chancery) = (service.path("state"), service.path("state/chancery"));
     let own = service.directory().to_owned();
-    [own, state, chancery, service.usual_keys(), data, audit, reductions]
+    [own, state, chancery, service.usual_keys(), data, audit, reductions, index]
 }
 
 /// Every change in the trace of a service with these directories.
@@ -368,7 +369,7 @@ fn changes_are_read_from_a_trace_in_the_order_in_which_they_count() {
 7 100.001000 +++ exited with 0 +++
 ";
     let directories = ["/s", "/s/state", "/s/state/chancery", "/s/state/chancery/k"];
-    let data = ["/s/d", "/s/d/audit", "/s/d/reductions"];
+    let data = ["/s/d", "/s/d/audit", "/s/d/reductions", "/s/d/index"];
     let directories: Vec<PathBuf> = directories.iter().chain(&data).map(PathBuf::from).collect();
     let changes = changes(trace, &directories.try_into().unwrap());
     let shown: Vec<_> = changes.into_iter().map(|one| (one.directory, one.change)).collect();
