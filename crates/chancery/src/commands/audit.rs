@@ -1,5 +1,6 @@
 //! `audit`: what was done, as the service tells it and as the files prove it.
 
+mod listing;
 mod prove;
 mod query;
 mod shown;

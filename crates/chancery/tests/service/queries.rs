@@ -1,7 +1,7 @@
 //! Audit queries: every field that records are found by, pages in both directions.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
 use chancery_api::http::replies::RecordObject;
@@ -14,8 +14,8 @@ use chancery_core::reason::Reason;
 
 use super::people::{Person, query};
 use crate::harness::{
-    Options, Service, committed, eventually, fresh, issue, key_and_handle, name, new_handle,
-    refused, sign,
+    Options, Service, binary, committed, eventually, fresh, issue, key_and_handle, name,
+    new_handle, refused, sign,
 };
 
 fn indices(records: &[RecordObject]) -> Vec<u64> {
@@ -193,4 +193,38 @@ fn pages_go_back_from_the_newest_and_on_from_the_oldest() {
         on.extend(page);
     }
     assert_eq!(on, every);
+}
+
+#[test]
+fn records_are_followed_over_a_restart_and_each_is_printed_once() {
+    let mut service = Service::start();
+    let client = service.client();
+    let (_, handle) = key_and_handle(&client, "k", "sign.bound:x", "ed25519");
+    committed(sign(&client, &handle, b"one", fresh()));
+    let path = service.path("followed");
+    let mut command = binary();
+    command.arg("--context-file").arg(service.data().join("admin.toml"));
+    command.args(["audit", "query", "--action", "sign", "--follow", "--csv"]);
+    let mut following = command.stdout(File::create(&path).unwrap()).spawn().unwrap();
+    let lines = || fs::read_to_string(&path).unwrap().lines().count();
+    eventually("the head and the first are printed", || lines() == 2);
+    committed(sign(&client, &handle, b"two", fresh()));
+    eventually("the second is printed", || lines() == 3);
+    service.restart();
+    let client = service.client();
+    for _ in 0..5 {
+        committed(sign(&client, &handle, b"more", fresh()));
+    }
+    eventually("those after the restart are printed", || lines() == 8);
+    following.kill().unwrap();
+    following.wait().unwrap();
+    let printed = fs::read_to_string(&path).unwrap();
+    let indices: Vec<u64> = printed
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').next().unwrap().parse().unwrap())
+        .collect();
+    let sign = Some("sign".parse().unwrap());
+    let every = query(&service.client(), AuditQuery { action: sign, ..all() });
+    assert_eq!(indices, every.iter().map(|record| record.log_index).collect::<Vec<_>>());
 }

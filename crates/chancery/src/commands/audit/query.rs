@@ -1,9 +1,12 @@
 //! `audit query`: records of one's own tenant, decrypted by the service.
 
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::Result;
 use chancery_api::http::replies::{AnswerObject, RecordObject};
+use chancery_client::Client;
 use chancery_core::action::Action;
 use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
 use chancery_core::id::{HandleId, OperationId, PrincipalId};
@@ -11,14 +14,17 @@ use chancery_core::name::Name;
 use chancery_core::reason::Reason;
 use clap::{Args, ValueEnum};
 
+use super::listing::Listing;
 use super::verify_proof::sha256_of_file;
 use crate::cli::Shared;
-use crate::commands::{answer_json, read, unexpected};
+use crate::commands::{read, unexpected};
 use crate::connection;
 use crate::exit::Failure;
-use crate::moment;
 use crate::parse;
-use crate::render::{View, show};
+use crate::render::print;
+
+/// How often a service is asked for new records: once a second, as often as they come under a checkpoint.
+const FOLLOW_ROUND: Duration = Duration::from_secs(1);
 
 /// Read audit records, the newest last.
 #[derive(Args, Debug)]
@@ -27,6 +33,7 @@ Examples:
   chancery audit query --key invoices --since 2h
   chancery audit query --outcome refused --limit 20
   chancery audit query --output invoice.sig
+  chancery audit query --key invoices --follow
   chancery audit query --key invoices --version 2 --action sign --since 2026-11-01 --until 2026-11-08
   chancery audit query --operation 01990000-0000-7000-8000-000000000000 --format json")]
 pub(super) struct QueryArgs {
@@ -72,6 +79,12 @@ pub(super) struct QueryArgs {
     /// At most so many, the newest; the oldest with --after.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(QUERY_RECORDS_MAX)))]
     limit: u32,
+    /// Go on with records as they are written, until it is stopped.
+    #[arg(long, conflicts_with_all = ["until", "before", "after"])]
+    follow: bool,
+    /// Print comma-separated values (RFC 4180), with the handle and the leaf hash of each record.
+    #[arg(long)]
+    csv: bool,
 }
 
 /// An outcome that records have.
@@ -117,55 +130,57 @@ pub(super) fn run(shared: &Shared, args: QueryArgs) -> Result<(), Failure> {
         limit: args.limit,
     };
     let client = connection::client(shared)?;
-    let answer = read(&client, &Command::QueryAudit(query))?;
+    let listing = Listing::of(shared, args.csv);
+    let records = page(&client, &query)?;
+    if !args.follow {
+        return Ok(listing.whole(shared, &records)?);
+    }
+    print((listing.head() + &listing.lines(&records)?).as_bytes())?;
+    let last = records.last().map_or(0, |record| record.log_index);
+    follow(&client, AuditQuery { after: Some(last), ..query }, listing)
+}
+
+fn page(client: &Client, query: &AuditQuery) -> Result<Vec<RecordObject>, Failure> {
+    let answer = read(client, &Command::QueryAudit(query.clone()))?;
     let AnswerObject::Records(records) = answer else { return Err(unexpected()) };
-    let head = vec!["index", "time", "operation", "outcome", "key", "version", "use", "actor"];
-    let rows = records.iter().map(row).collect();
-    Ok(show(shared.format, &View::Rows { head, rows }, &answer_json(&records)?)?)
+    Ok(records)
 }
 
-fn row(record: &RecordObject) -> Vec<String> {
-    let optional = |value: Option<String>| value.unwrap_or_else(|| "-".into());
-    let outcome = if record.code.is_empty() {
-        record.outcome.clone()
-    } else {
-        format!("{}: {}", record.outcome, record.code)
-    };
-    vec![
-        record.log_index.to_string(),
-        moment::text(record.time_ms),
-        record.operation.clone(),
-        outcome,
-        optional(Some(record.key.clone()).filter(|key| !key.is_empty())),
-        optional(record.version.map(|version| version.to_string())),
-        optional(record.use_index.or(record.count).map(|index| index.to_string())),
-        optional(record.actor.map(|actor| actor.to_string())),
-    ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use chancery_api::http::fields::Base64;
-
-    #[test]
-    fn a_refused_record_says_why_and_leaves_out_what_it_lacks() {
-        let record = RecordObject {
-            log_index: 7,
-            time_ms: 0,
-            operation: "sign".into(),
-            outcome: "refused".into(),
-            code: "key-unusable".into(),
-            key: String::new(),
-            version: None,
-            use_index: None,
-            actor: None,
-            count: None,
-            handle: None,
-            leaf: Base64(Vec::new()),
+/// Prints records as they are written, until it is stopped. A service that is away for a while is waited for.
+fn follow(client: &Client, mut query: AuditQuery, listing: Listing) -> Result<(), Failure> {
+    let mut is_lost = false;
+    loop {
+        let found = match page(client, &query) {
+            Ok(records) => {
+                is_lost = false;
+                records
+            }
+            Err(failure) if may_pass(&failure) => {
+                if !is_lost {
+                    eprintln!("chancery: the service does not answer; it is asked again");
+                }
+                is_lost = true;
+                Vec::new()
+            }
+            Err(failure) => return Err(failure),
         };
-        let expected =
-            ["7", "1970-01-01T00:00:00Z", "sign", "refused: key-unusable", "-", "-", "-", "-"];
-        assert_eq!(row(&record), expected);
+        if let Some(last) = found.last() {
+            query.after = Some(last.log_index);
+            print(listing.lines(&found)?.as_bytes())?;
+        }
+        if found.len() < usize::try_from(query.limit).unwrap_or(usize::MAX) {
+            sleep(FOLLOW_ROUND);
+        }
+    }
+}
+
+/// Whether asking again may help.
+fn may_pass(failure: &Failure) -> bool {
+    match failure {
+        Failure::Failed(_) => true,
+        Failure::Refused(refusal) => {
+            ["unavailable", "signer-unavailable", "overloaded"].contains(&refusal.code.text())
+        }
+        _ => false,
     }
 }
