@@ -19,6 +19,7 @@ mod service {
     mod damage;
     mod frames;
     mod front_user;
+    mod guesser;
     mod handles;
     mod heavy;
     mod idempotency;
