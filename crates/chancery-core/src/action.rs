@@ -63,6 +63,12 @@ impl Action {
         uses.chain(commands).chain(others)
     }
 
+    /// Whether a key was used, or was to be.
+    #[must_use]
+    pub fn is_use(self) -> bool {
+        self.kind == USE
+    }
+
     /// The numbers that share its kind and name: its own alone, or any for what the service itself records.
     #[must_use]
     pub fn numbers(self) -> std::ops::RangeInclusive<u8> {

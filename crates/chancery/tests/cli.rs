@@ -172,6 +172,7 @@ fn every_command_has_a_help_text_with_an_example_of_itself() {
             "random",
             "operation show",
             "audit query",
+            "audit timeline",
             "audit verify",
             "audit prove",
             "audit prove-consistent",

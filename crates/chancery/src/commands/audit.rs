@@ -4,6 +4,7 @@ mod listing;
 mod prove;
 mod query;
 mod shown;
+mod timeline;
 mod trees;
 mod uses;
 mod verify;
@@ -32,6 +33,7 @@ pub(crate) struct AuditArgs {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     Query(query::QueryArgs),
+    Timeline(timeline::TimelineArgs),
     Verify(verify::VerifyArgs),
     Prove(prove::ProveArgs),
     ProveConsistent(trees::ConsistentArgs),
@@ -43,6 +45,7 @@ enum AuditCommand {
 pub(crate) fn run(shared: &Shared, args: AuditArgs) -> Result<(), Failure> {
     match args.command {
         AuditCommand::Query(args) => query::run(shared, args),
+        AuditCommand::Timeline(args) => timeline::run(shared, args),
         AuditCommand::Verify(args) => verify::run(shared, &args),
         AuditCommand::Prove(args) => prove::run(shared, &args),
         AuditCommand::ProveConsistent(args) => trees::consistent(shared, &args),
