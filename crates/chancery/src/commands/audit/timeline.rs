@@ -4,7 +4,6 @@ use anyhow::Result;
 use chancery_api::http::replies::{AnswerObject, RecordObject};
 use chancery_core::action::Action;
 use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
-use chancery_core::id::{HandleId, PrincipalId};
 use chancery_core::name::Name;
 use clap::Args;
 use serde::Serialize;
@@ -52,14 +51,8 @@ struct Event {
     outcome: String,
     code: String,
     version: Option<u32>,
-    #[serde(serialize_with = "text")]
-    actor: Option<PrincipalId>,
-    #[serde(serialize_with = "text")]
-    handle: Option<HandleId>,
-}
-
-fn text<T: ToString, S: serde::Serializer>(id: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
-    id.as_ref().map(ToString::to_string).serialize(to)
+    actor: Option<String>,
+    handle: Option<String>,
 }
 
 /// Carries `audit timeline` out.
@@ -79,7 +72,9 @@ pub(super) fn run(shared: &Shared, args: TimelineArgs) -> Result<(), Failure> {
         let AnswerObject::Records(records) = answer else { return Err(unexpected()) };
         let Some(last) = records.last() else { break };
         query.after = Some(last.log_index);
-        records.iter().for_each(|record| timeline.take(record));
+        for record in &records {
+            timeline.take(record);
+        }
     }
     let events = timeline.end();
     let head = vec!["from", "to", "count", "operation", "outcome", "version", "actor", "handle"];
@@ -136,17 +131,16 @@ impl Event {
             outcome: record.outcome.clone(),
             code: record.code.clone(),
             version: record.version,
-            actor: record.actor,
-            handle: record.handle,
+            actor: record.actor.map(|actor| actor.to_string()),
+            handle: record.handle.map(|handle| handle.to_string()),
         }
     }
 
     fn is_like(&self, other: &Self) -> bool {
-        let parts = |event: &Self| {
-            let what = (event.operation.clone(), event.outcome.clone(), event.code.clone());
-            (what, event.version, event.actor, event.handle)
-        };
-        parts(self) == parts(other)
+        (&self.operation, &self.outcome, &self.code)
+            == (&other.operation, &other.outcome, &other.code)
+            && (self.version, &self.actor, &self.handle)
+                == (other.version, &other.actor, &other.handle)
     }
 
     fn add(&mut self, other: &Self) {
@@ -172,8 +166,8 @@ fn row(event: &Event) -> Vec<String> {
         event.operation.clone(),
         outcome,
         optional(event.version.map(|version| version.to_string())),
-        optional(event.actor.map(|actor| actor.to_string())),
-        optional(event.handle.map(|handle| handle.to_string())),
+        optional(event.actor.clone()),
+        optional(event.handle.clone()),
     ]
 }
 
@@ -181,6 +175,7 @@ fn row(event: &Event) -> Vec<String> {
 mod tests {
     use super::*;
     use chancery_api::http::fields::Base64;
+    use chancery_core::id::HandleId;
 
     fn record(log_index: u64, time_ms: u64, operation: &str, handle: u8) -> RecordObject {
         RecordObject {
@@ -212,7 +207,9 @@ mod tests {
             record(8, HOUR_MS, "sign", 1),
         ];
         let mut timeline = Timeline::default();
-        records.iter().for_each(|record| timeline.take(record));
+        for record in &records {
+            timeline.take(record);
+        }
         let found: Vec<_> = timeline
             .end()
             .into_iter()
