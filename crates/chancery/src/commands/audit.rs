@@ -1,5 +1,6 @@
 //! `audit`: what was done, as the service tells it and as the files prove it.
 
+mod export;
 mod prove;
 mod query;
 mod shown;
@@ -20,6 +21,7 @@ use crate::exit::Failure;
     after_help = "\
 Examples:
   chancery audit query --key invoices --since 2h
+  chancery audit export --to file:audit.jsonl --cursor audit.cursor
   chancery audit verify --data chancery-data
   chancery audit prove --receipt invoice.receipt --out invoice.audit-proof"
 )]
@@ -31,6 +33,7 @@ pub(crate) struct AuditArgs {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     Query(query::QueryArgs),
+    Export(export::ExportArgs),
     Verify(verify::VerifyArgs),
     Prove(prove::ProveArgs),
     ProveConsistent(trees::ConsistentArgs),
@@ -42,6 +45,7 @@ enum AuditCommand {
 pub(crate) fn run(shared: &Shared, args: AuditArgs) -> Result<(), Failure> {
     match args.command {
         AuditCommand::Query(args) => query::run(shared, args),
+        AuditCommand::Export(args) => export::run(shared, &args),
         AuditCommand::Verify(args) => verify::run(shared, &args),
         AuditCommand::Prove(args) => prove::run(shared, &args),
         AuditCommand::ProveConsistent(args) => trees::consistent(shared, &args),
