@@ -83,7 +83,11 @@ impl FrameReader {
     }
 
     /// The beginning of the segment in which the record at `index` stands, or would.
-    fn segment_of(disk: &dyn Disk, index: u64) -> Result<Self, ReadBackError> {
+    ///
+    /// # Errors
+    ///
+    /// [`ReadBackError`] if no segment begins at or before it.
+    pub fn segment_of(disk: &dyn Disk, index: u64) -> Result<Self, ReadBackError> {
         let mut numbers: Vec<u64> =
             disk.list()?.iter().filter_map(|name| file_number(name)).collect();
         numbers.sort_unstable();

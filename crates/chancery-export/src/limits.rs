@@ -12,7 +12,7 @@ pub const BATCH_RECORDS: u32 = 500;
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 
 /// The longest wait after a failed attempt, whatever the sink asks for: 60 s.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+pub const BACKOFF_MAX: Duration = Duration::from_mins(1);
 
 /// The shortest wait that a sink can ask for: 100 ms, so that one that says "at once" each time is not asked in a loop.
 pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);

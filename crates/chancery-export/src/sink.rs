@@ -97,7 +97,7 @@ impl LossKind {
 }
 
 impl SinkError {
-    pub(crate) fn lost(kind: LossKind, detail: impl ToString) -> Self {
+    pub(crate) fn lost(kind: LossKind, detail: &dyn ToString) -> Self {
         Self::Lost { kind, detail: detail.to_string(), after: None }
     }
 }

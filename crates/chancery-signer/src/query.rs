@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use chancery_api::message::{CommandReply, OperationView, RecordView};
 use chancery_audit::frame::{Frame, Item};
-use chancery_audit::frames::FrameReader;
+use chancery_audit::frames::{FrameReader, ReadBackError};
 use chancery_audit::origin::Origin;
 use chancery_audit::record::{Kind, Pseudonym, PseudonymousSection};
 use chancery_audit::recovery::walk;
@@ -108,8 +108,48 @@ fn operation(
     OperationView { id, state: state.into(), index }
 }
 
-/// The newest records that fit the query, the oldest first.
+/// The records that fit the query, the oldest first.
 fn records(
+    shared: &Shared,
+    tenant: TenantId,
+    query: &AuditQuery,
+) -> Result<Vec<RecordView>, Refusal> {
+    match query.after {
+        Some(after) => oldest(shared, tenant, query, after),
+        None => newest(shared, tenant, query),
+    }
+}
+
+/// The oldest with an index above `after`. Whoever reads the log on and on asks for them again and again, so that the
+/// log is read from the segment of `after` on, and no further than to the last one that there is room for.
+fn oldest(
+    shared: &Shared,
+    tenant: TenantId,
+    query: &AuditQuery,
+    after: u64,
+) -> Result<Vec<RecordView>, Refusal> {
+    let limit = usize::try_from(query.limit).unwrap_or(1);
+    let unreadable =
+        |error: ReadBackError| Refusal { reason: Reason::Unavailable, detail: error.to_string() };
+    // What is not durable yet might come to be another record.
+    let size = lock(&shared.progress).size;
+    let end = query.before.map_or(size, |before| before.min(size));
+    let mut found = Vec::new();
+    let Some(start) = after.checked_add(1).filter(|start| *start < end) else { return Ok(found) };
+    let mut search = Search::new(shared, tenant, query);
+    let mut frames = FrameReader::segment_of(&*shared.disk, start).map_err(unreadable)?;
+    while frames.next_index() < end && found.len() < limit {
+        let Some(frame) = frames.next_frame(&*shared.disk).map_err(unreadable)? else { break };
+        let items = (0..).zip(&frame.items);
+        let asked = items.filter(|(at, _)| (start..end).contains(&(frame.first_index + at)));
+        let views = asked.filter_map(|(at, item)| search.view(&frame, item, at));
+        found.extend(views.take(limit - found.len()));
+    }
+    Ok(found)
+}
+
+/// The newest.
+fn newest(
     shared: &Shared,
     tenant: TenantId,
     query: &AuditQuery,
@@ -122,10 +162,7 @@ fn records(
     let walked = walk(&*shared.disk, origin, &mut |frame, _| {
         for (position, item) in (0..).zip(&frame.items) {
             let index = frame.first_index + position;
-            let is_outside = query.before.is_some_and(|before| index >= before)
-                || query.after.is_some_and(|after| index <= after)
-                || query.after.is_some() && found.len() >= limit;
-            if is_outside {
+            if query.before.is_some_and(|before| index >= before) {
                 continue;
             }
             if let Some(view) = search.view(frame, item, position) {

@@ -85,7 +85,9 @@ fn records() -> Vec<RecordObject> {
 }
 
 fn golden() -> String {
-    records().iter().map(|record| format!("{}\n", event(&source(), record))).collect()
+    let lines =
+        records().iter().map(|record| event(&source(), record).to_string()).collect::<Vec<_>>();
+    lines.join("\n") + "\n"
 }
 
 /// `CHANCERY_WRITE_OCSF` in the environment writes the file anew.

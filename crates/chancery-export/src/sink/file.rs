@@ -29,6 +29,6 @@ impl Sink for FileSink {
     fn deliver(&mut self, batch: &[Event]) -> Result<(), SinkError> {
         let lines: String = batch.iter().map(Event::line).collect();
         let appended = self.0.append(&lines);
-        appended.map_err(|error| SinkError::lost(LossKind::File, format!("the file: {error}")))
+        appended.map_err(|error| SinkError::lost(LossKind::File, &format!("the file: {error}")))
     }
 }

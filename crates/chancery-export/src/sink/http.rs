@@ -207,7 +207,8 @@ fn lost(error: &ureq::Error) -> SinkError {
         E::Timeout(_) => LossKind::Timeout,
         E::Io(error) if error.kind() == io::ErrorKind::TimedOut => LossKind::Timeout,
         E::Tls(_) | E::Rustls(_) => LossKind::Tls,
-        E::Io(error) if error.get_ref().is_some_and(|it| it.is::<rustls::Error>()) => LossKind::Tls,
+        // What TLS refuses comes as invalid data.
+        E::Io(error) if error.kind() == io::ErrorKind::InvalidData => LossKind::Tls,
         E::Io(_) | E::ConnectionFailed | E::HostNotFound => LossKind::Connection,
         _ => LossKind::Server,
     };

@@ -67,23 +67,22 @@ fn any_value(value: &Value) -> Value {
 }
 
 /// What an answer of success means for a batch.
-pub(super) fn verdict(answer: &[u8], records: usize) -> Result<(), SinkError> {
+///
+/// # Errors
+///
+/// [`SinkError::PartlyRefused`] if some of it was rejected.
+pub fn verdict(answer: &[u8], records: usize) -> Result<(), SinkError> {
     let Ok(answer) = serde_json::from_slice::<Value>(answer) else { return Ok(()) };
-    let rejected = answer.pointer("/partialSuccess/rejectedLogRecords");
-    let is_none = rejected.is_none_or(|number| match number {
-        Value::String(text) => text == "0",
-        Value::Number(number) => number.as_u64() == Some(0),
-        _ => true,
-    });
-    if is_none {
+    let Some(rejected) = answer.pointer("/partialSuccess/rejectedLogRecords") else {
+        return Ok(());
+    };
+    let rejected = rejected.as_str().map_or_else(|| rejected.to_string(), str::to_owned);
+    if rejected == "0" {
         return Ok(());
     }
     let said = answer.pointer("/partialSuccess/errorMessage").and_then(Value::as_str);
-    let rejected = rejected.map(|number| printable(&number.to_string())).unwrap_or_default();
-    let why = format!(
-        "{rejected} of {records} rejected: {}",
-        printable(said.unwrap_or("no reason given"))
-    );
+    let said = printable(said.unwrap_or("no reason given"));
+    let why = format!("{} of {records} rejected: {said}", printable(&rejected));
     Err(SinkError::PartlyRefused { why })
 }
 

@@ -19,7 +19,7 @@ impl Sink for StdoutSink {
         out.write_all(lines.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
             match error.kind() {
                 io::ErrorKind::BrokenPipe => SinkError::Gone,
-                _ => SinkError::lost(LossKind::File, format!("standard output: {error}")),
+                _ => SinkError::lost(LossKind::File, &format!("standard output: {error}")),
             }
         })
     }

@@ -99,7 +99,7 @@ impl Sink for SyslogSink {
                 io::ErrorKind::InvalidData => LossKind::Tls,
                 _ => LossKind::Connection,
             };
-            SinkError::lost(kind, error)
+            SinkError::lost(kind, &error)
         })
     }
 }

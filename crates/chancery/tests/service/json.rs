@@ -18,6 +18,7 @@ const READS: &[&str] = &[
     "handle show narrow.h",
     "bench --handle release.h --connections 1 --seconds 1",
     "audit query",
+    "audit export --to file:audit.jsonl --once",
     "audit verify --data d",
     "store check --data d",
     "store dump --data d",
