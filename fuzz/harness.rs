@@ -334,12 +334,6 @@ pub(crate) fn export(bytes: &[u8]) {
     }
 }
 
-/// CRC32C, bit by bit (RFC 3720, B.4).
-fn crc32c(bytes: &[u8]) -> u32 {
-    let one = |sum: u32, _| (sum >> 1) ^ (0x82f6_3b78 & (sum & 1).wrapping_neg());
-    !bytes.iter().fold(!0, |sum, &byte| (0..8).fold(sum ^ u32::from(byte), one))
-}
-
 /// Receipts, as an outsider checks them.
 pub(crate) fn receipt(bytes: &[u8]) {
     let _ = Receipt::check(bytes, &LOG_KEY);
