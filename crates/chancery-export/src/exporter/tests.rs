@@ -1,3 +1,5 @@
+//! The loop against a log in memory and a sink that answers as told: order, repeats, gaps, refusals, cursors.
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

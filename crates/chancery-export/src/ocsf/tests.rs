@@ -1,3 +1,5 @@
+//! The mapping: the reviewed events of every action, what their classes require, and the table of the document.
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
