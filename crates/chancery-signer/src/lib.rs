@@ -32,6 +32,7 @@ mod lock_record;
 mod materials;
 mod outbox;
 mod outlet;
+mod pages;
 mod peers;
 mod pool;
 mod query;

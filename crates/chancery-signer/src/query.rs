@@ -121,7 +121,7 @@ fn records(
 }
 
 /// The oldest with an index above `after`. Whoever reads the log on and on asks for them again and again, so that the
-/// log is read from the segment of `after` on, and no further than to the last one that there is room for.
+/// log is read from where an earlier page ended, or else from the segment of `after` on, and no further than to the last one that there is room for.
 fn oldest(
     shared: &Shared,
     tenant: TenantId,
@@ -138,12 +138,20 @@ fn oldest(
     let Some(start) = after.checked_add(1).filter(|start| *start < end) else { return Ok(found) };
     let mut search = Search::new(shared, tenant, query);
     let mut frames = FrameReader::segment_of(&*shared.disk, start).map_err(unreadable)?;
+    if let Some(place) = shared.pages.before(start)
+        && place.first_index > frames.next_index()
+    {
+        frames = FrameReader::at(place);
+    }
     while frames.next_index() < end && found.len() < limit {
         let Some(frame) = frames.next_frame(&*shared.disk).map_err(unreadable)? else { break };
         let items = (0..).zip(&frame.items);
         let asked = items.filter(|(at, _)| (start..end).contains(&(frame.first_index + at)));
         let views = asked.filter_map(|(at, item)| search.view(&frame, item, at));
         found.extend(views.take(limit - found.len()));
+    }
+    if let Some((place, _)) = frames.last() {
+        shared.pages.keep(place);
     }
     Ok(found)
 }

@@ -54,6 +54,7 @@ use crate::lane::Lane;
 use crate::materials::Materials;
 use crate::outbox::OutboxEntry;
 use crate::outlet::Answer;
+use crate::pages::Pages;
 use crate::peers::Peers;
 use crate::pool::Pool;
 use crate::reduce_only;
@@ -88,6 +89,7 @@ pub(crate) struct Shared {
     pub(crate) spare: Arc<Spare>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) progress: Arc<Mutex<Progress>>,
+    pub(crate) pages: Pages,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) origin: Origin,
     pub(crate) mac: HandleMac,
@@ -433,6 +435,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         spare: Spare::start(Arc::clone(&disk), config.segment_bytes),
         counters: Arc::default(),
         progress: Arc::default(),
+        pages: Pages::default(),
         disk,
         mac: HandleMac::new([(HANDLE_KEY, &secrets.handles)]),
         handle_key: HANDLE_KEY,
