@@ -39,6 +39,10 @@ use chancery_crypto::key::{PrivateKey, PublicKey};
 use chancery_crypto::mac::ChainLink;
 use chancery_crypto::notes::{CheckpointSeeds, CheckpointSigner, NoteKey};
 use chancery_crypto::seal::{RowPlace, SealingKey, claimed_place, seal_tag};
+use chancery_export::cursor::Cursor;
+use chancery_export::limits::{BACKOFF_MAX, RETRY_AFTER_MIN};
+use chancery_export::retry::{Backoff, retry_after};
+use chancery_export::sink::otlp;
 use chancery_log::tlog_proof::TlogProof;
 use chancery_log::witness::{AddCheckpoint, Answer, MEDIA_SIZE};
 use chancery_memory::Arena;
@@ -48,10 +52,11 @@ use minicbor::{Decode, Encode};
 pub(crate) type Harness = fn(&[u8]);
 
 /// Every harness, by the name of its target and its corpus.
-pub(crate) const HARNESSES: [(&str, Harness); 14] = [
+pub(crate) const HARNESSES: [(&str, Harness); 15] = [
     ("audit_frame", audit_frame),
     ("command_request", command_request),
     ("envelope", envelope),
+    ("export", export),
     ("file_header", file_header),
     ("frame_stream", frame_stream),
     ("handle", handle),
@@ -306,6 +311,26 @@ pub(crate) fn witness(bytes: &[u8]) {
         if let Ok(answer) = Answer::parse(status, Some(MEDIA_SIZE), bytes) {
             assert_eq!(answer.body().as_bytes(), bytes);
         }
+    }
+}
+
+/// What an exporter reads: its cursor, and what sinks answer.
+pub(crate) fn export(bytes: &[u8]) {
+    let _ = otlp::verdict(bytes, 1);
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    if let Some(asked) = retry_after(text) {
+        let wait = Backoff::default().after_failure(Some(asked), 0);
+        assert!((RETRY_AFTER_MIN..=BACKOFF_MAX).contains(&wait));
+    }
+    if let Some(cursor) = Cursor::parse(text) {
+        assert_eq!(cursor.to_text(), text);
+    }
+    // Whatever stands before the sum, with the right one.
+    let body = text.rsplit_once("crc32c ").map_or(text, |(body, _)| body);
+    let summed = format!("{body}crc32c {:08x}\n", crc32c(body.as_bytes()));
+    if let Some(cursor) = Cursor::parse(&summed) {
+        assert_eq!(cursor.to_text(), summed);
+        assert!(cursor.last.is_none_or(|last| last.index < cursor.next));
     }
 }
 

@@ -17,7 +17,7 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 8] = [
     Need { probe: &["cc", "--version"], package: "gcc", why: "builds aws-lc" },
     Need { probe: &["make", "--version"], package: "make", why: "builds C libraries" },
     Need { probe: &["git", "--version"], package: "git", why: "lists the files tidy reads" },
@@ -31,6 +31,17 @@ const NEEDS: [Need; 6] = [
         probe: &["python3", "-c", "import cryptography"],
         package: "python3-cryptography",
         why: "tests verify signatures with a second library",
+    },
+    // Where a user's PATH does not lead.
+    Need {
+        probe: &["/usr/sbin/rsyslogd", "-v"],
+        package: "rsyslog",
+        why: "tests export the audit to it",
+    },
+    Need {
+        probe: &["sh", "-c", "test -e /usr/lib/*/rsyslog/lmnsd_gtls.so"],
+        package: "rsyslog-gnutls",
+        why: "tests export the audit to it over TLS",
     },
 ];
 

@@ -7,7 +7,7 @@
 use crate::workspace::{Finding, Package, Workspace};
 
 /// Each crate and all that it may depend on.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("chancery-core", &[]),
     ("chancery-log", &[]),
     ("chancery-memory", &[]),
@@ -32,6 +32,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ),
     ("chancery-server", &["chancery-api"]),
     ("chancery-client", &["chancery-api", "chancery-core", "chancery-crypto", "chancery-log"]),
+    ("chancery-export", &["chancery-api", "chancery-core"]),
     ("chancery-witness", &["chancery-crypto", "chancery-log", "chancery-store"]),
     (
         "chancery",
@@ -41,6 +42,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "chancery-client",
             "chancery-core",
             "chancery-crypto",
+            "chancery-export",
             "chancery-log",
             "chancery-memory",
             "chancery-pkcs11",

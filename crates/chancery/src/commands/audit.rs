@@ -1,5 +1,6 @@
 //! `audit`: what was done, as the service tells it and as the files prove it.
 
+mod export;
 mod listing;
 mod prove;
 mod query;
@@ -22,6 +23,7 @@ use crate::exit::Failure;
     after_help = "\
 Examples:
   chancery audit query --key invoices --since 2h
+  chancery audit export --to file:audit.jsonl --cursor audit.cursor
   chancery audit verify --data chancery-data
   chancery audit prove --receipt invoice.receipt --out invoice.audit-proof"
 )]
@@ -34,6 +36,7 @@ pub(crate) struct AuditArgs {
 enum AuditCommand {
     Query(query::QueryArgs),
     Timeline(timeline::TimelineArgs),
+    Export(export::ExportArgs),
     Verify(verify::VerifyArgs),
     Prove(prove::ProveArgs),
     ProveConsistent(trees::ConsistentArgs),
@@ -46,6 +49,7 @@ pub(crate) fn run(shared: &Shared, args: AuditArgs) -> Result<(), Failure> {
     match args.command {
         AuditCommand::Query(args) => query::run(shared, args),
         AuditCommand::Timeline(args) => timeline::run(shared, args),
+        AuditCommand::Export(args) => export::run(shared, &args),
         AuditCommand::Verify(args) => verify::run(shared, &args),
         AuditCommand::Prove(args) => prove::run(shared, &args),
         AuditCommand::ProveConsistent(args) => trees::consistent(shared, &args),

@@ -32,6 +32,8 @@ use chancery_crypto::formats::{KeyVersion, Payload, Signing, bound, dsse, jws, t
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::mac::{ChainLink, HandleMac};
 use chancery_crypto::seal::claimed_place;
+use chancery_export::cursor::{Cursor, Last};
+use chancery_export::sink::otlp;
 use chancery_log::TreeHead;
 use chancery_log::checkpoint::Checkpoint;
 use chancery_log::note::Note;
@@ -66,7 +68,27 @@ pub(crate) fn all() -> Vec<Seed> {
     seeds.extend(ciphertexts());
     seeds.extend(signatures());
     seeds.extend(witness());
+    seeds.extend(export());
     seeds
+}
+
+fn export() -> [Seed; 2] {
+    let last = Some(Last { index: 1_234, leaf: "N2Q1".into() });
+    let cursor = Cursor { origin: "log.example/1".into(), next: 1_300, last };
+    [
+        Seed {
+            target: "export",
+            name: "cursor",
+            bytes: cursor.to_text().into_bytes(),
+            is_taken: |bytes| Cursor::parse(str::from_utf8(bytes).unwrap()).is_some(),
+        },
+        Seed {
+            target: "export",
+            name: "rejected",
+            bytes: br#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"x"}}"#.to_vec(),
+            is_taken: |bytes| otlp::verdict(bytes, 1).is_err(),
+        },
+    ]
 }
 
 fn pair(text: &str) -> Pair {

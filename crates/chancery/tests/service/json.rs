@@ -19,6 +19,7 @@ const READS: &[&str] = &[
     "bench --handle release.h --connections 1 --seconds 1",
     "audit query",
     "audit timeline release",
+    "audit export --to file:audit.jsonl --once",
     "audit verify --data d",
     "store check --data d",
     "store dump --data d",
