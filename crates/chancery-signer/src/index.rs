@@ -38,6 +38,9 @@ pub(crate) enum IndexError {
     /// The log cannot be read back.
     #[error(transparent)]
     ReadBack(#[from] ReadBackError),
+    /// The keys of a record cannot be read.
+    #[error("a month's keys cannot be read")]
+    Keys,
     /// A part is not sealed.
     #[error("a part cannot be sealed")]
     Unsealed,

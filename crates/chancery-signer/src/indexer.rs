@@ -96,6 +96,8 @@ impl Indexer {
         let index = &self.shared.index;
         let builder = work.builder.get_or_insert_with(|| index.builder(place));
         let openers = &mut self.openers;
+        // A record whose keys cannot be read now is not left out: all of it is tried again.
+        openers.prepare(frame)?;
         builder.add(frame, length, |frame, item| openers.terms(frame, item));
         if builder.is_full() {
             return self.put(work);
@@ -126,16 +128,25 @@ struct Openers {
 }
 
 impl Openers {
-    fn terms(&mut self, frame: &Frame, item: &Item) -> Option<Terms> {
+    /// Reads the keys of every record of a frame.
+    fn prepare(&mut self, frame: &Frame) -> Result<(), IndexError> {
         if self.known.len() > KEYS_MAX {
             self.known.clear();
         }
-        let (tenant, month, nonce) = (item.tenant, item.month, frame.boot_nonce);
-        let shared = &self.shared;
-        let opener = self.known.entry((tenant, month, nonce)).or_insert_with(|| Opener {
-            keys: shared.month_keys(tenant, month, nonce),
-            few: FewTerms::default(),
-        });
+        for item in &frame.items {
+            let (tenant, month, nonce) = (item.tenant, item.month, frame.boot_nonce);
+            if !self.known.contains_key(&(tenant, month, nonce)) {
+                let keys = self.shared.read_month_keys(tenant, month, nonce);
+                let keys = keys.map_err(|_| IndexError::Keys)?;
+                self.known
+                    .insert((tenant, month, nonce), Opener { keys, few: FewTerms::default() });
+            }
+        }
+        Ok(())
+    }
+
+    fn terms(&mut self, frame: &Frame, item: &Item) -> Option<Terms> {
+        let opener = self.known.get_mut(&(item.tenant, item.month, frame.boot_nonce))?;
         opener.keys.as_ref()?.terms(item, &mut opener.few)
     }
 }

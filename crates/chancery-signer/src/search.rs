@@ -20,6 +20,7 @@ use chancery_core::command::AuditQuery;
 use chancery_core::id::{HandleId, KeyId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
 
+use crate::config::SignerError;
 use crate::counters::lock;
 use crate::index::{Gap, Span};
 use crate::query::may_see;
@@ -46,7 +47,10 @@ pub(crate) fn records(
         let found = search.span(&span);
         found.map_err(|detail| Refusal { reason: Reason::Unavailable, detail })?;
     }
-    Ok(search.found.into())
+    match search.unread {
+        Some(error) => Err(Refusal { reason: Reason::Unavailable, detail: error.to_string() }),
+        None => Ok(search.found.into()),
+    }
 }
 
 struct Search<'s> {
@@ -59,6 +63,8 @@ struct Search<'s> {
     found: VecDeque<RecordView>,
     names: BTreeMap<(TenantId, Month), BTreeMap<Pseudonym, String>>,
     keys: BTreeMap<(TenantId, Month, [u8; 16]), Option<Arc<MonthKeys>>>,
+    /// Why keys could not be read: then records may be missing, and nothing is shown.
+    unread: Option<SignerError>,
 }
 
 impl<'s> Search<'s> {
@@ -74,6 +80,7 @@ impl<'s> Search<'s> {
             found: VecDeque::new(),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),
+            unread: None,
         }
     }
 
@@ -190,12 +197,15 @@ impl<'s> Search<'s> {
     }
 
     /// What to look for in a tenant's month; nothing where there is nothing for us.
-    fn wanted(&self, tenant: TenantId, month: Month) -> Option<Wanted> {
+    fn wanted(&mut self, tenant: TenantId, month: Month) -> Option<Wanted> {
         let query = self.query;
         if ![self.tenant, TenantId::SYSTEM].contains(&tenant) {
             return None;
         }
-        let keys = self.shared.month_names(tenant, month)?;
+        let keys = self.shared.month_names(tenant, month).unwrap_or_else(|error| {
+            self.unread.get_or_insert(error);
+            None
+        })?;
         let mut wanted = self.wanted_names(tenant, &keys)?;
         let mut ask = |field, terms: Vec<Term>| wanted.push((field, terms));
         if let Some(reason) = query.reason {
@@ -254,8 +264,16 @@ impl<'s> Search<'s> {
     fn month_keys(&mut self, item: &Item, frame: &Frame) -> Option<Arc<MonthKeys>> {
         let (tenant, month, nonce) = (item.tenant, item.month, frame.boot_nonce);
         let shared = self.shared;
-        let known = self.keys.entry((tenant, month, nonce));
-        known.or_insert_with(|| shared.month_keys(tenant, month, nonce)).clone()
+        if let Some(known) = self.keys.get(&(tenant, month, nonce)) {
+            return known.clone();
+        }
+        let read = shared.read_month_keys(tenant, month, nonce);
+        let keys = read.unwrap_or_else(|error| {
+            self.unread.get_or_insert(error);
+            None
+        });
+        self.keys.insert((tenant, month, nonce), keys.clone());
+        keys
     }
 
     fn view(&mut self, frame: &Frame, item: &Item, position: u64) -> Option<RecordView> {

@@ -150,21 +150,45 @@ impl Shared {
         month: Month,
         boot_nonce: [u8; 16],
     ) -> Option<Arc<MonthKeys>> {
+        self.read_month_keys(tenant, month, boot_nonce).ok().flatten()
+    }
+
+    /// The same, and told apart whether they are gone or cannot be read.
+    pub(crate) fn read_month_keys(
+        &self,
+        tenant: TenantId,
+        month: Month,
+        boot_nonce: [u8; 16],
+    ) -> Result<Option<Arc<MonthKeys>>, SignerError> {
         if boot_nonce == self.boot.boot_nonce {
-            return self.keyring.get(tenant, month);
+            return Ok(self.keyring.get(tenant, month));
         }
         self.derive_month(tenant, month, Boot { boot_nonce, ..self.boot })
     }
 
     /// The keys of a tenant and month by which names are hashed, which are the same for every start.
-    pub(crate) fn month_names(&self, tenant: TenantId, month: Month) -> Option<Arc<MonthKeys>> {
-        self.keyring.get(tenant, month).or_else(|| self.derive_month(tenant, month, self.boot))
+    pub(crate) fn month_names(
+        &self,
+        tenant: TenantId,
+        month: Month,
+    ) -> Result<Option<Arc<MonthKeys>>, SignerError> {
+        match self.keyring.get(tenant, month) {
+            Some(keys) => Ok(Some(keys)),
+            None => self.derive_month(tenant, month, self.boot),
+        }
     }
 
-    fn derive_month(&self, tenant: TenantId, month: Month, boot: Boot) -> Option<Arc<MonthKeys>> {
-        let secrets = lock(&self.vault).month(tenant, month).ok()??;
-        let secrets = MonthSecrets::from_bytes(&secrets)?;
-        MonthKeys::derive(&secrets, boot).ok().map(Arc::new)
+    fn derive_month(
+        &self,
+        tenant: TenantId,
+        month: Month,
+        boot: Boot,
+    ) -> Result<Option<Arc<MonthKeys>>, SignerError> {
+        let Some(secrets) = lock(&self.vault).month(tenant, month)? else { return Ok(None) };
+        let altered = SignerError::Inconsistent("a month's audit keys are none");
+        let secrets = MonthSecrets::from_bytes(&secrets).ok_or(altered)?;
+        let keys = MonthKeys::derive(&secrets, boot).map_err(|_| SignerError::Certificate)?;
+        Ok(Some(Arc::new(keys)))
     }
 
     /// The position in the log of what stands at a place.

@@ -47,7 +47,7 @@ pub(super) struct QueryArgs {
     #[arg(long, value_name = "ID")]
     handle: Option<HandleId>,
     /// Where this was done: sign, decrypt, create-key, revoke-handle, start …
-    #[arg(long)]
+    #[arg(long, value_parser = action)]
     action: Option<Action>,
     /// By this principal.
     #[arg(long, value_name = "ID")]
@@ -104,6 +104,13 @@ impl Recorded {
             Self::Refused => 1,
         }
     }
+}
+
+fn action(name: &str) -> Result<Action, String> {
+    name.parse().map_err(|_| {
+        let names: Vec<_> = Action::all().map(|(_, name)| name).collect();
+        format!("what records say was done is {}", names.join(", "))
+    })
 }
 
 fn reason(code: &str) -> Result<Reason, String> {
