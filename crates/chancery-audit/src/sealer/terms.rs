@@ -46,8 +46,7 @@ impl MonthKeys {
     /// By what an item is found, if these keys open it.
     #[must_use]
     pub fn terms(&self, item: &Item, few: &mut FewTerms) -> Option<Terms> {
-        let (section, _) = self.open(item)?;
-        let (payload, ..) = self.open_payload(item)?;
+        let (section, payload) = self.open_unproved(item)?;
         let operation = &section.operation;
         let mut often = |class, name: &[u8]| {
             let known = few.0.entry((class, name.to_vec()));
