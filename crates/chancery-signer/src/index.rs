@@ -168,8 +168,8 @@ impl Index {
 
     /// Adds a part.
     pub(crate) fn put(&self, builder: Builder, vault: &Mutex<Vault>) -> Result<(), IndexError> {
-        let first = builder.head().first_index;
-        let seal = |body: &[u8]| lock(vault).seal_file(&FileName::part(&self.log_id, first), body);
+        let seal =
+            |head: &PartHead, body: &[u8]| lock(vault).seal_file(&FileName::part(head), body);
         let (part, bytes) = builder.finish(seal).map_err(|_| IndexError::Unsealed)?;
         let head = *part.head();
         self.disk.write_whole(&file_name(head.first_index), &bytes)?;
@@ -184,9 +184,8 @@ impl Index {
         }
         let name = file_name(head.first_index);
         let bytes = self.disk.read_whole(&name).ok();
-        let open = |head: &PartHead, body: &[u8]| {
-            lock(vault).open_file(&FileName::part(&self.log_id, head.first_index), body)
-        };
+        let open =
+            |head: &PartHead, body: &[u8]| lock(vault).open_file(&FileName::part(head), body);
         let part = bytes.and_then(|bytes| Part::parse(&bytes, open).ok());
         let part = part.filter(|part| part.head() == head);
         let Some(part) = part else {

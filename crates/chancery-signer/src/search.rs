@@ -63,6 +63,8 @@ struct Search<'s> {
     found: VecDeque<RecordView>,
     names: BTreeMap<(TenantId, Month), BTreeMap<Pseudonym, String>>,
     keys: BTreeMap<(TenantId, Month, [u8; 16]), Option<Arc<MonthKeys>>>,
+    /// What is looked for in each tenant's month: it takes the core's lock, and so is worked out once.
+    wanted: BTreeMap<(TenantId, Month), Option<Wanted>>,
     /// Why keys could not be read: then records may be missing, and nothing is shown.
     unread: Option<SignerError>,
 }
@@ -80,6 +82,7 @@ impl<'s> Search<'s> {
             found: VecDeque::new(),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             unread: None,
         }
     }
@@ -119,7 +122,7 @@ impl<'s> Search<'s> {
     /// The records of a part to look at; nothing if it cannot be read.
     fn candidates(&mut self, head: &PartHead) -> Option<(Arc<Part>, Vec<u64>)> {
         let part = self.shared.index.part(head, &self.shared.vault)?;
-        let found = part.find(|tenant, month| self.wanted(tenant, month));
+        let found = part.find(|tenant, month| self.wanted_in(tenant, month));
         if found.is_err() {
             self.shared.index.discard(head);
         }
@@ -173,7 +176,7 @@ impl<'s> Search<'s> {
         let room = self.limit - self.found.len();
         while reader.next_index() < end {
             let frame = reader.next_frame(disk).map_err(|error| error.to_string())?;
-            let Some(frame) = frame else { break };
+            let frame = frame.ok_or("the log cannot be read to its end")?;
             for index in frame.first_index.max(self.range.start)..frame.end_index().min(end) {
                 if self.goes_on() && found.len() >= room {
                     break;
@@ -194,6 +197,15 @@ impl<'s> Search<'s> {
             self.found = found;
         }
         Ok(())
+    }
+
+    fn wanted_in(&mut self, tenant: TenantId, month: Month) -> Option<Wanted> {
+        if let Some(known) = self.wanted.get(&(tenant, month)) {
+            return known.clone();
+        }
+        let wanted = self.wanted(tenant, month);
+        self.wanted.insert((tenant, month), wanted.clone());
+        wanted
     }
 
     /// What to look for in a tenant's month; nothing where there is nothing for us.
@@ -233,8 +245,10 @@ impl<'s> Search<'s> {
         }
         if let Some(id) = query.operation {
             let core = lock(&self.shared.core);
-            let principals = core.authority.principals().map(|principal| principal.id);
-            ask(Field::Operation, principals.map(|p| term(&keys.operation(p, id))).collect());
+            let own = core.authority.principals().filter(|principal| principal.tenant == tenant);
+            let own: Vec<PrincipalId> = own.map(|principal| principal.id).collect();
+            drop(core);
+            ask(Field::Operation, own.iter().map(|p| term(&keys.operation(*p, id))).collect());
         }
         if let Some(handle) = query.handle {
             let pseudonym = keys.pseudonym(NameClass::Handle, handle.as_bytes());

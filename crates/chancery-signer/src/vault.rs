@@ -20,6 +20,7 @@
 
 use std::collections::BTreeMap;
 
+use chancery_audit::index::PartHead;
 use chancery_core::authority::Row;
 use chancery_core::cbor;
 use chancery_core::epoch::Epoch;
@@ -584,9 +585,9 @@ impl FileName {
         Self([b"resume".as_slice(), log_id].concat())
     }
 
-    /// Of the part of a log's index that begins with a record.
-    pub(crate) fn part(log_id: &[u8; 32], first_index: u64) -> Self {
-        Self([b"index".as_slice(), log_id, &first_index.to_be_bytes()].concat())
+    /// Of a part of a log's index.
+    pub(crate) fn part(head: &PartHead) -> Self {
+        Self([b"index".as_slice(), &head.binding()].concat())
     }
 }
 

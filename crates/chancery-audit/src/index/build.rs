@@ -92,7 +92,7 @@ impl Builder {
     /// Those of `seal`.
     pub fn finish<E>(
         self,
-        seal: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+        seal: impl FnOnce(&PartHead, &[u8]) -> Result<Vec<u8>, E>,
     ) -> Result<(Part, Vec<u8>), E> {
         let partitions = self.partitions.into_iter().map(|((tenant, month), lists)| {
             let fields = lists.iter().map(listed).collect();

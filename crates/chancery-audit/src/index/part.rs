@@ -95,6 +95,12 @@ impl PartHead {
         self.first_index.saturating_add(self.records)
     }
 
+    /// What a part's body is sealed to: all that the head says of the log, so that none of it can be altered alone.
+    #[must_use]
+    pub fn binding(&self) -> [u8; 32] {
+        sha256(&[&self.covered()])
+    }
+
     /// Where the frames stand, before it is known what the body holds.
     pub(super) fn new(log_id: [u8; 32], segment: u64, offset: u64, first_index: u64) -> Self {
         Self {
@@ -164,13 +170,19 @@ impl PartHead {
         is_whole.then_some((head, sealed)).ok_or(PartError)
     }
 
-    fn to_bytes(self) -> Vec<u8> {
+    /// The head up to what it says of the body.
+    fn covered(&self) -> Vec<u8> {
         let mut bytes = [&MAGIC[..], &[FORMAT, 0, 0, 0], &self.log_id].concat();
         let places = [self.segment, self.offset, self.end_offset, self.first_index, self.records];
         for number in places.into_iter().chain([self.earliest_ms, self.latest_ms]) {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.extend_from_slice(self.tree_root.as_bytes());
+        bytes
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = self.covered();
         bytes.extend_from_slice(&self.body_length.to_be_bytes());
         bytes.extend_from_slice(&self.body_hash);
         let hash = sha256(&[&bytes]);
@@ -234,9 +246,9 @@ impl Part {
     pub(super) fn new<E>(
         mut head: PartHead,
         body: Body,
-        seal: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+        seal: impl FnOnce(&PartHead, &[u8]) -> Result<Vec<u8>, E>,
     ) -> Result<(Self, Vec<u8>), E> {
-        let sealed = seal(&cbor::encode(&body))?;
+        let sealed = seal(&head, &cbor::encode(&body))?;
         head.body_length = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
         head.body_hash = sha256(&[&sealed]);
         let bytes = [head.to_bytes(), sealed].concat();
@@ -333,8 +345,10 @@ impl Listed {
         let mut lists = Decoder::new(&self.lists);
         let mut found = Vec::new();
         let (terms, _) = self.terms.as_chunks::<TERM_BYTES>();
+        let mut wanted = wanted.to_vec();
+        wanted.sort_unstable();
         for term in terms {
-            if wanted.contains(term) {
+            if wanted.binary_search(term).is_ok() {
                 read_list(&mut lists, |record| found.push(record))?;
             } else {
                 read_list(&mut lists, |_| ())?;

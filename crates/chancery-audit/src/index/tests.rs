@@ -78,7 +78,7 @@ fn part() -> (Part, Vec<u8>) {
         offset += length;
     }
     assert_eq!(next, RECORDS);
-    builder.finish(|body| Ok::<_, PartError>(sealed(body))).unwrap()
+    builder.finish(|_, body| Ok::<_, PartError>(sealed(body))).unwrap()
 }
 
 /// The records that fit, found by looking at every one.
@@ -134,6 +134,20 @@ fn a_bit_altered_anywhere_is_noticed_and_so_is_every_length() {
         assert!(parse(&bytes[..length]).is_err(), "{length} bytes");
     }
     assert!(parse(&[&bytes[..], b"x"].concat()).is_err());
+}
+
+#[test]
+fn what_a_body_is_sealed_to_is_all_that_the_head_says_of_the_log() {
+    let (part, bytes) = part();
+    let (covered, hash) = (128, PART_HEAD_BYTES - 32);
+    for place in 8..covered {
+        let mut altered = bytes.clone();
+        altered[place] ^= 1;
+        let sum = chancery_crypto::primitive::sha256(&[&altered[..hash]]);
+        altered[hash..PART_HEAD_BYTES].copy_from_slice(&sum);
+        let head = PartHead::parse(&altered).unwrap();
+        assert_ne!(head.binding(), part.head().binding(), "byte {place}");
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ use crate::verify::published::read_bounded;
 #[derive(Debug, Default)]
 pub(super) struct IndexCheck {
     ends: BTreeMap<u64, PartHead>,
+    /// The times of the earliest and the latest frame of the part under way.
+    times: Option<(u64, u64)>,
     finding: Option<WalkError>,
 }
 
@@ -43,9 +45,14 @@ impl IndexCheck {
 
     /// Takes the next frame of the log.
     pub(super) fn frame(&mut self, frame: &Frame, log_id: &[u8; 32]) {
+        let (earliest, latest) = self.times.unwrap_or((frame.unix_ms, frame.unix_ms));
+        let times = (earliest.min(frame.unix_ms), latest.max(frame.unix_ms));
+        self.times = Some(times);
         let Some(head) = self.ends.remove(&frame.end_index()) else { return };
-        if head.tree_root != frame.tree_root || head.log_id != *log_id {
-            let error = corrupt(&file_name(head.first_index), "it is of another log");
+        self.times = None;
+        let is_ours = head.tree_root == frame.tree_root && head.log_id == *log_id;
+        if !is_ours || times != (head.earliest_ms, head.latest_ms) {
+            let error = corrupt(&file_name(head.first_index), "it is not of this log");
             self.finding.get_or_insert(error);
         }
     }

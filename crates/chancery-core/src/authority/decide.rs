@@ -182,6 +182,9 @@ impl Authority {
                 let detail = format!("a query asks for 1 to {QUERY_RECORDS_MAX} records at once");
                 Err(Refusal::new(Reason::Malformed, detail))
             }
+            Command::QueryAudit(query) if query.version.is_some() && query.key.is_none() => {
+                Err(Refusal::new(Reason::Malformed, "a query for a version names its key too"))
+            }
             Command::CountUses { key, version } => {
                 let key = tenant.named(key)?;
                 let detail = || format!("the key has no version {version}");

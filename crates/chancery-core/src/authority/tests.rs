@@ -446,4 +446,12 @@ fn a_query_asks_for_as_many_records_as_one_answer_holds() {
     };
     let most = QUERY_RECORDS_MAX;
     assert_eq!([0, 1, most, most + 1].map(asks), [false, true, true, false]);
+    // Versions without their key would be looked for in every record there is.
+    let of_version = |key: Option<&str>| {
+        let key = key.map(|key| key.parse().unwrap());
+        let asked = AuditQuery { key, version: Some(1), limit: 1, ..AuditQuery::default() };
+        let asked = Command::QueryAudit(asked);
+        authority.decide(&principal(Role::Auditor), &asked, fresh(), now()).is_ok()
+    };
+    assert_eq!([None, Some("k")].map(of_version), [false, true]);
 }
