@@ -203,7 +203,7 @@ pub enum CommandReply {
     },
     /// How the service stands.
     #[n(2)]
-    Status(#[n(0)] Status),
+    Status(#[n(0)] Box<Status>),
     /// One operation.
     #[n(3)]
     Operation(#[n(0)] OperationView),
@@ -306,6 +306,28 @@ pub struct Status {
     /// How many records it remembers.
     #[n(15)]
     pub locked_size: u64,
+    /// `none` if none are asked, `awaited` until a quorum has cosigned since the start, `kept`, or `lost` when the last
+    /// cosigned checkpoint is older than it should be.
+    #[n(16)]
+    pub witnesses: String,
+    /// How many records the last checkpoint had that a quorum cosigned; 0 before there is one.
+    #[n(17)]
+    pub witnessed_size: u64,
+    /// What each witness and peer said last.
+    #[n(18)]
+    pub others: Vec<OtherView>,
+}
+
+/// What a witness or a peer said of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct OtherView {
+    /// What it is called, or where it is.
+    #[n(0)]
+    pub name: String,
+    /// What it said, in plain words.
+    #[n(1)]
+    pub standing: String,
 }
 
 /// What became of an operation.

@@ -29,3 +29,4 @@ pub mod segment;
 pub mod shelf;
 pub mod verify;
 pub mod wal;
+pub mod witnessed;

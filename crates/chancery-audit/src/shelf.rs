@@ -42,6 +42,19 @@ impl Shelf {
         self.directory(directory)?.write_whole(name, bytes)
     }
 
+    /// Removes a file for good, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn remove(&mut self, path: &str) -> io::Result<()> {
+        match fs::remove_file(self.root.join(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.directory(split(path).0)?.sync_directory(),
+        }
+    }
+
     /// Removes a directory with all that is in it, if it is there.
     ///
     /// # Errors

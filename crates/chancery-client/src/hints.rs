@@ -68,7 +68,8 @@ fn reason_next(reason: Reason) -> Next {
         | R::ClockSuspect
         | R::Forbidden
         | R::KeyUnusable
-        | R::QuotaExhausted => Next::Operator,
+        | R::QuotaExhausted
+        | R::Unwitnessed => Next::Operator,
         // Budget, load, what is down for a moment, and a reason of a newer core.
         _ => Next::TryLater,
     }
@@ -126,6 +127,9 @@ fn reason_words(reason: Reason) -> &'static str {
             "the service does not know the principal of this profile, or its key"
         }
         Reason::TooLarge => "something is longer, deeper or more than its limit",
+        Reason::Unwitnessed => {
+            "no quorum of witnesses has cosigned the log since the start; only reductions are taken until one has"
+        }
         Reason::UsesExhausted => {
             "the handle was used as often as it may be; have another one issued"
         }

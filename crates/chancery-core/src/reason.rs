@@ -102,6 +102,9 @@ reasons! {
     AuditFailed = 27, "audit-failed", 503, BeforeAuthentication;
     /// The handle was used as often as it may be.
     UsesExhausted = 28, "uses-exhausted", 403, AfterAuthentication;
+    /// No quorum of witnesses has cosigned the log since the start, for longer than posture allows; only reductions
+    /// are taken.
+    Unwitnessed = 29, "unwitnessed", 503, AfterAuthentication;
 }
 
 impl Reason {

@@ -22,7 +22,7 @@ use chancery_audit::shelf::{Shelf, make_root};
 use chancery_core::clock::Reading;
 use chancery_crypto::notes::{CheckpointSeeds, CheckpointSignError, CheckpointSigner, NoteKey};
 use chancery_log::checkpoint::Checkpoint;
-use chancery_log::note::{KeyName, Note, NoteVerifier};
+use chancery_log::note::{KeyName, Note, NoteVerifier, VerifierKey};
 use chancery_log::tile::TileTree;
 use chancery_log::{Hash, TreeHead};
 
@@ -101,19 +101,26 @@ impl Checkpoints {
 
     /// Reads back as many records as are remembered, or were published, and compares.
     fn hold_against(&mut self, trees: &[TreeHead], disk: &dyn Disk) -> Result<(), SignerError> {
-        let unread = |error: PublishError| SignerError::Checkpoint(error.to_string());
         let mut trees = trees.to_vec();
         trees.sort_unstable_by_key(|tree| tree.size);
         for tree in trees {
-            while self.publisher.size() < tree.size {
-                let read = self.publisher.advance(disk, tree.size).map_err(unread)?;
-                self.last = Some(read.ok_or(SignerError::Fork)?);
-            }
-            if self.root_at(tree.size)? != tree.root {
+            if !self.has(tree, disk)? {
                 return Err(SignerError::Fork);
             }
         }
         Ok(())
+    }
+
+    /// Whether the log begins with this tree.
+    pub(crate) fn has(&mut self, tree: TreeHead, disk: &dyn Disk) -> Result<bool, SignerError> {
+        let unread = |error: PublishError| SignerError::Checkpoint(error.to_string());
+        while self.publisher.size() < tree.size {
+            match self.publisher.advance(disk, tree.size).map_err(unread)? {
+                Some(read) => self.last = Some(read),
+                None => return Ok(false),
+            }
+        }
+        Ok(self.root_at(tree.size)? == tree.root)
     }
 
     /// The root of the first `size` records, which were read back or published.
@@ -160,6 +167,16 @@ impl Checkpoints {
         self.publisher.publish(&note)?;
         self.signed_at = Some(Instant::now());
         Ok(())
+    }
+
+    /// Whether there ever was a checkpoint that somebody else may remember.
+    pub(crate) fn is_published(&self) -> bool {
+        self.lock.remembered().is_some() || self.publisher.size() > 0
+    }
+
+    /// The keys that sign them.
+    pub(crate) fn verifier_keys(&self) -> [&VerifierKey; 2] {
+        self.signer.verifier_keys()
     }
 
     /// The lock record's file, and how many records it remembers.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chancery_audit::journal::JournalError;
 use chancery_audit::recovery::WalkError;
@@ -59,6 +60,24 @@ pub enum LockRecordWish {
     New,
 }
 
+/// What a start does that no quorum of witnesses has cosigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwitnessed {
+    /// It uses no key.
+    Refuse,
+    /// It uses keys for so long, from the start on.
+    ServeFor(Duration),
+}
+
+/// Who else is asked what they remember of the log, by a courier that the supervisor runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OthersWish {
+    /// The lines of a policy that name witnesses and their quorum; none if only peers are asked.
+    pub witnesses: String,
+    /// What a start does without them.
+    pub unwitnessed: Unwitnessed,
+}
+
 /// What the signer is started with.
 #[derive(Clone, Debug)]
 pub struct SignerConfig {
@@ -82,6 +101,8 @@ pub struct SignerConfig {
     pub lock_directory: PathBuf,
     /// What is to be done about it at this start.
     pub lock_record: LockRecordWish,
+    /// Who else is asked what they remember of the log, if anybody is.
+    pub others: Option<OthersWish>,
 }
 
 /// The signer cannot start, or cannot go on.
@@ -193,6 +214,24 @@ pub enum SignerError {
         /// Where that is remembered.
         record: PathBuf,
     },
+    /// The policy of witnesses cannot be used.
+    #[error("witnesses cannot be asked: {0}")]
+    Witnesses(String),
+    /// Somebody else remembers what is not in the log.
+    #[error(
+        "{who}: the log was taken back, or went on elsewhere; no key is used until the files that are missing are back. \
+         Whoever says so falsely is to be taken out of `--witness-policy` or `--peer`"
+    )]
+    Remembered {
+        /// Who, and what of.
+        who: String,
+    },
+    /// No quorum of witnesses has cosigned the start.
+    #[error(
+        "no quorum of witnesses has cosigned this start ({0}); no key is used. `--unwitnessed-for DURATION` serves \
+         without them for a time"
+    )]
+    Unwitnessed(String),
     /// The local authority's certificate cannot be made.
     #[error("the local authority's certificate cannot be made")]
     Certificate,

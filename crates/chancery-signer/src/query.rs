@@ -33,7 +33,9 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
         core.authority.decide(principal, command, Shared::no_fresh(), now)?
     };
     Ok(match command {
-        Command::ReadStatus => CommandReply::Status(status::status(shared, principal.tenant)),
+        Command::ReadStatus => {
+            CommandReply::Status(Box::new(status::status(shared, principal.tenant)))
+        }
         Command::ReadOperation { id } => {
             CommandReply::Operation(operation(shared, principal.tenant, principal.id, *id))
         }

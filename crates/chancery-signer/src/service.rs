@@ -3,19 +3,19 @@
 //! The order matters: memory is locked before the first key; the log is settled and held against the store
 //! before anything is decided; the start record and the outbox are durable before a lane is opened.
 
+mod begin;
+
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::frame::Frame;
 use chancery_audit::journal::Journal;
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
 use chancery_audit::receipt::Receipt;
-use chancery_audit::record::{BuildGroup, Facts, Kind};
+use chancery_audit::record::BuildGroup;
 use chancery_audit::sealer::{Keyring, Month, MonthKeys, MonthSecrets, Sealer, month_of};
 use chancery_audit::verify::AUDIT_DIRECTORY;
 use chancery_audit::wal::{Address, Chain, Wal, read_frame};
@@ -25,8 +25,9 @@ use chancery_core::handle::HandleKeyId;
 use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
 use chancery_core::idempotency::{EntryName, Place};
 use chancery_core::limits::LANE_OPERATIONS_MAX;
-use chancery_core::sequencer::{Claim, Counting, Mark, Sequencer};
-use chancery_core::step::{Claimed, Core};
+use chancery_core::reason::Reason;
+use chancery_core::sequencer::Sequencer;
+use chancery_core::step::Core;
 use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
@@ -37,10 +38,10 @@ use chancery_crypto::section::Boot;
 use chancery_memory::{Arena, hooks, wiping};
 use chancery_store::{Embedded, OpenMode, private_dir};
 
+use self::begin::{open_log, start_sequencer};
 use crate::aside::Aside;
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
-use crate::barrier::Barrier;
 use crate::checkpoints::{self, Checkpoints, Opening};
 use crate::config::{LockRecordWish, SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
@@ -48,24 +49,23 @@ use crate::entropy;
 use crate::genesis::{self, Secrets};
 use crate::housekeeping::{self, Months, ensure_months};
 use crate::imports::Imports;
-use crate::inbox::{CommandWay, Finished, Inbox, Submission, Way};
+use crate::inbox::{Inbox, Submission};
 use crate::index::Index;
 use crate::indexer;
 use crate::jobs::Jobs;
 use crate::lane::Lane;
 use crate::materials::Materials;
+use crate::others::{self, Others};
 use crate::outbox::OutboxEntry;
-use crate::outlet::Answer;
 use crate::peers::Peers;
 use crate::pool::Pool;
 use crate::reduce_only;
 use crate::resumes::Resumes;
 use crate::root;
 use crate::roots::Roots;
-use crate::sequencer::{Progress, Thread, halt};
+use crate::sequencer::{Progress, halt};
 use crate::spare::Spare;
 use crate::store_thread::StoreThread;
-use crate::summaries::Summaries;
 use crate::vault::Vault;
 
 /// The store's file in the data directory.
@@ -73,9 +73,6 @@ const STORE_FILE: &str = "store.redb";
 
 /// The handle key that new handles are made with.
 const HANDLE_KEY: HandleKeyId = HandleKeyId(1);
-
-/// The start's record must be durable within this time: 30 s, or the disk is no disk.
-const START_PATIENCE: Duration = Duration::from_secs(30);
 
 // What one lane may have outstanding, answers included, is bounded by its frames.
 const _: () = assert!(LANE_OPERATIONS_MAX <= 4_096);
@@ -101,6 +98,7 @@ pub(crate) struct Shared {
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
     pub(crate) checkpoints: Mutex<Checkpoints>,
+    pub(crate) others: Option<Others>,
     pub(crate) index: Index,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
@@ -218,9 +216,18 @@ impl Shared {
         roots.write(&self.reductions, &self.receipt_key)
     }
 
+    /// Why no key is used now, if none is.
+    pub(crate) fn uses_no_key(&self) -> Option<Reason> {
+        if self.spare.is_full() {
+            return Some(Reason::AuditFull);
+        }
+        let is_over = self.others.as_ref().is_some_and(Others::forbids_use);
+        is_over.then_some(Reason::Unwitnessed)
+    }
+
     /// The mode that the service is in.
     pub(crate) fn mode(&self) -> &'static str {
-        if self.spare.is_full() { "audit-full" } else { "normal" }
+        self.uses_no_key().map_or("normal", Reason::code)
     }
 }
 
@@ -251,6 +258,7 @@ pub fn run(
         // Who said that it is lost is not asked again: a start that serves leaves a record behind.
         checkpoints::make(&shared, &shared.checkpoints);
     }
+    others::await_quorum(&shared)?;
     serves();
     serve(&shared, listener, &peers)
 }
@@ -305,7 +313,7 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         loaded.outbox.extract_if(.., recorded).map(|(number, _)| number).collect();
     loaded.vault.delete_outbox(&stale)?;
     check_heads(&loaded, &opened)?;
-    let checkpoints = Checkpoints::open(&Opening {
+    let mut checkpoints = Checkpoints::open(&Opening {
         data: &config.data,
         lock_directory: &config.lock_directory,
         wish: config.lock_record,
@@ -317,6 +325,7 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         },
         size: opened.recovered.size,
     })?;
+    let others = Others::of(&config, &mut checkpoints, &*disk)?;
     let checkpoints = Mutex::new(checkpoints);
     let index = Index::open(&config.data, origin.log_id, opened.recovered.size)?;
     let keyring = Arc::new(Keyring::default());
@@ -348,6 +357,7 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         keyring,
         clock,
         checkpoints,
+        others,
         index,
     };
     assemble(parts, loaded, opened)
@@ -443,6 +453,7 @@ struct Parts {
     keyring: Arc<Keyring>,
     clock: Clock,
     checkpoints: Mutex<Checkpoints>,
+    others: Option<Others>,
     index: Index,
 }
 
@@ -481,6 +492,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         arena,
         recovery_key: config.recovery_key,
         checkpoints: parts.checkpoints,
+        others: parts.others,
         index: parts.index,
         reductions,
         keyring,
@@ -500,6 +512,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     shared.write_roots()?;
     housekeeping::start(&shared);
     checkpoints::start(&shared);
+    others::start(&shared);
     indexer::start(&shared);
     Ok(shared)
 }
@@ -513,77 +526,6 @@ fn sign(key: &PrivateKey, bytes: &[u8]) -> Result<[u8; 64], SignerError> {
 fn build_hash() -> [u8; 32] {
     let bytes = std::fs::read("/proc/self/exe");
     bytes.map(|bytes| sha256(&[&bytes])).unwrap_or_default()
-}
-
-fn start_sequencer(
-    shared: &Arc<Shared>,
-    sequencer: Sequencer,
-    (chain, wal): (Chain, Wal),
-    resumes: Resumes,
-) {
-    let thread = Thread {
-        inbox: Arc::clone(&shared.inbox),
-        core: Arc::clone(&shared.core),
-        sequencer,
-        chain,
-        wal,
-        log_id: shared.origin.log_id,
-        receipt_key: Arc::clone(&shared.receipt_key),
-        keyring: Arc::clone(&shared.keyring),
-        counters: Arc::clone(&shared.counters),
-        pool: Arc::clone(&shared.pool),
-        spare: Arc::clone(&shared.spare),
-        progress: Arc::clone(&shared.progress),
-        summaries: Summaries::new(shared.sealer()),
-        resumes,
-        barrier: Barrier::default(),
-    };
-    std::thread::spawn(move || thread.run());
-}
-
-/// Records the start and drains the outbox; when this returns, both are durable.
-fn open_log(
-    shared: &Arc<Shared>,
-    kept: Option<[u8; 32]>,
-    outbox: &[(u64, OutboxEntry)],
-) -> Result<(), SignerError> {
-    let mut sealer = shared.sealer();
-    let now = lock(&shared.core).now(entropy::sample());
-    let mut facts = Facts::new(TenantId::SYSTEM, now, Kind::Start);
-    facts.head_digest = kept.unwrap_or_default();
-    let missing = SignerError::Inconsistent("a month's audit keys are missing");
-    let prepared = sealer.prepare(&facts, None).map_err(|_| missing)?;
-    let (done, durable) = sync_channel(1 + outbox.len());
-    shared.inbox.send(Submission::Finished(Box::new(Finished {
-        claim: Claim {
-            tenant: TenantId::SYSTEM,
-            decided: Mark::STANDING,
-            counting: Counting::Nothing,
-        },
-        prepared,
-        links: Vec::new(),
-        command: 0,
-        entry: None,
-        answer: Answer::None,
-        way: Way::Command(CommandWay { done: Some(done.clone()), ..CommandWay::default() }),
-    })));
-    for (number, entry) in outbox {
-        if let Some(kept) = &entry.kept {
-            // In flight until its record is durable; from then on a repeat gets the answer. An id that is
-            // stale by now is refused as such.
-            let claimed = Claimed { name: kept.name, digest: kept.digest, id_ms: kept.id_ms };
-            let _ = lock(&shared.core).reserve_again(&claimed, now);
-        }
-        let head = Some(entry.head_hash());
-        let way = CommandWay { done: Some(done.clone()), head, ..CommandWay::default() };
-        shared.inbox.send(entry.submission(&mut sealer, *number, Answer::None, way)?);
-    }
-    for _ in 0..=outbox.len() {
-        let waited = durable.recv_timeout(START_PATIENCE);
-        waited.map_err(|_| SignerError::Inconsistent("the start cannot be recorded"))?;
-    }
-    let numbers: Vec<u64> = outbox.iter().map(|(number, _)| *number).collect();
-    lock(&shared.vault).delete_outbox(&numbers)
 }
 
 #[cfg(test)]

@@ -1,13 +1,21 @@
 //! How the service stands, for people.
 
-use chancery_api::message::Status;
+use chancery_api::message::{OtherView, Status};
+use chancery_audit::witnessed::{Party, Standing};
 use chancery_core::clock::Quality;
 use chancery_core::id::TenantId;
 use chancery_memory::ArenaKind;
 
 use crate::counters::lock;
 use crate::entropy;
+use crate::others::{Others, Quorum, Standings};
 use crate::service::Shared;
+
+const NOBODY_REMEMBERS: &str = "no witness or peer remembers this log: whoever takes data directory and lock record back together goes unnoticed";
+
+const NOBODY_ANSWERS: &str = "no witness or peer answers: whoever takes data directory and lock record back together goes unnoticed until one does";
+
+const WITNESSES_LOST: &str = "the quorum of witnesses is lost: no checkpoint was cosigned by enough of them for two minutes or more";
 
 /// The status as a tenant's reader sees it.
 pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
@@ -19,6 +27,7 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
     let approvals = core.authority.posture().approvals;
     drop(core);
     let (lock_record, locked_size) = lock(&shared.checkpoints).lock_record();
+    let standings = shared.others.as_ref().map(Others::standings);
     let is_solo = approvals == 0;
     let clock = if reading.quality == Quality::Plausible { "plausible" } else { "suspect" };
     Status {
@@ -34,11 +43,27 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
         epoch: row.as_ref().map_or(0, |row| row.epoch.number),
         clock: clock.into(),
         arena: arena_name(shared.arena.kind()).into(),
-        advice: advice(shared, is_solo, clock),
+        advice: advice(shared, is_solo, clock, standings.as_ref()),
         node: shared.origin.node(),
         lock_record,
         locked_size,
+        witnesses: standings.as_ref().map_or("none", |known| quorum_name(known.quorum)).into(),
+        witnessed_size: standings.as_ref().map_or(0, |known| known.witnessed_size),
+        others: standings.into_iter().flat_map(|known| known.parties).map(other).collect(),
     }
+}
+
+fn quorum_name(quorum: Quorum) -> &'static str {
+    match quorum {
+        Quorum::None => "none",
+        Quorum::Awaited => "awaited",
+        Quorum::Kept => "kept",
+        Quorum::Lost => "lost",
+    }
+}
+
+fn other(party: Party) -> OtherView {
+    OtherView { name: party.name, standing: party.standing.to_string() }
 }
 
 fn arena_name(kind: ArenaKind) -> &'static str {
@@ -48,7 +73,7 @@ fn arena_name(kind: ArenaKind) -> &'static str {
     }
 }
 
-fn advice(shared: &Shared, is_solo: bool, clock: &str) -> Vec<String> {
+fn advice(shared: &Shared, is_solo: bool, clock: &str, others: Option<&Standings>) -> Vec<String> {
     let mut advice = Vec::new();
     if is_solo {
         advice.push(
@@ -64,6 +89,16 @@ fn advice(shared: &Shared, is_solo: bool, clock: &str) -> Vec<String> {
             "the clock is suspect: tokens that carry time are refused until it is right".to_owned(),
         );
     }
-    advice.push("no witness or peer remembers this log: whoever takes data directory and lock record back together goes unnoticed".to_owned());
+    advice.extend(others.map_or(Some(NOBODY_REMEMBERS), of_others).map(str::to_owned));
     advice
+}
+
+/// What others that are asked, and do not answer, ask for.
+fn of_others(others: &Standings) -> Option<&'static str> {
+    let answers = |party: &Party| !matches!(party.standing, Standing::Away(_));
+    match others.quorum {
+        Quorum::Lost => Some(WITNESSES_LOST),
+        _ if others.parties.iter().any(answers) => None,
+        _ => Some(NOBODY_ANSWERS),
+    }
 }

@@ -141,10 +141,13 @@ impl StoreThread {
 
     fn carry_out(&mut self, job: &CommandJob, now: Reading, id: Id) -> Result<(), Refusal> {
         let Verified { principal, command, .. } = &job.verified;
-        if self.shared.spare.is_full() && !command.is_reduction() {
-            let detail =
-                "the audit log has no room; only what takes authority away is taken".to_owned();
-            return Err(Refusal { reason: Reason::AuditFull, detail });
+        if let Some(reason) = self.shared.uses_no_key().filter(|_| !command.is_reduction()) {
+            let why = match reason {
+                Reason::AuditFull => "the audit log has no room",
+                _ => "no quorum of witnesses has cosigned the log since the start",
+            };
+            let detail = format!("{why}; only what takes authority away is taken");
+            return Err(Refusal { reason, detail });
         }
         lock(&self.shared.core).authority.admit(principal, command)?;
         let material = self.material(job)?;

@@ -86,9 +86,10 @@ impl Job {
     /// would be proof of no effect.
     fn failure(&self, reason: Reason) -> Reason {
         match (self.place, reason) {
-            (Some(_), Reason::AuditFull | Reason::Unavailable | Reason::Overloaded) => {
-                Reason::AnswerUnreadable
-            }
+            (
+                Some(_),
+                Reason::AuditFull | Reason::Unwitnessed | Reason::Unavailable | Reason::Overloaded,
+            ) => Reason::AnswerUnreadable,
             _ => reason,
         }
     }
@@ -220,8 +221,8 @@ impl Worker {
         let now = core.now(entropy::sample());
         for request in requests {
             let admitted = match core.take_proofs(&request.handle, &request.proofs, now) {
-                Ok(()) if self.shared.spare.is_full() => Err(Reason::AuditFull),
-                taken => taken,
+                Ok(()) => self.shared.uses_no_key().map_or(Ok(()), Err),
+                refused => refused,
             };
             let holders = holders(request);
             for (position, item) in request.items.iter().enumerate() {
@@ -280,10 +281,9 @@ impl Worker {
     pub(crate) fn finish(&mut self, job: &Job) {
         let Some(item) = job.request.items.get(job.position) else { return };
         // Decided before the mode began, it would use a key while reductions wait to be recorded.
-        let computed = if self.shared.spare.is_full() {
-            Err(Reason::AuditFull)
-        } else {
-            compute::compute(&self.shared, item, job.request.operation, &job.permit)
+        let computed = match self.shared.uses_no_key() {
+            Some(reason) => Err(reason),
+            None => compute::compute(&self.shared, item, job.request.operation, &job.permit),
         };
         match computed {
             Ok(computed) => self.commit(job, computed),

@@ -20,13 +20,17 @@ use anyhow::{Context as _, Result};
 use chancery_audit::segment::SEGMENT_BYTES;
 use chancery_memory::process::{Signal, die_with_parent, harden};
 use chancery_server::{FrontConfig, FrontLimits, LogFiles};
-use chancery_signer::{LockRecordWish, RootSource, SignerConfig, SignerError, WallClock};
+use chancery_signer::{
+    LockRecordWish, OthersWish, RootSource, SignerConfig, SignerError, Unwitnessed, WallClock,
+};
 use clap::Args;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit, setsid};
 
 use crate::exit::Failure;
 use crate::log_files::PublishedFiles;
+use crate::parse;
+use crate::policy;
 use crate::privileges::{User, become_user, drop_capabilities, drop_capabilities_but_for_locking};
 use crate::readiness::Word;
 use crate::sandbox;
@@ -82,6 +86,15 @@ pub(crate) struct SignerArgs {
     /// The operator says that the lock record is lost.
     #[arg(long)]
     new_lock_record: bool,
+    /// The witnesses that the courier asks.
+    #[arg(long, value_name = "FILE")]
+    witness_policy: Option<PathBuf>,
+    /// There is a courier, who asks others what they hold of the log.
+    #[arg(long)]
+    asks_others: bool,
+    /// For how long keys are used although no witness has cosigned this start; not at all if not given.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    unwitnessed_for: Option<Duration>,
 }
 
 /// Take reductions alone; `chancery serve` does this when the signer's disk fails again and again.
@@ -124,6 +137,7 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
     let word = begin()?;
     drop_capabilities_but_for_locking()?;
     confine(args.child.parent)?;
+    let witnesses = args.witness_policy.as_deref().map(policy::text).transpose()?;
     let key_files = [&args.root_key, &args.recovery_key];
     let homes = key_files.iter().filter_map(|file| file.parent()).map(PathBuf::from);
     let homes: Vec<_> = homes.chain([args.data.clone(), args.lock_directory.clone()]).collect();
@@ -145,6 +159,13 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
         wall_clock: if args.wall_clock_is_right { WallClock::Vouched } else { WallClock::Checked },
         lock_directory: args.lock_directory,
         lock_record: if args.new_lock_record { LockRecordWish::New } else { LockRecordWish::Kept },
+        others: args.asks_others.then_some(OthersWish {
+            witnesses: witnesses.unwrap_or_default(),
+            unwitnessed: match args.unwitnessed_for {
+                Some(duration) => Unwitnessed::ServeFor(duration),
+                None => Unwitnessed::Refuse,
+            },
+        }),
     };
     chancery_signer::run(config, &listener, || word.say()).map_err(|error| ended(error, "signer"))
 }
@@ -207,7 +228,7 @@ fn published_files(directory: &Path) -> Result<PublishedFiles> {
 }
 
 /// Ties the process to its supervisor, and gives up dumps, tracing and new privileges.
-fn confine(supervisor: u32) -> Result<()> {
+pub(crate) fn confine(supervisor: u32) -> Result<()> {
     // Whatever a killed child leaves is what a crash leaves, so that no orphan is worth a slower end.
     die_with_parent(Signal::KILL, supervisor)
         .context("cannot tie this process to its supervisor")?;
@@ -217,7 +238,7 @@ fn confine(supervisor: u32) -> Result<()> {
 /// Leaves the supervisor's session, and takes the pipe for the word. In that session the terminal that the
 /// service was started in would be this process's as well: it could type there (`TIOCSTI`), and Ctrl-C, which is
 /// for the supervisor to hear, would end it out of order.
-fn begin() -> Result<Word> {
+pub(crate) fn begin() -> Result<Word> {
     setsid().context("cannot leave the terminal's session")?;
     Word::take().context("cannot take the pipe from standard output")
 }

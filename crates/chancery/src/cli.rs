@@ -9,6 +9,7 @@ use crate::commands::{
     audit, bench, cipher, data_key, derive, handle, key, mac, operation, principal, serve, sign,
     status, store, witness,
 };
+use crate::courier;
 use crate::exit::Failure;
 use crate::render::Format;
 
@@ -77,6 +78,8 @@ enum Command {
     ReduceOnly(children::ReduceOnlyArgs),
     #[command(hide = true)]
     Front(children::FrontArgs),
+    #[command(hide = true)]
+    Courier(courier::CourierArgs),
 }
 
 impl Cli {
@@ -112,6 +115,7 @@ impl Cli {
             Command::Signer(args) => children::signer(args),
             Command::ReduceOnly(args) => children::reduce_only(&args),
             Command::Front(args) => children::front(&args),
+            Command::Courier(args) => courier::run(&args),
         }
     }
 }

@@ -10,6 +10,8 @@ mod children;
 mod cli;
 mod commands;
 mod connection;
+mod cosigning;
+mod courier;
 mod exit;
 mod files;
 mod log_files;

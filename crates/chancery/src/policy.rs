@@ -11,6 +11,13 @@ use crate::files::read_text;
 /// The longest policy, in bytes: 1 MiB. One has at most 256 lines, and a line with a key of ML-DSA 2 KiB.
 const POLICY_BYTES_MAX: usize = 1024 * 1024;
 
+/// Reads the text of a policy.
+pub(crate) fn text(path: &Path) -> Result<String> {
+    let text = read_text(path, POLICY_BYTES_MAX)?;
+    Policy::parse(&text).with_context(|| format!("`{}`", path.display()))?;
+    Ok(text)
+}
+
 /// Reads a policy.
 pub(crate) fn read(path: &Path) -> Result<Policy> {
     let text = read_text(path, POLICY_BYTES_MAX)?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use chancery_audit::publish::CHECKPOINT_FILE;
 use chancery_audit::shelf::Shelf;
+use chancery_audit::witnessed::WITNESSED_CHECKPOINT;
 use chancery_client::Client;
 use chancery_log::checkpoint::Checkpoint;
 use chancery_log::note::{NOTE_BYTES_MAX, Note};
@@ -19,6 +20,9 @@ use crate::{connection, files};
 
 /// How long a checkpoint is waited for that covers a fresh record: 5 s; the service makes one each second.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same for one that witnesses cosigned: 15 s, a round of theirs and what it may take.
+const WITNESSED_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How often it is looked for.
 const POLL: Duration = Duration::from_millis(100);
@@ -54,29 +58,32 @@ impl PublishedArgs {
 impl Published {
     /// The checkpoint that is there now.
     pub(crate) fn checkpoint(&self) -> Result<(Note, TreeHead)> {
+        self.note(CHECKPOINT_FILE, "checkpoint of a log")
+    }
+
+    /// The last checkpoint that enough witnesses cosigned.
+    pub(crate) fn witnessed(&self) -> Result<(Note, TreeHead)> {
+        self.note(WITNESSED_CHECKPOINT, "checkpoint that witnesses cosigned")
+    }
+
+    fn note(&self, file: &str, what: &str) -> Result<(Note, TreeHead)> {
         let what = || match self {
-            Self::Directory(path, _) => format!("`{}` has no checkpoint of a log", path.display()),
-            Self::Service(_) => "the service gives no checkpoint".to_owned(),
+            Self::Directory(path, _) => format!("`{}` has no {what}", path.display()),
+            Self::Service(_) => format!("the service gives no {what}"),
         };
-        let bytes = self.read(CHECKPOINT_FILE).with_context(what)?;
-        parse(&bytes).with_context(what)
+        parse(&self.read(file).with_context(what)?).with_context(what)
     }
 
     /// The first checkpoint that covers the record at `index`, if that comes soon.
     pub(crate) fn checkpoint_over(&self, index: u64) -> Result<(Note, TreeHead)> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.checkpoint() {
-                Ok((note, tree)) if index < tree.size => return Ok((note, tree)),
-                Ok((_, tree)) if Instant::now() >= deadline => bail!(
-                    "the checkpoint covers {} records, and record {index} is not among them: the service makes one \
-                     each second while it runs",
-                    tree.size
-                ),
-                Err(error) if Instant::now() >= deadline => return Err(error),
-                _ => sleep(POLL),
-            }
-        }
+        let every = "the service makes one each second while it runs";
+        over(index, PATIENCE, every, || self.checkpoint())
+    }
+
+    /// The first that witnesses cosigned, likewise.
+    pub(crate) fn witnessed_over(&self, index: u64) -> Result<(Note, TreeHead)> {
+        let every = "`serve --witness-every` says how often they are asked";
+        over(index, WITNESSED_PATIENCE, every, || self.witnessed())
     }
 
     /// The tiles.
@@ -97,6 +104,27 @@ impl Published {
                 let read = client.log_file(path);
                 read.map_err(|refusal| anyhow!("{}: {}", refusal.code, refusal.detail))
             }
+        }
+    }
+}
+
+/// Waits for a checkpoint that covers the record at `index`.
+fn over(
+    index: u64,
+    patience: Duration,
+    every: &str,
+    latest: impl Fn() -> Result<(Note, TreeHead)>,
+) -> Result<(Note, TreeHead)> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match latest() {
+            Ok((note, tree)) if index < tree.size => return Ok((note, tree)),
+            Ok((_, tree)) if Instant::now() >= deadline => bail!(
+                "the checkpoint covers {} records, and record {index} is not among them: {every}",
+                tree.size
+            ),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            _ => sleep(POLL),
         }
     }
 }

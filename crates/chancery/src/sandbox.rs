@@ -6,16 +6,20 @@
 //! takes over the front therefore finds neither root key nor administrator's file, also where it runs as the
 //! same user; where it does not, the modes of the files keep it from them as well.
 //!
+//! The courier reads the published log, writes its answers, and connects to the ports that witnesses and peers have.
+//!
 //! A kernel without Landlock, or with an older one, gives less: what it does not know is not restricted. The
 //! child says so once and goes on.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath,
-    PathFd, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort,
+    PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _,
+    RulesetStatus,
 };
 
 use crate::seccomp::{self, Sockets};
@@ -25,6 +29,18 @@ const INTERFACE: ABI = ABI::V5;
 
 /// This executable, wherever it stands: also where this process may not go.
 const EXECUTABLE: &str = "/proc/self/exe";
+
+/// What the C library reads to find the address of a name (nsswitch.conf(5), resolver(5), ld.so(8)).
+const NAME_SERVICE: [&str; 8] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/ld.so.cache",
+    "/lib",
+    "/usr/lib",
+];
 
 /// Takes every file but those below `published`, and every TCP connection away, from this thread and those it
 /// starts.
@@ -55,6 +71,38 @@ pub(crate) fn reduce_only(data: &Path) -> Result<()> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     restrict(&[(&reductions, all), (&run, all), (&audit, read)])?;
     seccomp::confine(Sockets::None)
+}
+
+/// Leaves the courier the published log, the wish for a round and the directory of its answers, what a name service
+/// reads, and connections to the ports of those that it asks.
+pub(crate) fn courier(
+    log: &OwnedFd,
+    asked: &OwnedFd,
+    answers: &OwnedFd,
+    ports: &BTreeSet<u16>,
+) -> Result<()> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let write =
+        read | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
+    let mut ruleset = ruleset()?
+        .add_rule(PathBeneath::new(log, read))?
+        .add_rule(PathBeneath::new(asked, read))?
+        .add_rule(PathBeneath::new(answers, write))?;
+    for path in NAME_SERVICE {
+        // What is not there is not asked.
+        let Ok(opened) = PathFd::new(path) else { continue };
+        let access = if Path::new(path).is_dir() {
+            read | AccessFs::Execute
+        } else {
+            AccessFs::ReadFile.into()
+        };
+        ruleset = ruleset.add_rule(PathBeneath::new(opened, access))?;
+    }
+    for port in ports {
+        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+    }
+    enforce(ruleset)?;
+    seccomp::confine(Sockets::Internet)
 }
 
 fn restrict(reachable: &[(&Path, BitFlags<AccessFs>)]) -> Result<()> {

@@ -89,6 +89,8 @@ pub(crate) enum Sockets {
     None,
     /// Of this machine, to reach the signer.
     Unix,
+    /// Of the network, to reach witnesses.
+    Internet,
 }
 
 /// Takes the calls away, from this thread and all there are and will be.
@@ -119,12 +121,21 @@ fn refusing(sockets: Sockets) -> Result<BTreeMap<c_long, Vec<SeccompRule>>> {
     rules.insert(libc::SYS_ioctl, types.into_iter().collect::<Result<_>>()?);
     let refused = match sockets {
         Sockets::None => Vec::new(),
-        Sockets::Unix => vec![rule(0, Is::Ne, u64::from(libc::AF_UNIX.unsigned_abs()))?],
+        Sockets::Unix => vec![none_of(&[libc::AF_UNIX])?],
+        Sockets::Internet => vec![none_of(&[libc::AF_INET, libc::AF_INET6])?],
     };
     rules.insert(libc::SYS_socket, refused);
     #[cfg(target_arch = "x86_64")]
     rules.extend([(libc::SYS_fork, Vec::new()), (libc::SYS_vfork, Vec::new())]);
     Ok(rules)
+}
+
+/// Refuses a socket of another family than these.
+fn none_of(families: &[i32]) -> Result<SeccompRule> {
+    let others = families.iter().map(|family| {
+        SeccompCondition::new(0, Length::Dword, Is::Ne, u64::from(family.unsigned_abs()))
+    });
+    Ok(SeccompRule::new(others.collect::<std::result::Result<_, _>>()?)?)
 }
 
 fn rule(argument: u8, operator: Is, value: u64) -> Result<SeccompRule> {

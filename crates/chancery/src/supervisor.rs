@@ -1,4 +1,5 @@
-//! The supervisor: owns the listeners, starts signer and front, and restarts either.
+//! The supervisor: owns the listeners, starts signer and front, and a courier where others are asked what they hold of
+//! the log; and restarts each.
 //!
 //! It is one thread, parses no request and holds no key. A child gets its listener as its standard input,
 //! a pipe as its standard output, an environment of a few names, and the supervisor's process id, by which it
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use chancery_audit::publish::LOG_DIRECTORY;
 use chancery_audit::shelf::make_root;
+use chancery_audit::witnessed::{ANSWERS_DIRECTORY, WITNESS_DIRECTORY};
 
 use chancery_signer::{EXIT_AUDIT_FAILED, LockRecordWish, WallClock};
 
@@ -33,6 +35,7 @@ pub(crate) use self::directory::{Lock, private_directory};
 use self::child::{Ended, Service};
 use self::restart::{Phase, Restarts};
 use self::signals::Signals;
+use crate::courier;
 use crate::exit::Failure;
 use crate::privileges::User;
 
@@ -85,6 +88,23 @@ pub(crate) struct Plan {
     pub(crate) lock_record: LockRecordWish,
     /// The bytes of an audit segment.
     pub(crate) segment_bytes: u64,
+    /// Who is asked what they hold of the log.
+    pub(crate) others: Option<Asked>,
+}
+
+/// Who is asked what they hold of the log.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The policy that names witnesses, if there are any.
+    pub(crate) witness_policy: Option<PathBuf>,
+    /// The authorities of witnesses and peers.
+    pub(crate) witness_ca: Option<PathBuf>,
+    /// The least time between two rounds that nobody waits for.
+    pub(crate) witness_every: Duration,
+    /// For how long keys are used although no witness has cosigned a start.
+    pub(crate) unwitnessed_for: Option<Duration>,
+    /// URLs of those who publish this log's files as well.
+    pub(crate) peers: Vec<String>,
 }
 
 /// A supervisor with its listeners and its two children.
@@ -93,6 +113,7 @@ struct Supervisor {
     /// What runs in the signer's place when its disk fails again and again.
     reduce_only: Option<Service>,
     front: Service,
+    courier: Option<Service>,
     signals: Signals,
     admin: PathBuf,
     address: SocketAddr,
@@ -139,6 +160,7 @@ impl Supervisor {
                 Restarts::of_signer(),
             )),
             front: Service::new("front", listener.into(), front, Restarts::of_front()),
+            courier: courier(plan)?,
             signals,
             admin: plan.data.join("admin.toml"),
             address,
@@ -155,7 +177,7 @@ impl Supervisor {
                 return Err(explain(ended));
             }
             self.announce();
-            let sources = [&self.signer, &self.front].into_iter().filter_map(Service::source);
+            let sources = self.children().filter_map(Service::source);
             let sources: Vec<_> = sources.collect();
             self.signals.wait(self.sleep(now), &sources).context("cannot wait for signals")?;
         }
@@ -173,11 +195,18 @@ impl Supervisor {
                 kept?;
             }
         }
+        if let Some(courier) = &mut self.courier {
+            courier.keep_running(self.phase, now)?;
+        }
         self.front.keep_running(self.phase, now)
     }
 
+    fn children(&self) -> impl Iterator<Item = &Service> {
+        [&self.signer, &self.front].into_iter().chain(&self.courier)
+    }
+
     fn sleep(&self, now: Instant) -> Duration {
-        let due = [&self.signer, &self.front].into_iter().filter_map(Service::starts_at);
+        let due = self.children().filter_map(Service::starts_at);
         let next = due.map(|at| at.saturating_duration_since(now)).min();
         next.map_or(IDLE_POLL, |next| next.min(IDLE_POLL))
     }
@@ -215,7 +244,8 @@ impl Supervisor {
     /// Stops the front first, so that no new request arrives, then the signer.
     fn stop(&mut self) -> Result<()> {
         let deadline = Instant::now() + STOP_MAX;
-        for service in [&mut self.front, &mut self.signer] {
+        let Self { front, signer, courier, .. } = self;
+        for service in [front, signer].into_iter().chain(courier) {
             service.stop(deadline, &self.signals).context("cannot stop a child")?;
         }
         Ok(())
@@ -275,7 +305,31 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
     }
     arguments.extend(peer_arguments(plan));
     arguments.extend(name_arguments(plan, address));
+    arguments.extend(plan.others.iter().flat_map(others_arguments));
     arguments
+}
+
+fn others_arguments(asked: &Asked) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["--asks-others".into()];
+    if let Some(policy) = &asked.witness_policy {
+        arguments.extend(["--witness-policy".into(), policy.into()]);
+    }
+    if let Some(duration) = asked.unwitnessed_for {
+        arguments.push(format!("--unwitnessed-for={}s", duration.as_secs()).into());
+    }
+    arguments
+}
+
+/// The courier, where others are asked; and the directories by which it and the signer speak.
+fn courier(plan: &Plan) -> Result<Option<Service>> {
+    let Some(asked) = &plan.others else { return Ok(None) };
+    let witness = plan.data.join(WITNESS_DIRECTORY);
+    let owner = plan.front_user;
+    directory::shared_directory(&witness, None)?;
+    directory::shared_directory(&witness.join(ANSWERS_DIRECTORY), owner)?;
+    let nothing = File::open("/dev/null").context("cannot open `/dev/null`")?;
+    let arguments = courier::arguments(asked, &plan.data, plan.front_user);
+    Ok(Some(Service::new("courier", nothing.into(), arguments, Restarts::of_front())))
 }
 
 /// What is said of one start of the signer, and not of what may be by a later one.
@@ -346,6 +400,7 @@ mod tests {
             lock_directory: "/keys".into(),
             lock_record: LockRecordWish::Kept,
             segment_bytes: 1,
+            others: None,
         }
     }
 

@@ -41,5 +41,6 @@ mod service {
     mod unknown;
     mod verified;
     mod walk;
+    mod witnessed;
     mod witnesses;
 }

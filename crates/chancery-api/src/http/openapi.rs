@@ -574,6 +574,9 @@ fn status_schema() -> Value {
             ("node", reference("Id")),
             ("lock_record", string()),
             ("locked_size", time()),
+            ("witnesses", string()),
+            ("witnessed_size", time()),
+            ("others", list(&object(&[("name", string()), ("standing", string())], &[]))),
         ],
         &[],
     )

@@ -127,7 +127,8 @@ impl Code {
                 Reason::AnswerUnreadable
                 | Reason::AuditFailed
                 | Reason::AuditFull
-                | Reason::Unavailable,
+                | Reason::Unavailable
+                | Reason::Unwitnessed,
             )
             | Self::Front(FrontCode::SignerUnavailable | FrontCode::Timeout) => {
                 Some(UNAVAILABLE_RETRY_MS)
@@ -262,6 +263,7 @@ mod tests {
 503 answer-unreadable
 503 audit-failed
 403 uses-exhausted
+503 unwitnessed
 408 body-timeout
 405 method-not-allowed
 503 signer-unavailable

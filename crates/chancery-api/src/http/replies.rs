@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::http::commands::{IdText, ScopeObject};
 use crate::http::fields::{Base64, Token, spelt, text};
 use crate::http::problem::{Code, Outcome, Problem};
-use crate::message::{CommandReply, OperationView, RecordView, Status, StorePage};
+use crate::message::{CommandReply, OperationView, OtherView, RecordView, Status, StorePage};
 use crate::token;
 
 /// The names of states.
@@ -306,6 +306,22 @@ pub struct StatusObject {
     pub lock_record: String,
     /// How many records it remembers.
     pub locked_size: u64,
+    /// `none`, `awaited`, `kept` or `lost`.
+    pub witnesses: String,
+    /// How many records the last checkpoint had that a quorum of witnesses cosigned.
+    pub witnessed_size: u64,
+    /// What each witness and peer said last.
+    pub others: Vec<OtherObject>,
+}
+
+/// What a witness or a peer said of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherObject {
+    /// What it is called, or where it is.
+    pub name: String,
+    /// What it said, in plain words.
+    pub standing: String,
 }
 
 impl CommandAnswer {
@@ -325,7 +341,9 @@ impl CommandAnswer {
             CommandReply::Refused { reason, detail } => {
                 return Err(Problem::refused(Code::Reason(reason)).because(detail).into());
             }
-            CommandReply::Status(status) => (None, AnswerObject::Status(Box::new(status.into()))),
+            CommandReply::Status(status) => {
+                (None, AnswerObject::Status(Box::new((*status).into())))
+            }
             CommandReply::Opening(opening) => (None, AnswerObject::Opening(Base64(opening))),
             CommandReply::StoreRows(page) => (None, AnswerObject::StoreRows(page.into())),
             CommandReply::Operation(view) => (None, AnswerObject::Operation(view.into())),
@@ -446,7 +464,16 @@ impl From<Status> for StatusObject {
             node: status.node,
             lock_record: status.lock_record,
             locked_size: status.locked_size,
+            witnesses: status.witnesses,
+            witnessed_size: status.witnessed_size,
+            others: status.others.into_iter().map(OtherObject::from).collect(),
         }
+    }
+}
+
+impl From<OtherView> for OtherObject {
+    fn from(other: OtherView) -> Self {
+        Self { name: other.name, standing: other.standing }
     }
 }
 

@@ -65,6 +65,30 @@ impl Trust {
         self.logs.iter().map(NoteVerifier::key)
     }
 
+    /// A note with one signature of each key that is known, and no others: what strangers signed, of which there may
+    /// be much, is nothing to keep.
+    #[must_use]
+    pub fn kept(&self, note: &Note) -> Note {
+        let keys = self.logs.iter().chain(&self.witnesses).map(NoteVerifier::key);
+        let of = |key: &VerifierKey| note.signatures().iter().find(|one| key.made(one)).cloned();
+        note.with_signatures(keys.filter_map(of).collect())
+    }
+
+    /// Checks that the log itself signed a checkpoint, whoever else did.
+    ///
+    /// # Errors
+    ///
+    /// [`ProofError`] if no log of the policy signed it under its own name, or a signature of one does not hold.
+    pub fn signed_by_log(&self, note: Note) -> Result<Checkpoint, ProofError> {
+        let known: Vec<&dyn NoteVerifier> =
+            self.logs.iter().map(|key| key as &dyn NoteVerifier).collect();
+        let signed = note.verify(&known).map_err(unsigned)?;
+        let checkpoint: Checkpoint =
+            signed.text().parse().map_err(|_| ProofError::NotACheckpoint)?;
+        let is_own = signed.by().iter().any(|key| *key.name() == checkpoint.origin);
+        if is_own { Ok(checkpoint) } else { Err(ProofError::Unsigned) }
+    }
+
     /// Checks the signatures under a checkpoint.
     ///
     /// # Errors
@@ -74,10 +98,7 @@ impl Trust {
     pub fn vouched(&self, note: Note) -> Result<Vouched, ProofError> {
         let keys = self.logs.iter().chain(&self.witnesses);
         let known: Vec<&dyn NoteVerifier> = keys.map(|key| key as &dyn NoteVerifier).collect();
-        let signed = note.verify(&known).map_err(|error| match error {
-            NoteError::Unsigned => ProofError::Unsigned,
-            error => error.into(),
-        })?;
+        let signed = note.verify(&known).map_err(unsigned)?;
         let checkpoint: Checkpoint =
             signed.text().parse().map_err(|_| ProofError::NotACheckpoint)?;
         let logs: Vec<VerifierKey> = self
@@ -101,5 +122,12 @@ impl Trust {
             witnesses: witnesses.map(|(name, _)| name.clone()).collect(),
             asks_for_witnesses: self.policy.asks_for_witnesses(),
         })
+    }
+}
+
+fn unsigned(error: NoteError) -> ProofError {
+    match error {
+        NoteError::Unsigned => ProofError::Unsigned,
+        error => error.into(),
     }
 }

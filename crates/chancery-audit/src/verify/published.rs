@@ -18,6 +18,7 @@ use crate::proof::Trust;
 use crate::publish::{CHECKPOINT_FILE, LOG_DIRECTORY, POLICY_FILE, entry, policy_text};
 use crate::record::leaf;
 use crate::recovery::WalkError;
+use crate::witnessed::{WITNESSED_CHECKPOINT, WITNESSED_POLICY, has_digest};
 
 /// What a name ends with while its file is written; one is left where a process ended meanwhile.
 pub(super) const UNFINISHED: &str = ".new";
@@ -31,13 +32,27 @@ pub(super) struct PublishedCheck {
     directory: PathBuf,
     /// The files that no record was found for yet.
     files: BTreeSet<String>,
-    checkpoint: Option<TreeHead>,
-    /// Whether the frames had the root of the checkpoint at its size.
-    is_rooted: bool,
+    /// What was signed.
+    heads: Vec<Head>,
     edge: Edge,
     /// The entries behind the last full bundle.
     entries: Vec<u8>,
     finding: Option<WalkError>,
+}
+
+/// A checkpoint that is published.
+struct Head {
+    file: &'static str,
+    tree: TreeHead,
+    /// Whether the frames had its root at its size.
+    is_rooted: bool,
+}
+
+impl Head {
+    fn new(file: &'static str, tree: TreeHead) -> Self {
+        // Of the empty log there is no frame.
+        Self { file, tree, is_rooted: tree.size == 0 }
+    }
 }
 
 impl PublishedCheck {
@@ -54,6 +69,8 @@ impl PublishedCheck {
     /// Reads checkpoint and policy, and holds them against each other.
     fn texts(&mut self) -> Result<(), WalkError> {
         let policy = self.files.remove(POLICY_FILE);
+        let (by_witnesses, witnesses) =
+            (self.files.remove(WITNESSED_CHECKPOINT), self.files.remove(WITNESSED_POLICY));
         if !self.files.remove(CHECKPOINT_FILE) {
             // The first checkpoint, of the empty log, is there before any tile.
             let is_new = self.files.iter().all(|file| file.ends_with(UNFINISHED));
@@ -74,7 +91,40 @@ impl PublishedCheck {
         // Both keys sign; a signature that was altered beyond recognition is missed.
         let vouched = vouched.ok().filter(|vouched| vouched.logs.len() == trust.log_keys().len());
         let Checkpoint { tree, .. } = vouched.ok_or(altered)?.checkpoint;
-        self.checkpoint = Some(tree);
+        self.heads.push(Head::new(CHECKPOINT_FILE, tree));
+        match (by_witnesses, witnesses) {
+            (false, false) => Ok(()),
+            (true, false) => Err(WalkError::Missing { file: named(WITNESSED_POLICY) }),
+            (is_there, true) => self.witnessed(&trust, is_there),
+        }
+    }
+
+    /// Reads the policy of witnesses, which has the keys of the log's own, and the checkpoint that they cosigned.
+    fn witnessed(&mut self, own: &Trust, is_there: bool) -> Result<(), WalkError> {
+        let policy = self.text(WITNESSED_POLICY)?;
+        let trust = Trust::parse(&policy)
+            .ok()
+            .filter(|trust| has_digest(&policy) && trust.log_keys().eq(own.log_keys()));
+        let altered = corrupt(
+            WITNESSED_POLICY,
+            0,
+            "not as it was published, by its own digest and the log's policy",
+        );
+        let trust = trust.ok_or(altered)?;
+        if !is_there {
+            return Ok(());
+        }
+        let text = self.text(WITNESSED_CHECKPOINT)?;
+        let note = Note::parse(text.as_bytes()).ok();
+        let note = note.filter(|note| trust.kept(note).to_string() == text);
+        let vouched = note.and_then(|note| trust.vouched(note).ok());
+        let altered = corrupt(
+            WITNESSED_CHECKPOINT,
+            0,
+            "not what the log and the witnesses of the policy beside it signed",
+        );
+        let Checkpoint { tree, .. } = vouched.ok_or(altered)?.checkpoint;
+        self.heads.push(Head::new(WITNESSED_CHECKPOINT, tree));
         Ok(())
     }
 
@@ -95,8 +145,8 @@ impl PublishedCheck {
         for item in &frame.items {
             self.append(&item.root);
         }
-        if self.checkpoint.is_some_and(|tree| tree.size == frame.end_index()) {
-            self.is_rooted = self.checkpoint.is_some_and(|tree| tree.root == frame.tree_root);
+        for head in self.heads.iter_mut().filter(|head| head.tree.size == frame.end_index()) {
+            head.is_rooted = head.tree.root == frame.tree_root;
         }
     }
 
@@ -154,12 +204,8 @@ impl PublishedCheck {
         if let Some(finding) = self.finding {
             return Err(finding);
         }
-        if self.checkpoint.is_some_and(|tree| tree.size > 0) && !self.is_rooted {
-            return Err(corrupt(
-                CHECKPOINT_FILE,
-                0,
-                "the log does not have the tree that was signed",
-            ));
+        if let Some(head) = self.heads.iter().find(|head| !head.is_rooted) {
+            return Err(corrupt(head.file, 0, "the log does not have the tree that was signed"));
         }
         self.files.retain(|file| !file.ends_with(UNFINISHED));
         match self.files.pop_first() {
@@ -170,7 +216,7 @@ impl PublishedCheck {
 
     /// Every tile that the checkpoint needs must be there.
     fn complete(&self) -> Result<(), WalkError> {
-        let size = self.checkpoint.map_or(0, |tree| tree.size);
+        let size = self.heads.first().map_or(0, |head| head.tree.size);
         let levels = (0_u8..).take_while(|level| size >> (8 * u32::from(*level)) > 0);
         let kinds = levels.map(|level| (TileKind::Hashes(level), size >> (8 * u32::from(level))));
         for (kind, hashes) in kinds.chain([(TileKind::Entries, size)]) {

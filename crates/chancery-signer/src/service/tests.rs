@@ -48,6 +48,7 @@ impl Scratch {
             wall_clock: WallClock::Checked,
             lock_directory: self.0.clone(),
             lock_record: LockRecordWish::Kept,
+            others: None,
             front_user: None,
         }
     }

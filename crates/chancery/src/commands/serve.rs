@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use chancery_audit::segment::SEGMENT_BYTES;
@@ -13,11 +14,12 @@ use clap::Args;
 use rustix::process::geteuid;
 
 use crate::accounts;
+use crate::courier;
 use crate::exit::Failure;
 use crate::parse;
 use crate::privileges::{User, may_run_another_user};
 use crate::state;
-use crate::supervisor::{self, Plan, private_directory};
+use crate::supervisor::{self, Asked, Plan, private_directory};
 
 /// Run the service.
 ///
@@ -68,14 +70,59 @@ pub(crate) struct ServeArgs {
     /// suspect and you have set it. It holds until a signer serves; a clock behind the last record is not taken.
     #[arg(long)]
     wall_clock_is_right: bool,
+    #[command(flatten)]
+    others: OthersArgs,
     /// The bytes of an audit segment; tests make them small.
     #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES, hide = true)]
     segment_bytes: u64,
 }
 
+/// Who else remembers the log.
+#[derive(Args, Debug)]
+struct OthersArgs {
+    /// Have the log's checkpoints cosigned by these witnesses: a policy with `witness`, `group` and `quorum` lines. A
+    /// start is held against what they remember.
+    #[arg(long, value_name = "FILE")]
+    witness_policy: Option<PathBuf>,
+    /// The authorities of witnesses and peers with an https:// URL, in PEM; none of the system's are taken.
+    #[arg(long, value_name = "FILE")]
+    witness_ca: Option<PathBuf>,
+    /// Have witnesses cosign at most this often, unless a key waits for them.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration, default_value = "10s")]
+    witness_every: Duration,
+    /// A start that no quorum of witnesses has cosigned uses keys all the same, for this long; without this it uses
+    /// none.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration, requires = "witness_policy")]
+    unwitnessed_for: Option<Duration>,
+    /// Somebody who publishes this log's files as well, a mirror say: the directory's URL. A start is held against what
+    /// is there.
+    #[arg(long = "peer", value_name = "URL")]
+    peers: Vec<String>,
+}
+
+impl OthersArgs {
+    /// Who is asked, if anybody is.
+    fn asked(&self) -> Result<Option<Asked>, Failure> {
+        if self.witness_policy.is_none() && self.peers.is_empty() {
+            return Ok(None);
+        }
+        let asked = Asked {
+            witness_policy: self.witness_policy.as_deref().map(absolute).transpose()?,
+            witness_ca: self.witness_ca.as_deref().map(absolute).transpose()?,
+            witness_every: self.witness_every,
+            unwitnessed_for: self.unwitnessed_for,
+            peers: self.peers.clone(),
+        };
+        // What is wrong with them is said before anything is started.
+        courier::check(&asked)?;
+        Ok(Some(asked))
+    }
+}
+
 /// Carries `serve` out.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let front_user = front_user(args.front_user.as_deref())?;
+    let others = args.others.asked()?;
     private_directory(&args.data)?;
     let data = args.data.canonicalize();
     let data = data.with_context(|| format!("cannot find `{}`", args.data.display()))?;
@@ -110,6 +157,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         lock_record: if args.new_lock_record { LockRecordWish::New } else { LockRecordWish::Kept },
         wall_clock: if args.wall_clock_is_right { WallClock::Vouched } else { WallClock::Checked },
         segment_bytes: args.segment_bytes,
+        others,
     })
 }
 

@@ -43,6 +43,12 @@ fn view(status: &StatusObject) -> View {
         ("incarnation", status.incarnation.to_string()),
         ("key memory", status.arena.clone()),
     ];
+    if status.witnesses != "none" {
+        let kept = format!("{}, {} records cosigned", status.witnesses, status.witnessed_size);
+        fields.push(("witnesses", kept));
+    }
+    let others = status.others.iter();
+    fields.extend(others.map(|other| ("remembers", format!("{}: {}", other.name, other.standing))));
     fields.extend(status.advice.iter().map(|advice| ("to do", advice.clone())));
     View::Fields(fields)
 }

@@ -1,11 +1,7 @@
 //! `witness`: cosigns the checkpoints of logs, or asks those who do (C2SP tlog-witness).
 
-mod ask;
-mod exchange;
-mod round;
 mod serve;
 mod submit;
-mod watch;
 
 use clap::{Args, Subcommand};
 

@@ -13,6 +13,8 @@ use anyhow::{Context as _, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Gid;
 
+use crate::privileges::User;
+
 /// The mode of a directory that is the user's alone.
 const PRIVATE_DIRECTORY: u32 = 0o700;
 
@@ -54,6 +56,32 @@ pub(crate) fn private_directory(path: &Path) -> Result<()> {
         bail!("`{}` is open to others; run `chmod 700 {}` first", path.display(), path.display());
     }
     Ok(())
+}
+
+/// The mode of a directory in a private one, by which a child with a user of its own speaks with another.
+const SHARED_DIRECTORY: u32 = 0o755;
+
+/// Makes a directory in a private one, of this user or another, that everybody in there may read.
+///
+/// # Errors
+///
+/// What is in the way.
+pub(super) fn shared_directory(path: &Path, owner: Option<User>) -> Result<()> {
+    let make = || {
+        match DirBuilder::new().mode(SHARED_DIRECTORY).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        let own = rustix::process::geteuid().as_raw();
+        // What was given away before has its mode, and who gave it may not change it any more.
+        if fs::metadata(path)?.uid() == own {
+            fs::set_permissions(path, Permissions::from_mode(SHARED_DIRECTORY))?;
+        }
+        let owner = owner.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
+        let (uid, gid) = owner.map_or((Some(own), None), |(uid, gid)| (Some(uid), Some(gid)));
+        chown(path, uid, gid)
+    };
+    make().with_context(|| format!("cannot make the directory `{}`", path.display()))
 }
 
 /// Makes the names in a directory durable. One that may not be read, and in which nothing was made, is left.

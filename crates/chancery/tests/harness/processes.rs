@@ -21,6 +21,7 @@ pub(crate) struct Pids {
     front: Option<u32>,
     signer: Option<u32>,
     supervisor: Option<u32>,
+    courier: Option<u32>,
 }
 
 impl Pids {
@@ -31,6 +32,7 @@ impl Pids {
         for pid in children(supervisor) {
             match command_word(pid).as_deref() {
                 Some("front") => pids.front = Some(pid),
+                Some("courier") => pids.courier = Some(pid),
                 Some("signer" | "reduce-only") => pids.signer = Some(pid),
                 _ => {}
             }
@@ -47,9 +49,10 @@ impl Pids {
         }
     }
 
-    /// The ids of all, the supervisor's first: so that it restarts none that is killed after it.
+    /// The ids of all, the supervisor's first, so that it restarts none that is killed after it; and last, where others
+    /// are asked about the log, the courier's.
     pub(crate) fn all(&self) -> impl Iterator<Item = u32> + use<> {
-        [self.supervisor, self.signer, self.front].into_iter().flatten()
+        [self.supervisor, self.signer, self.front, self.courier].into_iter().flatten()
     }
 }
 

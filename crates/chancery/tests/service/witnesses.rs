@@ -1,7 +1,7 @@
 //! Witnesses: what they cosigned convinces whoever asks for them, what they hold survives them, and of a log that has
 //! two histories they cosign one.
 
-mod scene;
+pub(super) mod scene;
 
 use std::fs;
 use std::io::{Read as _, Write as _};

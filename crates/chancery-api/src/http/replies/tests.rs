@@ -55,6 +55,9 @@ fn status() -> Status {
         node: NodeId::from_bytes([4; 16]),
         lock_record: "/keys/log.lock".into(),
         locked_size: 1,
+        witnesses: "kept".into(),
+        witnessed_size: 1,
+        others: vec![OtherView { name: "w1".into(), standing: "cosigned".into() }],
     }
 }
 
@@ -102,7 +105,7 @@ fn every_reply() -> Vec<CommandReply> {
             next: vec![1],
         }),
         CommandReply::Opening(vec![1, 2, 3]),
-        CommandReply::Status(status()),
+        CommandReply::Status(Box::new(status())),
         CommandReply::Operation(view),
         CommandReply::Records(vec![record("", 0), record("invoices", 1)]),
     ]

@@ -43,11 +43,12 @@ Examples:
   chancery audit prove --operation 01990000-0000-7000-8000-000000000000 --out invoice.audit-proof
   chancery audit prove --index 17 --open time,operation,actor --out 17.audit-proof
   chancery audit prove --receipt invoice.receipt --checkpoint witnessed.checkpoint --out invoice.audit-proof
+  chancery audit prove --operation 01990000-0000-7000-8000-000000000000 --witnessed --out invoice.audit-proof
   chancery audit prove --key invoices --since 2h --out invoices.audit-proof
 
 With `--key` the file proves all uses of a key version since then, that there were no others until now, or that there
-was none: the log counts the uses of each version without a gap. It is of one month at most. With `--checkpoint` it is
-until the last use, or the last such proof, that the checkpoint covers.
+was none: the log counts the uses of each version without a gap. It is of one month at most. With `--checkpoint` or
+`--witnessed` it is until the last use, or the last such proof, that the checkpoint covers.
 
 Groups are time, operation, key, actor, authorization, payload, source and build. Whoever has the file checks it with
 `chancery audit verify-proof`."
@@ -77,6 +78,10 @@ pub(super) struct ProveArgs {
     /// The checkpoint to prove under, such as one that witnesses cosigned; the published one if not given.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// Prove under the last published checkpoint that the service's witnesses cosigned; `witnessed.policy` beside it
+    /// says who they are.
+    #[arg(long, conflicts_with = "checkpoint")]
+    witnessed: bool,
     #[command(flatten)]
     published: PublishedArgs,
     #[command(flatten)]
@@ -104,13 +109,17 @@ pub(super) fn run(shared: &Shared, args: &ProveArgs) -> Result<(), Failure> {
             since_ms: args.since.unwrap_or_default(),
             groups: args.open,
         };
-        let kept = args.checkpoint.as_deref().map(kept_checkpoint).transpose()?;
+        let kept = match &args.checkpoint {
+            None if args.witnessed => Some(args.published.open(shared)?.witnessed()?),
+            kept => kept.as_deref().map(kept_checkpoint).transpose()?,
+        };
         return uses::prove(shared, &wanted, kept, (&args.published, &args.output));
     }
     let (index, opening) = opening(shared, args)?;
     let published = args.published.open(shared)?;
     let checkpoint = match &args.checkpoint {
         Some(path) => kept_over(index, path)?,
+        None if args.witnessed => published.witnessed_over(index)?,
         None => published.checkpoint_over(index)?,
     };
     let proof = prove((index, &opening), checkpoint, &published)?;

@@ -12,10 +12,8 @@ use clap::Args;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::exchange::Exchange;
-use super::round::{self, Fault, Round};
-use super::watch::Watch;
 use crate::cli::Shared;
+use crate::cosigning::{self, Exchange, Fault, Round, Watch};
 use crate::exit::{Failure, Misuse};
 use crate::files::{self, OutputArgs, OverwriteArgs, Secrecy};
 use crate::parse;
@@ -76,7 +74,7 @@ struct Submission<'a> {
 pub(super) fn run(shared: &Shared, args: &SubmitArgs) -> Result<(), Failure> {
     args.output.check()?;
     let trust = policy::trust(&args.policy)?;
-    if round::places(&trust).is_empty() {
+    if cosigning::places(&trust).is_empty() {
         let what = format!("`{}` names no witness with a URL to submit to", args.policy.display());
         return Err(Misuse(what).into());
     }
@@ -94,7 +92,7 @@ pub(super) fn run(shared: &Shared, args: &SubmitArgs) -> Result<(), Failure> {
 
 impl Submission<'_> {
     fn round(&self) -> Result<Round> {
-        round::run(&self.exchange, &self.trust, &self.published)
+        cosigning::run(&self.exchange, &self.trust, &self.published)
     }
 
     fn once(&self, shared: &Shared) -> Result<(), Failure> {

@@ -21,22 +21,22 @@ use crate::harness::{
 const LINES: usize = 3;
 
 /// A witness that runs, or one that was stopped and can be started again.
-pub(super) struct Witness {
+pub(in crate::service) struct Witness {
     /// What it calls itself.
-    pub(super) name: String,
+    pub(in crate::service) name: String,
     /// What it printed for policies.
-    pub(super) lines: String,
+    pub(in crate::service) lines: String,
     /// Where it listens.
-    pub(super) address: String,
+    pub(in crate::service) address: String,
     /// Its directory.
-    pub(super) data: PathBuf,
+    pub(in crate::service) data: PathBuf,
     policy: PathBuf,
     child: Option<Child>,
 }
 
 impl Witness {
     /// A witness of the service's log.
-    pub(super) fn start(service: &Service, name: &str) -> Self {
+    pub(in crate::service) fn start(service: &Service, name: &str) -> Self {
         let mut witness = Self {
             name: format!("witness.example/{name}"),
             lines: String::new(),
@@ -50,7 +50,7 @@ impl Witness {
     }
 
     /// One of the same name and directory at another address, which was not started.
-    pub(super) fn elsewhere(&self) -> Self {
+    pub(in crate::service) fn elsewhere(&self) -> Self {
         Self {
             name: self.name.clone(),
             lines: String::new(),
@@ -62,7 +62,7 @@ impl Witness {
     }
 
     /// The command that serves it.
-    pub(super) fn command(&self) -> Command {
+    pub(in crate::service) fn command(&self) -> Command {
         let mut command = binary();
         command.args(["witness", "serve", "--name", &self.name, "--listen", &self.address]);
         command.arg("--data").arg(&self.data).arg("--policy").arg(&self.policy);
@@ -70,7 +70,7 @@ impl Witness {
     }
 
     /// Starts it, and waits until it says what it is.
-    pub(super) fn launch(&mut self) {
+    pub(in crate::service) fn launch(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         let mut command = self.command();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -90,26 +90,26 @@ impl Witness {
     }
 
     /// What it wrote on standard error.
-    pub(super) fn log(&self) -> String {
+    pub(in crate::service) fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
     /// Ends it by a signal.
-    pub(super) fn end(&mut self, by: Signal) -> ExitStatus {
+    pub(in crate::service) fn end(&mut self, by: Signal) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         signal(child.id(), by);
         child.wait().unwrap()
     }
 
     /// Connects to it.
-    pub(super) fn connect(&self) -> TcpStream {
+    pub(in crate::service) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
     /// What it answers to the bytes of one request, to the end of the connection.
-    pub(super) fn answer(&self, request: &[u8]) -> String {
+    pub(in crate::service) fn answer(&self, request: &[u8]) -> String {
         let mut stream = self.connect();
         // What is refused before it was read whole may be closed meanwhile.
         let _ = stream.write_all(request);
@@ -119,7 +119,7 @@ impl Witness {
     }
 
     /// Has somebody else answer at the address of this one, which has ended.
-    pub(super) fn replaced_by(&self, status: &str, body: &str) -> Liar {
+    pub(in crate::service) fn replaced_by(&self, status: &str, body: &str) -> Liar {
         let answer = format!(
             "HTTP/1.1 {status}\r\ncontent-type: text/x.tlog.size\r\ncontent-length: {}\r\nlocation: /\r\n\
              connection: close\r\n\r\n{body}",
@@ -139,7 +139,7 @@ impl Witness {
     }
 
     /// What it answers to a request with a body.
-    pub(super) fn post(&self, headers: &str, body: &[u8]) -> String {
+    pub(in crate::service) fn post(&self, headers: &str, body: &[u8]) -> String {
         let head = format!(
             "POST /add-checkpoint HTTP/1.1\r\nhost: w\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
             body.len()
@@ -149,7 +149,7 @@ impl Witness {
 }
 
 /// Somebody who gives each request at a witness' address the same answer.
-pub(super) struct Liar {
+pub(in crate::service) struct Liar {
     address: String,
     is_over: Arc<AtomicBool>,
     serving: JoinHandle<()>,
@@ -157,7 +157,7 @@ pub(super) struct Liar {
 
 impl Liar {
     /// Ends it.
-    pub(super) fn end(self) {
+    pub(in crate::service) fn end(self) {
         self.is_over.store(true, Ordering::Relaxed);
         // Wakes it.
         drop(TcpStream::connect(&self.address));
@@ -174,15 +174,15 @@ impl Drop for Witness {
 }
 
 /// A service with one signature, and witnesses of its log.
-pub(super) struct Scene {
-    pub(super) service: Service,
-    pub(super) witnesses: Vec<Witness>,
-    pub(super) operation: String,
+pub(in crate::service) struct Scene {
+    pub(in crate::service) service: Service,
+    pub(in crate::service) witnesses: Vec<Witness>,
+    pub(in crate::service) operation: String,
 }
 
 impl Scene {
     /// With so many witnesses.
-    pub(super) fn with(count: usize) -> Self {
+    pub(in crate::service) fn with(count: usize) -> Self {
         let service = Service::start();
         let operation = fresh();
         let client = service.client();
@@ -195,12 +195,12 @@ impl Scene {
         Self { service, witnesses, operation: operation.to_string() }
     }
 
-    pub(super) fn path(&self, name: &str) -> String {
+    pub(in crate::service) fn path(&self, name: &str) -> String {
         self.service.path(name).to_str().unwrap().to_owned()
     }
 
     /// Has another record made, and waits until it is published.
-    pub(super) fn grow(&self) {
+    pub(in crate::service) fn grow(&self) {
         let before = size(&self.published());
         let key = format!("k-{}", fresh());
         let create = ["key", "create", &key, "--purpose", "sign.bound:x", "--algorithm", "ed25519"];
@@ -209,12 +209,12 @@ impl Scene {
     }
 
     /// The published checkpoint.
-    pub(super) fn published(&self) -> String {
+    pub(in crate::service) fn published(&self) -> String {
         fs::read_to_string(self.service.data().join("log/checkpoint")).unwrap()
     }
 
     /// Writes a policy that asks for `least` of the witnesses, each called by its name and what is put behind it.
-    pub(super) fn policy(&self, least: usize, behind: &str) -> String {
+    pub(in crate::service) fn policy(&self, least: usize, behind: &str) -> String {
         let logs = fs::read_to_string(self.service.data().join("log/policy")).unwrap();
         let logs = logs.replace("quorum none\n", "");
         let lines: String = self.witnesses.iter().map(|witness| witness.lines.as_str()).collect();
@@ -228,7 +228,7 @@ impl Scene {
     }
 
     /// The command that has the checkpoint cosigned.
-    pub(super) fn submit(&self, policy: &str, out: &str, more: &[&str]) -> Output {
+    pub(in crate::service) fn submit(&self, policy: &str, out: &str, more: &[&str]) -> Output {
         let out = self.path(out);
         let submit = ["witness", "submit", "--policy", policy, "--out", &out];
         self.service.cli(&[&submit, more].concat())
@@ -236,27 +236,27 @@ impl Scene {
 
     /// The same, for one that must succeed.
     #[track_caller]
-    pub(super) fn submitted(&self, policy: &str, out: &str) -> String {
+    pub(in crate::service) fn submitted(&self, policy: &str, out: &str) -> String {
         let output = self.submit(policy, out, &["--force"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
         fs::read_to_string(self.path(out)).unwrap()
     }
 
     /// Makes a proof.
-    pub(super) fn prove(&self, what: &[&str], out: &str) {
+    pub(in crate::service) fn prove(&self, what: &[&str], out: &str) {
         let out = self.path(out);
         self.service.done(&[&["audit", "prove"], what, &["--out", &out]].concat());
     }
 
     /// What the command line says of a proof.
-    pub(super) fn verify(&self, proof: &str, policy: &str) -> Output {
+    pub(in crate::service) fn verify(&self, proof: &str, policy: &str) -> Output {
         let proof = self.path(proof);
         let verify = ["--format", "json", "audit", "verify-proof", &proof, "--policy", policy];
         self.service.cli(&verify)
     }
 
     /// What the second implementation says of it.
-    pub(super) fn second(&self, proof: &str, policy: &str) -> Output {
+    pub(in crate::service) fn second(&self, proof: &str, policy: &str) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../verifier/verify_proof.py");
         let mut command = Command::new("python3");
         command.arg(script).args([&self.path(proof), "--policy", policy]);
@@ -281,13 +281,13 @@ fn read_request(stream: &mut TcpStream) {
 }
 
 /// The size that a checkpoint says.
-pub(super) fn size(checkpoint: &str) -> u64 {
+pub(in crate::service) fn size(checkpoint: &str) -> u64 {
     checkpoint.lines().nth(1).unwrap().parse().unwrap()
 }
 
 /// What a verifier shows of a proof that holds.
 #[track_caller]
-pub(super) fn shown(output: &Output) -> Value {
+pub(in crate::service) fn shown(output: &Output) -> Value {
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

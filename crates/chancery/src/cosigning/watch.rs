@@ -8,14 +8,14 @@ use super::round::Fault;
 
 /// What was lost when it was last looked.
 #[derive(Default)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     is_lost: bool,
     ailing: BTreeSet<String>,
 }
 
 impl Watch {
     /// What to say after a round: its faults, if it came so far, and whether its checkpoint was kept.
-    pub(super) fn after(&mut self, faults: Option<&[Fault]>, kept: &Result<()>) -> Vec<String> {
+    pub(crate) fn after(&mut self, faults: Option<&[Fault]>, kept: &Result<()>) -> Vec<String> {
         let mut said = Vec::new();
         match kept {
             // Its faults are in the error.
@@ -40,11 +40,13 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use anyhow::anyhow;
+    use chancery_audit::witnessed::Standing;
 
     use super::*;
 
     fn fault(witness: &str) -> Fault {
-        Fault { witness: witness.into(), what: "it is away".into() }
+        let what = "it is away".to_owned();
+        Fault { witness: witness.into(), standing: Standing::Away(what.clone()), what }
     }
 
     const KEPT: Result<()> = Ok(());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use chancery_audit::proof::{ProofError, Trust, Vouched};
+use chancery_audit::witnessed::Standing;
 use chancery_log::TreeHead;
 use chancery_log::note::{Note, NoteSignature};
 
@@ -15,25 +16,29 @@ use super::exchange::Exchange;
 use crate::published::Published;
 
 /// How long one witness may take, all its answers together: 5 s.
-const WITNESS_MAX: Duration = Duration::from_secs(5);
+pub(crate) const WITNESS_MAX: Duration = Duration::from_secs(5);
 
 /// What came of a round.
-pub(super) struct Round {
+pub(crate) struct Round {
     /// The checkpoint with the cosignatures that hold.
-    pub(super) note: Note,
+    pub(crate) note: Note,
     /// Who vouches for it; `None` if fewer than the policy asks for.
-    pub(super) vouched: Option<Vouched>,
+    pub(crate) vouched: Option<Vouched>,
     /// Of each witness that did not cosign, what was wrong with it.
-    pub(super) faults: Vec<Fault>,
+    pub(crate) faults: Vec<Fault>,
+    /// Who did.
+    pub(crate) cosigned: Vec<String>,
 }
 
 /// A witness did not cosign.
 #[derive(Clone, Debug)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     /// Its names in the policy, and where it is.
-    pub(super) witness: String,
+    pub(crate) witness: String,
     /// What was wrong.
-    pub(super) what: String,
+    pub(crate) what: String,
+    /// What that says of what it holds.
+    pub(crate) standing: Standing,
 }
 
 impl fmt::Display for Fault {
@@ -43,7 +48,7 @@ impl fmt::Display for Fault {
 }
 
 /// The witnesses of a policy that say where they are. Those of one URL are one, with several keys.
-pub(super) fn places(trust: &Trust) -> Vec<Place<'_>> {
+pub(crate) fn places(trust: &Trust) -> Vec<Place<'_>> {
     let mut places: BTreeMap<&str, Place<'_>> = BTreeMap::new();
     for (name, url, key) in trust.witnesses() {
         let Some(url) = url else { continue };
@@ -56,16 +61,24 @@ pub(super) fn places(trust: &Trust) -> Vec<Place<'_>> {
 }
 
 /// Submits what is published now, and gathers what comes back.
-pub(super) fn run(exchange: &Exchange, trust: &Trust, published: &Published) -> Result<Round> {
+pub(crate) fn run(exchange: &Exchange, trust: &Trust, published: &Published) -> Result<Round> {
     let (mut note, tree) = published.checkpoint()?;
     if let Err(error @ (ProofError::Unsigned | ProofError::Note(_))) = trust.vouched(note.clone()) {
         return Err(error).context("the published checkpoint is not one of the policy's logs");
     }
-    let mut faults = Vec::new();
+    let (mut faults, mut cosigned) = (Vec::new(), Vec::new());
     for (witness, asked) in ask_all(exchange, &places(trust), (&note, tree), published) {
         match asked {
-            Ok(lines) => lines.into_iter().for_each(|line| note.add(line)),
-            Err(error) => faults.push(Fault { witness, what: error.to_string() }),
+            Ok(lines) => {
+                for line in lines {
+                    note.add(line);
+                }
+                cosigned.push(witness);
+            }
+            Err(error) => {
+                let standing = error.standing();
+                faults.push(Fault { witness, what: error.to_string(), standing });
+            }
         }
     }
     // As everybody will read it: a note has a longest length and a number of signatures.
@@ -75,7 +88,7 @@ pub(super) fn run(exchange: &Exchange, trust: &Trust, published: &Published) -> 
         Err(ProofError::Quorum) => None,
         Err(error) => return Err(error.into()),
     };
-    Ok(Round { note, vouched, faults })
+    Ok(Round { note, vouched, faults, cosigned })
 }
 
 type Asked = Result<Vec<NoteSignature>, AskError>;
@@ -104,7 +117,7 @@ fn ask_all(
 
 impl Round {
     /// What to say of a round that came to fewer cosignatures than the policy asks for.
-    pub(super) fn lost(&self) -> anyhow::Error {
+    pub(crate) fn lost(&self) -> anyhow::Error {
         let faults: Vec<_> = self.faults.iter().map(|fault| format!("\n  {fault}")).collect();
         anyhow!(
             "fewer witnesses cosigned the checkpoint than the policy asks for{}",

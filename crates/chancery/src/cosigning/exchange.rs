@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use chancery_log::note::{NOTE_BYTES_MAX, Note, NoteError};
 use chancery_log::witness::{
     ADD_CHECKPOINT_PATH, ANSWER_BYTES_MAX, AddCheckpoint, Answer, AnswerError,
 };
@@ -28,23 +29,26 @@ const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// No answer came, or one that no witness gives.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ExchangeError {
+pub(crate) enum ExchangeError {
     /// The answer is none of a witness.
     #[error(transparent)]
     Answer(#[from] AnswerError),
+    /// What is published is no note.
+    #[error(transparent)]
+    Note(#[from] NoteError),
     /// The request could not be sent, or no answer came in time.
     #[error("{0}")]
     Http(#[from] ureq::Error),
 }
 
 /// How witnesses are reached.
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     agent: Agent,
 }
 
 impl Exchange {
     /// Over HTTP, and over HTTPS as far as the authorities in `ca` vouch for it.
-    pub(super) fn new(ca: Option<&Path>) -> Result<Self> {
+    pub(crate) fn new(ca: Option<&Path>) -> Result<Self> {
         let authorities = ca.map(authorities).transpose()?.unwrap_or_default();
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
@@ -63,7 +67,7 @@ impl Exchange {
     }
 
     /// Asks the witness at `url`.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &self,
         url: &str,
         request: &AddCheckpoint,
@@ -78,6 +82,19 @@ impl Exchange {
         let body = response.body_mut().with_config().limit(most).read_to_vec()?;
         let media = response.headers().get("content-type").and_then(|media| media.to_str().ok());
         Ok(Answer::parse(response.status().as_u16(), media, &body)?)
+    }
+
+    /// Reads a note that somebody publishes.
+    pub(crate) fn note(&self, url: &str, deadline: Instant) -> Result<Note, ExchangeError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut response =
+            self.agent.get(url).config().timeout_global(Some(left)).build().call()?;
+        if response.status().as_u16() != 200 {
+            return Err(AnswerError::Status { status: response.status().as_u16() }.into());
+        }
+        let most = u64::try_from(NOTE_BYTES_MAX).unwrap_or(u64::MAX);
+        let body = response.body_mut().with_config().limit(most).read_to_vec()?;
+        Ok(Note::parse(&body)?)
     }
 }
 

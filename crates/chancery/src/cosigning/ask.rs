@@ -8,6 +8,7 @@
 
 use std::time::Instant;
 
+use chancery_audit::witnessed::Standing;
 use chancery_crypto::notes::NoteKey;
 use chancery_log::cosignature::split_time;
 use chancery_log::note::{KeyName, Note, NoteSignature, NoteVerifier as _};
@@ -22,7 +23,7 @@ const TURNS_MAX: usize = 4;
 
 /// A witness did not cosign.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
+pub(crate) enum AskError {
     /// It holds more than there is.
     #[error(
         "it has cosigned {seen} records, and the checkpoint has {size}: the log was taken back, or others submit newer \
@@ -64,24 +65,35 @@ pub(super) enum AskError {
     },
 }
 
+impl AskError {
+    /// What it says of what the witness holds.
+    pub(crate) fn standing(&self) -> Standing {
+        match self {
+            Self::Ahead { seen, .. } => Standing::Ahead(*seen),
+            Self::Refused(Refusal::Inconsistent) => Standing::Differs,
+            other => Standing::Away(other.to_string()),
+        }
+    }
+}
+
 /// A witness, as a policy names it.
-pub(super) struct Place<'p> {
+pub(crate) struct Place<'p> {
     /// Where it is.
-    pub(super) url: &'p str,
+    pub(crate) url: &'p str,
     /// Its names in the policy, one for each key.
-    pub(super) names: Vec<&'p str>,
+    pub(crate) names: Vec<&'p str>,
     /// Its keys.
-    pub(super) keys: Vec<&'p NoteKey>,
+    pub(crate) keys: Vec<&'p NoteKey>,
 }
 
 impl Place<'_> {
     /// What it is called in messages.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{} at {}", self.names.join(", "), self.url)
     }
 
     /// Has it cosign a checkpoint.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &self,
         exchange: &Exchange,
         (note, tree): (&Note, TreeHead),

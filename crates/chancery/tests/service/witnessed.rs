@@ -1,0 +1,304 @@
+//! A service that has its log cosigned: what it publishes of that, what a start is held against, and what becomes of
+//! keys when the witnesses are away.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::witnesses::scene::{Scene, shown, size};
+use crate::harness::{
+    Service, committed, copy, eventually, fresh, key_and_handle, refused, sign, signal, text,
+};
+
+/// The arguments by which a service asks the witnesses of a policy, as often as it may.
+fn asking(policy: &str, more: &[&str]) -> Vec<String> {
+    let asking = ["--witness-policy", policy, "--witness-every", "1s"];
+    asking.iter().chain(more).map(|argument| (*argument).to_owned()).collect()
+}
+
+/// Starts the service anew, with other arguments.
+fn restarted(scene: &mut Scene, arguments: Vec<String>) {
+    scene.service.stop();
+    scene.service.serve_with(arguments);
+    scene.service.launch();
+}
+
+/// What the service refuses to start with.
+#[track_caller]
+fn refuses_to_start(service: &mut Service, why: &str) {
+    assert_eq!(service.wait_for_end().code(), Some(1), "{}", service.log());
+    assert!(service.log().contains(why), "{}", service.log());
+}
+
+fn status(service: &Service) -> Value {
+    shown(&service.cli(&["--format", "json", "status"]))
+}
+
+fn cosigned(service: &Service) -> Option<u64> {
+    let note = fs::read_to_string(service.data().join("log/witnessed.checkpoint")).ok()?;
+    Some(size(&note))
+}
+
+/// Takes the lock record away, as somebody does who takes it back together with the data directory.
+fn without_lock_record(service: &Service, arguments: Vec<String>) -> Vec<String> {
+    fs::remove_file(service.lock_record().unwrap()).unwrap();
+    [arguments, vec!["--new-lock-record".into()]].concat()
+}
+
+/// Somebody who publishes a directory over HTTP.
+struct Mirror {
+    directory: PathBuf,
+    address: SocketAddr,
+}
+
+impl Mirror {
+    fn of(directory: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, root) = (listener.local_addr().unwrap(), directory.clone());
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut line = String::new();
+                BufReader::new(&stream).read_line(&mut line).unwrap();
+                let path = line.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
+                let body = fs::read(root.join(path)).unwrap_or_default();
+                let length = body.len();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+            }
+        });
+        Self { directory, address }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+fn taken_back(service: &Service, kept: &Path) {
+    fs::remove_dir_all(service.data()).unwrap();
+    copy(kept, &service.data());
+}
+
+#[test]
+fn what_is_signed_is_cosigned_and_proved_under_the_published_policy() {
+    let mut scene = Scene::with(2);
+    let policy = scene.policy(2, "");
+    restarted(&mut scene, asking(&policy, &[]));
+    scene.service.wait_until_up();
+    scene.grow();
+    let latest = size(&scene.published());
+    eventually("it is cosigned", || cosigned(&scene.service) >= Some(latest));
+    let said = status(&scene.service);
+    assert_eq!(said["witnesses"], "kept", "{said}");
+    assert_eq!(said["others"].as_array().unwrap().len(), 2, "{said}");
+    assert!(!said["advice"].to_string().contains("no witness or peer"), "{said}");
+    scene.prove(&["--operation", &scene.operation, "--witnessed"], "one.proof");
+    scene.prove(&["--key", "k", "--witnessed"], "all.proof");
+    // Who has not kept a policy of their own takes the published one.
+    let published = scene.service.data().join("log/witnessed.policy");
+    for proof in ["one.proof", "all.proof"] {
+        let output = shown(&scene.verify(proof, published.to_str().unwrap()));
+        assert_eq!(output["checkpoints"][0]["witnesses"].as_array().unwrap().len(), 4, "{output}");
+        shown(&scene.second(proof, published.to_str().unwrap()));
+    }
+    let data = scene.service.data();
+    scene.service.done(&["audit", "verify", "--data", data.to_str().unwrap()]);
+    // Without witnesses nothing is left of them.
+    restarted(&mut scene, Vec::new());
+    scene.service.wait_until_up();
+    assert!(!published.exists() && cosigned(&scene.service).is_none());
+    let said = status(&scene.service);
+    assert_eq!(said["witnesses"], "none", "{said}");
+    assert!(said["advice"].to_string().contains("no witness or peer remembers"), "{said}");
+}
+
+#[test]
+fn a_start_that_no_quorum_cosigns_uses_no_key_unless_posture_says_so() {
+    let mut scene = Scene::with(1);
+    let client = scene.service.client();
+    let (_, handle) = key_and_handle(&client, "later", "sign.bound:x", "ed25519");
+    let file = scene.path("handle");
+    scene.service.done(&["handle", "issue", "later", "--ttl", "15m", "--out", &file]);
+    let policy = scene.policy(1, "");
+    scene.witnesses[0].end(Signal::KILL);
+    restarted(&mut scene, asking(&policy, &[]));
+    let before = scene.published();
+    refuses_to_start(&mut scene.service, "no quorum of witnesses has cosigned this start");
+    assert!(scene.service.log().contains("--unwitnessed-for"));
+    assert_eq!(scene.published(), before, "nothing was signed");
+    scene.service.serve_with(asking(&policy, &["--unwitnessed-for", "4s"]));
+    scene.service.launch();
+    scene.service.wait_until_up();
+    committed(sign(&client, &handle, b"in time", fresh()));
+    assert!(status(&scene.service)["advice"].to_string().contains("no witness or peer answers"));
+    eventually("the time is over", || status(&scene.service)["mode"] == "unwitnessed");
+    assert_eq!(refused(sign(&client, &handle, b"too late", fresh())), "unwitnessed");
+    let create = ["key", "create", "new", "--purpose", "sign.bound:x", "--algorithm", "ed25519"];
+    let output = scene.service.cli(&create);
+    assert!(text(&output.stderr).contains("no quorum of witnesses"), "{}", text(&output.stderr));
+    // What takes authority away is taken, and ends nothing that it should not.
+    scene.service.done(&["handle", "revoke", &file]);
+    scene.witnesses[0].launch();
+    eventually("keys are used again", || status(&scene.service)["mode"] == "normal");
+    let (_, handle) = key_and_handle(&client, "again", "sign.bound:x", "ed25519");
+    committed(sign(&client, &handle, b"again", fresh()));
+}
+
+#[test]
+fn a_witness_remembers_what_data_directory_and_lock_record_do_not() {
+    let mut scene = Scene::with(1);
+    let policy = scene.policy(1, "");
+    restarted(&mut scene, asking(&policy, &[]));
+    scene.service.wait_until_up();
+    scene.service.stop();
+    let (before, after) = (scene.service.path("before"), scene.service.path("after"));
+    copy(&scene.service.data(), &before);
+    scene.service.launch();
+    scene.service.wait_until_up();
+    scene.grow();
+    let latest = size(&scene.published());
+    eventually("it is cosigned", || cosigned(&scene.service) >= Some(latest));
+    scene.service.stop();
+    copy(&scene.service.data(), &after);
+    taken_back(&scene.service, &before);
+    let lost = without_lock_record(&scene.service, asking(&policy, &[]));
+    // Also where posture would have it serve without any.
+    for more in [Vec::new(), vec!["--unwitnessed-for".into(), "1h".into()]] {
+        scene.service.serve_with([lost.clone(), more].concat());
+        scene.service.launch();
+        refuses_to_start(&mut scene.service, "the log was taken back, or went on elsewhere");
+        assert!(scene.service.log().contains("more than are here"), "{}", scene.service.log());
+    }
+    assert_eq!(
+        size(&scene.published()),
+        size(&fs::read_to_string(before.join("log/checkpoint")).unwrap())
+    );
+    taken_back(&scene.service, &after);
+    scene.service.serve_with(lost);
+    scene.service.launch();
+    scene.service.wait_until_up();
+    scene.grow();
+}
+
+#[test]
+fn a_witness_knows_a_log_that_went_on_elsewhere() {
+    let mut scene = Scene::with(1);
+    let policy = scene.policy(1, "");
+    scene.service.stop();
+    let mut other = Service::copy_of(&scene.service);
+    other.serve_with(asking(&policy, &[]));
+    other.launch();
+    other.wait_until_up();
+    eventually("it is cosigned", || cosigned(&other).is_some());
+    let latest = cosigned(&other).unwrap();
+    other.stop();
+    // Here the log goes on without witnesses, and further.
+    scene.service.launch();
+    scene.service.wait_until_up();
+    while size(&scene.published()) <= latest {
+        scene.grow();
+    }
+    restarted(&mut scene, asking(&policy, &["--unwitnessed-for", "1h"]));
+    refuses_to_start(&mut scene.service, "has other records than are here");
+}
+
+#[test]
+fn a_peer_remembers_what_data_directory_and_lock_record_do_not() {
+    let mut scene = Scene::with(0);
+    scene.service.stop();
+    let before = scene.service.path("before");
+    copy(&scene.service.data(), &before);
+    scene.service.launch();
+    scene.service.wait_until_up();
+    scene.grow();
+    scene.service.stop();
+    let (log, kept) = (scene.service.data().join("log"), scene.service.path("kept"));
+    copy(&log, &kept);
+    let mirror = Mirror::of(kept);
+    let after = scene.service.path("after");
+    copy(&scene.service.data(), &after);
+    let lost = without_lock_record(&scene.service, vec!["--peer".into(), mirror.url()]);
+    taken_back(&scene.service, &before);
+    scene.service.serve_with(lost);
+    scene.service.launch();
+    refuses_to_start(&mut scene.service, "and shows this log's signature under");
+    // What was signed stays signed, whatever the peer shows next.
+    fs::remove_dir_all(mirror.directory()).unwrap();
+    copy(&before.join("log"), mirror.directory());
+    scene.service.launch();
+    refuses_to_start(&mut scene.service, "was seen elsewhere, and they are not here");
+    // To be behind is no reason for anything.
+    taken_back(&scene.service, &after);
+    scene.service.launch();
+    scene.service.wait_until_up();
+    let said = status(&scene.service);
+    assert!(said["others"][0]["standing"].as_str().unwrap().contains("which are here"), "{said}");
+}
+
+#[test]
+fn a_courier_in_other_hands_makes_nothing_count_that_is_not_signed() {
+    let mut scene = Scene::with(1);
+    let policy = scene.policy(1, "");
+    restarted(&mut scene, asking(&policy, &[]));
+    scene.service.wait_until_up();
+    let answers = scene.service.data().join("witness/answers");
+    let old = fs::read(answers.join("cosigned")).unwrap();
+    scene.grow();
+    scene.service.stop();
+    scene.witnesses[0].end(Signal::KILL);
+    // What was cosigned before is not what this start asks for, whatever a report says of it.
+    fs::write(answers.join("cosigned"), &old).unwrap();
+    scene.service.launch();
+    refuses_to_start(&mut scene.service, "no quorum of witnesses has cosigned this start");
+    // A link to a file that the courier may not read is none that the signer reads for it.
+    scene.witnesses[0].launch();
+    fs::remove_file(answers.join("report")).unwrap();
+    symlink(scene.service.path("root.key"), answers.join("report")).unwrap();
+    scene.service.launch();
+    scene.service.wait_until_up();
+    assert!(!fs::symlink_metadata(answers.join("report")).unwrap().is_symlink());
+}
+
+#[test]
+fn a_courier_that_dies_is_started_again_and_keeps_nobody_waiting() {
+    let mut scene = Scene::with(1);
+    let policy = scene.policy(1, "");
+    restarted(&mut scene, asking(&policy, &[]));
+    scene.service.wait_until_up();
+    // The others are supervisor, signer and front.
+    let courier = |scene: &Scene| scene.service.pids().all().nth(3);
+    let first = courier(&scene).unwrap();
+    signal(first, Signal::KILL);
+    scene.grow();
+    let latest = size(&scene.published());
+    eventually("it is cosigned", || cosigned(&scene.service) >= Some(latest));
+    assert_ne!(courier(&scene), Some(first));
+}
+
+#[test]
+fn a_policy_that_asks_for_nobody_is_refused_before_anything_is_started() {
+    let mut scene = Scene::with(1);
+    let own = scene.service.data().join("log/policy");
+    scene.service.stop();
+    for (arguments, why) in [
+        (asking(own.to_str().unwrap(), &[]), "quorum none"),
+        (vec!["--peer".into(), "peer.example".into()], "is not a URL"),
+        (vec!["--unwitnessed-for".into(), "1h".into()], "--witness-policy"),
+    ] {
+        scene.service.serve_with(arguments);
+        scene.service.launch();
+        assert_eq!(scene.service.wait_for_end().code(), Some(2), "{}", scene.service.log());
+        assert!(scene.service.log().contains(why), "{}", scene.service.log());
+    }
+}
