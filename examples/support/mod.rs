@@ -70,6 +70,7 @@ fn create(client: &Client, wanted: &Wanted, name: Name) -> Result<(), Box<dyn Er
         purpose: wanted.purpose.parse()?,
         suite: wanted.algorithm.parse()?,
         scope: Scope { environment: default()?, region: default()?, service: default()? },
+        witnessed: false,
     };
     match client.command(&Command::CreateKey(new), operation_id()?) {
         // From an earlier run of the example.

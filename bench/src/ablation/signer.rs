@@ -106,6 +106,7 @@ impl Signer {
             context: &self.context,
             version: None,
             proven: &[],
+            is_cosigned: false,
             now: core.now(now()),
         };
         match core.step_use(&asked, None) {
@@ -289,6 +290,7 @@ fn issue(core: &mut Core, mac: &HandleMac, public: &[u8]) -> Result<Vec<u8>> {
             region: "bench".parse()?,
             service: "bench".parse()?,
         },
+        witnessed: false,
     };
     let now = core.now(now());
     let made = decide(core, &Command::CreateKey(new), now, public)?;

@@ -80,6 +80,7 @@ impl Service {
             purpose: "sign.bound:bench".parse()?,
             suite: algorithm.parse()?,
             scope: Scope { environment: scope()?, region: scope()?, service: scope()? },
+            witnessed: false,
         };
         match self.ask(&Command::CreateKey(new))? {
             AnswerObject::Key(key) => Ok(key),

@@ -67,6 +67,7 @@ mod tests {
             purpose: "sign.bound:x".parse().unwrap(),
             suite: "ed25519".parse().unwrap(),
             scope: Scope { environment: any(), region: any(), service: any() },
+            witnessed: false,
         }
     }
 

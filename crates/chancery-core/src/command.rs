@@ -37,6 +37,9 @@ pub struct NewKey {
     /// Environment, region and service.
     #[n(3)]
     pub scope: Scope,
+    /// Whether an answer leaves only when a quorum of witnesses has cosigned its record.
+    #[n(4)]
+    pub witnessed: bool,
 }
 
 /// What a new handle is to be.

@@ -97,6 +97,9 @@ pub struct Key {
     /// The versions, in the order of their numbers.
     #[n(9)]
     pub versions: Vec<KeyVersion>,
+    /// Whether an answer leaves only when a quorum of witnesses has cosigned its record. Permanent.
+    #[n(10)]
+    pub witnessed: bool,
 }
 
 /// A key's version cannot be changed so.
@@ -213,6 +216,7 @@ pub(crate) mod tests {
             authority_epoch: Epoch::default(),
             min_issue_epoch: Epoch::default(),
             versions: vec![version],
+            witnessed: false,
         }
     }
 

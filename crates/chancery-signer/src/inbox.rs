@@ -35,6 +35,8 @@ pub(crate) enum Submission {
     Moved(TenantId, Mark),
     /// A reduction is in effect, and durable in the journal.
     Aside(Box<PutAside>),
+    /// A quorum of witnesses has cosigned so many records, or answers have waited for long.
+    Witnessed(u64),
     /// An orderly stop: what came before is made durable first.
     Stop,
 }
@@ -59,6 +61,8 @@ pub(crate) struct Repeated {
     pub(crate) result: UseResult,
     /// Where it goes, and what to do if authority moves before.
     pub(crate) redo: Redo,
+    /// Whether it waits for witnesses.
+    pub(crate) waits: bool,
 }
 
 /// Where an answer goes, and what happens on its way.
@@ -79,6 +83,8 @@ pub(crate) struct ItemWay {
     pub(crate) position: usize,
     pub(crate) tenant: TenantId,
     pub(crate) receipt: ReceiptWish,
+    /// Whether it waits for witnesses.
+    pub(crate) waits: bool,
     /// What to do if authority moves before it joins.
     pub(crate) redo: Option<Redo>,
 }

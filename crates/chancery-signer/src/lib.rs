@@ -22,6 +22,7 @@ mod config;
 mod counters;
 mod entropy;
 mod genesis;
+mod held;
 mod housekeeping;
 mod imports;
 mod inbox;

@@ -32,11 +32,12 @@ use crate::checkpoints::{self, Checkpoints};
 use crate::config::{OthersWish, SignerConfig, SignerError, Unwitnessed};
 use crate::counters::lock;
 use crate::entropy;
+use crate::inbox::Submission;
 use crate::sequencer::halt;
 use crate::service::Shared;
 
-/// How often it is looked for answers.
-const POLL: Duration = Duration::from_millis(100);
+/// How often it is looked for answers: 20 ms, which answers that wait for witnesses wait as well.
+const POLL: Duration = Duration::from_millis(20);
 
 /// How long a start waits between two rounds that bring no quorum.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(2);
@@ -50,11 +51,22 @@ const QUORUM_PATIENCE: Duration = Duration::from_secs(30);
 /// How long after a checkpoint that no quorum has cosigned they are called lost: 2 min, two heartbeats of the log.
 const LOST_AFTER: Duration = Duration::from_mins(2);
 
+/// A checkpoint that enough of them cosigned.
+#[derive(Clone, Copy)]
+struct Witnessed {
+    size: u64,
+    /// When they did, by their own clocks, in seconds since 1970: a checkpoint of the same size is another if it is
+    /// later, and one that is shown again is not.
+    time_s: u64,
+    /// When it came.
+    at: Instant,
+}
+
 /// What is known of them.
 #[derive(Default)]
 struct Known {
-    /// The last checkpoint that enough of them cosigned, and when it came.
-    witnessed: Option<(TreeHead, Instant)>,
+    /// The last.
+    witnessed: Option<Witnessed>,
     /// The size of the log with this start's own record.
     needed: Option<u64>,
     report: Option<Report>,
@@ -98,6 +110,8 @@ pub(crate) struct Others {
     known: Mutex<Known>,
     /// Whether the time is over for which keys are used without a quorum.
     is_over: AtomicBool,
+    /// Whether a quorum cosigns.
+    is_kept: AtomicBool,
 }
 
 impl Others {
@@ -140,6 +154,7 @@ impl Others {
             policy,
             known: Mutex::default(),
             is_over: AtomicBool::new(false),
+            is_kept: AtomicBool::new(false),
         })
     }
 
@@ -240,7 +255,7 @@ impl Others {
     /// Whether a quorum has cosigned this start.
     fn is_witnessed(&self) -> bool {
         let known = lock(&self.known);
-        known.witnessed.is_some_and(|(tree, _)| known.needed.is_some_and(|size| tree.size >= size))
+        known.witnessed.is_some_and(|last| known.needed.is_some_and(|needed| last.size >= needed))
     }
 
     /// What each of them came to, in one line.
@@ -261,7 +276,9 @@ impl Others {
         // What does not hold is as good as nothing, and is asked for again.
         let Ok(vouched) = self.trust.vouched(note.clone()) else { return };
         let tree = vouched.checkpoint.tree;
-        if lock(&self.known).witnessed.is_some_and(|(known, _)| known.size >= tree.size) {
+        let Some(time_s) = self.trust.cosigned_s(&note) else { return };
+        let is_later = |known: Witnessed| (tree.size, time_s) > (known.size, known.time_s);
+        if !lock(&self.known).witnessed.is_none_or(is_later) {
             return;
         }
         match lock(checkpoints).has(tree, disk) {
@@ -280,7 +297,32 @@ impl Others {
         if let Err(error) = put {
             eprintln!("chancery signer: what was cosigned cannot be published: {error}");
         }
-        lock(&self.known).witnessed = Some((tree, Instant::now()));
+        lock(&self.known).witnessed =
+            Some(Witnessed { size: tree.size, time_s, at: Instant::now() });
+    }
+
+    /// Whether there are witnesses that are to cosign.
+    pub(crate) fn asks_for_witnesses(&self) -> bool {
+        self.asks_for_witnesses
+    }
+
+    /// Whether a quorum of witnesses cosigns the log.
+    pub(crate) fn is_cosigned(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
+    }
+
+    /// What answers that wait for witnesses are waiting for: a round soon, its result, and that they have waited long.
+    fn serve_waiting(&self, shared: &Shared) {
+        if shared.waiting.take_urgency() {
+            checkpoints::make(shared, &shared.checkpoints);
+            if let Err(error) = self.ask() {
+                eprintln!("chancery signer: {error}");
+            }
+        }
+        if shared.waiting.is_any() {
+            let size = lock(&self.known).witnessed.map_or(0, |known| known.size);
+            shared.inbox.send(Submission::Witnessed(size));
+        }
     }
 
     /// Publishes who the witnesses are. What was cosigned under another policy goes first.
@@ -299,7 +341,9 @@ impl Others {
 
     /// Says once that they are lost, and once that they are back.
     fn tell(&self) {
-        let is_lost = self.quorum() == Quorum::Lost;
+        let quorum = self.quorum();
+        self.is_kept.store(quorum == Quorum::Kept, Ordering::Relaxed);
+        let is_lost = quorum == Quorum::Lost;
         let mut known = lock(&self.known);
         if is_lost != known.is_told {
             known.is_told = is_lost;
@@ -317,7 +361,7 @@ impl Others {
         if !self.asks_for_witnesses {
             return Quorum::None;
         }
-        let since = lock(&self.known).witnessed.map_or(self.started, |(_, at)| at);
+        let since = lock(&self.known).witnessed.map_or(self.started, |known| known.at);
         match self.is_witnessed() {
             _ if since.elapsed() > LOST_AFTER => Quorum::Lost,
             true => Quorum::Kept,
@@ -331,7 +375,7 @@ impl Others {
         let known = lock(&self.known);
         Standings {
             quorum,
-            witnessed_size: known.witnessed.map_or(0, |(tree, _)| tree.size),
+            witnessed_size: known.witnessed.map_or(0, |known| known.size),
             parties: known.report.iter().flat_map(|report| report.parties.clone()).collect(),
         }
     }
@@ -401,6 +445,7 @@ pub(crate) fn start(shared: &Arc<Shared>) {
         while let Some(others) = &shared.others {
             std::thread::sleep(POLL);
             others.look(&shared.checkpoints, &*shared.disk);
+            others.serve_waiting(&shared);
             others.tell();
             others.watch_deadline();
         }

@@ -227,8 +227,8 @@ impl Assembly {
 
     /// Puts a released result in its place; queues the answer if it was the last.
     pub(crate) fn put(&self, position: usize, answer: Released<Answer>, recorded: Recorded) {
-        if let Answer::Use(result) = answer.into_inner() {
-            self.fill(position, placed(result, recorded));
+        if let Some(result) = recorded_result(answer, recorded) {
+            self.fill(position, result);
         }
     }
 
@@ -272,14 +272,16 @@ impl Assembly {
     }
 }
 
-fn placed(result: UseResult, recorded: Recorded) -> UseResult {
-    match result {
+/// The result of a use, with where its record stands.
+pub(crate) fn recorded_result(answer: Released<Answer>, recorded: Recorded) -> Option<UseResult> {
+    let Answer::Use(result) = answer.into_inner() else { return None };
+    Some(match result {
         UseResult::Committed { id, output, version, .. } => {
             let Recorded { index, receipt } = recorded;
             UseResult::Committed { id, output, version, index, receipt }
         }
         refused @ UseResult::Refused { .. } => refused,
-    }
+    })
 }
 
 #[cfg(test)]

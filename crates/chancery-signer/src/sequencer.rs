@@ -34,8 +34,9 @@ use crate::aside::PutAside;
 use crate::barrier::{self, Barrier, Held};
 use crate::config::EXIT_AUDIT_FAILED;
 use crate::counters::{Counters, lock};
+use crate::held::{HeldAnswer, HeldAnswers};
 use crate::inbox::{CommandWay, Finished, Inbox, ItemWay, Repeated, Submission, Way};
-use crate::outlet::{Answer, Outlet, Recorded};
+use crate::outlet::{Answer, Outlet, Recorded, recorded_result};
 use crate::pool::Pool;
 use crate::resumes::Resumes;
 use crate::spare::Spare;
@@ -75,6 +76,7 @@ pub(crate) struct Thread {
     pub(crate) summaries: Summaries,
     pub(crate) resumes: Resumes,
     pub(crate) barrier: Barrier,
+    pub(crate) held: HeldAnswers,
 }
 
 /// How far the log is, for status.
@@ -175,6 +177,7 @@ impl Thread {
                 None => return Closed::Full,
                 Some(Submission::Stop) => return Closed::Stop,
                 Some(Submission::Aside(aside)) => return Closed::Aside(aside),
+                Some(Submission::Witnessed(size)) => self.witnessed(size),
                 Some(Submission::Repeated(repeated)) => {
                     if self.sequencer.admit(&repeated.claim).is_ok() {
                         open.repeated.push(*repeated);
@@ -194,6 +197,14 @@ impl Thread {
             }
         }
         Closed::Full
+    }
+
+    /// Lets go what waited for witnesses and need not wait any longer.
+    fn witnessed(&mut self, size: u64) {
+        for outlet in self.held.witnessed(size) {
+            outlet.flush();
+            self.barrier.flushed(&outlet);
+        }
     }
 
     /// Gives a result its place. Gives it back if the frame is full.
@@ -258,9 +269,14 @@ impl Thread {
 
     /// Lets answers go that are on record already. What took effect since they were decided is behind them.
     fn give_again(&mut self, repeated: Vec<Repeated>) {
-        for Repeated { claim, result, redo } in repeated {
+        for Repeated { claim, result, redo, waits } in repeated {
             let assembly = &redo.request.assembly;
-            assembly.repeat(redo.position, result);
+            let position = redo.position;
+            if waits {
+                self.held.take(HeldAnswer { assembly: Arc::clone(assembly), position, result });
+            } else {
+                assembly.repeat(position, result);
+            }
             self.barrier.note(claim.tenant, assembly);
             assembly.outlet().flush();
             self.barrier.flushed(assembly.outlet());
@@ -368,11 +384,7 @@ impl Thread {
             let outlet = match way {
                 Way::Item(way) => {
                     let receipt = self.receipt(&way, position, written);
-                    way.assembly.put(
-                        way.position,
-                        released,
-                        Recorded { index: seat.index.0, receipt },
-                    );
+                    self.put(&way, released, Recorded { index: seat.index.0, receipt });
                     self.barrier.note(way.tenant, &way.assembly);
                     Some(Arc::clone(way.assembly.outlet()))
                 }
@@ -386,6 +398,16 @@ impl Thread {
             outlet.flush();
             self.barrier.flushed(&outlet);
         }
+    }
+
+    /// Puts a result in its place, or has it wait for witnesses.
+    fn put(&mut self, way: &ItemWay, released: Released<Answer>, recorded: Recorded) {
+        if !way.waits {
+            return way.assembly.put(way.position, released, recorded);
+        }
+        let Some(result) = recorded_result(released, recorded) else { return };
+        let assembly = Arc::clone(&way.assembly);
+        self.held.take(HeldAnswer { assembly, position: way.position, result });
     }
 
     /// The ids of a durable frame are carried out, the uses of its handles counted, and its bytes charged.

@@ -47,6 +47,7 @@ use crate::config::{LockRecordWish, SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::genesis::{self, Secrets};
+use crate::held::Waiting;
 use crate::housekeeping::{self, Months, ensure_months};
 use crate::imports::Imports;
 use crate::inbox::{Inbox, Submission};
@@ -99,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) recovery_key: PathBuf,
     pub(crate) checkpoints: Mutex<Checkpoints>,
     pub(crate) others: Option<Others>,
+    pub(crate) waiting: Arc<Waiting>,
     pub(crate) index: Index,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
@@ -493,6 +495,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         recovery_key: config.recovery_key,
         checkpoints: parts.checkpoints,
         others: parts.others,
+        waiting: Arc::default(),
         index: parts.index,
         reductions,
         keyring,

@@ -34,6 +34,7 @@ use crate::counters::lock;
 use crate::entropy;
 use crate::inbox::{CommandWay, Finished, Submission, Way};
 use crate::jobs::Job;
+use crate::others::Others;
 use crate::outbox::{KeptEntry, OutboxEntry};
 use crate::outlet::Answer as OutAnswer;
 use crate::sequencer::halt;
@@ -182,6 +183,11 @@ impl StoreThread {
             return Ok(None);
         };
         lock(&self.shared.core).authority.check_new_key(principal, new)?;
+        if new.witnessed && !self.shared.others.as_ref().is_some_and(Others::asks_for_witnesses) {
+            let detail = "this service has no witnesses; `serve --witness-policy FILE` names them"
+                .to_owned();
+            return Err(Refusal { reason: Reason::Unwitnessed, detail });
+        }
         let opened;
         let key = match command {
             Command::ImportKey { one_time, sealed, .. } => {

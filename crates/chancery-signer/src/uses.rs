@@ -28,6 +28,7 @@ use chancery_crypto::{envelope, labels};
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::inbox::{Finished, ItemWay, Submission, Way};
+use crate::others::Others;
 use crate::outlet::{Answer, Assembly};
 use crate::service::Shared;
 
@@ -229,7 +230,9 @@ impl Worker {
                 let claimed = item.claimed.as_ref();
                 let decision = match admitted {
                     Err(reason) => core.refuse(reason, claimed),
-                    Ok(()) => core.step_use(&asked(request, item, &holders, now), claimed),
+                    Ok(()) => {
+                        core.step_use(&asked(&self.shared, request, item, (&holders, now)), claimed)
+                    }
                 };
                 decided.push((Arc::clone(request), position, decision, now));
             }
@@ -246,7 +249,11 @@ impl Worker {
     ) {
         match decision {
             UseDecision::Permitted(permit) => {
-                self.start(Job { request, position, permit, place: None });
+                let job = Job { request, position, permit, place: None };
+                if job.permit.key().witnessed && self.shared.waiting.is_full() {
+                    return self.turn_away(&job);
+                }
+                self.start(job);
             }
             UseDecision::Repeat(place, permit) => {
                 let job = Job { request, position, permit, place: Some(place) };
@@ -352,6 +359,7 @@ impl Worker {
                 position,
                 tenant: facts.tenant,
                 receipt: request.receipt,
+                waits: permit.key().witnessed,
                 redo: Some(Redo { request: Arc::clone(request), position, place: job.place }),
             }),
         })));
@@ -423,6 +431,7 @@ impl Worker {
                 position,
                 tenant: facts.tenant,
                 receipt: Receipt::Unwanted,
+                waits: false,
                 redo: None,
             }),
         })));
@@ -440,8 +449,12 @@ impl Worker {
         let mut core = lock(&self.shared.core);
         let now = core.now(entropy::sample());
         // The id is still reserved and the proofs still taken: only authority is asked again.
-        let permitted =
-            core.authority.permit(&asked(&redo.request, item, &holders(&redo.request), now));
+        let permitted = core.authority.permit(&asked(
+            &self.shared,
+            &redo.request,
+            item,
+            (&holders(&redo.request), now),
+        ));
         drop(core);
         let (request, position) = (Arc::clone(&redo.request), redo.position);
         let is_given_again = redo.place.filter(|_| !compute::runs_again(redo.request.operation));
@@ -493,10 +506,10 @@ fn holders(request: &OwnedRequest) -> Vec<[u8; 32]> {
 }
 
 fn asked<'a>(
+    shared: &Shared,
     request: &'a OwnedRequest,
     item: &'a OwnedItem,
-    proven: &'a [[u8; 32]],
-    now: Reading,
+    (proven, now): (&'a [[u8; 32]], Reading),
 ) -> Use<'a> {
     Use {
         handle: &request.handle,
@@ -504,6 +517,7 @@ fn asked<'a>(
         context: &item.context,
         version: item.version,
         proven,
+        is_cosigned: shared.others.as_ref().is_some_and(Others::is_cosigned),
         now,
     }
 }

@@ -108,6 +108,9 @@ pub struct CreateKeyBody {
     /// Environment, region and service.
     #[serde(deserialize_with = "object")]
     pub scope: ScopeObject,
+    /// Whether an answer leaves only when a quorum of witnesses has cosigned its record.
+    #[serde(default)]
+    pub witnessed: bool,
 }
 
 /// The body that brings a key in.
@@ -295,6 +298,7 @@ fn create_key_body(new: &NewKey) -> CreateKeyBody {
         purpose: new.purpose.clone(),
         algorithm: new.suite,
         scope: ScopeObject::from(&new.scope),
+        witnessed: new.witnessed,
     }
 }
 
@@ -426,6 +430,7 @@ fn new_key(body: CreateKeyBody) -> NewKey {
         purpose: body.purpose,
         suite: body.algorithm,
         scope: body.scope.into(),
+        witnessed: body.witnessed,
     }
 }
 

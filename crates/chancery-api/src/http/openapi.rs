@@ -328,7 +328,7 @@ fn requests() -> Vec<(&'static str, Value)> {
     vec![
         ("BatchBody", object(&[("items", batch_items)], &[("receipt", boolean())])),
         ("ChangeVersionBody", object(&[], &[("version", number())])),
-        ("CreateKeyBody", object(&key, &[])),
+        ("CreateKeyBody", object(&key, &[("witnessed", boolean())])),
         ("EmptyBody", object(&[], &[])),
         (
             "ImportKeyBody",
@@ -518,6 +518,7 @@ fn key_schema() -> Value {
             ("authority_epoch", reference("Epoch")),
             ("min_issue_epoch", reference("Epoch")),
             ("versions", list(&reference("Version"))),
+            ("witnessed", boolean()),
         ],
         &[],
     )

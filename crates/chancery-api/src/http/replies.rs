@@ -148,6 +148,8 @@ pub struct KeyObject {
     pub min_issue_epoch: EpochObject,
     /// Its versions, in the order of their numbers.
     pub versions: Vec<VersionObject>,
+    /// Whether an answer leaves only when a quorum of witnesses has cosigned its record.
+    pub witnessed: bool,
 }
 
 /// A key version.
@@ -404,6 +406,7 @@ impl From<&Key> for KeyObject {
             authority_epoch: key.authority_epoch.into(),
             min_issue_epoch: key.min_issue_epoch.into(),
             versions: key.versions.iter().map(VersionObject::from).collect(),
+            witnessed: key.witnessed,
         }
     }
 }

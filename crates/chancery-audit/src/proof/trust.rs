@@ -2,7 +2,8 @@
 
 use chancery_crypto::notes::NoteKey;
 use chancery_log::checkpoint::Checkpoint;
-use chancery_log::note::{Note, NoteError, NoteVerifier, VerifierKey};
+use chancery_log::cosignature::split_time;
+use chancery_log::note::{Note, NoteError, NoteSignature, NoteVerifier, VerifierKey};
 use chancery_log::policy::{Policy, PolicyError};
 
 use super::ProofError;
@@ -72,6 +73,17 @@ impl Trust {
         let keys = self.logs.iter().chain(&self.witnesses).map(NoteVerifier::key);
         let of = |key: &VerifierKey| note.signatures().iter().find(|one| key.made(one)).cloned();
         note.with_signatures(keys.filter_map(of).collect())
+    }
+
+    /// The latest time, in seconds since 1970, at which a witness says that it cosigned. Of a note that was not vouched
+    /// for it says nothing.
+    #[must_use]
+    pub fn cosigned_s(&self, note: &Note) -> Option<u64> {
+        let of_witness = |signature: &&NoteSignature| {
+            self.witnesses.iter().any(|witness| witness.key().made(signature))
+        };
+        let signatures = note.signatures().iter().filter(of_witness);
+        signatures.filter_map(|signature| Some(split_time(signature.bytes())?.0)).max()
     }
 
     /// Checks that the log itself signed a checkpoint, whoever else did.

@@ -297,6 +297,7 @@ impl Tenant {
             authority_epoch: row.epoch,
             min_issue_epoch: Epoch::default(),
             versions: vec![version],
+            witnessed: new.witnessed,
         };
         Self::changed(row, key, 1, Effect::Recorded)
     }

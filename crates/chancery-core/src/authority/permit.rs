@@ -29,6 +29,8 @@ pub struct Use<'a> {
     pub version: Option<u32>,
     /// The holder keys whose possession was proved.
     pub proven: &'a [[u8; 32]],
+    /// Whether a quorum of witnesses cosigns the log.
+    pub is_cosigned: bool,
     /// The time.
     pub now: Reading,
 }
@@ -170,6 +172,10 @@ fn check_key(key: &Key, asked: &Use<'_>, posture: &Posture) -> Result<(), Reason
     let carries_time = format == Format::Jws && asked.operation == Operation::Sign;
     if carries_time && asked.now.quality == Quality::Suspect {
         return Err(Reason::ClockSuspect);
+    }
+    // Its answer could not leave.
+    if key.witnessed && !asked.is_cosigned {
+        return Err(Reason::Unwitnessed);
     }
     Ok(())
 }

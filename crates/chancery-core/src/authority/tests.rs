@@ -55,6 +55,7 @@ fn new_key(text: &str) -> NewKey {
         purpose: "sign.bound:invoice".parse().unwrap(),
         suite: Suite::Ed25519,
         scope: Scope { environment: name("e"), region: name("r"), service: name("s") },
+        witnessed: false,
     }
 }
 
@@ -111,8 +112,15 @@ fn issue(authority: &Authority, caveats: &[Caveat]) -> Handle {
 
 fn permit(authority: &Authority, handle: &Handle, operation: Operation) -> Result<u32, Reason> {
     let context = Context::default();
-    let asked =
-        Use { handle, operation, context: &context, version: None, proven: &[], now: now() };
+    let asked = Use {
+        handle,
+        operation,
+        context: &context,
+        version: None,
+        proven: &[],
+        is_cosigned: false,
+        now: now(),
+    };
     authority.permit(&asked).map(|permit| permit.version())
 }
 
@@ -283,9 +291,30 @@ fn a_holder_must_prove_possession() {
         context: &context,
         version: None,
         proven: &[[3; 32]],
+        is_cosigned: false,
         now: now(),
     };
     assert!(authority.permit(&asked).is_ok());
+}
+
+#[test]
+fn a_key_that_waits_for_witnesses_is_used_while_a_quorum_cosigns() {
+    let new = NewKey { witnessed: true, ..new_key("k") };
+    let mut authority = genesis();
+    operator(&mut authority, &Command::CreateKey(new)).unwrap();
+    let handle = issue(&authority, &[]);
+    assert_eq!(permit(&authority, &handle, Operation::Sign), Err(Reason::Unwitnessed));
+    let context = Context::default();
+    let asked = Use {
+        handle: &handle,
+        operation: Operation::Sign,
+        context: &context,
+        version: None,
+        proven: &[],
+        is_cosigned: true,
+        now: now(),
+    };
+    assert!(authority.permit(&asked).is_ok_and(|permit| permit.key().witnessed));
 }
 
 #[test]

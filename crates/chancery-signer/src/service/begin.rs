@@ -15,6 +15,7 @@ use crate::barrier::Barrier;
 use crate::config::SignerError;
 use crate::counters::lock;
 use crate::entropy;
+use crate::held::HeldAnswers;
 use crate::inbox::{CommandWay, Finished, Submission, Way};
 use crate::outbox::OutboxEntry;
 use crate::outlet::Answer;
@@ -47,6 +48,7 @@ pub(super) fn start_sequencer(
         summaries: Summaries::new(shared.sealer()),
         resumes,
         barrier: Barrier::default(),
+        held: HeldAnswers::new(Arc::clone(&shared.waiting)),
     };
     std::thread::spawn(move || thread.run());
 }

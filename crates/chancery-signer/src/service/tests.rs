@@ -170,6 +170,7 @@ fn commands_go_on_while_the_clock_is_suspect() {
         purpose: "sign.bound:invoice".parse().unwrap(),
         suite: Suite::Ed25519,
         scope: Scope { environment: part(), region: part(), service: part() },
+        witnessed: false,
     });
     let suspend = Command::ChangeVersion {
         key: "k".parse().unwrap(),

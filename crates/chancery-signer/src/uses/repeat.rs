@@ -48,12 +48,13 @@ impl Worker {
         };
         let Job { request, position, permit, .. } = job;
         let redo = Redo { request, position, place: Some(place) };
+        let waits = permit.key().witnessed;
         let claim = Claim {
             tenant: permit.key().tenant,
             decided: permit.decided(),
             counting: Counting::Nothing,
         };
-        self.out.push(Submission::Repeated(Box::new(Repeated { claim, result, redo })));
+        self.out.push(Submission::Repeated(Box::new(Repeated { claim, result, redo, waits })));
     }
 
     fn kept(&self, job: &Job, place: Place) -> Option<(KeptAnswer, Frame)> {

@@ -113,6 +113,10 @@ struct NewKeyArgs {
     /// The service that it belongs to.
     #[arg(long, default_value = "default")]
     service: Name,
+    /// Whether each answer waits until a quorum of the service's witnesses has cosigned its record: part of a second,
+    /// and without them none. For good.
+    #[arg(long)]
+    witnessed: bool,
 }
 
 impl NewKeyArgs {
@@ -129,6 +133,7 @@ impl NewKeyArgs {
                 region: self.region.clone(),
                 service: self.service.clone(),
             },
+            witnessed: self.witnessed,
         })
     }
 }

@@ -254,6 +254,7 @@ pub(super) fn fresh_key(key: chancery_core::name::Name) -> NewKey {
         purpose: purpose.parse().unwrap(),
         suite: suite.parse().unwrap(),
         scope: scope(),
+        witnessed: false,
     }
 }
 
@@ -349,6 +350,7 @@ impl Core {
             context: &context,
             version: None,
             proven: &[],
+            is_cosigned: false,
             now: NOW,
         };
         self.authority.permit(&asked).map(|_| ())
@@ -377,6 +379,7 @@ pub(super) fn key_in(state: State, operation: Option<Operation>) -> Key {
         authority_epoch: Epoch::default(),
         min_issue_epoch: Epoch::default(),
         versions: vec![version],
+        witnessed: false,
     }
 }
 

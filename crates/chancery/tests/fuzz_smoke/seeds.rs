@@ -152,6 +152,7 @@ fn new_key() -> NewKey {
         purpose: "sign.bound:invoice;context=audited".parse().unwrap(),
         suite: Suite::Ed25519,
         scope: Scope { environment: part("e"), region: part("r"), service: part("s") },
+        witnessed: false,
     }
 }
 

@@ -387,6 +387,7 @@ pub(crate) fn new_key(key: &str, purpose: &str, suite: &str) -> Asked {
         purpose: purpose.parse().unwrap(),
         suite: suite.parse().unwrap(),
         scope: Scope { environment: part(), region: part(), service: part() },
+        witnessed: false,
     })
 }
 

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use chancery_client::{KeyHandle, NotCommitted, Outcome};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -284,6 +285,68 @@ fn a_courier_that_dies_is_started_again_and_keeps_nobody_waiting() {
     let latest = size(&scene.published());
     eventually("it is cosigned", || cosigned(&scene.service) >= Some(latest));
     assert_ne!(courier(&scene), Some(first));
+}
+
+fn is_unknown<T>(outcome: Outcome<T>) -> bool {
+    matches!(outcome.committed(), Err(NotCommitted::Unknown(_)))
+}
+
+/// A key whose answers wait for witnesses, and a handle on it.
+fn waiting_key(service: &Service, name: &str) -> KeyHandle {
+    let create = ["key", "create", name, "--purpose", "sign.bound:x", "--algorithm", "ed25519"];
+    service.done(&[&create[..], &["--witnessed"]].concat());
+    let file = service.path(name);
+    service.done(&["handle", "issue", name, "--ttl", "15m", "--out", file.to_str().unwrap()]);
+    KeyHandle::parse(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+#[test]
+fn an_answer_of_a_key_that_asks_for_witnesses_leaves_when_a_quorum_has_cosigned_it() {
+    let mut scene = Scene::with(1);
+    let policy = scene.policy(1, "");
+    // Without witnesses there is no such key.
+    let create = ["key", "create", "w", "--purpose", "sign.bound:x", "--algorithm", "ed25519"];
+    let output = scene.service.cli(&[&create[..], &["--witnessed"]].concat());
+    assert!(text(&output.stderr).contains("--witness-policy"), "{}", text(&output.stderr));
+    restarted(&mut scene, asking(&policy, &[]));
+    scene.service.wait_until_up();
+    let (client, handle) = (scene.service.client(), waiting_key(&scene.service, "w"));
+    for _ in 0..3 {
+        let index = committed(sign(&client, &handle, b"m", fresh())).log_index;
+        assert!(cosigned(&scene.service) > Some(index));
+    }
+    let shown = scene.service.done(&["key", "show", "w"]);
+    assert!(shown.contains("a quorum of witnesses"), "{shown}");
+    // Many at once are covered by few rounds.
+    let operations: Vec<_> = (0..64).map(|_| fresh()).collect();
+    std::thread::scope(|scope| {
+        for operation in &operations {
+            let (client, handle) = (&client, &handle);
+            scope.spawn(move || committed(sign(client, handle, b"m", *operation)));
+        }
+    });
+    // What no quorum cosigns in time was carried out, and is answered when one has.
+    scene.witnesses[0].end(Signal::KILL);
+    let late = fresh();
+    assert!(is_unknown(sign(&client, &handle, b"late", late)));
+    scene.witnesses[0].launch();
+    eventually("it is answered", || {
+        matches!(sign(&client, &handle, b"late", late), Outcome::Committed(_))
+    });
+    // A revocation does not wait for witnesses that are away, and nothing leaves past it.
+    scene.witnesses[0].end(Signal::KILL);
+    let revoked = fresh();
+    let size = || status(&scene.service)["log_size"].as_u64().unwrap();
+    let before = size();
+    std::thread::scope(|scope| {
+        let signing = scope.spawn(|| sign(&client, &handle, b"revoked", revoked));
+        eventually("it is on record", || size() > before);
+        let file = scene.path("w");
+        scene.service.done(&["handle", "revoke", &file]);
+        assert!(is_unknown(signing.join().unwrap()));
+    });
+    scene.witnesses[0].launch();
+    assert_eq!(refused(sign(&client, &handle, b"revoked", revoked)), "result-withheld");
 }
 
 #[test]

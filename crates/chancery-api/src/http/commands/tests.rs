@@ -20,6 +20,7 @@ fn new_key() -> NewKey {
             region: part("local"),
             service: part("billing"),
         },
+        witnessed: false,
     }
 }
 

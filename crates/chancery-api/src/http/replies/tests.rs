@@ -34,6 +34,7 @@ fn key() -> Key {
         authority_epoch: Epoch { generation: 1, number: 2 },
         min_issue_epoch: Epoch::default(),
         versions: (1..).zip(KeyState::ALL).map(|(number, state)| version(number, state)).collect(),
+        witnessed: true,
     }
 }
 

@@ -91,6 +91,9 @@ pub(super) fn fields(key: &KeyObject) -> Vec<(&'static str, String)> {
         ("scope", scope(key)),
         ("protects with", format!("version {}", key.scheduled_version)),
     ];
+    if key.witnessed {
+        fields.push(("answers", "leave when a quorum of witnesses has cosigned them".into()));
+    }
     fields.extend(key.versions.iter().map(|version| ("version", version_line(version))));
     fields
 }
