@@ -32,6 +32,7 @@ mod jobs;
 mod lane;
 mod lock_record;
 mod materials;
+mod metered;
 mod outbox;
 mod outlet;
 mod peers;
@@ -53,7 +54,8 @@ mod uses;
 mod vault;
 
 pub use config::{
-    EXIT_AUDIT_FAILED, LockRecordWish, RootSource, SignerConfig, SignerError, WallClock,
+    CHECKPOINT_EVERY, CHECKPOINT_EVERY_MAX, EXIT_AUDIT_FAILED, IndexWish, LockRecordWish,
+    RootSource, SignerConfig, SignerError, WallClock,
 };
 pub use reduce_only::run as run_reduce_only;
 pub use service::run;

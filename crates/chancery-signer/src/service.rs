@@ -42,7 +42,7 @@ use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::barrier::Barrier;
 use crate::checkpoints::{self, Checkpoints, Opening};
-use crate::config::{LockRecordWish, SignerConfig, SignerError, WallClock};
+use crate::config::{IndexWish, LockRecordWish, SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::genesis::{self, Secrets};
@@ -54,6 +54,7 @@ use crate::indexer;
 use crate::jobs::Jobs;
 use crate::lane::Lane;
 use crate::materials::Materials;
+use crate::metered::Metered;
 use crate::outbox::OutboxEntry;
 use crate::outlet::Answer;
 use crate::peers::Peers;
@@ -101,7 +102,9 @@ pub(crate) struct Shared {
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
     pub(crate) checkpoints: Mutex<Checkpoints>,
+    pub(crate) checkpoint_every: Duration,
     pub(crate) index: Index,
+    pub(crate) index_wish: IndexWish,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
     receipt_key: Arc<PrivateKey>,
@@ -296,6 +299,8 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
     private_dir(&audit)?;
     let disk = DirectoryDisk::open(&audit)
         .map_err(SignerError::system("the audit directory cannot be opened"))?;
+    let disk = Metered::new(disk);
+    let read = disk.read();
     let disk: Arc<dyn Disk> = Arc::new(disk);
     let origin = genesis::origin(&*disk, &receipt_key)?;
     let boot = Boot { log_id: origin.log_id, boot_nonce: entropy::bytes()? };
@@ -350,7 +355,10 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         checkpoints,
         index,
     };
-    assemble(parts, loaded, opened)
+    let shared = assemble(parts, loaded, opened)?;
+    Counters::add(&shared.counters.start_bytes_read, read.load(Ordering::Relaxed));
+    begin_derived(&shared);
+    Ok(shared)
 }
 
 /// Takes the operator's word for the wall clock; or why it was not taken.
@@ -481,7 +489,9 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         arena,
         recovery_key: config.recovery_key,
         checkpoints: parts.checkpoints,
+        checkpoint_every: config.checkpoint_every,
         index: parts.index,
+        index_wish: config.index,
         reductions,
         keyring,
         receipt_key,
@@ -499,9 +509,15 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     StoreThread::start(&shared, last_command, (aside, entries))?;
     shared.write_roots()?;
     housekeeping::start(&shared);
-    checkpoints::start(&shared);
-    indexer::start(&shared);
     Ok(shared)
+}
+
+/// Starts what is derived from the log while it grows.
+fn begin_derived(shared: &Arc<Shared>) {
+    checkpoints::start(shared);
+    if shared.index_wish == IndexWish::On {
+        indexer::start(shared);
+    }
 }
 
 fn sign(key: &PrivateKey, bytes: &[u8]) -> Result<[u8; 64], SignerError> {

@@ -26,7 +26,7 @@ use anyhow::{Context as _, Result};
 use chancery_audit::publish::LOG_DIRECTORY;
 use chancery_audit::shelf::make_root;
 
-use chancery_signer::{EXIT_AUDIT_FAILED, LockRecordWish, WallClock};
+use chancery_signer::{EXIT_AUDIT_FAILED, IndexWish, LockRecordWish, WallClock};
 
 pub(crate) use self::directory::{Lock, private_directory};
 
@@ -85,6 +85,10 @@ pub(crate) struct Plan {
     pub(crate) lock_record: LockRecordWish,
     /// The bytes of an audit segment.
     pub(crate) segment_bytes: u64,
+    /// How often a checkpoint is made.
+    pub(crate) checkpoint_every: Duration,
+    /// Whether the index is made.
+    pub(crate) index: IndexWish,
 }
 
 /// A supervisor with its listeners and its two children.
@@ -269,7 +273,12 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
         endpoint(plan, address).into(),
         "--segment-bytes".into(),
         plan.segment_bytes.to_string().into(),
+        "--checkpoint-every".into(),
+        format!("{}s", plan.checkpoint_every.as_secs()).into(),
     ];
+    if plan.index == IndexWish::Off {
+        arguments.extend(["--index".into(), "off".into()]);
+    }
     if let Some(file) = &plan.passphrase_file {
         arguments.extend(["--passphrase-file".into(), file.into()]);
     }
@@ -332,6 +341,7 @@ fn name_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chancery_signer::CHECKPOINT_EVERY;
 
     fn plan(names: &[&str]) -> Plan {
         Plan {
@@ -346,6 +356,8 @@ mod tests {
             lock_directory: "/keys".into(),
             lock_record: LockRecordWish::Kept,
             segment_bytes: 1,
+            checkpoint_every: CHECKPOINT_EVERY,
+            index: IndexWish::On,
         }
     }
 
