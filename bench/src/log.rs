@@ -4,7 +4,8 @@
 //! The service is the real one, with all its processes, checkpoints, read-back and index. Operations are HMACs, which cost
 //! little, so that the log is what is measured; they come as frames on the signer's socket ([`lanes`]), since a front
 //! would be measured otherwise. Service and callers share all cores. After each growth, and with the service at rest, the
-//! raw loop writes the frames that were just written ([`raw`]): so both meet the same machine in turn.
+//! raw loop writes the frames that were just written ([`raw`]); then the log alone takes as many records in this process
+//! ([`append`]), and the raw loop writes those frames: so all meet the same machine in turn.
 //!
 //! It fails where the service does not reach what it must or is to reach; a smoke run, which is short, looks at counts and
 //! bytes alone.
@@ -18,13 +19,16 @@ use clap::Args;
 
 use self::commands::Marked;
 use self::lanes::drive;
-use self::report::{Fill, LogReport, Read, Start};
+use self::report::{Fill, LogReport, Read, Row, Start};
+use self::sizes::FrameSize;
 use crate::instance::{Instance, On, Serving};
 use crate::keys::{self, New};
 use crate::options::{Format, Places};
 use crate::process::POLL;
 use crate::report::{float, micros, ratio};
 
+mod append;
+mod callers;
 mod commands;
 mod index_size;
 mod lanes;
@@ -104,7 +108,8 @@ struct Bench {
     handle: KeyHandle,
     marked: Marked,
     size: u64,
-    raw: PathBuf,
+    /// Where the loops beside it write.
+    place: PathBuf,
     report: LogReport,
 }
 
@@ -127,9 +132,9 @@ impl Bench {
         let new = New { name: "bench", purpose: "mac.bound:bench", algorithm: "hmac-sha-256" };
         let handle = keys::issue(service.client(), &keys::create(service.client(), &new)?)?;
         let marked = Marked::make(&service)?;
-        let raw = service.path("raw");
+        let place = service.path("loops");
         let size = args.size();
-        Ok(Self { service, handle, marked, size, raw, report: LogReport::begin(size)? })
+        Ok(Self { service, handle, marked, size, place, report: LogReport::begin(size)? })
     }
 
     fn grow(&mut self) -> Result<()> {
@@ -163,24 +168,27 @@ impl Bench {
         let frames = sizes::frames(&self.service.data(), before)?;
         let records: usize = frames.iter().map(|frame| frame.records).sum();
         ensure!(u64::try_from(records)? == driven.operations, "{records} records were read back");
-        let looped = raw::run(&self.raw, &frames)?;
-        let bytes: usize = frames.iter().map(|frame| frame.bytes).sum();
+        let raw = self.raw_loop(&frames)?;
+        let appended = append::run(&self.place.join("append"), driven.operations)?;
+        let raw_again = self.raw_loop(&appended.frames)?;
         self.report.fills.push(Fill {
             log_size: after,
-            operations: driven.operations,
-            seconds: driven.elapsed.as_secs_f64(),
-            per_second: driven.per_second(),
-            p50_us: micros(driven.percentile(50)),
-            p99_us: micros(driven.percentile(99)),
-            user_us: ratio(micros(cpu.user), float(driven.operations)),
-            system_us: ratio(micros(cpu.system), float(driven.operations)),
-            frames: u64::try_from(frames.len())?,
-            bytes: u64::try_from(bytes)?,
-            raw_seconds: looped.elapsed.as_secs_f64(),
-            raw_per_second: looped.per_second(),
-            raw_p99_us: micros(looped.percentile(99)),
+            service: Row {
+                user_us: ratio(micros(cpu.user), float(driven.operations)),
+                system_us: ratio(micros(cpu.system), float(driven.operations)),
+                ..Row::of(&driven.looped, &frames)
+            },
+            raw,
+            append: Row::of(&appended.looped, &appended.frames),
+            covered_seconds: appended.covered.as_secs_f64(),
+            checkpoints: appended.checkpoints,
+            raw_again,
         });
         Ok(())
+    }
+
+    fn raw_loop(&self, frames: &[FrameSize]) -> Result<Row> {
+        Ok(Row::of(&raw::run(&self.place.join("raw"), frames)?, frames))
     }
 
     /// Waits until the checkpoint covers every record; how many there are.

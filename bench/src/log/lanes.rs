@@ -17,6 +17,7 @@ use chancery_core::cbor;
 use chancery_core::context::Context;
 use chancery_core::handle::Operation;
 
+use super::callers::Looped;
 use crate::instance::Instance;
 use crate::order::{Form, messages};
 
@@ -42,30 +43,10 @@ const TAG: std::ops::Range<usize> = 8..16;
 const READ_BYTES: usize = 256 * 1024;
 
 /// What became of many operations.
-#[derive(Clone, Debug, Default)]
 pub(super) struct Driven {
     pub(super) operations: u64,
-    pub(super) elapsed: Duration,
-    /// Of each request, in order.
-    latencies: Vec<Duration>,
-}
-
-impl Driven {
-    /// The rate.
-    pub(super) fn per_second(&self) -> f64 {
-        crate::report::ratio(crate::report::float(self.operations), self.elapsed.as_secs_f64())
-    }
-
-    /// The latency that this share, in hundredths, kept.
-    pub(super) fn percentile(&self, percent: usize) -> Duration {
-        percentile(&self.latencies, percent)
-    }
-}
-
-/// The latency, of those in order, that this share of them kept.
-pub(super) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    sorted.get(rank).copied().unwrap_or_default()
+    /// Of each request.
+    pub(super) looped: Looped,
 }
 
 /// Has at least `operations` done, and less than a request more.
@@ -85,10 +66,14 @@ pub(super) fn drive(service: &Instance, handle: &KeyHandle, operations: u64) -> 
         ended.collect::<Result<Vec<_>>>()
     });
     let elapsed = started.elapsed();
-    let mut latencies = latencies.with_context(|| service.said())?.concat();
-    latencies.sort_unstable();
-    let operations = u64::try_from(latencies.len())? * ITEMS;
-    Ok(Driven { operations, elapsed, latencies })
+    let mut looped = Looped::default();
+    latencies
+        .with_context(|| service.said())?
+        .concat()
+        .into_iter()
+        .for_each(|took| looped.note(took));
+    let looped = looped.close(elapsed, ITEMS);
+    Ok(Driven { operations: looped.records, looped })
 }
 
 /// Different requests, each in its frame.

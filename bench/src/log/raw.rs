@@ -1,49 +1,23 @@
 //! The raw group-commit loop: what is left of an append when nothing is asked, decided, sealed or hashed.
 //!
-//! It writes the frames that the service wrote, by their numbers of records and of bytes, in the way the service does:
-//! into preallocated, zeroed files, one `pwrite` and one `fdatasync` for each frame, one in flight at a time, by the same
-//! code ([`DirectoryDisk`]). Callers keep as many records outstanding as those of the service do, and each frame takes
-//! the records that waited longest, copies them, and is checked by CRC32C. They are told when it is on the disk, and
-//! come again at once. Nothing else is done: it is the most that a log of such frames could be on this disk.
+//! It writes frames of given numbers of records and of bytes, in the way the service writes its own: into preallocated,
+//! zeroed files, one `pwrite` and one `fdatasync` for each frame, one in flight at a time, by the same code
+//! ([`DirectoryDisk`]). Callers hand their records over one by one ([`Callers`]), each record as bytes of its own; a frame
+//! takes those that waited longest, copies them, and is checked by CRC32C. Nothing else is done.
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use chancery_audit::disk::{DirectoryDisk, Disk as _, DiskFile};
 use chancery_audit::segment::SEGMENT_BYTES;
 
-use super::lanes::{OUTSTANDING, percentile};
+use super::callers::{Callers, Looped};
+use super::lanes::OUTSTANDING;
 use super::sizes::FrameSize;
-use crate::report::{float, ratio};
 
 /// The file that frames go to, over and over again: blocks that were written once cost the same each time.
 const FILE: &str = "segment";
-
-/// What the loop came to.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Looped {
-    pub(super) records: u64,
-    pub(super) elapsed: Duration,
-    latencies: Vec<Duration>,
-}
-
-impl Looped {
-    /// The rate.
-    pub(super) fn per_second(&self) -> f64 {
-        ratio(float(self.records), self.elapsed.as_secs_f64())
-    }
-
-    /// The latency that this share, in hundredths, kept.
-    pub(super) fn percentile(&self, percent: usize) -> Duration {
-        percentile(&self.latencies, percent)
-    }
-}
-
-/// Records that came together; when they did is their number's worth of moments.
-type Came = Vec<Instant>;
 
 /// Writes the frames into a file in `directory`.
 pub(super) fn run(directory: &Path, frames: &[FrameSize]) -> Result<Looped> {
@@ -51,62 +25,43 @@ pub(super) fn run(directory: &Path, frames: &[FrameSize]) -> Result<Looped> {
     let disk = DirectoryDisk::open(directory)?;
     disk.create_zeroed(FILE, SEGMENT_BYTES)?;
     let most = frames.iter().map(|frame| frame.records).max().unwrap_or_default();
-    let (asking, asked) = channel();
-    let (telling, told) = channel();
-    let callers = std::thread::spawn(move || callers(&asking, &told));
+    let (records, bytes) = total(frames);
+    let each = bytes / records.max(1);
     let outstanding = usize::try_from(OUTSTANDING)?.max(most);
-    let loop_ =
-        Loop { file: disk.open(FILE)?, offset: 0, asked, telling, waiting: VecDeque::new() };
-    let looped = loop_.run(frames, outstanding)?;
-    callers.join().map_err(|_| anyhow!("the callers ended badly"))?;
-    Ok(looped)
+    let callers = Callers::start((0..records).map(move |_| vec![0x5a_u8; each]), outstanding)?;
+    Loop { file: disk.open(FILE)?, offset: 0, callers }.run(frames)
 }
 
-/// Comes again as often as it is told.
-fn callers(asking: &Sender<Came>, told: &Receiver<usize>) {
-    for records in told {
-        if asking.send(vec![Instant::now(); records]).is_err() {
-            return;
-        }
-    }
+/// All records and bytes of frames.
+pub(super) fn total(frames: &[FrameSize]) -> (usize, usize) {
+    frames
+        .iter()
+        .fold((0, 0), |(records, bytes), frame| (records + frame.records, bytes + frame.bytes))
 }
 
 struct Loop {
     file: Box<dyn DiskFile>,
     offset: u64,
-    asked: Receiver<Came>,
-    telling: Sender<usize>,
-    waiting: VecDeque<Instant>,
+    callers: Callers<Vec<u8>>,
 }
 
 impl Loop {
-    fn run(mut self, frames: &[FrameSize], outstanding: usize) -> Result<Looped> {
+    fn run(mut self, frames: &[FrameSize]) -> Result<Looped> {
         let longest = frames.iter().map(|frame| frame.bytes).max().unwrap_or_default();
-        let (record, mut buffer) = (vec![0x5a_u8; longest], vec![0_u8; longest]);
-        let mut looped = Looped::default();
-        self.telling.send(outstanding)?;
+        let (mut buffer, mut looped) = (vec![0_u8; longest], Looped::default());
         let started = Instant::now();
         for frame in frames {
-            self.wait_for(frame.records)?;
+            let taken = self.callers.take(frame.records, frame.records)?;
             let bytes = buffer.get_mut(..frame.bytes).context("a frame has room")?;
-            fill(bytes, frame.records, &record);
+            fill(bytes, taken.iter().map(|handed| &handed.record));
             self.write(bytes)?;
             let now = Instant::now();
-            let came = self.waiting.drain(..frame.records);
-            looped.latencies.extend(came.map(|came| now - came));
-            self.telling.send(frame.records)?;
+            taken.iter().for_each(|handed| looped.note(now - handed.came));
+            self.callers.tell(taken.len())?;
         }
-        looped.elapsed = started.elapsed();
-        looped.latencies.sort_unstable();
-        looped.records = u64::try_from(looped.latencies.len())?;
+        let looped = looped.close(started.elapsed(), 1);
+        self.callers.end()?;
         Ok(looped)
-    }
-
-    fn wait_for(&mut self, records: usize) -> Result<()> {
-        while self.waiting.len() < records {
-            self.waiting.extend(self.asked.recv()?);
-        }
-        Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -121,14 +76,19 @@ impl Loop {
     }
 }
 
-/// Copies records one by one, and puts their checksum behind them.
-fn fill(bytes: &mut [u8], records: usize, record: &[u8]) {
-    let each = bytes.len().saturating_sub(4) / records.max(1);
-    for place in bytes.chunks_exact_mut(each.max(1)).take(records) {
+/// Copies records as far as there is room, and puts a checksum behind them.
+fn fill<'r>(bytes: &mut [u8], records: impl Iterator<Item = &'r Vec<u8>>) {
+    let Some((mut room, checksum)) = bytes.split_last_chunk_mut::<4>() else { return };
+    for record in records {
+        let (place, rest) = room.split_at_mut(record.len().min(room.len()));
         place.copy_from_slice(record.get(..place.len()).unwrap_or_default());
+        room = rest;
     }
-    if let Some((covered, checksum)) = bytes.split_last_chunk_mut::<4>() {
-        *checksum = crc32c::crc32c(covered).to_be_bytes();
+    room.fill(0);
+    *checksum = [0; 4];
+    let sum = crc32c::crc32c(bytes.get(..bytes.len() - 4).unwrap_or_default());
+    if let Some(checksum) = bytes.last_chunk_mut::<4>() {
+        *checksum = sum.to_be_bytes();
     }
 }
 
@@ -144,10 +104,11 @@ mod tests {
         let written = std::fs::read(directory.join(FILE));
         std::fs::remove_dir_all(&directory).unwrap();
         let looped = looped.unwrap();
-        assert_eq!((looped.records, looped.latencies.len()), (2_203, 2_203));
+        assert_eq!(looped.records, 2_203);
         assert!(looped.percentile(99) >= looped.percentile(50));
         let written = written.unwrap();
         let (covered, checksum) = written[..4_096].split_last_chunk().unwrap();
         assert_eq!(crc32c::crc32c(covered), u32::from_be_bytes(*checksum));
+        assert_eq!(covered.iter().filter(|byte| **byte == 0x5a).count(), 3 * (180 * 4_096 / 2_203));
     }
 }
