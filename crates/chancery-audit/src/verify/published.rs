@@ -141,6 +141,11 @@ impl PublishedCheck {
         }
     }
 
+    /// How many records the checkpoint covers.
+    pub(super) fn size(&self) -> u64 {
+        self.checkpoint.map_or(0, |tree| tree.size)
+    }
+
     /// What does not hold, once every frame was taken.
     pub(super) fn end(mut self) -> Result<(), WalkError> {
         let partials: Vec<_> =
