@@ -15,7 +15,7 @@ use crate::options::Options;
 use crate::report::{Ablation, Belongs, Budget, Part, float, median, micros, ratio};
 
 mod front;
-mod signer;
+pub(crate) mod signer;
 
 /// How often a part is done in one round.
 const REPEATS: usize = 2_000;

@@ -32,7 +32,7 @@ type Samples = BTreeMap<(Name, usize), Vec<Sample>>;
 
 /// Measures.
 pub(crate) fn run(options: &Options) -> Result<Comparison> {
-    let scratch = options.scratch()?;
+    let scratch = options.places.scratch()?;
     let generator = Generator::new()?;
     let (contenders, skipped) = contenders(options, &generator, &scratch)?;
     let mut samples = Samples::new();

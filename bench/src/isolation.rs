@@ -18,7 +18,7 @@ const SLOW: usize = 32;
 /// Measures.
 pub(crate) fn run(options: &Options) -> Result<Isolation> {
     let generator = Generator::new()?;
-    let service = Service::start(options, &options.scratch()?)?;
+    let service = Service::start(options, &options.places.scratch()?)?;
     let (quick, _) = service.targets("ed25519")?;
     let (slow, _) = service.targets("rsa-pss-4096")?;
     let quick = Group { target: quick, callers: QUICK, refusals: Refusals::Fatal };

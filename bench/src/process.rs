@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::machine::{Cores, Side};
@@ -61,13 +61,24 @@ impl Server {
         arguments: &[impl AsRef<OsStr>],
         log: PathBuf,
     ) -> Result<Self> {
-        let out = File::create(&log).with_context(|| format!("cannot make `{}`", log.display()))?;
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stderr(out.try_clone()?).stdout(out);
         let cores = Cores::find()?;
         cores.enter(Side::Server)?;
-        let child = command.spawn();
+        let started = Self::start_here(program, arguments, log);
         cores.enter(Side::Load)?;
+        started
+    }
+
+    /// As [`Self::start`], on the cores that the calling thread may run on.
+    pub(crate) fn start_here(
+        program: &Path,
+        arguments: &[impl AsRef<OsStr>],
+        log: PathBuf,
+    ) -> Result<Self> {
+        let out = File::options().create(true).append(true).open(&log);
+        let out = out.with_context(|| format!("cannot make `{}`", log.display()))?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stderr(out.try_clone()?).stdout(out);
+        let child = command.spawn();
         let child = child.with_context(|| format!("cannot start `{}`", program.display()))?;
         Ok(Self { child, log })
     }
@@ -93,6 +104,32 @@ impl Server {
         format!("it printed:\n{}", fs::read_to_string(&self.log).unwrap_or_default())
     }
 
+    /// Ends it with SIGTERM, and waits until it is gone.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        kill_process(self.pid()?, Signal::TERM)?;
+        let deadline = Instant::now() + END_MAX;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "a server ended with {status}; {}", self.said());
+                return Ok(());
+            }
+            std::thread::sleep(POLL);
+        }
+        bail!("a server does not end; {}", self.said())
+    }
+
+    /// Ends it with SIGKILL. What it started dies with it, if it was made to.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        pid.context("a server has no process id")
+    }
+
     /// The processor time that the server's processes have taken so far.
     pub(crate) fn cpu(&self) -> Result<Cpu> {
         cpu_of_tree(self.child.id())
@@ -101,8 +138,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let Some(pid) = pid else { return };
+        let Ok(pid) = self.pid() else { return };
+        // Its number may be another's already.
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         let _ = kill_process(pid, Signal::TERM);
         let deadline = Instant::now() + END_MAX;
         while Instant::now() < deadline {

@@ -42,10 +42,11 @@ const KEY: KeyId = KeyId::from_bytes([3; 16]);
 const HANDLE: HandleId = HandleId::from_bytes([4; 16]);
 const NODE: NodeId = NodeId::from_bytes([6; 16]);
 const HANDLE_KEY: HandleKeyId = HandleKeyId(1);
-const BOOT: Boot = Boot { log_id: [5; 32], boot_nonce: [6; 16] };
+/// The start that records are of.
+pub(crate) const BOOT: Boot = Boot { log_id: [5; 32], boot_nonce: [6; 16] };
 
 /// What the signer has of one tenant, one key and one handle.
-pub(super) struct Signer {
+pub(crate) struct Signer {
     /// The handle's bytes.
     pub(super) handle: Vec<u8>,
     /// What is signed: 128 bytes.
@@ -62,7 +63,7 @@ pub(super) struct Signer {
 
 impl Signer {
     /// Makes it, as the service does at its first start.
-    pub(super) fn make() -> Result<Self> {
+    pub(crate) fn make() -> Result<Self> {
         let mac = HandleMac::new([(HANDLE_KEY, &[7; 32])]);
         let key = PrivateKey::generate(Suite::Ed25519)?;
         let mut core = Core::new(
@@ -154,6 +155,20 @@ impl Signer {
         Ok(self.sealer.borrow_mut().prepare(&facts, None)?)
     }
 
+    /// A record of a use as a lane hands it over: it lacks its place.
+    pub(crate) fn prepared(&self) -> Result<Prepared> {
+        let handle = self.open()?;
+        let permit = self.decide(&handle)?;
+        self.record(&handle, &permit, &[0x5a; 92])
+    }
+
+    /// What a record claims of the sequencer.
+    pub(crate) fn claim(&self) -> Result<Claim> {
+        let decided = self.decide(&self.open()?)?.decided();
+        let counting = Counting::Use(CountedUse::Version(KEY, 1));
+        Ok(Claim { tenant: TENANT, decided, counting })
+    }
+
     fn records(&self, count: usize) -> Result<Vec<(Item, Hash)>> {
         let handle = self.open()?;
         let permit = self.decide(&handle)?;
@@ -201,10 +216,7 @@ pub(super) fn parts(timing: Timing) -> Result<Vec<Part>> {
 pub(super) fn parts_of_frame(timing: Timing, records: usize) -> Result<Vec<Part>> {
     let signer = Signer::make()?;
     let budget = |name| Title { name, belongs: Belongs::Budget };
-    let handle = signer.open()?;
-    let decided = signer.decide(&handle)?.decided();
-    let claim =
-        Claim { tenant: TENANT, decided, counting: Counting::Use(CountedUse::Version(KEY, 1)) };
+    let claim = signer.claim()?;
     let mut sequencer = Sequencer::resume(Recovered::default());
     let mut chain = chain();
     let head = chain.compose(signer.records(records)?, unix_ms()).head;

@@ -6,21 +6,19 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use chancery_api::http::replies::{AnswerObject, KeyObject};
+use anyhow::{Context as _, Result, ensure};
+use chancery_api::http::replies::KeyObject;
 use chancery_api::http::uses::authorization_field;
-use chancery_client::{Client, KeyHandle, Profile, operation_id, unix_ms};
-use chancery_core::command::{Command, NewHandle, NewKey};
+use chancery_client::{Client, KeyHandle, unix_ms};
 use chancery_core::context::Context as KeyContext;
-use chancery_core::handle::Operations;
-use chancery_core::limits::HANDLE_TTL_MAX;
-use chancery_core::name::{Name as KeyName, Scope};
 use chancery_crypto::formats::{KeyVersion, Payload, Verifier, Verifying, verify};
 use chancery_crypto::key::PublicKey;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::bare::{outputs, render};
 use crate::contender::{Contender, Running};
+use crate::instance::{ready, serve_arguments};
+use crate::keys::{self, New};
 use crate::load::{Address, Target};
 use crate::options::{Name, Options};
 use crate::order::{Form, orders};
@@ -46,7 +44,7 @@ impl Service {
     pub(crate) fn start(options: &Options, scratch: &Path) -> Result<Self> {
         let directory = Directory::make(scratch, "chancery")?;
         let port = free_port()?;
-        let server = launch(&options.chancery()?, &directory, port)?;
+        let server = launch(&options.places.chancery()?, &directory, port)?;
         let mut running = Running { server, directory };
         let profile_path = running.directory.path().join("data/admin.toml");
         let (profile, client) = running.server.wait_for(|| ready(&profile_path))?;
@@ -66,49 +64,12 @@ impl Service {
 
     /// Makes a signing key of this algorithm, and says how it is used, in both forms.
     pub(crate) fn targets(&self, algorithm: &str) -> Result<(Rc<Target>, Rc<Target>)> {
-        let name: KeyName = format!("bench-{algorithm}").parse()?;
-        let key = self.create(&name, algorithm)?;
-        let handle = self.issue(&key)?;
+        let new =
+            New { name: &format!("bench-{algorithm}"), purpose: "sign.bound:bench", algorithm };
+        let key = keys::create(&self.client, &new)?;
+        let handle = keys::issue(&self.client, &key)?;
         let target = |form| Ok::<_, anyhow::Error>(Rc::new(self.target(form, &key, &handle)?));
         Ok((target(Form::Single)?, target(Form::Batch)?))
-    }
-
-    fn create(&self, name: &KeyName, algorithm: &str) -> Result<KeyObject> {
-        let scope = || "bench".parse::<KeyName>();
-        let new = NewKey {
-            name: name.clone(),
-            purpose: "sign.bound:bench".parse()?,
-            suite: algorithm.parse()?,
-            scope: Scope { environment: scope()?, region: scope()?, service: scope()? },
-            witnessed: false,
-        };
-        match self.ask(&Command::CreateKey(new))? {
-            AnswerObject::Key(key) => Ok(key),
-            _ => match self.ask(&Command::ShowKey { key: name.clone() })? {
-                AnswerObject::Key(key) => Ok(key),
-                other => bail!("the service showed no key but {other:?}"),
-            },
-        }
-    }
-
-    fn issue(&self, key: &KeyObject) -> Result<KeyHandle> {
-        let new = NewHandle {
-            key: key.name.clone(),
-            operations: Operations::usual(key.purpose.usage()),
-            ttl_ms: u64::try_from(HANDLE_TTL_MAX.as_millis())?,
-            pins: Vec::new(),
-            holder: Vec::new(),
-            subject: None,
-            max_uses: None,
-        };
-        match self.ask(&Command::IssueHandle(new))? {
-            AnswerObject::Handle(text) => Ok(KeyHandle::parse(&text.0)?),
-            other => bail!("the service issued no handle but {other:?}"),
-        }
-    }
-
-    fn ask(&self, command: &Command) -> Result<AnswerObject> {
-        Ok(self.client.command(command, operation_id()?).committed()?.answer)
     }
 
     fn target(&self, form: Form, key: &KeyObject, handle: &KeyHandle) -> Result<Target> {
@@ -130,27 +91,7 @@ impl Service {
 }
 
 fn launch(binary: &Path, directory: &Directory, port: u16) -> Result<Server> {
-    let file = |name: &str| directory.path().join(name).into_os_string();
-    let arguments = [
-        "serve".into(),
-        "--data".into(),
-        file("data"),
-        "--listen".into(),
-        format!("127.0.0.1:{port}").into(),
-        "--root-key".into(),
-        file("root.key"),
-        "--recovery-key".into(),
-        file("recovery.key"),
-    ];
-    Server::start(binary, &arguments, directory.path().join("log"))
-}
-
-/// The profile that the first start wrote, and a client that was answered.
-fn ready(profile: &Path) -> Result<(Profile, Client)> {
-    let profile = Profile::load(profile)?;
-    let client = Client::new(&profile)?;
-    client.command(&Command::ListKeys { after: None }, operation_id()?).committed()?;
-    Ok((profile, client))
+    Server::start(binary, &serve_arguments(directory, port), directory.path().join("log"))
 }
 
 /// Verifies as a receiver does: offline, with the public key.

@@ -103,6 +103,11 @@ fn verify_data(data: &Path, disk: &dyn Disk) -> Result<Report, WalkError> {
         published.frame(frame);
         index.frame(frame, &log_id);
     })?;
+    if let Some(torn) = report.torn.as_ref().filter(|_| published.size() > report.size) {
+        // It was whole when it was read back for the checkpoint.
+        let what = "the last frame is altered, and a signed checkpoint covers it";
+        return Err(WalkError::Corrupt { file: torn.file.clone(), offset: torn.offset, what });
+    }
     published.end()?;
     index.end()?;
     Ok(report)

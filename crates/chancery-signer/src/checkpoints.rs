@@ -1,4 +1,4 @@
-//! Checkpoints: what the log promises others, once a second while it grows.
+//! Checkpoints: what the log promises others, once a second while it grows unless the operator says otherwise.
 //!
 //! A round goes in one order, and each step needs what the one before has made: frames are read back from the
 //! disk and the tree over them is computed by a second path ([`Publisher::advance`]); the lock record moves on
@@ -9,6 +9,7 @@
 //! it ([`Checkpoints::open`]).
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,9 +33,6 @@ use crate::entropy;
 use crate::lock_record::{LockError, LockRecord};
 use crate::sequencer::halt;
 use crate::service::Shared;
-
-/// How often a checkpoint is made while the log grows.
-const ROUND: Duration = Duration::from_secs(1);
 
 /// How often one is made while it does not: a heartbeat, by which silence can be told from absence.
 const HEARTBEAT: Duration = Duration::from_mins(1);
@@ -62,6 +60,8 @@ pub(crate) struct Checkpoints {
     /// What was computed last, signed or not.
     last: Option<Recomputed>,
     signed_at: Option<Instant>,
+    /// How many were signed since the start.
+    signed: u64,
 }
 
 /// Where the log ends at a start.
@@ -90,8 +90,8 @@ impl Checkpoints {
         let before = published(&directory, &signer)?;
         check_lock(&lock, before, opening)?;
         let publisher = take_up(&directory, before);
-        let (last, signed_at) = (None, None);
-        let mut checkpoints = Self { publisher, lock, signer, origin, last, signed_at };
+        let (last, signed_at, signed) = (None, None, 0);
+        let mut checkpoints = Self { publisher, lock, signer, origin, last, signed_at, signed };
         let known: Vec<TreeHead> =
             checkpoints.lock.remembered().into_iter().chain(before).collect();
         checkpoints.hold_against(&known, opening.disk)?;
@@ -166,6 +166,7 @@ impl Checkpoints {
         let note = self.signer.sign(&checkpoint, now.unix_ms / 1_000)?;
         self.publisher.publish(&note)?;
         self.signed_at = Some(Instant::now());
+        self.signed += 1;
         Ok(())
     }
 
@@ -191,7 +192,7 @@ pub(crate) fn start(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
         loop {
-            std::thread::sleep(ROUND);
+            std::thread::sleep(shared.checkpoint_every);
             make(&shared, &shared.checkpoints);
         }
     });
@@ -201,7 +202,10 @@ pub(crate) fn start(shared: &Arc<Shared>) {
 pub(crate) fn make(shared: &Shared, checkpoints: &Mutex<Checkpoints>) {
     let size = lock(&shared.progress).size;
     let now = lock(&shared.core).now(entropy::sample());
-    let made = lock(checkpoints).round(&*shared.disk, size, now);
+    let mut checkpoints = lock(checkpoints);
+    let made = checkpoints.round(&*shared.disk, size, now);
+    shared.counters.checkpoints.store(checkpoints.signed, Ordering::Relaxed);
+    drop(checkpoints);
     match made {
         Ok(()) => {}
         // What was read back is not what was written, or somebody else signs in our place.

@@ -18,6 +18,13 @@ use rustix::process::Uid;
 /// The exit status after a write or a sync failed: the disk's state is unknown until it is read again.
 pub const EXIT_AUDIT_FAILED: u8 = 74;
 
+/// How often a checkpoint is made while the log grows, unless it is said: once a second.
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
+/// The longest that may lie between two: an hour. What no checkpoint covers can be proved to nobody, and is read back
+/// all at once when one is made.
+pub const CHECKPOINT_EVERY_MAX: Duration = Duration::from_hours(1);
+
 /// Where the root key comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootSource {
@@ -78,6 +85,15 @@ pub struct OthersWish {
     pub unwitnessed: Unwitnessed,
 }
 
+/// Whether the index of the log is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexWish {
+    /// It is not, and queries are refused. What there is of it stays, and is gone on with when it is made again.
+    Off,
+    /// It is.
+    On,
+}
+
 /// What the signer is started with.
 #[derive(Clone, Debug)]
 pub struct SignerConfig {
@@ -103,6 +119,10 @@ pub struct SignerConfig {
     pub lock_record: LockRecordWish,
     /// Who else is asked what they remember of the log, if anybody is.
     pub others: Option<OthersWish>,
+    /// How often a checkpoint is made while the log grows: from a second to [`CHECKPOINT_EVERY_MAX`].
+    pub checkpoint_every: Duration,
+    /// Whether the index is made.
+    pub index: IndexWish,
 }
 
 /// The signer cannot start, or cannot go on.

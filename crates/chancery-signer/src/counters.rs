@@ -16,6 +16,9 @@ pub(crate) struct Counters {
     pub(crate) redecided: AtomicU64,
     pub(crate) sync_nanoseconds: AtomicU64,
     pub(crate) violations: AtomicU64,
+    pub(crate) checkpoints: AtomicU64,
+    /// Of the log's files, before lanes were taken.
+    pub(crate) start_bytes_read: AtomicU64,
     uses: [AtomicU64; Operation::ALL.len()],
     refusals: Mutex<BTreeMap<Reason, u64>>,
     unsummarised: Mutex<BTreeMap<Reason, u64>>,
@@ -65,6 +68,8 @@ impl Counters {
             ("chancery_audit_frames_total".to_owned(), load(&self.frames)),
             ("chancery_audit_frame_bytes_total".to_owned(), load(&self.frame_bytes)),
             ("chancery_audit_sync_nanoseconds_total".to_owned(), load(&self.sync_nanoseconds)),
+            ("chancery_audit_checkpoints_total".to_owned(), load(&self.checkpoints)),
+            ("chancery_audit_start_bytes_read".to_owned(), load(&self.start_bytes_read)),
             ("chancery_uses_redecided_total".to_owned(), load(&self.redecided)),
             ("chancery_arena_fallbacks_total".to_owned(), chancery_memory::hooks::fallbacks()),
             (

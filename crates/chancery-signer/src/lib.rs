@@ -33,6 +33,7 @@ mod jobs;
 mod lane;
 mod lock_record;
 mod materials;
+mod metered;
 mod others;
 mod outbox;
 mod outlet;
@@ -55,8 +56,8 @@ mod uses;
 mod vault;
 
 pub use config::{
-    EXIT_AUDIT_FAILED, LockRecordWish, OthersWish, RootSource, SignerConfig, SignerError,
-    Unwitnessed, WallClock,
+    CHECKPOINT_EVERY, CHECKPOINT_EVERY_MAX, EXIT_AUDIT_FAILED, IndexWish, LockRecordWish,
+    OthersWish, RootSource, SignerConfig, SignerError, Unwitnessed, WallClock,
 };
 pub use reduce_only::run as run_reduce_only;
 pub use service::run;

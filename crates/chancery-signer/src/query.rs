@@ -9,6 +9,7 @@ use chancery_core::reason::Reason;
 use chancery_core::record_group::RecordGroups;
 
 use crate::commands::CommandJob;
+use crate::config::IndexWish;
 use crate::counters::lock;
 use crate::entropy;
 use crate::inspect::{self, InspectError};
@@ -40,6 +41,7 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
             CommandReply::Operation(operation(shared, principal.tenant, principal.id, *id))
         }
         Command::QueryAudit(query) => {
+            check_index(shared)?;
             CommandReply::Records(search::records(shared, principal.tenant, query)?)
         }
         Command::InspectStore { after } => {
@@ -57,6 +59,18 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
         }
         _ => CommandReply::Committed { answer: decided.answer, index: None },
     })
+}
+
+/// A query without an index would read the whole log.
+fn check_index(shared: &Shared) -> Result<(), Refusal> {
+    match shared.index_wish {
+        IndexWish::On => Ok(()),
+        IndexWish::Off => Err(Refusal {
+            reason: Reason::Unavailable,
+            detail: "this service makes no index, which queries need: start it with `--index on`"
+                .into(),
+        }),
+    }
 }
 
 /// Opens groups of a record of one's own tenant, or of the service itself.

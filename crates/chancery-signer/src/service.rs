@@ -9,6 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::frame::Frame;
@@ -43,7 +44,7 @@ use crate::aside::Aside;
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::checkpoints::{self, Checkpoints, Opening};
-use crate::config::{LockRecordWish, SignerConfig, SignerError, WallClock};
+use crate::config::{IndexWish, LockRecordWish, SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::genesis::{self, Secrets};
@@ -56,6 +57,7 @@ use crate::indexer;
 use crate::jobs::Jobs;
 use crate::lane::Lane;
 use crate::materials::Materials;
+use crate::metered::Metered;
 use crate::others::{self, Others};
 use crate::outbox::OutboxEntry;
 use crate::peers::Peers;
@@ -101,7 +103,9 @@ pub(crate) struct Shared {
     pub(crate) checkpoints: Mutex<Checkpoints>,
     pub(crate) others: Option<Others>,
     pub(crate) waiting: Arc<Waiting>,
+    pub(crate) checkpoint_every: Duration,
     pub(crate) index: Index,
+    pub(crate) index_wish: IndexWish,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
     receipt_key: Arc<PrivateKey>,
@@ -306,6 +310,8 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
     private_dir(&audit)?;
     let disk = DirectoryDisk::open(&audit)
         .map_err(SignerError::system("the audit directory cannot be opened"))?;
+    let disk = Metered::new(disk);
+    let read = disk.read();
     let disk: Arc<dyn Disk> = Arc::new(disk);
     let origin = genesis::origin(&*disk, &receipt_key)?;
     let boot = Boot { log_id: origin.log_id, boot_nonce: entropy::bytes()? };
@@ -362,7 +368,10 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         others,
         index,
     };
-    assemble(parts, loaded, opened)
+    let shared = assemble(parts, loaded, opened)?;
+    Counters::add(&shared.counters.start_bytes_read, read.load(Ordering::Relaxed));
+    begin_derived(&shared);
+    Ok(shared)
 }
 
 /// Takes the operator's word for the wall clock; or why it was not taken.
@@ -496,7 +505,9 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         checkpoints: parts.checkpoints,
         others: parts.others,
         waiting: Arc::default(),
+        checkpoint_every: config.checkpoint_every,
         index: parts.index,
+        index_wish: config.index,
         reductions,
         keyring,
         receipt_key,
@@ -514,10 +525,16 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     StoreThread::start(&shared, last_command, (aside, entries))?;
     shared.write_roots()?;
     housekeeping::start(&shared);
-    checkpoints::start(&shared);
-    others::start(&shared);
-    indexer::start(&shared);
     Ok(shared)
+}
+
+/// Starts what is derived from the log while it grows.
+fn begin_derived(shared: &Arc<Shared>) {
+    checkpoints::start(shared);
+    others::start(shared);
+    if shared.index_wish == IndexWish::On {
+        indexer::start(shared);
+    }
 }
 
 fn sign(key: &PrivateKey, bytes: &[u8]) -> Result<[u8; 64], SignerError> {

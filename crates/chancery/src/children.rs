@@ -27,6 +27,7 @@ use clap::Args;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit, setsid};
 
+use crate::commands::serve::Switch;
 use crate::exit::Failure;
 use crate::log_files::PublishedFiles;
 use crate::parse;
@@ -77,6 +78,12 @@ pub(crate) struct SignerArgs {
     /// The bytes of an audit segment.
     #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES)]
     segment_bytes: u64,
+    /// How often a checkpoint is made.
+    #[arg(long, value_name = "DURATION", value_parser = parse::checkpoint_every, default_value = "1s")]
+    checkpoint_every: Duration,
+    /// Whether the index is made.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    index: Switch,
     /// The operator says that the wall clock is right.
     #[arg(long)]
     wall_clock_is_right: bool,
@@ -157,6 +164,8 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
         front_user: args.front_uid.map(Uid::from_raw),
         segment_bytes: args.segment_bytes,
         wall_clock: if args.wall_clock_is_right { WallClock::Vouched } else { WallClock::Checked },
+        checkpoint_every: args.checkpoint_every,
+        index: args.index.into(),
         lock_directory: args.lock_directory,
         lock_record: if args.new_lock_record { LockRecordWish::New } else { LockRecordWish::Kept },
         others: args.asks_others.then_some(OthersWish {

@@ -7,6 +7,7 @@ use chancery_client::unix_ms;
 use chancery_core::context::{Context, Pair};
 use chancery_core::handle::{Operation, Operations};
 use chancery_core::limits::HANDLE_TTL_MAX;
+use chancery_signer::CHECKPOINT_EVERY_MAX;
 
 use crate::exit::Misuse;
 
@@ -32,6 +33,15 @@ pub(crate) fn life(text: &str) -> Result<Duration, String> {
         return Err("a handle lives at most 24h".into());
     }
     Ok(life)
+}
+
+/// Parses how often checkpoints are made: a duration from a second to an hour.
+pub(crate) fn checkpoint_every(text: &str) -> Result<Duration, String> {
+    let every = duration(text)?;
+    if every > CHECKPOINT_EVERY_MAX {
+        return Err("a checkpoint is made at least each hour".into());
+    }
+    Ok(every)
 }
 
 /// A duration in milliseconds.
@@ -98,6 +108,7 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert!(life("24h").is_ok() && life("25h").is_err());
+        assert!(checkpoint_every("1h").is_ok() && checkpoint_every("61m").is_err());
         for text in
             ["", "m", "15", "0m", "-1m", "+1m", "1.5h", "15 m", "15min", "99999999999999999999d"]
         {

@@ -28,7 +28,7 @@ use chancery_audit::publish::LOG_DIRECTORY;
 use chancery_audit::shelf::make_root;
 use chancery_audit::witnessed::{ANSWERS_DIRECTORY, WITNESS_DIRECTORY};
 
-use chancery_signer::{EXIT_AUDIT_FAILED, LockRecordWish, WallClock};
+use chancery_signer::{EXIT_AUDIT_FAILED, IndexWish, LockRecordWish, WallClock};
 
 pub(crate) use self::directory::{Lock, private_directory};
 
@@ -90,6 +90,10 @@ pub(crate) struct Plan {
     pub(crate) segment_bytes: u64,
     /// Who is asked what they hold of the log.
     pub(crate) others: Option<Asked>,
+    /// How often a checkpoint is made.
+    pub(crate) checkpoint_every: Duration,
+    /// Whether the index is made.
+    pub(crate) index: IndexWish,
 }
 
 /// Who is asked what they hold of the log.
@@ -299,7 +303,12 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
         endpoint(plan, address).into(),
         "--segment-bytes".into(),
         plan.segment_bytes.to_string().into(),
+        "--checkpoint-every".into(),
+        format!("{}s", plan.checkpoint_every.as_secs()).into(),
     ];
+    if plan.index == IndexWish::Off {
+        arguments.extend(["--index".into(), "off".into()]);
+    }
     if let Some(file) = &plan.passphrase_file {
         arguments.extend(["--passphrase-file".into(), file.into()]);
     }
@@ -386,6 +395,7 @@ fn name_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chancery_signer::CHECKPOINT_EVERY;
 
     fn plan(names: &[&str]) -> Plan {
         Plan {
@@ -401,6 +411,8 @@ mod tests {
             lock_record: LockRecordWish::Kept,
             segment_bytes: 1,
             others: None,
+            checkpoint_every: CHECKPOINT_EVERY,
+            index: IndexWish::On,
         }
     }
 

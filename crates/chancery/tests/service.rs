@@ -37,6 +37,7 @@ mod service {
     mod reductions;
     mod root_key;
     mod rows;
+    mod sampled;
     mod terminal;
     mod unknown;
     mod verified;

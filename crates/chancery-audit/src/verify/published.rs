@@ -191,6 +191,11 @@ impl PublishedCheck {
         }
     }
 
+    /// How many records the checkpoint covers.
+    pub(super) fn size(&self) -> u64 {
+        self.heads.iter().map(|head| head.tree.size).max().unwrap_or_default()
+    }
+
     /// What does not hold, once every frame was taken.
     pub(super) fn end(mut self) -> Result<(), WalkError> {
         let partials: Vec<_> =

@@ -22,7 +22,7 @@ use chancery_core::state::KeyEvent;
 
 use super::*;
 use crate::commands;
-use crate::config::{LockRecordWish, RootSource};
+use crate::config::{CHECKPOINT_EVERY, IndexWish, LockRecordWish, RootSource};
 use crate::housekeeping::keep_mark;
 
 const DAY_MS: u64 = 86_400_000;
@@ -49,6 +49,8 @@ impl Scratch {
             lock_directory: self.0.clone(),
             lock_record: LockRecordWish::Kept,
             others: None,
+            checkpoint_every: CHECKPOINT_EVERY,
+            index: IndexWish::On,
             front_user: None,
         }
     }

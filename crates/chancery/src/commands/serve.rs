@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use chancery_audit::segment::SEGMENT_BYTES;
 use chancery_crypto::primitive::sha256;
-use chancery_signer::{LockRecordWish, WallClock};
-use clap::Args;
+use chancery_signer::{IndexWish, LockRecordWish, WallClock};
+use clap::{Args, ValueEnum};
 use rustix::process::geteuid;
 
 use crate::accounts;
@@ -72,6 +72,12 @@ pub(crate) struct ServeArgs {
     wall_clock_is_right: bool,
     #[command(flatten)]
     others: OthersArgs,
+    /// How often a checkpoint is made while the log grows, from 1s to 1h. What none covers yet cannot be proved.
+    #[arg(long, value_name = "DURATION", value_parser = parse::checkpoint_every, default_value = "1s")]
+    checkpoint_every: Duration,
+    /// Whether the index of the log is made, by which records are found. Without it queries are refused.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    index: Switch,
     /// The bytes of an audit segment; tests make them small.
     #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES, hide = true)]
     segment_bytes: u64,
@@ -119,6 +125,24 @@ impl OthersArgs {
     }
 }
 
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Switch {
+    /// It is not.
+    Off,
+    /// It is.
+    On,
+}
+
+impl From<Switch> for IndexWish {
+    fn from(switch: Switch) -> Self {
+        match switch {
+            Switch::Off => Self::Off,
+            Switch::On => Self::On,
+        }
+    }
+}
+
 /// Carries `serve` out.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let front_user = front_user(args.front_user.as_deref())?;
@@ -158,6 +182,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         wall_clock: if args.wall_clock_is_right { WallClock::Vouched } else { WallClock::Checked },
         segment_bytes: args.segment_bytes,
         others,
+        checkpoint_every: args.checkpoint_every,
+        index: args.index.into(),
     })
 }
 

@@ -1,6 +1,8 @@
 //! A guesser who knows a record but for which of a few messages it is about: what is published, and what is opened of
 //! the record beside its payload, confirms no guess. With the payload opened the same guesser is right at once.
 
+mod mirrors;
+
 use std::collections::BTreeSet;
 
 use chancery_api::http::replies::AnswerObject;
