@@ -24,6 +24,7 @@ pub mod receipt;
 pub mod record;
 pub mod recovery;
 pub mod resume;
+pub mod salvage;
 pub mod sealer;
 pub mod segment;
 pub mod shelf;

@@ -32,6 +32,7 @@ mod jobs;
 mod lane;
 mod lock_record;
 mod materials;
+mod offline;
 mod outbox;
 mod outlet;
 mod peers;
@@ -45,9 +46,11 @@ mod search;
 mod sequencer;
 mod service;
 mod signature;
+mod source;
 mod spare;
 mod status;
 mod store_thread;
+mod stored;
 mod summaries;
 mod uses;
 mod vault;
@@ -55,5 +58,7 @@ mod vault;
 pub use config::{
     EXIT_AUDIT_FAILED, LockRecordWish, RootSource, SignerConfig, SignerError, WallClock,
 };
+pub use offline::{Answer, Archive, ArchiveError, Reach};
 pub use reduce_only::run as run_reduce_only;
+pub use search::Unread;
 pub use service::run;

@@ -1,9 +1,9 @@
 //! Reads: keys, operations, status, audit records. They change nothing and are answered from the pool.
 
-use chancery_api::message::{CommandReply, OperationView};
+use chancery_api::message::{CommandReply, OperationView, RecordView};
 use chancery_audit::frame::Item;
 use chancery_core::authority::Refusal;
-use chancery_core::command::Command;
+use chancery_core::command::{AuditQuery, Command};
 use chancery_core::id::{OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
 use chancery_core::record_group::RecordGroups;
@@ -14,6 +14,7 @@ use crate::entropy;
 use crate::inspect::{self, InspectError};
 use crate::search;
 use crate::service::Shared;
+use crate::source::Source;
 use crate::status;
 
 /// Answers a read.
@@ -38,7 +39,7 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
             CommandReply::Operation(operation(shared, principal.tenant, principal.id, *id))
         }
         Command::QueryAudit(query) => {
-            CommandReply::Records(search::records(shared, principal.tenant, query)?)
+            CommandReply::Records(records(shared, principal.tenant, query)?)
         }
         Command::InspectStore { after } => {
             let page = inspect::page(lock(&shared.vault).store(), principal.tenant, after);
@@ -57,9 +58,22 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
     })
 }
 
-/// Opens groups of a record of one's own tenant, or of the service itself.
-fn opening(
+/// All that fits a query, or nothing: what could not be read may have fitted.
+fn records(
     shared: &Shared,
+    tenant: TenantId,
+    query: &AuditQuery,
+) -> Result<Vec<RecordView>, Refusal> {
+    let found = search::records(shared, tenant, query);
+    match found.unread.first() {
+        Some(unread) => Err(Refusal { reason: Reason::Unavailable, detail: unread.why.clone() }),
+        None => Ok(found.records.into()),
+    }
+}
+
+/// Opens groups of a record of one's own tenant, or of the service itself.
+pub(crate) fn opening(
+    source: &impl Source,
     tenant: TenantId,
     index: u64,
     groups: RecordGroups,
@@ -67,18 +81,22 @@ fn opening(
     let refused = |reason, detail: &str| Refusal { reason, detail: detail.to_owned() };
     // Another tenant's record is as little there as one that does not exist.
     let absent = || refused(Reason::Forbidden, "no record of yours has that index");
-    let is_there = index < lock(&shared.progress).size;
-    let frame =
-        is_there.then(|| shared.index.frame_of(&*shared.disk, &shared.vault, index)).transpose();
+    let is_there = index < source.size();
+    let frame_of = || source.index().frame_of(source.disk(), source.vault(), index);
+    let frame = is_there.then(frame_of).transpose();
     let frame = frame.map_err(|error| refused(Reason::Unavailable, &error.to_string()))?;
     let frame = frame.flatten().ok_or_else(absent)?;
     let position = usize::try_from(index - frame.first_index).unwrap_or(usize::MAX);
     let item = frame.items.get(position).filter(|item| may_see(tenant, item)).ok_or_else(absent)?;
     let gone =
         || refused(Reason::Unavailable, "the keys of that month are gone: it cannot be opened");
-    let keys = shared.month_keys(item.tenant, item.month, frame.boot_nonce).ok_or_else(gone)?;
+    let keys = source.month_keys(item.tenant, item.month, frame.boot_nonce).ok().flatten();
     let altered = || refused(Reason::Unavailable, "the record is not what its leaf commits to");
-    Ok(keys.opening(item, groups).ok_or_else(altered)?.to_bytes())
+    let opening = keys.ok_or_else(gone)?.opening(item, groups).ok_or_else(altered)?;
+    match source.contradicts(index, &opening.leaf()) {
+        Some(why) => Err(refused(Reason::Unavailable, why)),
+        None => Ok(opening.to_bytes()),
+    }
 }
 
 /// Whether a tenant's auditors are shown a record: it is theirs, or of the service itself.
