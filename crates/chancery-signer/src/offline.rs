@@ -178,6 +178,13 @@ impl Archive {
         self.index.left()
     }
 
+    /// How often a record that was shown is covered by the checkpoint and could not be held against it, since tiles are
+    /// missing or altered.
+    #[must_use]
+    pub fn unheld(&self) -> u64 {
+        self.promised.unheld()
+    }
+
     /// The tenants.
     pub fn tenants(&self) -> impl Iterator<Item = (TenantId, Name)> {
         self.authority
