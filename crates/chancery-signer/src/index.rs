@@ -24,6 +24,9 @@ use crate::config::SignerError;
 use crate::counters::lock;
 use crate::vault::{FileName, Vault};
 
+/// What the name of a part ends with while it is written.
+const UNFINISHED: &str = ".new";
+
 /// The parts of the index.
 pub(crate) struct Index {
     directory: PathBuf,
@@ -167,7 +170,8 @@ impl Index {
     fn remove(&self, name: &str) {
         if self.upkeep == Upkeep::Looked {
             // What a service that runs is writing has another name yet.
-            lock(&self.left).extend((!name.ends_with(".new")).then(|| name.to_owned()));
+            let is_unfinished = name.strip_suffix(UNFINISHED).is_some();
+            lock(&self.left).extend((!is_unfinished).then(|| name.to_owned()));
             return;
         }
         // What cannot be removed is looked at again at the next start, and written over when its turn comes.

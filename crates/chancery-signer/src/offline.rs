@@ -353,7 +353,8 @@ fn promised(
 
 /// How many records the lock record remembers that lies beside the root key.
 fn lock_record(root_key: &RootSource, origin: &Origin) -> Option<u64> {
-    let record = LockRecord::open(root_key.file().parent()?, &key_name(origin).ok()?).ok()?;
+    let file = std::path::absolute(root_key.file()).ok()?;
+    let record = LockRecord::open(file.parent()?, &key_name(origin).ok()?).ok()?;
     Some(record.remembered()?.size)
 }
 

@@ -116,10 +116,9 @@ impl<'s, S: Source> Search<'s, S> {
     }
 
     /// Notes what cannot be read, and has to do with what is asked for.
-    fn unread(&mut self, records: &Range<u64>, why: impl ToString) {
+    fn unread(&mut self, records: &Range<u64>, why: &str) {
         let first_index = records.start.max(self.range.start);
         let end_index = records.end.min(self.range.end);
-        let why = why.to_string();
         if first_index >= end_index {
             return;
         }
@@ -127,7 +126,7 @@ impl<'s, S: Source> Search<'s, S> {
             Some(last) if last.why == why && last.end_index == first_index => {
                 last.end_index = end_index;
             }
-            _ => self.found.unread.push(Unread { first_index, end_index, why }),
+            _ => self.found.unread.push(Unread { first_index, end_index, why: why.to_owned() }),
         }
     }
 
@@ -170,7 +169,7 @@ impl<'s, S: Source> Search<'s, S> {
             return None;
         }
         if let Some(why) = failed {
-            self.unread(&(head.first_index..head.end_index()), why);
+            self.unread(&(head.first_index..head.end_index()), &why);
         }
         let mut records = found.ok()?;
         records.retain(|record| self.range.contains(record));
@@ -188,7 +187,7 @@ impl<'s, S: Source> Search<'s, S> {
             let frame = match known.map_or_else(|| self.read(&frames, index), Ok) {
                 Ok(frame) => frame,
                 Err(why) => {
-                    self.unread(&(index..index + 1), why);
+                    self.unread(&(index..index + 1), &why);
                     continue;
                 }
             };
@@ -218,7 +217,7 @@ impl<'s, S: Source> Search<'s, S> {
         let position = index.checked_sub(frame.first_index)?;
         let item = frame.items.get(usize::try_from(position).ok()?)?;
         let view = self.view(frame, item, index).unwrap_or_else(|why| {
-            self.unread(&(index..index + 1), why);
+            self.unread(&(index..index + 1), &why);
             None
         });
         let view = view?;
@@ -239,7 +238,7 @@ impl<'s, S: Source> Search<'s, S> {
         let mut taken = Taken { records: VecDeque::new(), room: self.room() };
         if let Err((next, why)) = self.read_gap(gap, end, &mut taken) {
             match self.source.on_damage() {
-                OnDamage::Stop => self.unread(&(next..end), why),
+                OnDamage::Stop => self.unread(&(next..end), &why),
                 OnDamage::GoOn => self.salvage(next..end, &why, &mut taken),
             }
         }

@@ -79,8 +79,8 @@ fn says(tree: &TreeHead, tiles: &mut TileTree<Tiles>, index: u64, leaf: &Hash) -
     // Tiles that do not lead to the checkpoint say nothing of the record.
     match verify_inclusion(&Leaf { index, hash: there }, tree, &proof) {
         Err(_) => Says::Unknown,
-        Ok(_) if there == *leaf => Says::Yes,
-        Ok(_) => Says::Another,
+        Ok(()) if there == *leaf => Says::Yes,
+        Ok(()) => Says::Another,
     }
 }
 
