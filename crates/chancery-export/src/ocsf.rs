@@ -158,6 +158,7 @@ const MAPPINGS: [(&str, Mapping); 29] = [
     ("revoke-issued-of", entity(Activity::Disable, "handle")),
     ("create-principal", entity(Activity::Create, "principal")),
     ("begin-import", entity(Activity::Create, "one-time key")),
+    ("disclose", entity(Activity::Read, "audit")),
     ("start", START),
 ];
 

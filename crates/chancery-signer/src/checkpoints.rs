@@ -22,7 +22,7 @@ use chancery_audit::shelf::{Shelf, make_root};
 use chancery_core::clock::Reading;
 use chancery_crypto::notes::{CheckpointSeeds, CheckpointSignError, CheckpointSigner, NoteKey};
 use chancery_log::checkpoint::Checkpoint;
-use chancery_log::note::{KeyName, Note, NoteVerifier};
+use chancery_log::note::{KeyName, Note, NoteVerifier, VerifierKey};
 use chancery_log::tile::TileTree;
 use chancery_log::{Hash, TreeHead};
 
@@ -162,6 +162,11 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// The keys that verify what is signed here.
+    pub(crate) fn verifier_keys(&self) -> [VerifierKey; 2] {
+        self.signer.verifier_keys().map(Clone::clone)
+    }
+
     /// The lock record's file, and how many records it remembers.
     pub(crate) fn lock_record(&self) -> (String, u64) {
         let size = self.lock.remembered().map_or(0, |tree| tree.size);
@@ -199,10 +204,7 @@ pub(crate) fn make(shared: &Shared, checkpoints: &Mutex<Checkpoints>) {
 }
 
 /// The tree of the published checkpoint, if there is one. One that this log did not sign is none of ours.
-pub(crate) fn published(
-    directory: &Path,
-    signer: &CheckpointSigner,
-) -> Result<Option<TreeHead>, SignerError> {
+fn published(directory: &Path, signer: &CheckpointSigner) -> Result<Option<TreeHead>, SignerError> {
     let Ok(bytes) = Shelf::at(directory).read(CHECKPOINT_FILE) else { return Ok(None) };
     let keys = signer.verifier_keys().map(|key| NoteKey::new(key.clone()));
     let [Ok(ed25519), Ok(ml_dsa)] = keys else { return Err(SignerError::Certificate) };

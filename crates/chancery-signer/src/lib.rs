@@ -20,6 +20,7 @@ mod checkpoints;
 mod commands;
 mod config;
 mod counters;
+mod disclosures;
 mod entropy;
 mod genesis;
 mod housekeeping;
@@ -58,7 +59,8 @@ mod vault;
 pub use config::{
     EXIT_AUDIT_FAILED, LockRecordWish, RootSource, SignerConfig, SignerError, WallClock,
 };
-pub use offline::{Answer, Archive, ArchiveError, Reach};
+pub use disclosures::{Recipient, RecipientError};
+pub use offline::{Answer, Archive, ArchiveError, Disclosed, Reach};
 pub use reduce_only::run as run_reduce_only;
 pub use search::Unread;
 pub use service::run;

@@ -8,6 +8,8 @@
 //! meanwhile: what it is writing is not seen yet, or found not to hold and looked at again. Every row of the store is
 //! sealed and stands under its tenant's head, so a mixture of two states is none that opens.
 
+mod case;
+mod disclosed;
 mod promised;
 mod reach;
 
@@ -22,7 +24,10 @@ use std::time::Duration;
 
 use chancery_api::message::RecordView;
 use chancery_audit::disk::{DirectoryDisk, Disk};
-use chancery_audit::opening::Opening;
+use chancery_audit::frame::{Frame, Item};
+use chancery_audit::frames::ReadBackError;
+use chancery_audit::index::{Part, PartHead};
+use chancery_audit::opening::{Opening, OpeningError};
 use chancery_audit::origin::Origin;
 use chancery_audit::publish::LOG_DIRECTORY;
 use chancery_audit::recovery::read_origin;
@@ -30,8 +35,9 @@ use chancery_audit::sealer::{Month, MonthKeys, MonthSecrets};
 use chancery_audit::verify::AUDIT_DIRECTORY;
 use chancery_core::authority::{Authority, Refusal};
 use chancery_core::command::AuditQuery;
-use chancery_core::id::TenantId;
+use chancery_core::id::{KeyId, PrincipalId, TenantId};
 use chancery_core::name::Name;
+use chancery_core::reason::Reason;
 use chancery_core::record_group::RecordGroups;
 use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
@@ -43,18 +49,18 @@ use chancery_memory::Arena;
 use chancery_store::{Embedded, OpenError};
 
 use crate::audit::read_resume;
-use crate::checkpoints;
 use crate::config::{RootSource, SignerError};
 use crate::counters::lock;
 use crate::genesis::{Secrets, stored_secrets};
-use crate::index::Index;
+use crate::index::{Index, Span};
 use crate::lock_record::LockRecord;
 use crate::query;
 use crate::root;
-use crate::search::{self, Unread};
-use crate::source::{OnDamage, Source};
+use crate::search::{self, Found, Unread};
+use crate::source::{OnDamage, Source, names};
 use crate::stored::{self, STORE_FILE};
 use crate::vault::Vault;
+pub use disclosed::Disclosed;
 use promised::Promised;
 pub use reach::Reach;
 use reach::Remembered;
@@ -97,6 +103,9 @@ pub enum ArchiveError {
     /// The store is written to all the time.
     #[error("`{0}` changes while it is read; ask the service that writes to it, or read a copy")]
     Changing(PathBuf),
+    /// The files are of another log than the disclosure.
+    #[error("`{0}` is not the log of the disclosure, or its `origin` was altered")]
+    OtherLog(PathBuf),
     /// A file cannot be read.
     #[error("`{path}` cannot be read")]
     Unreadable {
@@ -143,24 +152,18 @@ impl Archive {
     /// [`ArchiveError`], if nothing can be shown. A log that is damaged is opened all the same
     /// ([`Reach::findings`]).
     pub fn open(data: &Path, root_key: &RootSource) -> Result<Self, ArchiveError> {
-        let directory = data.join(AUDIT_DIRECTORY);
-        let disk = match DirectoryDisk::open_read_only(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(ArchiveError::NoLog(data.to_owned()));
-            }
-            disk => disk.map_err(|source| ArchiveError::Unreadable { path: directory, source })?,
-        };
+        let disk = open_log(data)?;
         let (mut vault, secrets) = open_vault(data, root_key)?;
         let (authority, _) = stored::authority(&mut vault)?;
         let origin = origin(&disk, &secrets)?;
-        let (promised, mut findings) = promised(data, &origin, &secrets)?;
+        let (promised, finding) = promised(data, &origin, &secrets)?;
         let remembered = Remembered {
             resume: read_resume(&disk, &origin, &vault).map(|resume| resume.tail),
             checkpoint: promised.tree(),
             lock_record: lock_record(root_key, &origin),
         };
         let mut reach = reach::reach(&disk, &origin, &remembered, || sleep(SETTLING))?;
-        reach.findings.append(&mut findings);
+        reach.findings.extend(finding);
         let index = Index::look(data, origin.log_id, reach.size)?;
         let vault = Mutex::new(vault);
         Ok(Self { disk, index, vault, authority, log_id: origin.log_id, promised, reach })
@@ -195,13 +198,7 @@ impl Archive {
     /// The records of a tenant and of the service itself that fit a query, as its auditors are shown them.
     #[must_use]
     pub fn query(&self, tenant: TenantId, query: &AuditQuery) -> Answer {
-        let found = search::records(self, tenant, query);
-        Answer {
-            records: found.records.into(),
-            unread: found.unread,
-            gone: found.gone,
-            unindexed: found.unindexed,
-        }
+        search::records(self, tenant, query).into()
     }
 
     /// Opens groups of a record of a tenant, or of the service itself.
@@ -215,11 +212,7 @@ impl Archive {
         index: u64,
         groups: RecordGroups,
     ) -> Result<Opening, Refusal> {
-        let bytes = query::opening(self, tenant, index, groups)?;
-        Opening::parse(&bytes).map_err(|error| Refusal {
-            reason: chancery_core::reason::Reason::Unavailable,
-            detail: error.to_string(),
-        })
+        opening(self, tenant, index, groups)
     }
 
     fn month(
@@ -241,12 +234,24 @@ impl Source for Archive {
         &self.disk
     }
 
-    fn index(&self) -> &Index {
-        &self.index
+    fn spans(&self) -> Vec<Span> {
+        self.index.spans()
     }
 
-    fn vault(&self) -> &Mutex<Vault> {
-        &self.vault
+    fn part(&self, head: &PartHead) -> Option<Arc<Part>> {
+        self.index.part(head, &self.vault)
+    }
+
+    fn discard(&self, head: &PartHead) {
+        self.index.discard(head);
+    }
+
+    fn frame_of(&self, index: u64) -> Result<Option<Frame>, ReadBackError> {
+        self.index.frame_of(&self.disk, &self.vault, index)
+    }
+
+    fn shows(&self, tenant: TenantId, item: &Item) -> bool {
+        query::may_see(tenant, item)
     }
 
     fn size(&self) -> u64 {
@@ -274,12 +279,58 @@ impl Source for Archive {
         self.month(tenant, month, [0; 16])
     }
 
-    fn with_authority<T>(&self, look: impl FnOnce(&Authority) -> T) -> T {
-        look(&self.authority)
+    fn key_named(&self, tenant: TenantId, name: &Name) -> Option<KeyId> {
+        names::key_named(&self.authority, tenant, name)
+    }
+
+    fn keys(&self, tenant: TenantId) -> Vec<(KeyId, Name)> {
+        names::keys(&self.authority, tenant)
+    }
+
+    fn principals(&self, tenant: TenantId) -> Vec<PrincipalId> {
+        names::principals(&self.authority, tenant)
     }
 
     fn contradicts(&self, index: u64, leaf: &Hash) -> Option<&'static str> {
         self.promised.contradicts(index, leaf)
+    }
+}
+
+/// Opens groups of a record, as the service does.
+fn opening(
+    source: &impl Source,
+    tenant: TenantId,
+    index: u64,
+    groups: RecordGroups,
+) -> Result<Opening, Refusal> {
+    let bytes = query::opening(source, tenant, index, groups)?;
+    let refused = |error: OpeningError| unavailable(&error.to_string());
+    Opening::parse(&bytes).map_err(refused)
+}
+
+fn unavailable(detail: &str) -> Refusal {
+    Refusal { reason: Reason::Unavailable, detail: detail.to_owned() }
+}
+
+impl From<Found> for Answer {
+    fn from(found: Found) -> Self {
+        Self {
+            records: found.records.into(),
+            unread: found.unread,
+            gone: found.gone,
+            unindexed: found.unindexed,
+        }
+    }
+}
+
+/// The log's directory, of which nothing is changed.
+fn open_log(data: &Path) -> Result<DirectoryDisk, ArchiveError> {
+    let path = data.join(AUDIT_DIRECTORY);
+    match DirectoryDisk::open_read_only(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(ArchiveError::NoLog(data.to_owned()))
+        }
+        disk => disk.map_err(|source| ArchiveError::Unreadable { path, source }),
     }
 }
 
@@ -337,18 +388,14 @@ fn promised(
     data: &Path,
     origin: &Origin,
     secrets: &Secrets,
-) -> Result<(Promised, Vec<String>), SignerError> {
+) -> Result<(Promised, Option<String>), SignerError> {
     let seeds = CheckpointSeeds {
         ed25519: &secrets.checkpoint_ed25519,
         ml_dsa_44: &secrets.checkpoint_ml_dsa_44,
     };
     let signer = CheckpointSigner::new(key_name(origin)?, &seeds, None);
     let signer = signer.map_err(|_| SignerError::Certificate)?;
-    let directory = data.join(LOG_DIRECTORY);
-    Ok(match checkpoints::published(&directory, &signer) {
-        Ok(tree) => (Promised::of(&directory, tree), Vec::new()),
-        Err(error) => (Promised::of(&directory, None), vec![error.to_string()]),
-    })
+    Ok(Promised::read(&data.join(LOG_DIRECTORY), &signer.verifier_keys()))
 }
 
 /// How many records the lock record remembers that lies beside the root key.

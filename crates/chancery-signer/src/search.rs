@@ -7,6 +7,7 @@
 //! **Invariant:** a record that fits is shown, or the answer says that it, or the range that it lies in, could not be
 //! read ([`Found::unread`]), or that the keys of its month are gone ([`Found::gone`]).
 
+pub(crate) mod shown;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,17 +17,15 @@ use std::sync::Arc;
 use chancery_api::message::RecordView;
 use chancery_audit::frame::{Frame, Item};
 use chancery_audit::index::{FramePlace, Part, PartHead, Wanted};
-use chancery_audit::record::{Kind, Pseudonym, PseudonymousSection};
+use chancery_audit::record::{Pseudonym, PseudonymousSection};
 use chancery_audit::salvage::{Salvage, Salvaged};
 use chancery_audit::sealer::{Month, MonthKeys, NameClass};
 use chancery_audit::wal::read_frame_at;
 use chancery_core::action::Action;
 use chancery_core::command::AuditQuery;
 use chancery_core::id::{HandleId, PrincipalId, TenantId};
-use chancery_core::reason::Reason;
 
 use crate::index::{Gap, Span};
-use crate::query::may_see;
 use crate::source::{OnDamage, Source};
 use wanted::Known;
 
@@ -60,7 +59,7 @@ pub(crate) struct Found {
 /// The records that fit the query, the oldest first: the newest of them, or, behind `after`, the oldest.
 pub(crate) fn records(source: &impl Source, tenant: TenantId, query: &AuditQuery) -> Found {
     let mut search = Search::new(source, tenant, query);
-    let mut spans = source.index().spans();
+    let mut spans = source.spans();
     if !search.goes_on() {
         spans.reverse();
     }
@@ -155,8 +154,7 @@ impl<'s, S: Source> Search<'s, S> {
 
     /// The records of a part to look at; nothing if it cannot be read.
     fn candidates(&mut self, head: &PartHead) -> Option<(Arc<Part>, Vec<u64>)> {
-        let index = self.source.index();
-        let part = index.part(head, self.source.vault())?;
+        let part = self.source.part(head)?;
         let mut failed = None;
         let found = part.find(|tenant, month| {
             self.wanted_in(tenant, month).unwrap_or_else(|why| {
@@ -165,7 +163,7 @@ impl<'s, S: Source> Search<'s, S> {
             })
         });
         if found.is_err() || part.frames().is_err() {
-            index.discard(head);
+            self.source.discard(head);
             return None;
         }
         if let Some(why) = failed {
@@ -315,7 +313,7 @@ impl<'s, S: Source> Search<'s, S> {
             self.found.gone.insert(month);
             return Ok(None);
         };
-        let known = self.source.with_authority(|all| Known::of(all, tenant, self.query));
+        let known = Known::of(self.source, tenant, self.query);
         Ok(wanted::wanted(self.query, &keys, &known))
     }
 
@@ -342,7 +340,7 @@ impl<'s, S: Source> Search<'s, S> {
         index: u64,
     ) -> Result<Option<RecordView>, String> {
         let query = self.query;
-        if !may_see(self.tenant, item) {
+        if !self.source.shows(self.tenant, item) {
             return Ok(None);
         }
         let Some(keys) = self.month_keys(item, frame)? else { return Ok(None) };
@@ -374,12 +372,12 @@ impl<'s, S: Source> Search<'s, S> {
             index,
             unix_ms: section.time.unix_ms,
             operation: action.name().into(),
-            outcome: if section.operation.outcome == 0 { "committed" } else { "refused" }.into(),
-            reason: Reason::from_number(section.operation.reason).map_or("", Reason::code).into(),
+            outcome: shown::outcome(section.operation.outcome).into(),
+            reason: shown::reason(section.operation.reason).into(),
             key,
             version: section.key.version,
-            use_index: use_index.filter(|_| !is_a_number(item.kind)),
-            count: use_index.filter(|_| is_a_number(item.kind)),
+            use_index: use_index.filter(|_| !shown::is_a_number(item.kind)),
+            count: use_index.filter(|_| shown::is_a_number(item.kind)),
             actor: Some(actor).filter(|actor| actor.as_bytes() != &[0; 16]),
             handle: Some(handle).filter(|handle| handle.as_bytes() != &[0; 16]),
             leaf: item.leaf_hash().as_bytes().to_vec(),
@@ -389,10 +387,8 @@ impl<'s, S: Source> Search<'s, S> {
     fn key_name(&mut self, item: &Item, section: &PseudonymousSection, keys: &MonthKeys) -> String {
         let (source, tenant) = (self.source, item.tenant);
         let names = self.names.entry((item.tenant, item.month)).or_insert_with(|| {
-            let known: Vec<_> =
-                source.with_authority(|all| all.keys_after(tenant, None).cloned().collect());
-            let named = known.iter().map(|key| {
-                (keys.pseudonym(NameClass::Key, key.id.as_bytes()), key.name.to_string())
+            let named = source.keys(tenant).into_iter().map(|(id, name)| {
+                (keys.pseudonym(NameClass::Key, id.as_bytes()), name.to_string())
             });
             named.collect()
         });
@@ -428,9 +424,4 @@ fn has_output(query: &AuditQuery, keys: &MonthKeys, item: &Item) -> Result<bool,
     let Some(asked) = query.output else { return Ok(true) };
     let (payload, ..) = keys.open_payload(item).ok_or(ALTERED)?;
     Ok(payload.output == asked)
-}
-
-/// Whether a record of that kind says how many there are, and not the how-manieth it is.
-fn is_a_number(kind: Kind) -> bool {
-    matches!(kind, Kind::Refusals | Kind::Count)
 }

@@ -102,7 +102,7 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
-    receipt_key: Arc<PrivateKey>,
+    pub(crate) receipt_key: Arc<PrivateKey>,
     pub(crate) boot: Boot,
     build: BuildGroup,
     lanes: AtomicU32,

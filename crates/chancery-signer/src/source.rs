@@ -5,19 +5,22 @@
 //! cannot be read: the service answers nothing then, and whoever looks at files is shown the rest and told what is
 //! missing ([`OnDamage`]).
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use chancery_audit::disk::Disk;
+use chancery_audit::frame::{Frame, Item};
+use chancery_audit::frames::ReadBackError;
+use chancery_audit::index::{Part, PartHead};
 use chancery_audit::sealer::{Month, MonthKeys};
-use chancery_core::authority::Authority;
-use chancery_core::id::TenantId;
+use chancery_core::id::{KeyId, PrincipalId, TenantId};
+use chancery_core::name::Name;
 use chancery_log::Hash;
 
 use crate::config::SignerError;
 use crate::counters::lock;
-use crate::index::Index;
+use crate::index::Span;
+use crate::query::may_see;
 use crate::service::Shared;
-use crate::vault::Vault;
 
 /// What is done where the log cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +36,20 @@ pub(crate) trait Source {
     /// The log's files.
     fn disk(&self) -> &dyn Disk;
 
-    /// The index of the log.
-    fn index(&self) -> &Index;
+    /// All of the log, span by span.
+    fn spans(&self) -> Vec<Span>;
 
-    /// What opens the parts of the index.
-    fn vault(&self) -> &Mutex<Vault>;
+    /// A part of the index; nothing if it cannot be read, and what it covered is a gap.
+    fn part(&self, head: &PartHead) -> Option<Arc<Part>>;
+
+    /// Takes a part out that is not what it says.
+    fn discard(&self, head: &PartHead);
+
+    /// The frame that holds the record at `index`, if that is durable.
+    fn frame_of(&self, index: u64) -> Result<Option<Frame>, ReadBackError>;
+
+    /// Whether a record is shown to who asks about a tenant.
+    fn shows(&self, tenant: TenantId, item: &Item) -> bool;
 
     /// How many records there are.
     fn size(&self) -> u64;
@@ -60,8 +72,14 @@ pub(crate) trait Source {
         month: Month,
     ) -> Result<Option<Arc<MonthKeys>>, SignerError>;
 
-    /// Shows who and what there is.
-    fn with_authority<T>(&self, look: impl FnOnce(&Authority) -> T) -> T;
+    /// The key of that name in a tenant.
+    fn key_named(&self, tenant: TenantId, name: &Name) -> Option<KeyId>;
+
+    /// The keys of a tenant.
+    fn keys(&self, tenant: TenantId) -> Vec<(KeyId, Name)>;
+
+    /// The principals of a tenant.
+    fn principals(&self, tenant: TenantId) -> Vec<PrincipalId>;
 
     /// Why the record at `index`, whose leaf has that hash, is not the one that the log promised.
     fn contradicts(&self, index: u64, leaf: &Hash) -> Option<&'static str>;
@@ -72,12 +90,24 @@ impl Source for Shared {
         &*self.disk
     }
 
-    fn index(&self) -> &Index {
-        &self.index
+    fn spans(&self) -> Vec<Span> {
+        self.index.spans()
     }
 
-    fn vault(&self) -> &Mutex<Vault> {
-        &self.vault
+    fn part(&self, head: &PartHead) -> Option<Arc<Part>> {
+        self.index.part(head, &self.vault)
+    }
+
+    fn discard(&self, head: &PartHead) {
+        self.index.discard(head);
+    }
+
+    fn frame_of(&self, index: u64) -> Result<Option<Frame>, ReadBackError> {
+        self.index.frame_of(&*self.disk, &self.vault, index)
+    }
+
+    fn shows(&self, tenant: TenantId, item: &Item) -> bool {
+        may_see(tenant, item)
     }
 
     fn size(&self) -> u64 {
@@ -105,12 +135,40 @@ impl Source for Shared {
         Self::month_names(self, tenant, month)
     }
 
-    fn with_authority<T>(&self, look: impl FnOnce(&Authority) -> T) -> T {
-        look(&lock(&self.core).authority)
+    fn key_named(&self, tenant: TenantId, name: &Name) -> Option<KeyId> {
+        names::key_named(&lock(&self.core).authority, tenant, name)
+    }
+
+    fn keys(&self, tenant: TenantId) -> Vec<(KeyId, Name)> {
+        names::keys(&lock(&self.core).authority, tenant)
+    }
+
+    fn principals(&self, tenant: TenantId) -> Vec<PrincipalId> {
+        names::principals(&lock(&self.core).authority, tenant)
     }
 
     /// The log was held against its lock record and its checkpoint when the service started.
     fn contradicts(&self, _: u64, _: &Hash) -> Option<&'static str> {
         None
+    }
+}
+
+/// Who and what there is, out of the core's rows.
+pub(crate) mod names {
+    use chancery_core::authority::Authority;
+    use chancery_core::id::{KeyId, PrincipalId, TenantId};
+    use chancery_core::name::Name;
+
+    pub(crate) fn key_named(all: &Authority, tenant: TenantId, name: &Name) -> Option<KeyId> {
+        all.key_named(tenant, name).map(|key| key.id)
+    }
+
+    pub(crate) fn keys(all: &Authority, tenant: TenantId) -> Vec<(KeyId, Name)> {
+        all.keys_after(tenant, None).map(|key| (key.id, key.name.clone())).collect()
+    }
+
+    pub(crate) fn principals(all: &Authority, tenant: TenantId) -> Vec<PrincipalId> {
+        let own = all.principals().filter(|principal| principal.tenant == tenant);
+        own.map(|principal| principal.id).collect()
     }
 }

@@ -8,8 +8,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chancery_audit::publish::read_hashes;
+use chancery_audit::publish::{CHECKPOINT_FILE, read_hashes};
 use chancery_audit::shelf::Shelf;
+use chancery_crypto::notes::NoteKey;
+use chancery_log::checkpoint::Checkpoint;
+use chancery_log::note::{Note, NoteVerifier, VerifierKey};
 use chancery_log::tile::{Tile, TileTree};
 use chancery_log::{Hash, Leaf, TreeHead, verify_inclusion};
 
@@ -26,7 +29,7 @@ pub(super) struct Promised {
 
 /// What a checkpoint says of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Says {
+pub(super) enum Says {
     /// It has another record there.
     Another,
     /// It has it.
@@ -36,8 +39,17 @@ enum Says {
 }
 
 impl Promised {
+    /// What is published in a directory, under the checkpoint that one of these keys has signed; and what is wrong with
+    /// that.
+    pub(super) fn read(directory: &Path, keys: &[&VerifierKey]) -> (Self, Option<String>) {
+        match checkpoint(directory, keys) {
+            Ok(tree) => (Self::of(directory, tree), None),
+            Err(what) => (Self::of(directory, None), Some(what)),
+        }
+    }
+
     /// The tiles in a directory under a checkpoint that was verified; of none, nothing was promised.
-    pub(super) fn of(directory: &Path, tree: Option<TreeHead>) -> Self {
+    fn of(directory: &Path, tree: Option<TreeHead>) -> Self {
         let shelf = Shelf::at(directory);
         let tree = tree.map(|tree| {
             let tiles: Tiles = Box::new(move |tile| read_hashes(&shelf, tile));
@@ -56,10 +68,15 @@ impl Promised {
         self.unheld.load(Ordering::Relaxed)
     }
 
+    /// What the checkpoint says of the record at `index`; nothing if it does not cover that.
+    pub(super) fn says(&self, index: u64, leaf: &Hash) -> Option<Says> {
+        let (tree, tiles) = self.tree.as_ref().filter(|(tree, _)| index < tree.size)?;
+        Some(says(tree, &mut lock(tiles), index, leaf))
+    }
+
     /// Why the record at `index`, whose leaf has that hash, is not the one that was promised.
     pub(super) fn contradicts(&self, index: u64, leaf: &Hash) -> Option<&'static str> {
-        let (tree, tiles) = self.tree.as_ref().filter(|(tree, _)| index < tree.size)?;
-        match says(tree, &mut lock(tiles), index, leaf) {
+        match self.says(index, leaf)? {
             Says::Yes => None,
             Says::Another => Some(
                 "the log's checkpoint covers another record in this place: the log was altered",
@@ -70,6 +87,18 @@ impl Promised {
             }
         }
     }
+}
+
+/// The tree of the checkpoint in a directory, if there is one that one of these keys has signed.
+fn checkpoint(directory: &Path, keys: &[&VerifierKey]) -> Result<Option<TreeHead>, String> {
+    let foreign = || "the published checkpoint is not of this log, or was altered".to_owned();
+    let Ok(bytes) = Shelf::at(directory).read(CHECKPOINT_FILE) else { return Ok(None) };
+    let keys: Result<Vec<NoteKey>, _> = keys.iter().map(|&key| NoteKey::new(key.clone())).collect();
+    let keys = keys.map_err(|_| foreign())?;
+    let known: Vec<&dyn NoteVerifier> = keys.iter().map(|key| key as &dyn NoteVerifier).collect();
+    let verified = Note::parse(&bytes).and_then(|note| note.verify(&known));
+    let checkpoint = verified.ok().and_then(|note| note.text().parse::<Checkpoint>().ok());
+    Ok(Some(checkpoint.ok_or_else(foreign)?.tree))
 }
 
 fn says(tree: &TreeHead, tiles: &mut TileTree<Tiles>, index: u64, leaf: &Hash) -> Says {

@@ -3,9 +3,10 @@
 use chancery_audit::index::{Field, Term, Wanted, term};
 use chancery_audit::sealer::{MonthKeys, NameClass};
 use chancery_core::action::Action;
-use chancery_core::authority::Authority;
 use chancery_core::command::AuditQuery;
 use chancery_core::id::{KeyId, PrincipalId, TenantId};
+
+use crate::source::Source;
 
 /// Whom and what of a tenant a query asks for, besides what it names by its id.
 pub(super) struct Known {
@@ -17,12 +18,10 @@ pub(super) struct Known {
 
 impl Known {
     /// As it is now.
-    pub(super) fn of(authority: &Authority, tenant: TenantId, query: &AuditQuery) -> Self {
-        let key = query.key.as_ref().and_then(|name| authority.key_named(tenant, name));
-        let all = authority.principals().filter(|_| query.operation.is_some());
-        let own = all.filter(|principal| principal.tenant == tenant);
-        let principals = own.map(|principal| principal.id).collect();
-        Self { key: key.map(|key| key.id), principals }
+    pub(super) fn of(source: &impl Source, tenant: TenantId, query: &AuditQuery) -> Self {
+        let key = query.key.as_ref().and_then(|name| source.key_named(tenant, name));
+        let principals = query.operation.map(|_| source.principals(tenant)).unwrap_or_default();
+        Self { key, principals }
     }
 }
 

@@ -278,7 +278,7 @@ fn a_wrong_key_and_what_is_missing_are_said() {
     let (code, said) = wrong(&[]);
     assert!(code == 1 && said.contains("root.key"), "{said}");
     let (code, said) = wrong(&["--root-key", "root.key", "--tenant", "nobody"]);
-    assert!(code == 1 && said.contains("there is default") || said.contains("default"), "{said}");
+    assert!(code == 1 && said.contains("default"), "{said}");
     fs::rename(data.join("store.redb"), scene.service.path("store")).unwrap();
     let (code, said) = wrong(&["--root-key", "root.key"]);
     assert!(code == 1 && said.contains("store.redb"), "{said}");
@@ -336,13 +336,13 @@ fn a_log_that_is_damaged_in_the_middle_is_shown_around_the_damage() {
             .iter()
             .map(|it| it["from"].as_u64().unwrap()..it["to"].as_u64().unwrap())
             .collect();
-        assert_eq!(unread, [lost.clone()], "{note:#}");
+        assert_eq!(unread, std::slice::from_ref(&lost), "{note:#}");
     }
     // The end of the log is taken away: whoever remembers more says so.
     fs::write(&path, &whole).unwrap();
-    let last = fs::read_dir(data.join("audit")).unwrap().map(|it| it.unwrap().path());
-    let last = last.filter(|path| path.extension().is_some_and(|it| it == "seg")).max().unwrap();
-    fs::remove_file(last).unwrap();
+    let files = fs::read_dir(data.join("audit")).unwrap().map(|it| it.unwrap().path());
+    let segments = files.filter(|path| path.extension().is_some_and(|it| it == "seg"));
+    fs::remove_file(segments.max().unwrap()).unwrap();
     let (code, said) = refusal(&scene.read(&data, &[]));
     assert!(code == 4 && said.contains("checkpoint remembers"), "{said}");
     assert!(said.contains("lock record remembers"), "{said}");
