@@ -131,6 +131,14 @@ pub struct DirectoryDisk {
     directory: File,
     /// Of files that are made.
     mode: Mode,
+    access: Access,
+}
+
+/// What may be done to the files of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    ReadOnly,
+    ReadWrite,
 }
 
 impl DirectoryDisk {
@@ -142,7 +150,17 @@ impl DirectoryDisk {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { directory: File::from(directory), mode: Mode::RUSR | Mode::WUSR })
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(Self { directory: File::from(directory), mode, access: Access::ReadWrite })
+    }
+
+    /// The same, and whatever would change anything in it is refused, as on a read-only file system.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn open_read_only(path: &Path) -> io::Result<Self> {
+        Ok(Self { access: Access::ReadOnly, ..Self::open(path)? })
     }
 
     /// The same; files that are made in it may be read by everybody who reaches the directory.
@@ -161,7 +179,16 @@ impl DirectoryDisk {
         Ok(File::from(file))
     }
 
+    /// Refuses to change anything where only reading is allowed.
+    fn may_write(&self) -> io::Result<()> {
+        match self.access {
+            Access::ReadOnly => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            Access::ReadWrite => Ok(()),
+        }
+    }
+
     fn create(&self, name: &str) -> io::Result<File> {
+        self.may_write()?;
         let file = self.open_at(name, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)?;
         // The umask may have taken bits that are needed; it never adds any.
         rustix::fs::fchmod(&file, self.mode)?;
@@ -228,7 +255,11 @@ impl Disk for DirectoryDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = self.open_at(name, OFlags::RDWR)?;
+        let access = match self.access {
+            Access::ReadOnly => OFlags::RDONLY,
+            Access::ReadWrite => OFlags::RDWR,
+        };
+        let file = self.open_at(name, access)?;
         let directory = self.directory.try_clone()?;
         Ok(Box::new(RealFile { file, directory, name: name.to_owned() }))
     }
@@ -243,6 +274,7 @@ impl Disk for DirectoryDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.may_write()?;
         Ok(rustix::fs::renameat(&self.directory, from, &self.directory, to)?)
     }
 

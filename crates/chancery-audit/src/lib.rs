@@ -11,6 +11,7 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod codec;
+pub mod disclosure;
 pub mod disk;
 pub mod frame;
 pub mod frames;
@@ -24,6 +25,7 @@ pub mod receipt;
 pub mod record;
 pub mod recovery;
 pub mod resume;
+pub mod salvage;
 pub mod sealer;
 pub mod segment;
 pub mod shelf;

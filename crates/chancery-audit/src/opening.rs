@@ -12,7 +12,7 @@
 //! **Invariant:** an [`Opened`] holds nothing that the leaf does not commit to.
 
 use chancery_core::cbor;
-use chancery_core::record_group::RecordGroup;
+use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_crypto::section::{commit_group, salts};
 use chancery_log::{Hash, Leaf, TreeHead, verify_inclusion};
 use minicbor::bytes::ByteArray;
@@ -136,6 +136,14 @@ impl Opening {
         let is_ordered = opening.groups.is_sorted_by(|one, next| one.group < next.group);
         let is_one = opening.format == FORMAT && is_ordered && !opening.groups.is_empty();
         is_one.then_some(opening).ok_or(OpeningError::NotAnOpening)
+    }
+
+    /// The same, of these groups alone.
+    #[must_use]
+    pub fn only(mut self, groups: RecordGroups) -> Self {
+        self.groups.retain(|opening| groups.iter().any(|group| is(opening, group)));
+        self.payload = self.payload.filter(|_| groups.iter().any(|it| it == RecordGroup::Payload));
+        self
     }
 
     /// The hash of the leaf whose record it opens.

@@ -22,6 +22,7 @@ mod audit {
         reason = "shared with the crash suite over real processes, which needs more"
     )]
     mod replay;
+    mod salvage;
     mod second;
     mod vectors;
     mod wrong;

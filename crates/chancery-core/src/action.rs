@@ -30,21 +30,22 @@ const USE: u8 = 1;
 /// The kind of a record of a command.
 const COMMAND: u8 = 2;
 
-/// What commands are called in records, by their numbers.
-const COMMANDS: [&str; 13] = [
-    "genesis",
-    "create-key",
-    "import-key",
-    "change-version",
-    "schedule-destruction",
-    "cancel-destruction",
-    "issue-handle",
-    "revoke-handle",
-    "revoke-issued",
-    "create-principal",
-    "begin-import",
-    "destroy-version",
-    "revoke-issued-of",
+/// What commands are called in records, by their numbers. 13 counts uses, which is a kind of its own.
+const COMMANDS: [(u8, &str); 14] = [
+    (0, "genesis"),
+    (1, "create-key"),
+    (2, "import-key"),
+    (3, "change-version"),
+    (4, "schedule-destruction"),
+    (5, "cancel-destruction"),
+    (6, "issue-handle"),
+    (7, "revoke-handle"),
+    (8, "revoke-issued"),
+    (9, "create-principal"),
+    (10, "begin-import"),
+    (11, "destroy-version"),
+    (12, "revoke-issued-of"),
+    (14, "disclose"),
 ];
 
 /// What the service itself records.
@@ -57,8 +58,7 @@ impl Action {
         let uses = Operation::ALL
             .into_iter()
             .map(|operation| (Self { kind: USE, number: operation.number() }, operation.name()));
-        let commands =
-            (0..).zip(COMMANDS).map(|(number, name)| (Self { kind: COMMAND, number }, name));
+        let commands = COMMANDS.map(|(number, name)| (Self { kind: COMMAND, number }, name));
         let others = OTHERS.map(|(kind, name)| (Self { kind, number: 0 }, name));
         uses.chain(commands).chain(others)
     }

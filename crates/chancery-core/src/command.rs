@@ -11,6 +11,7 @@ use minicbor::{Decode, Encode};
 
 use crate::action::Action;
 use crate::context::Pair;
+use crate::disclosure::Disclosure;
 use crate::handle::{LinkId, Operations};
 use crate::id::{HandleId, OperationId, PrincipalId};
 use crate::key::Key;
@@ -171,6 +172,9 @@ pub enum Command {
         #[n(1)]
         version: u32,
     },
+    /// Hand out what opens records to somebody who has the log's files.
+    #[n(14)]
+    Disclose(#[n(0)] Disclosure),
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -292,6 +296,7 @@ impl Command {
             Self::QueryAudit(_) | Self::OpenRecord { .. } | Self::CountUses { .. } => {
                 Right::ReadAudit
             }
+            Self::Disclose(_) => Right::Disclose,
             Self::InspectStore { .. } => Right::InspectStore,
         }
     }
@@ -333,6 +338,7 @@ impl Command {
             // 11 is the destruction that the service does by itself.
             Self::RevokeIssuedOf { .. } => 12,
             Self::CountUses { .. } => 13,
+            Self::Disclose(_) => 14,
             Self::ListKeys { .. } => 32,
             Self::ShowKey { .. } => 33,
             Self::ReadStatus => 34,
@@ -369,6 +375,7 @@ impl Command {
             Self::ReadStatus => ("GET", "/v1/status".into()),
             Self::ReadOperation { id } => ("GET", format!("/v1/operations/{id}")),
             Self::CountUses { .. } => ("POST", "/v1/audit/count".into()),
+            Self::Disclose(_) => ("POST", "/v1/audit/disclose".into()),
             Self::QueryAudit(_) => ("POST", "/v1/audit/query".into()),
             Self::InspectStore { .. } => ("POST", "/v1/store/inspect".into()),
             Self::OpenRecord { .. } => ("POST", "/v1/audit/open".into()),
@@ -468,6 +475,9 @@ pub enum Answer {
         #[cbor(n(1), with = "minicbor::bytes")]
         public: Vec<u8>,
     },
+    /// What opens records, sealed to who may open them.
+    #[n(6)]
+    Disclosure(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
 }
 
 #[cfg(test)]

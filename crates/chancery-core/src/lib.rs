@@ -18,6 +18,7 @@ pub mod clock;
 pub mod command;
 pub mod context;
 pub mod counts;
+pub mod disclosure;
 pub mod epoch;
 pub mod handle;
 pub mod id;

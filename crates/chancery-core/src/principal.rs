@@ -48,6 +48,8 @@ pub enum Right {
     CreatePrincipal,
     /// Look at the store's sealed rows.
     InspectStore,
+    /// Hand out what opens audit records.
+    Disclose,
 }
 
 impl Role {

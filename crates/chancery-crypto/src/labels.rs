@@ -39,6 +39,8 @@ labels! {
     CHUNKED_FILE_KEY = "chunked-file-key/v1";
     /// A principal's signature over a command.
     COMMAND_SIGNATURE = "command-signature/v1";
+    /// What is disclosed of the audit: signed by the log, and sealed to its recipient (RFC 9180).
+    DISCLOSURE = "disclosure/v1";
     /// Commitment, key and nonce of one envelope.
     ENVELOPE_KEYS = "envelope-keys/v1";
     /// A holder's proof that a handle is in its hands.

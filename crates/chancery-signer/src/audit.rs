@@ -105,7 +105,7 @@ fn read<'v>(
 }
 
 /// The resume file, if it is there, whole, and of this log.
-fn read_resume(disk: &dyn Disk, origin: &Origin, vault: &Vault) -> Option<Resume> {
+pub(crate) fn read_resume(disk: &dyn Disk, origin: &Origin, vault: &Vault) -> Option<Resume> {
     let bytes = disk.read_whole(RESUME_FILE).ok()?;
     let opened = vault.open_file(&FileName::resume(&origin.log_id), from_file(&bytes)?)?;
     Resume::parse(&opened)

@@ -83,11 +83,17 @@ fn secrets_name() -> Vec<u8> {
     name(TenantId::SYSTEM, kind::SECRETS, &[])
 }
 
+/// Reads the secrets, if there are any.
+pub(crate) fn stored_secrets(vault: &Vault) -> Result<Option<Secrets>, SignerError> {
+    let Some(row) = vault.read_root_row(&secrets_name())? else { return Ok(None) };
+    let altered = |_| SignerError::Inconsistent("the service's secrets are altered");
+    cbor::decode(&row, "secrets").map(Some).map_err(altered)
+}
+
 /// Reads the secrets, or makes them at first start.
 pub(crate) fn secrets(vault: &Vault, config: &SignerConfig) -> Result<Secrets, SignerError> {
-    if let Some(row) = vault.read_root_row(&secrets_name())? {
-        return cbor::decode(&row, "secrets")
-            .map_err(|_| SignerError::Inconsistent("the service's secrets are altered"));
+    if let Some(secrets) = stored_secrets(vault)? {
+        return Ok(secrets);
     }
     // They are the first thing that is ever stored.
     if vault.store().revision()? != Revision::ZERO {

@@ -2,9 +2,11 @@
 //!
 //! The index is derived. A part that cannot be read, is altered, or belongs to another log is removed; what it
 //! covered is then a gap, which queries read frame by frame until the [`Indexer`](crate::indexer) has filled it.
+//! Whoever reads the files of a service that does not run ([`Index::look`]) removes nothing, and reads the gaps.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -22,14 +24,30 @@ use crate::config::SignerError;
 use crate::counters::lock;
 use crate::vault::{FileName, Vault};
 
+/// What the name of a part ends with while it is written.
+const UNFINISHED: &str = ".new";
+
 /// The parts of the index.
 pub(crate) struct Index {
     directory: PathBuf,
-    disk: DirectoryDisk,
+    /// Nothing where the directory is missing.
+    disk: Option<DirectoryDisk>,
     log_id: [u8; 32],
+    upkeep: Upkeep,
     heads: Mutex<BTreeMap<u64, PartHead>>,
+    /// Files that are none of the index, or altered, and were left as they are.
+    left: Mutex<Vec<String>>,
     /// The part that was read last: a query often comes back to it.
     last: Mutex<Option<Arc<Part>>>,
+}
+
+/// What becomes of a file that is none of the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upkeep {
+    /// It is removed.
+    Kept,
+    /// It is left.
+    Looked,
 }
 
 /// The parts cannot be made.
@@ -46,7 +64,7 @@ pub(crate) enum IndexError {
     Unsealed,
     /// A part is not written.
     #[error("a part cannot be written")]
-    Write(#[from] std::io::Error),
+    Write(#[from] io::Error),
 }
 
 /// Consecutive records: those of a part, or those between two.
@@ -89,42 +107,73 @@ impl Gap {
 impl Index {
     /// Opens the index of a log of `size` records, and removes what is none of it.
     pub(crate) fn open(data: &Path, log_id: [u8; 32], size: u64) -> Result<Self, SignerError> {
-        let unopened = || SignerError::system("the directory of the index cannot be opened");
         let directory = data.join(INDEX_DIRECTORY);
         private_dir(&directory)?;
         let disk = DirectoryDisk::open(&directory).map_err(unopened())?;
-        let heads = Mutex::default();
-        let index = Self { directory, disk, log_id, heads, last: Mutex::default() };
-        let mut names = index.disk.list().map_err(unopened())?;
-        names.sort_unstable();
-        let mut heads = BTreeMap::new();
-        let mut end = 0;
-        for name in names {
-            match index
-                .head(&name)
-                .filter(|head| head.first_index >= end && head.end_index() <= size)
-            {
-                Some(head) => {
-                    end = head.end_index();
-                    heads.insert(head.first_index, head);
-                }
-                None => index.remove(&name),
-            }
-        }
-        *lock(&index.heads) = heads;
+        let index = Self::of(directory, Some(disk), log_id, Upkeep::Kept);
+        index.take(size)?;
         Ok(index)
     }
 
+    /// Looks at the index of a log of `size` records, and changes nothing of it.
+    pub(crate) fn look(data: &Path, log_id: [u8; 32], size: u64) -> Result<Self, SignerError> {
+        let directory = data.join(INDEX_DIRECTORY);
+        let disk = match DirectoryDisk::open_read_only(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            disk => Some(disk.map_err(unopened())?),
+        };
+        let index = Self::of(directory, disk, log_id, Upkeep::Looked);
+        index.take(size)?;
+        Ok(index)
+    }
+
+    fn of(
+        directory: PathBuf,
+        disk: Option<DirectoryDisk>,
+        log_id: [u8; 32],
+        upkeep: Upkeep,
+    ) -> Self {
+        let (heads, left, last) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { directory, disk, log_id, upkeep, heads, left, last }
+    }
+
+    /// Takes the parts that there are.
+    fn take(&self, size: u64) -> Result<(), SignerError> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        let mut names = disk.list().map_err(unopened())?;
+        names.sort_unstable();
+        let mut end = 0;
+        for name in names {
+            let head = self.head(disk, &name);
+            match head.filter(|head| head.first_index >= end) {
+                Some(head) if head.end_index() <= size => {
+                    end = head.end_index();
+                    lock(&self.heads).insert(head.first_index, head);
+                }
+                // A service that runs may have made it since the log was looked at.
+                Some(_) if self.upkeep == Upkeep::Looked => {}
+                _ => self.remove(&name),
+            }
+        }
+        Ok(())
+    }
+
     /// The head of a part of this log that has the name it must have.
-    fn head(&self, name: &str) -> Option<PartHead> {
+    fn head(&self, disk: &DirectoryDisk, name: &str) -> Option<PartHead> {
         let first = first_index(name)?;
-        let bytes = self.disk.read_range(name, 0, PART_HEAD_BYTES).ok()?;
+        let bytes = disk.read_range(name, 0, PART_HEAD_BYTES).ok()?;
         let head = PartHead::parse(&bytes).ok()?;
         (head.log_id == self.log_id && head.first_index == first && head.records > 0)
             .then_some(head)
     }
 
     fn remove(&self, name: &str) {
+        if self.upkeep == Upkeep::Looked {
+            // What a service that runs is writing has another name yet.
+            let is_unfinished = name.strip_suffix(UNFINISHED).is_some();
+            lock(&self.left).extend((!is_unfinished).then(|| name.to_owned()));
+            return;
+        }
         // What cannot be removed is looked at again at the next start, and written over when its turn comes.
         if let Err(error) = fs::remove_file(self.directory.join(name)) {
             eprintln!("chancery signer: `{name}` of the index cannot be removed: {error}");
@@ -172,7 +221,8 @@ impl Index {
             |head: &PartHead, body: &[u8]| lock(vault).seal_file(&FileName::part(head), body);
         let (part, bytes) = builder.finish(seal).map_err(|_| IndexError::Unsealed)?;
         let head = *part.head();
-        self.disk.write_whole(&file_name(head.first_index), &bytes)?;
+        let disk = self.disk.as_ref().ok_or(io::ErrorKind::NotFound).map_err(io::Error::from)?;
+        disk.write_whole(&file_name(head.first_index), &bytes)?;
         lock(&self.heads).insert(head.first_index, head);
         Ok(())
     }
@@ -183,7 +233,7 @@ impl Index {
             return Some(Arc::clone(last));
         }
         let name = file_name(head.first_index);
-        let bytes = self.disk.read_whole(&name).ok();
+        let bytes = self.disk.as_ref().and_then(|disk| disk.read_whole(&name).ok());
         let open =
             |head: &PartHead, body: &[u8]| lock(vault).open_file(&FileName::part(head), body);
         let part = bytes.and_then(|bytes| Part::parse(&bytes, open).ok());
@@ -200,9 +250,16 @@ impl Index {
     /// Takes a part out that is not what it says: its frames are read instead, and it is made anew.
     pub(crate) fn discard(&self, head: &PartHead) {
         let name = file_name(head.first_index);
-        eprintln!("chancery signer: `{name}` of the index is altered, and is made anew");
+        if self.upkeep == Upkeep::Kept {
+            eprintln!("chancery signer: `{name}` of the index is altered, and is made anew");
+        }
         lock(&self.heads).remove(&head.first_index);
         self.remove(&name);
+    }
+
+    /// The files that are none of the index, or altered, and were left as they are.
+    pub(crate) fn left(&self) -> Vec<String> {
+        lock(&self.left).clone()
     }
 
     /// The frame that holds the record at `index`, if that is durable.
@@ -249,4 +306,8 @@ impl Span {
             Self::Gap(gap) => gap.end_index,
         }
     }
+}
+
+fn unopened() -> impl FnOnce(io::Error) -> SignerError {
+    SignerError::system("the directory of the index cannot be opened")
 }

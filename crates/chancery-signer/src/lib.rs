@@ -20,6 +20,7 @@ mod checkpoints;
 mod commands;
 mod config;
 mod counters;
+mod disclosures;
 mod entropy;
 mod genesis;
 mod held;
@@ -34,6 +35,7 @@ mod lane;
 mod lock_record;
 mod materials;
 mod metered;
+mod offline;
 mod others;
 mod outbox;
 mod outlet;
@@ -48,9 +50,11 @@ mod search;
 mod sequencer;
 mod service;
 mod signature;
+mod source;
 mod spare;
 mod status;
 mod store_thread;
+mod stored;
 mod summaries;
 mod uses;
 mod vault;
@@ -59,5 +63,8 @@ pub use config::{
     CHECKPOINT_EVERY, CHECKPOINT_EVERY_MAX, EXIT_AUDIT_FAILED, IndexWish, LockRecordWish,
     OthersWish, RootSource, SignerConfig, SignerError, Unwitnessed, WallClock,
 };
+pub use disclosures::{Recipient, RecipientError};
+pub use offline::{Answer, Archive, ArchiveError, Disclosed, Reach};
 pub use reduce_only::run as run_reduce_only;
+pub use search::Unread;
 pub use service::run;

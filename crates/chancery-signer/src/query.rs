@@ -1,9 +1,12 @@
 //! Reads: keys, operations, status, audit records. They change nothing and are answered from the pool.
 
-use chancery_api::message::{CommandReply, OperationView};
+use std::sync::Arc;
+
+use chancery_api::message::{CommandReply, OperationView, RecordView};
 use chancery_audit::frame::Item;
+use chancery_audit::sealer::MonthKeys;
 use chancery_core::authority::Refusal;
-use chancery_core::command::Command;
+use chancery_core::command::{AuditQuery, Command};
 use chancery_core::id::{OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
 use chancery_core::record_group::RecordGroups;
@@ -15,6 +18,7 @@ use crate::entropy;
 use crate::inspect::{self, InspectError};
 use crate::search;
 use crate::service::Shared;
+use crate::source::Source;
 use crate::status;
 
 /// Answers a read.
@@ -42,7 +46,7 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
         }
         Command::QueryAudit(query) => {
             check_index(shared)?;
-            CommandReply::Records(search::records(shared, principal.tenant, query)?)
+            CommandReply::Records(records(shared, principal.tenant, query)?)
         }
         Command::InspectStore { after } => {
             let page = inspect::page(lock(&shared.vault).store(), principal.tenant, after);
@@ -73,28 +77,68 @@ fn check_index(shared: &Shared) -> Result<(), Refusal> {
     }
 }
 
-/// Opens groups of a record of one's own tenant, or of the service itself.
-fn opening(
+/// All that fits a query, or nothing: what could not be read may have fitted.
+fn records(
     shared: &Shared,
+    tenant: TenantId,
+    query: &AuditQuery,
+) -> Result<Vec<RecordView>, Refusal> {
+    let found = search::records(shared, tenant, query);
+    match found.unread.first() {
+        Some(unread) => Err(Refusal { reason: Reason::Unavailable, detail: unread.why.clone() }),
+        None => Ok(found.records.into()),
+    }
+}
+
+/// Opens groups of a record of one's own tenant, or of the service itself.
+pub(crate) fn opening(
+    source: &impl Source,
     tenant: TenantId,
     index: u64,
     groups: RecordGroups,
 ) -> Result<Vec<u8>, Refusal> {
-    let refused = |reason, detail: &str| Refusal { reason, detail: detail.to_owned() };
+    let (item, keys) = located(source, tenant, index)?;
+    let opening = keys.opening(&item, groups).ok_or_else(altered)?;
+    Ok(opening.to_bytes())
+}
+
+/// A record of one's own tenant, or of the service itself, and what opens it.
+pub(crate) fn located(
+    source: &impl Source,
+    tenant: TenantId,
+    index: u64,
+) -> Result<(Item, Arc<MonthKeys>), Refusal> {
     // Another tenant's record is as little there as one that does not exist.
     let absent = || refused(Reason::Forbidden, "no record of yours has that index");
-    let is_there = index < lock(&shared.progress).size;
-    let frame =
-        is_there.then(|| shared.index.frame_of(&*shared.disk, &shared.vault, index)).transpose();
+    let is_there = index < source.size();
+    let frame = is_there.then(|| source.frame_of(index)).transpose();
     let frame = frame.map_err(|error| refused(Reason::Unavailable, &error.to_string()))?;
-    let frame = frame.flatten().ok_or_else(absent)?;
+    let mut frame = frame.flatten().ok_or_else(absent)?;
     let position = usize::try_from(index - frame.first_index).unwrap_or(usize::MAX);
-    let item = frame.items.get(position).filter(|item| may_see(tenant, item)).ok_or_else(absent)?;
+    if position >= frame.items.len() {
+        return Err(absent());
+    }
+    let item = frame.items.swap_remove(position);
+    if !source.shows(tenant, &item) {
+        return Err(absent());
+    }
+    if let Some(why) = source.contradicts(index, &item.leaf_hash()) {
+        return Err(refused(Reason::Unavailable, why));
+    }
     let gone =
         || refused(Reason::Unavailable, "the keys of that month are gone: it cannot be opened");
-    let keys = shared.month_keys(item.tenant, item.month, frame.boot_nonce).ok_or_else(gone)?;
-    let altered = || refused(Reason::Unavailable, "the record is not what its leaf commits to");
-    Ok(keys.opening(item, groups).ok_or_else(altered)?.to_bytes())
+    let keys = source.month_keys(item.tenant, item.month, frame.boot_nonce).ok().flatten();
+    Ok((item, keys.ok_or_else(gone)?))
+}
+
+/// Whoever is refused is told why.
+fn refused(reason: Reason, detail: &str) -> Refusal {
+    Refusal { reason, detail: detail.to_owned() }
+}
+
+/// What is said of a record that is not what its leaf commits to.
+pub(crate) fn altered() -> Refusal {
+    refused(Reason::Unavailable, "the record is not what its leaf commits to")
 }
 
 /// Whether a tenant's auditors are shown a record: it is theirs, or of the service itself.

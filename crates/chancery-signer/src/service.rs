@@ -69,10 +69,8 @@ use crate::roots::Roots;
 use crate::sequencer::{Progress, halt};
 use crate::spare::Spare;
 use crate::store_thread::StoreThread;
+use crate::stored::{self, STORE_FILE};
 use crate::vault::Vault;
-
-/// The store's file in the data directory.
-const STORE_FILE: &str = "store.redb";
 
 /// The handle key that new handles are made with.
 const HANDLE_KEY: HandleKeyId = HandleKeyId(1);
@@ -108,7 +106,7 @@ pub(crate) struct Shared {
     pub(crate) index_wish: IndexWish,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
-    receipt_key: Arc<PrivateKey>,
+    pub(crate) receipt_key: Arc<PrivateKey>,
     pub(crate) boot: Boot,
     build: BuildGroup,
     lanes: AtomicU32,
@@ -415,15 +413,7 @@ fn load(config: &SignerConfig, arena: &Arena) -> Result<Loaded, SignerError> {
         genesis::first_tenant(&mut vault, config, &secrets, now)?;
     }
     genesis::refresh_endpoint(config)?;
-    let mut authority = Authority::default();
-    let mut last_command = 0;
-    for tenant in vault.stored_tenants()? {
-        let (rows, command) = vault.load_tenant(tenant)?;
-        last_command = last_command.max(command);
-        for row in rows {
-            authority.apply(row)?;
-        }
-    }
+    let (authority, last_command) = stored::authority(&mut vault)?;
     let outbox = vault.outbox()?.into_iter().map(|(number, bytes)| {
         let entry = chancery_core::cbor::decode(&bytes, "outbox entry");
         Ok((number, entry.map_err(|_| SignerError::Inconsistent("an outbox row is altered"))?))

@@ -31,6 +31,7 @@ use crate::aside::{Afterwards, Aside};
 use crate::commands::{Asker, CommandJob, Verified};
 use crate::config::{EXIT_AUDIT_FAILED, SignerError};
 use crate::counters::lock;
+use crate::disclosures;
 use crate::entropy;
 use crate::inbox::{CommandWay, Finished, Submission, Way};
 use crate::jobs::Job;
@@ -229,7 +230,7 @@ impl StoreThread {
         }
     }
 
-    /// Issues a handle or a one-time key, or states a count: recorded, but nothing is stored and no epoch moves.
+    /// Issues a handle or a one-time key, states a count, or discloses: recorded, but nothing is stored and no epoch moves.
     fn issue(&mut self, job: &CommandJob, decided: &Decided, now: Reading) -> Result<(), Refusal> {
         let answer = match (&decided.handle, &job.verified.command) {
             (Some((root, caveats)), _) => {
@@ -240,6 +241,10 @@ impl StoreThread {
             }
             (None, Command::BeginImport) => {
                 self.shared.imports.begin().map_err(|_| unavailable())?
+            }
+            (None, Command::Disclose(disclosure)) => {
+                let tenant = job.verified.principal.tenant;
+                disclosures::make(&self.shared, tenant, disclosure, now.unix_ms)?
             }
             _ => decided.answer.clone(),
         };

@@ -47,8 +47,15 @@ pub(crate) enum Published {
 impl PublishedArgs {
     /// Opens them.
     pub(crate) fn open(&self, shared: &Shared) -> Result<Published> {
-        match &self.log {
-            Some(path) if path.is_dir() => Ok(Published::Directory(path.clone(), Shelf::at(path))),
+        self.open_or(shared, None)
+    }
+
+    /// Opens them; where no directory is named, those in `usual`, if there is such a directory.
+    pub(crate) fn open_or(&self, shared: &Shared, usual: Option<&Path>) -> Result<Published> {
+        match self.log.as_deref().or(usual) {
+            Some(path) if path.is_dir() => {
+                Ok(Published::Directory(path.to_owned(), Shelf::at(path)))
+            }
             Some(path) => bail!("`{}` is no directory of published files", path.display()),
             None => Ok(Published::Service(Box::new(connection::client(shared)?))),
         }

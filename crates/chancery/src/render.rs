@@ -59,7 +59,8 @@ pub(crate) fn print(bytes: &[u8]) -> Result<()> {
 }
 
 impl View {
-    fn to_text(&self) -> String {
+    /// As text.
+    pub(crate) fn to_text(&self) -> String {
         match self {
             Self::Fields(fields) => {
                 let rows: Vec<_> = fields

@@ -28,6 +28,7 @@ mod service {
     mod lost_answers;
     mod lying_front;
     mod middleman;
+    mod offline;
     mod operations;
     mod people;
     mod processes;

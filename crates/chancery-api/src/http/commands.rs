@@ -20,12 +20,15 @@ use serde::{Deserialize, Serialize};
 
 pub use audit_query::{AuditQueryBody, QueriedOutcome};
 use audit_query::{audit_query, audit_query_body};
+pub use disclose::DiscloseBody;
+use disclose::disclose;
 
 use crate::http::fields::{Base64, object, spelt, text};
 use crate::http::routes::{CommandKind, Found, Target};
 use crate::http::{HttpError, parse, render};
 
 mod audit_query;
+mod disclose;
 
 /// The query of a list: `after=NAME`.
 const AFTER: &str = "after=";
@@ -280,6 +283,7 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         Command::CountUses { key, version } => {
             render(&CountUsesBody { key: key.clone(), version: *version })
         }
+        Command::Disclose(disclosure) => render(&DiscloseBody::from(disclosure)),
         Command::OpenRecord { index, groups } => render(&OpenRecordBody {
             log_index: *index,
             groups: groups.iter().map(|group| group.name().to_owned()).collect(),
@@ -392,6 +396,7 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
         CommandKind::QueryAudit => Command::QueryAudit(audit_query(parse(body)?)?),
         CommandKind::InspectStore => inspect_store(parse(body)?),
         CommandKind::OpenRecord => open_record(parse(body)?)?,
+        CommandKind::Disclose => disclose(parse(body)?)?,
         CommandKind::CountUses => {
             let CountUsesBody { key, version } = parse(body)?;
             Command::CountUses { key, version }

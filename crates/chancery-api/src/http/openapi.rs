@@ -199,6 +199,7 @@ fn command_summary(kind: CommandKind) -> &'static str {
         CommandKind::QueryAudit => "Read audit records.",
         CommandKind::InspectStore => "Read the store's rows as they are sealed.",
         CommandKind::CountUses => "Put on record how many uses of a key version there are so far.",
+        CommandKind::Disclose => "Hand out what opens audit records, sealed to its recipient.",
         CommandKind::OpenRecord => "Open groups of an audit record, to be shown to somebody else.",
     }
 }
@@ -226,6 +227,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::InspectStore => Some("InspectStoreBody"),
         CommandKind::CountUses => Some("CountUsesBody"),
         CommandKind::OpenRecord => Some("OpenRecordBody"),
+        CommandKind::Disclose => Some("DiscloseBody"),
         CommandKind::ListKeys
         | CommandKind::ShowKey
         | CommandKind::ReadStatus
@@ -343,6 +345,7 @@ fn requests() -> Vec<(&'static str, Value)> {
         ("AuditQueryBody", audit_query_schema()),
         ("InspectStoreBody", object(&[], &[("after", reference("Bytes"))])),
         ("CountUsesBody", object(&[("key", name()), ("version", number())], &[])),
+        ("DiscloseBody", disclose_schema()),
         ("OpenRecordBody", open_record_schema()),
         ("CreatePrincipalBody", principal_schema()),
         ("IssueHandleBody", handle_schema()),
@@ -460,10 +463,19 @@ fn open_record_schema() -> Value {
     object(&[("log_index", time()), ("groups", groups)], &[])
 }
 
+fn disclose_schema() -> Value {
+    let indices = list(&time());
+    object(
+        &[("recipient", reference("Bytes"))],
+        &[("first_month", number()), ("last_month", number()), ("log_indices", indices)],
+    )
+}
+
 fn answer_schema() -> Value {
     let one = |name: &'static str, schema: Value| object(&[(name, schema)], &[]);
     json!({"oneOf": [
         {"const": "done"},
+        one("disclosure", reference("Bytes")),
         one("handle", string()),
         one("key", reference("Key")),
         one("keys", reference("Keys")),

@@ -89,6 +89,8 @@ pub enum AnswerObject {
     Done,
     /// A handle.
     Handle(Token),
+    /// What opens audit records, sealed to its recipient.
+    Disclosure(Base64),
     /// A key as it is now.
     Key(KeyObject),
     /// A page of keys.
@@ -362,6 +364,7 @@ impl From<Answer> for AnswerObject {
         match answer {
             Answer::Done => Self::Done,
             Answer::Key(key) => Self::Key(KeyObject::from(&key)),
+            Answer::Disclosure(sealed) => Self::Disclosure(Base64(sealed)),
             Answer::Handle(bytes) => Self::Handle(Token(token::encode(&bytes))),
             Answer::Principal(id) => Self::Principal(id),
             Answer::Keys { keys, more } => {

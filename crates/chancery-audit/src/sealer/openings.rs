@@ -6,6 +6,7 @@ use chancery_crypto::section::{Salt, commit_field, commit_group, salts};
 use chancery_log::{Hash, inclusion_proof, leaf_hash, root_of};
 
 use super::months::{MonthKeys, payload_group};
+use crate::disclosure::IdentityOpening;
 use crate::frame::Item;
 use crate::opening::{GroupOpening, Opening};
 use crate::record::{CountedKeyGroup, PayloadSection};
@@ -34,6 +35,14 @@ impl MonthKeys {
         let opened = opened.collect::<Option<Vec<_>>>()?;
         let is_payload = groups.iter().any(|group| group == RecordGroup::Payload);
         Some(Opening::new(item.root, opened, is_payload.then_some((&payload_seed, payload))))
+    }
+
+    /// Opens the identity section of an item to somebody, to whom its actor group is opened too.
+    #[must_use]
+    pub fn identity_opening(&self, item: &Item) -> Option<IdentityOpening> {
+        let [_, keys, _] = &self.sections;
+        let ([salt], _) = salts::<1>(&keys.seed(&item.nonce())).ok()?;
+        Some(IdentityOpening { salt: salt.into(), section: self.open_identity(item)? })
     }
 
     fn whole(&self, item: &Item) -> Option<Whole> {
@@ -84,6 +93,7 @@ fn opening_of(group: RecordGroup, all: &[Group; 8], leaves: &[Hash]) -> Option<G
 mod tests {
     use super::super::tests::{facts, keys, sealer};
     use super::*;
+    use crate::disclosure::CaseRecord;
     use crate::opening::OpeningError;
 
     fn item() -> Item {
@@ -143,6 +153,20 @@ mod tests {
             });
             assert!(shown.is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_record_of_a_case_shows_who_it_was_and_no_other_can_be_put_in_its_place() {
+        let item = item();
+        let opening = keys().opening(&item, all()).unwrap();
+        let identity = keys().identity_opening(&item).unwrap();
+        let record = CaseRecord::new(3, "k".into(), &opening, identity.clone());
+        let (opened, shown) = record.open().unwrap();
+        assert_eq!((opened.key.unwrap().use_index, shown), (41, identity.section.clone()));
+        let mut other = identity;
+        other.section.principal[0] ^= 1;
+        let forged = CaseRecord::new(3, "k".into(), &opening, other);
+        assert_eq!(forged.open().err(), Some(OpeningError::NotCommitted));
     }
 
     #[test]

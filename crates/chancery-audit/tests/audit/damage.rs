@@ -61,7 +61,7 @@ impl Disk for Still {
 
 /// Two frames in a segment that was cut behind them; a kept torn end; one frame and room in a second
 /// segment; a spare that was hardly begun; a resume file.
-fn log() -> Still {
+pub(super) fn log() -> Still {
     let model = Model::default();
     let disk: Arc<dyn Disk> = Arc::new(model.clone());
     Life::of(16 * 1024).killed().lead(&disk, &model, &[SMALL, SMALL]).unwrap();

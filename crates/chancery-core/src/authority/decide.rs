@@ -192,6 +192,11 @@ impl Authority {
                 key.version(*version).ok_or_else(absent)?;
                 Ok(Decided { key: Some((key.id, *version)), ..Decided::read(Answer::Done) })
             }
+            Command::Disclose(disclosure) => {
+                let checked = disclosure.what.check();
+                checked.map_err(|error| Refusal::new(Reason::Malformed, error.to_string()))?;
+                Ok(Decided::read(Answer::Done))
+            }
             Command::ShowKey { key } => Ok(Decided::read(Answer::Key(tenant.named(key)?.clone()))),
             // The shell answers these from what it alone knows; the decision is only that they may be asked.
             Command::BeginImport

@@ -7,7 +7,8 @@
 
 use std::path::Path;
 
-use redb::Database;
+use redb::backends::InMemoryBackend;
+use redb::{Database, StorageBackend as _};
 
 use super::overlay::Overlay;
 use super::{
@@ -54,6 +55,26 @@ impl Embedded {
             }),
             Err(error) => Err(error),
         }
+    }
+
+    /// Opens the bytes of a store file, of which every page is verified. The file is not needed any more: no lock is
+    /// taken on it, and repairs stay in memory.
+    ///
+    /// Bytes that were read while somebody wrote to the file may be those of no one moment; then pages do not hold
+    /// ([`OpenError::Corrupt`]), and the file is to be read again.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn of_bytes(bytes: &[u8]) -> Result<Self, OpenError> {
+        if bytes.is_empty() {
+            // redb would make a new store of it.
+            return Err(OpenError::Corrupt { source: "the file is empty".into() });
+        }
+        let memory = InMemoryBackend::new();
+        let filled = memory.set_len(bytes.len() as u64).and_then(|()| memory.write(0, bytes));
+        filled.map_err(|error| OpenError::Unavailable { source: error.into() })?;
+        Self::open_in(memory)
     }
 
     /// Opens without verifying, which would repair the accounting before it can be looked at.

@@ -2,8 +2,10 @@
 
 mod export;
 mod listing;
+mod note;
 mod prove;
 mod query;
+mod reader;
 mod shown;
 mod timeline;
 mod trees;
@@ -23,6 +25,7 @@ use crate::exit::Failure;
     after_help = "\
 Examples:
   chancery audit query --key invoices --since 2h
+  chancery audit query --dir /mnt/evidence/chancery-data --root-key root.key --outcome refused
   chancery audit export --to file:audit.jsonl --cursor audit.cursor
   chancery audit verify --data chancery-data
   chancery audit prove --receipt invoice.receipt --out invoice.audit-proof"

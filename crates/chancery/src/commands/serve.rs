@@ -203,7 +203,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// The user's state directory, then `chancery`, then a name made of the data directory's path.
-fn state_directory(data: &Path) -> Result<PathBuf> {
+pub(crate) fn state_directory(data: &Path) -> Result<PathBuf> {
     let state = state::directory().context(
         "neither XDG_STATE_HOME nor HOME says where keys belong; give `--root-key` and `--recovery-key`",
     )?;

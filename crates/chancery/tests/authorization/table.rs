@@ -9,6 +9,7 @@ use chancery_core::authority::{Authority, Fresh, Row, TenantRow, Use};
 use chancery_core::clock::{Quality, Reading, Served};
 use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey};
 use chancery_core::context::Context;
+use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Handle, HandleKeyId, LinkId, Operation, Operations, Root};
 use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
@@ -195,6 +196,13 @@ pub(super) fn by_authentication(cell: &Cell) -> Option<&'static str> {
     }
 }
 
+/// A public key that everybody knows to be one (RFC 7748, 4.1).
+const X25519_BASE_POINT: [u8; 32] = {
+    let mut point = [0; 32];
+    point[0] = 9;
+    point
+};
+
 /// What a command's route asks for, of the key `key`.
 pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>) -> Command {
     let key = || name(key);
@@ -240,6 +248,10 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         }
         CommandKind::InspectStore => Command::InspectStore { after: Vec::new() },
         CommandKind::CountUses => Command::CountUses { key: key(), version: 1 },
+        CommandKind::Disclose => Command::Disclose(Disclosure {
+            what: Disclosed::Records { indices: vec![0] },
+            recipient: X25519_BASE_POINT,
+        }),
         CommandKind::OpenRecord => Command::OpenRecord {
             index: 0,
             groups: RecordGroups::of(&[RecordGroup::Time]).unwrap(),

@@ -1,6 +1,7 @@
 //! Commands over HTTP and back, one case a variant.
 
 use chancery_core::command::AuditQuery;
+use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::reason::Reason;
 
 use super::*;
@@ -55,6 +56,10 @@ fn query() -> AuditQuery {
     }
 }
 
+fn disclose(what: Disclosed) -> Command {
+    Command::Disclose(Disclosure { what, recipient: [9; 32] })
+}
+
 fn every_command() -> Vec<Command> {
     let key = || part("invoices");
     let mut commands = vec![
@@ -78,6 +83,8 @@ fn every_command() -> Vec<Command> {
         Command::InspectStore { after: Vec::new() },
         Command::InspectStore { after: vec![1, 2] },
         Command::CountUses { key: key(), version: 2 },
+        disclose(Disclosed::Months { first: 682, last: 683 }),
+        disclose(Disclosed::Records { indices: vec![1, 300] }),
         Command::OpenRecord { index: 7, groups: RecordGroups::of(&RecordGroup::ALL).unwrap() },
     ];
     for event in KeyEvent::ALL {

@@ -3,11 +3,12 @@
 use anyhow::Result;
 use chancery_api::http::replies::RecordObject;
 
+use super::note::Note;
 use crate::cli::Shared;
 use crate::commands::answer_json;
 use crate::moment;
 use crate::parse::hex;
-use crate::render::{Format, View, print, show};
+use crate::render::{Format, View, print};
 
 /// The columns of a table.
 const HEAD: [&str; 8] = ["index", "time", "operation", "outcome", "key", "version", "use", "actor"];
@@ -40,12 +41,20 @@ impl Listing {
     }
 
     /// Prints all records there are.
-    pub(super) fn whole(self, shared: &Shared, records: &[RecordObject]) -> Result<()> {
+    ///
+    /// Of files, what is said besides stands under them; beside CSV, on standard error.
+    pub(super) fn whole(
+        self,
+        shared: &Shared,
+        records: &[RecordObject],
+        note: Option<&Note>,
+    ) -> Result<()> {
         if self == Self::Csv {
+            note.into_iter().for_each(|note| eprint!("{}", note.view().to_text()));
             return print((self.head() + &self.lines(records)?).as_bytes());
         }
-        let rows = records.iter().map(row).collect();
-        show(shared.format, &View::Rows { head: HEAD.to_vec(), rows }, &answer_json(&records)?)
+        let view = View::Rows { head: HEAD.to_vec(), rows: records.iter().map(row).collect() };
+        Note::show(note, shared.format, &view, ("records", answer_json(&records)?))
     }
 
     /// What stands above records that are followed.

@@ -3,12 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use chancery_api::http::replies::AnswerObject;
 use chancery_audit::opening::Opening;
 use chancery_audit::proof;
 use chancery_audit::receipt::{RECEIPT_BYTES_MAX, Receipt};
-use chancery_client::Client;
-use chancery_core::command::{AuditQuery, Command};
+use chancery_core::command::AuditQuery;
 use chancery_core::id::OperationId;
 use chancery_core::name::Name;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
@@ -17,10 +15,9 @@ use chancery_log::note::Note;
 use clap::{ArgGroup, Args};
 use serde_json::json;
 
+use super::reader::FilesArgs;
 use super::uses::{self, Wanted};
 use crate::cli::Shared;
-use crate::commands::{read, unexpected};
-use crate::connection;
 use crate::exit::Failure;
 use crate::files::{Input, OutputArgs, Secrecy};
 use crate::parse;
@@ -45,10 +42,12 @@ Examples:
   chancery audit prove --receipt invoice.receipt --checkpoint witnessed.checkpoint --out invoice.audit-proof
   chancery audit prove --operation 01990000-0000-7000-8000-000000000000 --witnessed --out invoice.audit-proof
   chancery audit prove --key invoices --since 2h --out invoices.audit-proof
+  chancery audit prove --index 17 --dir /mnt/evidence/chancery-data --root-key root.key --out 17.audit-proof
 
 With `--key` the file proves all uses of a key version since then, that there were no others until now, or that there
 was none: the log counts the uses of each version without a gap. It is of one month at most. With `--checkpoint` or
-`--witnessed` it is until the last use, or the last such proof, that the checkpoint covers.
+`--witnessed` it is until the last use, or the last such proof, that the checkpoint covers; with `--dir`, that is the
+published one.
 
 Groups are time, operation, key, actor, authorization, payload, source and build. Whoever has the file checks it with
 `chancery audit verify-proof`."
@@ -85,6 +84,8 @@ pub(super) struct ProveArgs {
     #[command(flatten)]
     published: PublishedArgs,
     #[command(flatten)]
+    files: FilesArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -109,14 +110,16 @@ pub(super) fn run(shared: &Shared, args: &ProveArgs) -> Result<(), Failure> {
             since_ms: args.since.unwrap_or_default(),
             groups: args.open,
         };
+        let reader = args.files.open(shared)?;
+        let published = args.published.open_or(shared, args.files.published().as_deref())?;
         let kept = match &args.checkpoint {
-            None if args.witnessed => Some(args.published.open(shared)?.witnessed()?),
+            None if args.witnessed => Some(published.witnessed()?),
             kept => kept.as_deref().map(kept_checkpoint).transpose()?,
         };
-        return uses::prove(shared, &wanted, kept, (&args.published, &args.output));
+        return uses::prove(shared, &wanted, kept, (&reader, &published, &args.output));
     }
     let (index, opening) = opening(shared, args)?;
-    let published = args.published.open(shared)?;
+    let published = args.published.open_or(shared, args.files.published().as_deref())?;
     let checkpoint = match &args.checkpoint {
         Some(path) => kept_over(index, path)?,
         None if args.witnessed => published.witnessed_over(index)?,
@@ -168,19 +171,19 @@ fn opening(shared: &Shared, args: &ProveArgs) -> Result<(u64, Opening), Failure>
         (_, Some(groups)) => groups,
         (None, None) => groups(USUAL).map_err(|error| anyhow!(error))?,
     };
-    let client = connection::client(shared)?;
+    let reader = args.files.open(shared)?;
     let index = match (&receipt, args.index, args.operation) {
         (Some((index, _)), ..) => *index,
         (None, Some(index), _) => index,
         (None, None, operation) => {
             let query = AuditQuery { operation, limit: 1, ..AuditQuery::default() };
-            let answer = read(&client, &Command::QueryAudit(query))?;
-            let AnswerObject::Records(records) = answer else { return Err(unexpected()) };
+            let records = reader.page(&query)?;
+            reader.all_was_read()?;
             let absent = || anyhow!("no record of yours is of that operation");
             records.first().ok_or_else(absent)?.log_index
         }
     };
-    let opening = opened(&client, index, asked)?;
+    let opening = reader.opened(index, asked)?;
     match &receipt {
         Some((_, promised)) if promised.leaf() != opening.leaf() => {
             Err(Failure::NotVerified(format!(
@@ -190,17 +193,6 @@ fn opening(shared: &Shared, args: &ProveArgs) -> Result<(u64, Opening), Failure>
         }
         _ => Ok((index, opening)),
     }
-}
-
-/// Has the service open groups of a record.
-pub(super) fn opened(
-    client: &Client,
-    index: u64,
-    groups: RecordGroups,
-) -> Result<Opening, Failure> {
-    let answer = read(client, &Command::OpenRecord { index, groups })?;
-    let AnswerObject::Opening(bytes) = answer else { return Err(unexpected()) };
-    Ok(Opening::parse(&bytes.0).context("the service's answer is no opening")?)
 }
 
 fn from_receipt(path: &Path) -> Result<(u64, Opening)> {

@@ -1,24 +1,21 @@
-//! `audit query`: records of one's own tenant, decrypted by the service.
+//! `audit query`: records of one's own tenant, decrypted by the service; or from files, with the root key.
 
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Result;
-use chancery_api::http::replies::{AnswerObject, RecordObject};
-use chancery_client::Client;
 use chancery_core::action::Action;
-use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
+use chancery_core::command::{AuditQuery, QUERY_RECORDS_MAX};
 use chancery_core::id::{HandleId, OperationId, PrincipalId};
 use chancery_core::name::Name;
 use chancery_core::reason::Reason;
 use clap::{Args, ValueEnum};
 
 use super::listing::Listing;
+use super::reader::{FilesArgs, Reader};
 use super::verify_proof::sha256_of_file;
 use crate::cli::Shared;
-use crate::commands::{read, unexpected};
-use crate::connection;
 use crate::exit::Failure;
 use crate::parse;
 use crate::render::print;
@@ -35,7 +32,11 @@ Examples:
   chancery audit query --output invoice.sig
   chancery audit query --key invoices --follow
   chancery audit query --key invoices --version 2 --action sign --since 2026-11-01 --until 2026-11-08
-  chancery audit query --operation 01990000-0000-7000-8000-000000000000 --format json")]
+  chancery audit query --operation 01990000-0000-7000-8000-000000000000 --format json
+  chancery audit query --dir /mnt/evidence/chancery-data --root-key root.key --outcome refused
+
+With `--dir` the answer is read from files, whether a service runs there or not, and says how far the log reached. What
+is damaged is left out and named; the exit code is 4 then.")]
 pub(super) struct QueryArgs {
     /// Of this key.
     #[arg(long)]
@@ -80,11 +81,13 @@ pub(super) struct QueryArgs {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(QUERY_RECORDS_MAX)))]
     limit: u32,
     /// Go on with records as they are written, until it is stopped.
-    #[arg(long, conflicts_with_all = ["until", "before", "after"])]
+    #[arg(long, conflicts_with_all = ["until", "before", "after", "dir"])]
     follow: bool,
     /// Print comma-separated values (RFC 4180), with the handle and the leaf hash of each record.
     #[arg(long)]
     csv: bool,
+    #[command(flatten)]
+    files: FilesArgs,
 }
 
 /// An outcome that records have.
@@ -136,28 +139,23 @@ pub(super) fn run(shared: &Shared, args: QueryArgs) -> Result<(), Failure> {
         output: args.output.as_deref().map(sha256_of_file).transpose()?,
         limit: args.limit,
     };
-    let client = connection::client(shared)?;
+    let reader = args.files.open(shared)?;
     let listing = Listing::of(shared, args.csv);
-    let records = page(&client, &query)?;
+    let records = reader.page(&query)?;
     if !args.follow {
-        return Ok(listing.whole(shared, &records)?);
+        listing.whole(shared, &records, reader.note().as_ref())?;
+        return reader.end();
     }
     print((listing.head() + &listing.lines(&records)?).as_bytes())?;
     let last = records.last().map_or(0, |record| record.log_index);
-    follow(&client, AuditQuery { after: Some(last), ..query }, listing)
-}
-
-fn page(client: &Client, query: &AuditQuery) -> Result<Vec<RecordObject>, Failure> {
-    let answer = read(client, &Command::QueryAudit(query.clone()))?;
-    let AnswerObject::Records(records) = answer else { return Err(unexpected()) };
-    Ok(records)
+    follow(&reader, AuditQuery { after: Some(last), ..query }, listing)
 }
 
 /// Prints records as they are written, until it is stopped. A service that is away for a while is waited for.
-fn follow(client: &Client, mut query: AuditQuery, listing: Listing) -> Result<(), Failure> {
+fn follow(reader: &Reader, mut query: AuditQuery, listing: Listing) -> Result<(), Failure> {
     let mut is_lost = false;
     loop {
-        let found = match page(client, &query) {
+        let found = match reader.page(&query) {
             Ok(records) => {
                 is_lost = false;
                 records

@@ -1,20 +1,21 @@
 //! `audit timeline`: what became of a key, and what was done with it, on a page.
 
 use anyhow::Result;
-use chancery_api::http::replies::{AnswerObject, RecordObject};
+use chancery_api::http::replies::RecordObject;
 use chancery_core::action::Action;
-use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
+use chancery_core::command::{AuditQuery, QUERY_RECORDS_MAX};
 use chancery_core::name::Name;
 use clap::Args;
 use serde::Serialize;
 
+use super::note::Note;
+use super::reader::FilesArgs;
 use crate::cli::Shared;
-use crate::commands::{answer_json, read, unexpected};
-use crate::connection;
+use crate::commands::answer_json;
 use crate::exit::Failure;
 use crate::moment;
 use crate::parse;
-use crate::render::{View, show};
+use crate::render::View;
 
 /// Uses are summed up by the hour.
 const HOUR_MS: u64 = 3_600_000;
@@ -27,7 +28,8 @@ const HOUR_MS: u64 = 3_600_000;
 #[command(after_help = "\
 Examples:
   chancery audit timeline invoices
-  chancery audit timeline invoices --since 2026-11-20 --until 2026-11-21T12:00:00Z --format json")]
+  chancery audit timeline invoices --since 2026-11-20 --until 2026-11-21T12:00:00Z --format json
+  chancery audit timeline invoices --dir /mnt/evidence/chancery-data --root-key root.key")]
 pub(super) struct TimelineArgs {
     /// The key.
     key: Name,
@@ -37,6 +39,8 @@ pub(super) struct TimelineArgs {
     /// Before this, in the same forms.
     #[arg(long, value_name = "TIME", value_parser = parse::since_now)]
     until: Option<u64>,
+    #[command(flatten)]
+    files: FilesArgs,
 }
 
 /// One line: a command, or uses that have all but their time in common.
@@ -57,7 +61,7 @@ struct Event {
 
 /// Carries `audit timeline` out.
 pub(super) fn run(shared: &Shared, args: TimelineArgs) -> Result<(), Failure> {
-    let client = connection::client(shared)?;
+    let reader = args.files.open(shared)?;
     let mut query = AuditQuery {
         key: Some(args.key),
         since_ms: args.since,
@@ -68,8 +72,7 @@ pub(super) fn run(shared: &Shared, args: TimelineArgs) -> Result<(), Failure> {
     };
     let mut timeline = Timeline::default();
     loop {
-        let answer = read(&client, &Command::QueryAudit(query.clone()))?;
-        let AnswerObject::Records(records) = answer else { return Err(unexpected()) };
+        let records = reader.page(&query)?;
         let Some(last) = records.last() else { break };
         query.after = Some(last.log_index);
         for record in &records {
@@ -79,7 +82,14 @@ pub(super) fn run(shared: &Shared, args: TimelineArgs) -> Result<(), Failure> {
     let events = timeline.end();
     let head = vec!["from", "to", "count", "operation", "outcome", "version", "actor", "handle"];
     let rows = events.iter().map(row).collect();
-    Ok(show(shared.format, &View::Rows { head, rows }, &answer_json(&events)?)?)
+    let json = answer_json(&events)?;
+    Note::show(
+        reader.note().as_ref(),
+        shared.format,
+        &View::Rows { head, rows },
+        ("events", json),
+    )?;
+    reader.end()
 }
 
 /// The lines so far.

@@ -1,7 +1,7 @@
 //! `audit prove --key`: all uses of a key version, and that there are no others.
 
 use anyhow::{Context as _, anyhow};
-use chancery_api::http::replies::{AnswerObject, RecordObject};
+use chancery_api::http::replies::RecordObject;
 use chancery_audit::opening::Opening;
 use chancery_audit::proof::{USES_MAX, UsesProof};
 use chancery_audit::record::KeyGroup;
@@ -13,13 +13,12 @@ use chancery_log::TreeHead;
 use chancery_log::note::Note;
 use serde_json::json;
 
-use super::prove::opened;
+use super::reader::Reader;
 use crate::cli::Shared;
-use crate::commands::{fresh_operation, read, unexpected};
-use crate::connection;
+use crate::commands::{fresh_operation, unexpected};
 use crate::exit::{Failure, settle};
 use crate::files::{OutputArgs, Secrecy};
-use crate::published::PublishedArgs;
+use crate::published::Published;
 use crate::render::{View, show};
 
 /// What is shown of each use unless it is said, and always of it: what it was, and its number.
@@ -44,19 +43,22 @@ pub(super) fn prove(
     shared: &Shared,
     wanted: &Wanted,
     kept: Option<(Note, TreeHead)>,
-    (published, output): (&PublishedArgs, &OutputArgs),
+    (reader, published, output): (&Reader, &Published, &OutputArgs),
 ) -> Result<(), Failure> {
-    let client = connection::client(shared)?;
     let groups = groups(wanted.groups);
-    let published = published.open(shared)?;
-    let (end, (note, tree)) = if let Some(kept) = kept {
-        (last_under(&client, wanted, kept.1.size)?, kept)
-    } else {
-        let end = count(&client, wanted)?;
-        let checkpoint = published.checkpoint_over(end.index)?;
-        (end, checkpoint)
+    let (end, (note, tree)) = match (kept, reader) {
+        (None, Reader::Service(client)) => {
+            let end = count(client, wanted)?;
+            let checkpoint = published.checkpoint_over(end.index)?;
+            (end, checkpoint)
+        }
+        (kept, _) => {
+            let kept = kept.map_or_else(|| published.checkpoint(), Ok)?;
+            (last_under(reader, wanted, kept.1.size)?, kept)
+        }
     };
-    let records = openings(&client, wanted, (end.index, groups))?;
+    let records = openings(reader, wanted, (end.index, groups))?;
+    reader.all_was_read()?;
     let proof = UsesProof::make(&records, (&note, tree), published.tiles());
     let proof =
         proof.context("the published log does not lead to the records as they were opened")?;
@@ -94,10 +96,10 @@ fn count(client: &Client, wanted: &Wanted) -> Result<End, Failure> {
 }
 
 /// The last use, or statement of how many there were, in a log of that size.
-fn last_under(client: &Client, wanted: &Wanted, size: u64) -> Result<End, Failure> {
+fn last_under(reader: &Reader, wanted: &Wanted, size: u64) -> Result<End, Failure> {
     let mut before = size;
     loop {
-        let page = page(client, wanted, before)?;
+        let page = page(reader, wanted, before)?;
         let Some(oldest) = page.first() else { break };
         before = oldest.log_index;
         let last = page.iter().rev().find_map(|record| {
@@ -119,20 +121,20 @@ fn last_under(client: &Client, wanted: &Wanted, size: u64) -> Result<End, Failur
 /// The uses before the record at `end`, the last before `since_ms` included, and that record; opened, in
 /// their order. Of other months, which have other pseudonyms, none.
 fn openings(
-    client: &Client,
+    reader: &Reader,
     wanted: &Wanted,
     (end, groups): (u64, RecordGroups),
 ) -> Result<Vec<(u64, Opening)>, Failure> {
-    let last = opened(client, end, groups)?;
+    let last = reader.opened(end, groups)?;
     let version = version(&last)?;
     let mut found = vec![(end, last)];
     let mut before = end;
     loop {
-        let page = page(client, wanted, before)?;
+        let page = page(reader, wanted, before)?;
         let Some(oldest) = page.first() else { break };
         before = oldest.log_index;
         for record in page.iter().rev().filter(|record| is_use(record, wanted.version)) {
-            let opening = opened(client, record.log_index, groups)?;
+            let opening = reader.opened(record.log_index, groups)?;
             if self::version(&opening)? != version {
                 return Ok(in_order(found));
             }
@@ -169,16 +171,14 @@ const COUNT: &str = "count-uses";
 /// What a record of a use is called that counts under a link of a handle, and not as a use of the key.
 const USE_OF_LINK: &str = "use-of-link";
 
-fn page(client: &Client, wanted: &Wanted, before: u64) -> Result<Vec<RecordObject>, Failure> {
+fn page(reader: &Reader, wanted: &Wanted, before: u64) -> Result<Vec<RecordObject>, Failure> {
     let query = AuditQuery {
         key: Some(wanted.key.clone()),
         limit: QUERY_RECORDS_MAX,
         before: Some(before),
         ..AuditQuery::default()
     };
-    let answer = read(client, &Command::QueryAudit(query))?;
-    let AnswerObject::Records(records) = answer else { return Err(unexpected()) };
-    Ok(records)
+    reader.page(&query)
 }
 
 fn version(opening: &Opening) -> Result<KeyGroup, Failure> {

@@ -1,0 +1,19 @@
+//! How what a record says is told.
+
+use chancery_audit::record::Kind;
+use chancery_core::reason::Reason;
+
+/// What came of it.
+pub(crate) fn outcome(number: u8) -> &'static str {
+    if number == 0 { "committed" } else { "refused" }
+}
+
+/// Why it was refused, or nothing.
+pub(crate) fn reason(number: u16) -> &'static str {
+    Reason::from_number(number).map_or("", Reason::code)
+}
+
+/// Whether a record of that kind says how many there are, and not the how-manieth it is.
+pub(crate) fn is_a_number(kind: Kind) -> bool {
+    matches!(kind, Kind::Refusals | Kind::Count)
+}
