@@ -11,6 +11,7 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod codec;
+pub mod dense;
 pub mod disk;
 pub mod frame;
 pub mod frames;
