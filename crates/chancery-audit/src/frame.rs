@@ -160,7 +160,8 @@ impl Item {
     #[must_use]
     pub fn encoded_bytes(&self) -> usize {
         let sections = self.pseudonymous.len() + self.identity.len() + self.payload.len();
-        let answer = self.answer.as_ref().map_or(0, |block| ANSWER_HEADER_BYTES + block.sealed.len());
+        let answer =
+            self.answer.as_ref().map_or(0, |block| ANSWER_HEADER_BYTES + block.sealed.len());
         ITEM_HEADER_BYTES + sections + answer
     }
 

@@ -14,12 +14,18 @@ use chancery_core::limits::FRAME_AUDIT_BYTES_MAX;
 use chancery_crypto::primitive::sha256;
 use chancery_log::Frontier;
 
+use crate::dense;
 use crate::disk::Disk;
 use crate::frame::Frame;
 use crate::origin::{ORIGIN_FILE, Origin, hex};
 use crate::resume::RESUME_FILE;
-use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name, file_number};
+use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name};
+use crate::segments::{SegmentBytes, Segments, read_whole};
 use crate::wal::{Address, SPARE_FILE, Tail};
+
+mod repacked;
+
+pub(crate) use repacked::named;
 
 /// The log's files contradict what the log is.
 #[derive(Debug, thiserror::Error)]
@@ -101,10 +107,14 @@ pub fn read_origin(disk: &dyn Disk) -> Result<Origin, WalkError> {
 }
 
 fn read(disk: &dyn Disk, file: &str) -> Result<Vec<u8>, WalkError> {
-    disk.read_whole(file).map_err(|source| match source.kind() {
+    disk.read_whole(file).map_err(unread(file))
+}
+
+fn unread(file: &str) -> impl FnOnce(io::Error) -> WalkError {
+    |source| match source.kind() {
         io::ErrorKind::NotFound => WalkError::Missing { file: file.into() },
         _ => WalkError::Unreadable { file: file.into(), source },
-    })
+    }
 }
 
 /// Goes through the whole log.
@@ -140,9 +150,10 @@ pub fn walk_from(
     visit: &mut dyn FnMut(&Frame, Address) -> Result<(), &'static str>,
 ) -> Result<Walked, WalkError> {
     let files = Files::list(disk)?;
-    let segments = u64::try_from(files.segments.len()).unwrap_or(u64::MAX);
-    if start.next_segment > segments {
-        return Err(WalkError::Missing { file: file_name(segments) });
+    let segments: Vec<u64> = files.segments.numbers().collect();
+    let count = u64::try_from(segments.len()).unwrap_or(u64::MAX);
+    if start.next_segment > count {
+        return Err(WalkError::Missing { file: file_name(count) });
     }
     let mut walker = Walker {
         log_id: origin.log_id,
@@ -156,16 +167,19 @@ pub fn walk_from(
             kept: files.kept,
         },
     };
-    let last = files.segments.last().copied();
+    let last = segments.last().copied();
     let first = walker.walked.tail.next_segment;
-    for number in files.segments.into_iter().filter(|number| *number >= first) {
-        walker.segment(&read(disk, &file_name(number))?, number, last == Some(number))?;
+    for number in segments.into_iter().filter(|number| *number >= first) {
+        match read_whole(disk, number).map_err(unread(&file_name(number)))? {
+            SegmentBytes::Padded(bytes) => walker.segment(&bytes, number, last == Some(number))?,
+            SegmentBytes::Dense(bytes) => walker.repacked(bytes, number)?,
+        }
     }
     Ok(walker.walked)
 }
 
 struct Files {
-    segments: Vec<u64>,
+    segments: Segments,
     kept: Vec<String>,
 }
 
@@ -173,17 +187,18 @@ impl Files {
     fn list(disk: &dyn Disk) -> Result<Self, WalkError> {
         let names =
             disk.list().map_err(|source| WalkError::Unreadable { file: ".".into(), source })?;
-        let mut files = Self { segments: Vec::new(), kept: Vec::new() };
+        let mut files = Self { segments: Segments::default(), kept: Vec::new() };
         for name in names {
-            match file_number(&name) {
-                Some(number) => files.segments.push(number),
-                None if is_kept(&name) => files.kept.push(name),
-                None if is_known(&name) => {}
-                None => return Err(WalkError::Unexpected { file: name }),
+            if files.segments.take(&name) || is_known(&name) {
+                continue;
             }
+            if !is_kept(&name) {
+                return Err(WalkError::Unexpected { file: name });
+            }
+            files.kept.push(name);
         }
-        for (expected, number) in (0..).zip(&files.segments) {
-            if *number != expected {
+        for (expected, number) in (0..).zip(files.segments.numbers()) {
+            if number != expected {
                 return Err(WalkError::Missing { file: file_name(expected) });
             }
         }
@@ -194,7 +209,8 @@ impl Files {
 /// A crash may leave a file half written under its temporary name; it is replaced when it is written next.
 fn is_known(name: &str) -> bool {
     let is_single = |name| [ORIGIN_FILE, RESUME_FILE, SPARE_FILE].contains(&name);
-    is_single(name) || name.strip_suffix(".new").is_some_and(|of| is_single(of) || is_kept(of))
+    let is_whole = |name| is_single(name) || is_kept(name) || dense::file_number(name).is_some();
+    is_single(name) || name.strip_suffix(".new").is_some_and(is_whole)
 }
 
 /// The name under which the torn bytes of a frame are kept.
@@ -236,9 +252,7 @@ impl Walker<'_> {
         };
         let header = SegmentHeader::parse(bytes)
             .map_err(|_| corrupt(0, "the segment's header is altered"))?;
-        self.check_header(&header, number).map_err(|what| corrupt(0, what))?;
-        self.walked.tail.incarnation = header.incarnation;
-        self.walked.tail.next_segment = number + 1;
+        self.begin(&header, number).map_err(|what| corrupt(0, what))?;
         let mut offset = BLOCK_BYTES;
         while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
             let Ok((frame, encoded)) = Frame::decode(rest) else { break };
@@ -275,6 +289,14 @@ impl Walker<'_> {
             "the segment was cut where no frame ends, or has grown, and others follow"
         };
         Err(WalkError::Corrupt { file: file_name(number), offset: length, what })
+    }
+
+    /// Goes on with the segment of that header.
+    fn begin(&mut self, header: &SegmentHeader, number: u64) -> Result<(), &'static str> {
+        self.check_header(header, number)?;
+        self.walked.tail.incarnation = header.incarnation;
+        self.walked.tail.next_segment = number + 1;
+        Ok(())
     }
 
     fn check_header(&self, header: &SegmentHeader, number: u64) -> Result<(), &'static str> {

@@ -4,11 +4,13 @@
 //! frames, the tree), and besides: the signature of every head but the last, which no later frame stores
 //! yet; that commands come in the order of the outbox; that kept torn ends are what their names say, and that
 //! there is one wherever an incarnation begins and nowhere else; that the spare holds nothing. What is published of
-//! the log is held against it, file by file ([`published`]), and so are the parts of its index ([`indexed`]).
+//! the log is held against it, file by file ([`published`]), and so are the parts of its index ([`indexed`]). Where a
+//! segment is there in both forms they must be the same ([`forms`]).
 //!
 //! What files alone cannot show is that the last segment, or the last frames in it, were taken away: that
 //! needs somebody who remembers them, such as the holder of a receipt.
 
+mod forms;
 mod indexed;
 mod published;
 
@@ -50,6 +52,10 @@ pub struct Report {
     pub torn: Option<Torn>,
     /// How many torn ends are kept from before.
     pub kept: usize,
+    /// How many segments are there as they were written.
+    pub padded: usize,
+    /// How many are there in their dense form; one that is being repacked is in both.
+    pub dense: usize,
 }
 
 /// The log does not hold.
@@ -149,6 +155,7 @@ fn check(disk: &dyn Disk, each: &mut dyn FnMut(&Frame)) -> Result<Report, WalkEr
     check_kept(disk, &walked, &checks.begun)?;
     check_spare(disk, &origin, &walked)?;
     check_resume(disk)?;
+    let segments = forms::check(disk)?;
     Ok(Report {
         origin,
         frames: walked.frames,
@@ -158,6 +165,8 @@ fn check(disk: &dyn Disk, each: &mut dyn FnMut(&Frame)) -> Result<Report, WalkEr
         signatures: checks.signatures,
         torn: walked.torn,
         kept: walked.kept.len(),
+        padded: segments.padded.len(),
+        dense: segments.dense.len(),
     })
 }
 

@@ -21,6 +21,7 @@ mod audit {
         dead_code,
         reason = "shared with the crash suite over real processes, which needs more"
     )]
+    mod repacked;
     mod replay;
     mod second;
     mod vectors;

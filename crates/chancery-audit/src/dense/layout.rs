@@ -153,9 +153,7 @@ impl FrameRow {
     /// Its bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        with_checksum(
-            [self.block.to_be_bytes().as_slice(), &self.header, &self.checksum].concat(),
-        )
+        with_checksum([self.block.to_be_bytes().as_slice(), &self.header, &self.checksum].concat())
     }
 
     /// Reads a row.
@@ -165,8 +163,7 @@ impl FrameRow {
     /// [`LayoutError`] if its checksum does not hold.
     pub fn parse(bytes: &[u8]) -> Result<Self, LayoutError> {
         let mut reader = Reader::new(checked(bytes)?);
-        let row =
-            Self { block: reader.u32()?, header: reader.array()?, checksum: reader.array()? };
+        let row = Self { block: reader.u32()?, header: reader.array()?, checksum: reader.array()? };
         reader.end().map(|()| row)
     }
 
@@ -199,8 +196,7 @@ impl BundleRow {
     /// [`LayoutError`] if its checksum does not hold.
     pub fn parse(bytes: &[u8]) -> Result<Self, LayoutError> {
         let mut reader = Reader::new(checked(bytes)?);
-        let row =
-            Self { first_index: reader.u64()?, offset: reader.u64()?, bytes: reader.u32()? };
+        let row = Self { first_index: reader.u64()?, offset: reader.u64()?, bytes: reader.u32()? };
         reader.end().map(|()| row)
     }
 }

@@ -37,8 +37,7 @@ impl Packer {
         let length = length_at(&frame.bytes).ok_or(LayoutError)?;
         let used = frame.bytes.get(..length).ok_or(LayoutError)?;
         let (header, rest) = used.split_first_chunk::<FRAME_HEADER_BYTES>().ok_or(LayoutError)?;
-        let (mut items, checksum) =
-            rest.split_last_chunk::<CHECKSUM_BYTES>().ok_or(LayoutError)?;
+        let (mut items, checksum) = rest.split_last_chunk::<CHECKSUM_BYTES>().ok_or(LayoutError)?;
         while !items.is_empty() {
             let length = item_length_at(items).ok_or(LayoutError)?;
             let (item, others) = items.split_at_checked(length).ok_or(LayoutError)?;
@@ -46,11 +45,7 @@ impl Packer {
             items = others;
         }
         let blocks = u32::try_from(frame.bytes.len() / BLOCK_BYTES).map_err(|_| LayoutError)?;
-        self.frames.push(FrameRow {
-            block: self.next_block,
-            header: *header,
-            checksum: *checksum,
-        });
+        self.frames.push(FrameRow { block: self.next_block, header: *header, checksum: *checksum });
         self.next_block = self.next_block.checked_add(blocks).ok_or(LayoutError)?;
         Ok(())
     }
@@ -78,8 +73,7 @@ impl Packer {
     /// [`LayoutError`] if there are more frames or records than a segment can have.
     pub fn finish(self, segment_bytes: u64) -> Result<Vec<u8>, LayoutError> {
         let count = |length: usize| u32::try_from(length).map_err(|_| LayoutError);
-        let tables =
-            self.frames.len() * FRAME_ROW_BYTES + self.bundles.len() * BUNDLE_ROW_BYTES;
+        let tables = self.frames.len() * FRAME_ROW_BYTES + self.bundles.len() * BUNDLE_ROW_BYTES;
         let bundled: usize = self.bundles.iter().map(|items| items.len() + CHECKSUM_BYTES).sum();
         let whole = BLOCK_BYTES + tables + bundled;
         let head = DenseHead {
@@ -97,8 +91,7 @@ impl Packer {
         let mut offset = head.bundles_offset();
         for (number, items) in (0..).zip(&self.bundles) {
             let length = count(items.len() + CHECKSUM_BYTES)?;
-            let row =
-                BundleRow { first_index: head.bundle_start(number), offset, bytes: length };
+            let row = BundleRow { first_index: head.bundle_start(number), offset, bytes: length };
             bytes.extend_from_slice(&row.to_bytes());
             offset += u64::from(length);
         }

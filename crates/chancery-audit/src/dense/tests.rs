@@ -202,7 +202,9 @@ fn a_file_that_is_cut_or_has_grown_is_found() {
     }
     let grown = [dense.as_slice(), &[0]].concat();
     let expected = u64::try_from(dense.len()).unwrap();
-    assert!(matches!(expanded(&grown), Err(DenseError::Corrupt { offset, .. }) if offset == expected));
+    assert!(
+        matches!(expanded(&grown), Err(DenseError::Corrupt { offset, .. }) if offset == expected)
+    );
 }
 
 #[test]
