@@ -62,6 +62,8 @@ pub(crate) struct Checkpoints {
     /// What was computed last, signed or not.
     last: Option<Recomputed>,
     signed_at: Option<Instant>,
+    /// How many records the checkpoint covers that was published last by this start.
+    published: u64,
 }
 
 /// Where the log ends at a start.
@@ -91,7 +93,8 @@ impl Checkpoints {
         check_lock(&lock, before, opening)?;
         let publisher = take_up(&directory, before);
         let (last, signed_at) = (None, None);
-        let mut checkpoints = Self { publisher, lock, signer, origin, last, signed_at };
+        let mut checkpoints =
+            Self { publisher, lock, signer, origin, last, signed_at, published: 0 };
         let known: Vec<TreeHead> =
             checkpoints.lock.remembered().into_iter().chain(before).collect();
         checkpoints.hold_against(&known, opening.disk)?;
@@ -159,7 +162,13 @@ impl Checkpoints {
         let note = self.signer.sign(&checkpoint, now.unix_ms / 1_000)?;
         self.publisher.publish(&note)?;
         self.signed_at = Some(Instant::now());
+        self.published = locked.tree().size;
         Ok(())
+    }
+
+    /// How many records a checkpoint covers that this start has published; what it read back lies under it.
+    pub(crate) fn published_size(&self) -> u64 {
+        self.published
     }
 
     /// The lock record's file, and how many records it remembers.

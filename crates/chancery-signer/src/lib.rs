@@ -38,6 +38,7 @@ mod peers;
 mod pool;
 mod query;
 mod reduce_only;
+mod repacker;
 mod resumes;
 mod root;
 mod roots;

@@ -59,6 +59,7 @@ use crate::outlet::Answer;
 use crate::peers::Peers;
 use crate::pool::Pool;
 use crate::reduce_only;
+use crate::repacker::{self, RepackCounters};
 use crate::resumes::Resumes;
 use crate::root;
 use crate::roots::Roots;
@@ -102,6 +103,7 @@ pub(crate) struct Shared {
     pub(crate) recovery_key: PathBuf,
     pub(crate) checkpoints: Mutex<Checkpoints>,
     pub(crate) index: Index,
+    pub(crate) repacked: RepackCounters,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
     receipt_key: Arc<PrivateKey>,
@@ -482,6 +484,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         recovery_key: config.recovery_key,
         checkpoints: parts.checkpoints,
         index: parts.index,
+        repacked: RepackCounters::default(),
         reductions,
         keyring,
         receipt_key,
@@ -501,6 +504,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     housekeeping::start(&shared);
     checkpoints::start(&shared);
     indexer::start(&shared);
+    repacker::start(&shared);
     Ok(shared)
 }
 

@@ -35,6 +35,7 @@ mod service {
     mod queries;
     mod readiness;
     mod reductions;
+    mod repacks;
     mod root_key;
     mod rows;
     mod terminal;
