@@ -25,6 +25,7 @@ use crate::wal::{Address, SPARE_FILE, Tail};
 
 mod repacked;
 
+pub use repacked::check_dense;
 pub(crate) use repacked::named;
 
 /// The log's files contradict what the log is.
@@ -218,7 +219,9 @@ fn kept_name(frame: u64, bytes: &[u8]) -> String {
     format!("torn-{frame:016x}-{}.bin", hex(&sha256(&[bytes])))
 }
 
-fn is_kept(name: &str) -> bool {
+/// Whether a file's name is that of a torn end that was kept.
+#[must_use]
+pub fn is_kept(name: &str) -> bool {
     let parts = name.strip_prefix("torn-").and_then(|rest| rest.strip_suffix(".bin"));
     parts.is_some_and(|parts| parts.len() == 16 + 1 + 64)
 }

@@ -73,6 +73,22 @@ pub fn repack(disk: &dyn Disk, number: u64) -> Result<Repacked, RepackError> {
     Ok(repacked)
 }
 
+/// The dense form of a segment that is closed, whichever form it has.
+///
+/// # Errors
+///
+/// [`RepackError`] if it cannot be read, or does not hold.
+pub fn dense_bytes(disk: &dyn Disk, number: u64) -> Result<Vec<u8>, RepackError> {
+    let dense = || disk.read_whole(&dense::file_name(number));
+    match Packed::of(disk, number) {
+        Ok(packed) => Ok(packed.bytes),
+        Err(RepackError::Disk(error)) if error.kind() == io::ErrorKind::NotFound => Ok(dense()?),
+        // Freed while it was read.
+        Err(error @ RepackError::ReadBack(_)) => dense().map_err(|_| error),
+        Err(error) => Err(error),
+    }
+}
+
 /// A segment that was walked, and its dense form.
 struct Packed {
     number: u64,

@@ -30,6 +30,12 @@ pub trait Source {
 
 impl Source for Vec<u8> {
     fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        Source::read_at(&self.as_slice(), offset, length)
+    }
+}
+
+impl Source for &[u8] {
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let start = usize::try_from(offset).map_err(io::Error::other)?;
         let end = start.checked_add(length).ok_or(io::ErrorKind::UnexpectedEof)?;
         let bytes = self.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?;

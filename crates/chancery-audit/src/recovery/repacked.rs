@@ -1,9 +1,52 @@
 //! A segment in its dense form, walked as the frames that come back from it.
 
-use super::{WalkError, Walker};
+use super::{WalkError, Walked, Walker};
 use crate::dense::{Dense, DenseError, file_name};
 use crate::frame::Frame;
 use crate::segment::BLOCK_BYTES;
+use crate::wal::Tail;
+
+/// Walks a dense segment by itself, and says where the log stood before it, as the segment says, and where behind it.
+/// Whether the log stood there is for the caller to know.
+///
+/// # Errors
+///
+/// [`WalkError`], which names the dense file and the offset in it.
+pub fn check_dense(
+    log_id: [u8; 32],
+    number: u64,
+    bytes: Vec<u8>,
+    mut each: impl FnMut(&Frame),
+) -> Result<(Tail, Tail), WalkError> {
+    let dense = Dense::open(bytes.as_slice()).map_err(|error| named(number, error))?;
+    let header = &dense.head().segment;
+    let start = Tail {
+        incarnation: header.incarnation,
+        next_frame: header.first_frame,
+        previous_hash: header.previous_hash,
+        frontier: header.frontier.clone(),
+        last_head: None,
+        next_segment: number,
+    };
+    let visit = &mut |frame: &Frame, _| {
+        each(frame);
+        Ok(())
+    };
+    let mut walker = Walker {
+        log_id,
+        visit,
+        walked: Walked {
+            last: None,
+            torn: None,
+            last_incarnation: start.incarnation,
+            frames: start.next_frame,
+            tail: start.clone(),
+            kept: Vec::new(),
+        },
+    };
+    walker.repacked(bytes, number)?;
+    Ok((start, walker.walked.tail))
+}
 
 impl Walker<'_> {
     /// Goes through a dense segment. What is wrong is named by the dense file and the offset in it.
