@@ -274,7 +274,8 @@ mod tests {
         assert!(one.is_of(b"dense") && !one.is_of(b"dense ") && !one.is_of(b"densf"));
         assert!(one.follows(&NO_ENTRY) && !one.follows(&one.hash()));
         assert!(entry(&one.hash()).follows(&one.hash()));
-        for other in [text.trim_end().to_owned(), text.replace("\":", "\": "), text.to_uppercase()] {
+        for other in [text.trim_end().to_owned(), text.replace("\":", "\": "), text.to_uppercase()]
+        {
             assert!(Entry::parse(other.as_bytes()).is_err(), "{other}");
         }
         for at in 0..text.len() {

@@ -13,9 +13,10 @@ use std::path::Path;
 
 use chancery_audit::dense::file_name;
 use chancery_audit::disk::{DirectoryDisk, Disk};
+use chancery_audit::frame::Frame;
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
 use chancery_audit::proof::Trust;
-use chancery_audit::recovery::{check_dense, is_kept};
+use chancery_audit::recovery::{check_dense, is_kept, walk};
 use chancery_audit::segments::{Segments, header};
 use chancery_audit::verify::AUDIT_DIRECTORY;
 use chancery_audit::wal::Tail;
@@ -203,6 +204,7 @@ impl<'s> Opened<'s> {
             each(entry);
         }
         self.restore_kept(&disk)?;
+        self.holds(&disk)?;
         Ok(Restored {
             origin: self.origin.name(),
             new,
@@ -212,6 +214,18 @@ impl<'s> Opened<'s> {
             checkpoint: self.sealed.checkpoint.size,
             last: self.entries.last().cloned(),
         })
+    }
+
+    /// Walks the log that is there now: it must have the tree that the seal covers.
+    fn holds(&self, disk: &DirectoryDisk) -> Result<(), RestoreError> {
+        let wanted = self.sealed.tree;
+        let mut found = wanted.size == 0;
+        let visit = &mut |frame: &Frame, _| {
+            found |= frame.end_index() == wanted.size && frame.tree_root == wanted.root;
+            Ok(())
+        };
+        walk(disk, &self.origin, visit).map_err(ArchiveError::from)?;
+        if found { Ok(()) } else { Err(RestoreError::OtherEntries) }
     }
 
     fn restore_kept(&self, disk: &DirectoryDisk) -> Result<(), RestoreError> {
@@ -278,12 +292,7 @@ fn the_only_one(store: &Store) -> Result<String, RestoreError> {
 }
 
 /// The seal over the most segments.
-fn last_seal(
-    store: &Store,
-    id: &str,
-    origin: &str,
-    trust: &Trust,
-) -> Result<Sealed, RestoreError> {
+fn last_seal(store: &Store, id: &str, origin: &str, trust: &Trust) -> Result<Sealed, RestoreError> {
     let paths = store.list(&path_of(id, "seals")).map_err(ArchiveError::from)?;
     // Their names are numbers of a fixed length, so that the last is the latest.
     let path = paths.into_iter().next_back();

@@ -53,7 +53,9 @@ pub enum StoreError {
         source: Box<Error>,
     },
     /// Another object is in the place.
-    #[error("`{path}` of the archive is another object than what is to be put there; nothing is overwritten")]
+    #[error(
+        "`{path}` of the archive is another object than what is to be put there; nothing is overwritten"
+    )]
     Differs {
         /// The object.
         path: String,
@@ -87,7 +89,8 @@ impl Store {
                 Arc::new(files.with_fsync(true))
             }
             Target::Bucket { bucket, prefix } => {
-                let missing = || io::Error::other("a bucket needs the file that says how it is asked");
+                let missing =
+                    || io::Error::other("a bucket needs the file that says how it is asked");
                 let access = access.ok_or_else(missing).map_err(StoreError::Unopened)?;
                 let store = bucket_of(bucket, access, authorities).map_err(refused)?;
                 Arc::new(PrefixStore::new(store, prefix.as_str()))

@@ -38,9 +38,8 @@ impl FromStr for Target {
         }
         let rest = text.strip_prefix("s3://").ok_or(TargetError)?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let is_name = |text: &str| {
-            text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._".contains(&c))
-        };
+        let is_name =
+            |text: &str| text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._".contains(&c));
         let prefix = prefix.trim_end_matches('/');
         let is_prefix = prefix.is_empty()
             || prefix.split('/').all(|part| !part.is_empty() && part != ".." && is_name(part));
@@ -132,7 +131,17 @@ mod tests {
         for name in ["file:/var/archive", "file:archive", "s3://bucket", "s3://bucket/a/b"] {
             assert_eq!(name.parse::<Target>().unwrap().to_string(), name);
         }
-        for name in ["", "file:", "archive", "s3://", "s3:///a", "s3://b/a//c", "s3://b/..", "s3://b/a b", "http://b"] {
+        for name in [
+            "",
+            "file:",
+            "archive",
+            "s3://",
+            "s3:///a",
+            "s3://b/a//c",
+            "s3://b/..",
+            "s3://b/a b",
+            "http://b",
+        ] {
             assert!(name.parse::<Target>().is_err(), "{name}");
         }
         assert_eq!("s3://b/a/".parse::<Target>().unwrap().to_string(), "s3://b/a");
@@ -141,15 +150,22 @@ mod tests {
     #[test]
     fn a_store_is_asked_in_clear_on_this_machine_alone_and_nothing_secret_is_shown() {
         let text = |endpoint: &str| {
-            format!("endpoint = \"{endpoint}\"\naccess_key_id = \"a\"\nsecret_access_key = \"hush\"\n")
+            format!(
+                "endpoint = \"{endpoint}\"\naccess_key_id = \"a\"\nsecret_access_key = \"hush\"\n"
+            )
         };
-        for endpoint in ["https://s3.example", "http://127.0.0.1:8333", "http://[::1]:1/", "http://localhost"] {
+        for endpoint in
+            ["https://s3.example", "http://127.0.0.1:8333", "http://[::1]:1/", "http://localhost"]
+        {
             let access = Access::parse(&text(endpoint)).unwrap();
             assert_eq!(access.region, "us-east-1");
             assert!(!format!("{access:?}").contains("hush"));
         }
         for endpoint in ["http://s3.example", "http://127.0.0.1.example", "ftp://127.0.0.1"] {
-            assert!(matches!(Access::parse(&text(endpoint)), Err(AccessError::Clear)), "{endpoint}");
+            assert!(
+                matches!(Access::parse(&text(endpoint)), Err(AccessError::Clear)),
+                "{endpoint}"
+            );
         }
         let more = text("https://s3.example") + "acess_key = \"a\"\n";
         let error = Access::parse(&more).unwrap_err();

@@ -13,6 +13,7 @@ mod wire;
 #[cfg(test)]
 mod service {
     mod algorithms;
+    mod archives;
     mod broken_off;
     mod checkpoints;
     mod counts;
@@ -38,6 +39,7 @@ mod service {
     mod repacks;
     mod root_key;
     mod rows;
+    mod seaweed;
     mod terminal;
     mod unknown;
     mod verified;

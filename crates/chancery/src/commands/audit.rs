@@ -1,10 +1,13 @@
 //! `audit`: what was done, as the service tells it and as the files prove it.
 
+mod archive;
 mod export;
 mod listing;
 mod prove;
 mod query;
+mod restore;
 mod shown;
+mod store;
 mod timeline;
 mod trees;
 mod uses;
@@ -37,6 +40,8 @@ enum AuditCommand {
     Query(query::QueryArgs),
     Timeline(timeline::TimelineArgs),
     Export(export::ExportArgs),
+    Archive(archive::ArchiveArgs),
+    Restore(restore::RestoreArgs),
     Verify(verify::VerifyArgs),
     Prove(prove::ProveArgs),
     ProveConsistent(trees::ConsistentArgs),
@@ -50,6 +55,8 @@ pub(crate) fn run(shared: &Shared, args: AuditArgs) -> Result<(), Failure> {
         AuditCommand::Query(args) => query::run(shared, args),
         AuditCommand::Timeline(args) => timeline::run(shared, args),
         AuditCommand::Export(args) => export::run(shared, &args),
+        AuditCommand::Archive(args) => archive::run(shared, &args),
+        AuditCommand::Restore(args) => restore::run(shared, &args),
         AuditCommand::Verify(args) => verify::run(shared, &args),
         AuditCommand::Prove(args) => prove::run(shared, &args),
         AuditCommand::ProveConsistent(args) => trees::consistent(shared, &args),
