@@ -281,6 +281,21 @@ impl Head {
         [labels::RECEIPT_HEAD, &self.to_bytes()].concat()
     }
 
+    /// Reads the bytes without the label.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let head = Self {
+            log_id: reader.array().ok()?,
+            incarnation: reader.u32().ok()?,
+            number: reader.u64().ok()?,
+            first_index: reader.u64().ok()?,
+            tree_size: reader.u64().ok()?,
+            tree_root: Hash::from(reader.array::<32>().ok()?),
+            frame_root: Hash::from(reader.array::<32>().ok()?),
+        };
+        reader.end().ok().map(|()| head)
+    }
+
     /// The bytes without the label.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

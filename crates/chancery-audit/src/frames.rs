@@ -11,6 +11,7 @@ use crate::dense;
 use crate::disk::Disk;
 use crate::frame::{Frame, length_at};
 use crate::index::FramePlace;
+use crate::pruned::Pruned;
 use crate::segment::{BLOCK_BYTES, file_name};
 use crate::segments::{OpenDense, Segments, block_of, header, open_dense, read_back};
 
@@ -28,8 +29,8 @@ pub enum ReadBackError {
         /// The byte offset.
         offset: u64,
     },
-    /// The system refused.
-    #[error("the log cannot be read back")]
+    /// The system refused, or the frames were pruned, as it then says.
+    #[error("the log cannot be read back: {0}")]
     Disk(#[from] io::Error),
 }
 
@@ -96,7 +97,10 @@ impl FrameReader {
                 return Ok(Self::at(FramePlace { segment: number, offset, first_index: first }));
             }
         }
-        Err(ReadBackError::Corrupt { file: file_name(0), offset: 0 })
+        match Pruned::explains(disk, 0) {
+            Some(told) => Err(ReadBackError::Disk(io::Error::other(told))),
+            None => Err(ReadBackError::Corrupt { file: file_name(0), offset: 0 }),
+        }
     }
 
     fn skip_to(&mut self, disk: &dyn Disk, index: u64) -> Result<(), ReadBackError> {

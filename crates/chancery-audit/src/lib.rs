@@ -20,6 +20,7 @@ pub mod journal;
 pub mod opening;
 pub mod origin;
 pub mod proof;
+pub mod pruned;
 pub mod publish;
 pub mod receipt;
 pub mod record;

@@ -12,15 +12,17 @@ use std::io;
 
 use chancery_core::limits::FRAME_AUDIT_BYTES_MAX;
 use chancery_crypto::primitive::sha256;
-use chancery_log::Frontier;
+use chancery_log::{Frontier, TreeHead};
 
 use crate::dense;
 use crate::disk::Disk;
 use crate::frame::Frame;
+use crate::frames::ReadBackError;
 use crate::origin::{ORIGIN_FILE, Origin, hex};
+use crate::pruned::{BASE_FILE, PRUNED_FILE, Pruned};
 use crate::resume::RESUME_FILE;
 use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name};
-use crate::segments::{SegmentBytes, Segments, read_whole};
+use crate::segments::{SegmentBytes, Segments, header, read_whole};
 use crate::wal::{Address, SPARE_FILE, Tail};
 
 mod repacked;
@@ -90,6 +92,8 @@ pub struct Walked {
     pub frames: u64,
     /// Names of files that hold the torn ends of before.
     pub kept: Vec<String>,
+    /// What of the log is not in its directory any more.
+    pub pruned: Option<Pruned>,
 }
 
 /// Reads the origin.
@@ -118,7 +122,7 @@ fn unread(file: &str) -> impl FnOnce(io::Error) -> WalkError {
     }
 }
 
-/// Goes through the whole log.
+/// Goes through the whole log, or all of it that was not pruned.
 ///
 /// # Errors
 ///
@@ -128,15 +132,58 @@ pub fn walk(
     origin: &Origin,
     visit: &mut dyn FnMut(&Frame, Address) -> Result<(), &'static str>,
 ) -> Result<Walked, WalkError> {
-    let start = Tail {
-        incarnation: 0,
-        next_frame: 0,
-        previous_hash: [0; 32],
-        frontier: Frontier::new(),
-        last_head: None,
-        next_segment: 0,
+    let start = match read_pruned(disk, origin)? {
+        Some(pruned) => behind(disk, &pruned)?,
+        None => Tail {
+            incarnation: 0,
+            next_frame: 0,
+            previous_hash: [0; 32],
+            frontier: Frontier::new(),
+            last_head: None,
+            next_segment: 0,
+        },
     };
     walk_from(disk, origin, start, visit)
+}
+
+/// What was pruned of a log.
+///
+/// # Errors
+///
+/// [`WalkError`] if the note about it is not one that the log's service has signed.
+pub fn read_pruned(disk: &dyn Disk, origin: &Origin) -> Result<Option<Pruned>, WalkError> {
+    Pruned::read(disk, origin).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => WalkError::Corrupt {
+            file: PRUNED_FILE.into(),
+            offset: 0,
+            what: "this is not what the log's service has signed",
+        },
+        _ => WalkError::Unreadable { file: PRUNED_FILE.into(), source: error },
+    })
+}
+
+/// Where the log goes on behind what was pruned.
+fn behind(disk: &dyn Disk, pruned: &Pruned) -> Result<Tail, WalkError> {
+    let number = pruned.segments;
+    let header = header(disk, number).map_err(|error| match error {
+        ReadBackError::Disk(source) => unread(&file_name(number))(source),
+        ReadBackError::Corrupt { file, offset } => {
+            WalkError::Corrupt { file, offset, what: "the segment's header is altered" }
+        }
+    })?;
+    let tree = TreeHead { size: header.frontier.size(), root: header.frontier.root() };
+    if tree != pruned.tree {
+        let what = "the segment does not go on where the log was pruned";
+        return Err(WalkError::Corrupt { file: file_name(number), offset: 0, what });
+    }
+    Ok(Tail {
+        incarnation: pruned.head.incarnation,
+        next_frame: pruned.head.number.saturating_add(1),
+        previous_hash: pruned.hash,
+        frontier: header.frontier,
+        last_head: Some(pruned.head),
+        next_segment: number,
+    })
 }
 
 /// Goes through the log from the segment on with which `start` goes on.
@@ -150,11 +197,16 @@ pub fn walk_from(
     start: Tail,
     visit: &mut dyn FnMut(&Frame, Address) -> Result<(), &'static str>,
 ) -> Result<Walked, WalkError> {
-    let files = Files::list(disk)?;
-    let segments: Vec<u64> = files.segments.numbers().collect();
-    let count = u64::try_from(segments.len()).unwrap_or(u64::MAX);
-    if start.next_segment > count {
-        return Err(WalkError::Missing { file: file_name(count) });
+    let pruned = read_pruned(disk, origin)?;
+    let gone = pruned.as_ref().map_or(0, |pruned| pruned.segments);
+    let files = Files::list(disk, gone)?;
+    let segments: Vec<u64> = files.segments.numbers().filter(|number| *number >= gone).collect();
+    let end = segments.last().map_or(gone, |last| last.saturating_add(1));
+    if start.next_segment > end {
+        return Err(WalkError::Missing { file: file_name(end) });
+    }
+    if start.next_segment < gone {
+        return Err(WalkError::Missing { file: file_name(start.next_segment) });
     }
     let mut walker = Walker {
         log_id: origin.log_id,
@@ -166,6 +218,7 @@ pub fn walk_from(
             frames: start.next_frame,
             tail: start,
             kept: files.kept,
+            pruned,
         },
     };
     let last = segments.last().copied();
@@ -185,7 +238,8 @@ struct Files {
 }
 
 impl Files {
-    fn list(disk: &dyn Disk) -> Result<Self, WalkError> {
+    /// Lists them; the first `gone` segments were pruned, and one that is left of those counts for nothing.
+    fn list(disk: &dyn Disk, gone: u64) -> Result<Self, WalkError> {
         let names =
             disk.list().map_err(|source| WalkError::Unreadable { file: ".".into(), source })?;
         let mut files = Self { segments: Segments::default(), kept: Vec::new() };
@@ -198,7 +252,8 @@ impl Files {
             }
             files.kept.push(name);
         }
-        for (expected, number) in (0..).zip(files.segments.numbers()) {
+        let there = files.segments.numbers().filter(|number| *number >= gone);
+        for (expected, number) in (gone..).zip(there) {
             if number != expected {
                 return Err(WalkError::Missing { file: file_name(expected) });
             }
@@ -209,7 +264,8 @@ impl Files {
 
 /// A crash may leave a file half written under its temporary name; it is replaced when it is written next.
 fn is_known(name: &str) -> bool {
-    let is_single = |name| [ORIGIN_FILE, RESUME_FILE, SPARE_FILE].contains(&name);
+    let single = [ORIGIN_FILE, RESUME_FILE, SPARE_FILE, PRUNED_FILE, BASE_FILE];
+    let is_single = |name| single.contains(&name);
     let is_whole = |name| is_single(name) || is_kept(name) || dense::file_number(name).is_some();
     is_single(name) || name.strip_suffix(".new").is_some_and(is_whole)
 }

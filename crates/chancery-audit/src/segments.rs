@@ -11,6 +11,7 @@ use crate::dense::{self, Dense, DenseError, DenseHead};
 use crate::disk::{Disk, DiskFile};
 use crate::frame::{FRAME_HEADER_BYTES, Frame, length_at};
 use crate::frames::ReadBackError;
+use crate::pruned::Pruned;
 use crate::segment::{self, BLOCK_BYTES, SegmentHeader};
 
 /// A dense segment on a disk.
@@ -146,7 +147,11 @@ fn dense_frame_at(disk: &dyn Disk, number: u64, offset: u64) -> io::Result<Vec<u
         DenseError::Io(error) => error,
         corrupt @ DenseError::Corrupt { .. } => io::Error::new(io::ErrorKind::InvalidData, corrupt),
     };
-    let mut dense = Dense::open(disk.open(&dense::file_name(number))?).map_err(refused)?;
+    let file = disk.open(&dense::file_name(number)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Pruned::explains(disk, number).map_or(error, io::Error::other),
+        _ => error,
+    });
+    let mut dense = Dense::open(file?).map_err(refused)?;
     let block = block_of(offset).ok_or(io::ErrorKind::InvalidData)?;
     let found = dense.frame_at(block).map_err(refused)?;
     dense.frame(found.ok_or(io::ErrorKind::InvalidData)?).map_err(refused)

@@ -23,7 +23,8 @@ use chancery_log::Hash;
 use crate::disk::{DirectoryDisk, Disk};
 use crate::frame::{Frame, Head};
 use crate::origin::Origin;
-use crate::recovery::{Torn, WalkError, Walked, kept_frame, read_origin, walk};
+use crate::pruned::BASE_FILE;
+use crate::recovery::{Torn, WalkError, Walked, kept_frame, read_origin, read_pruned, walk};
 use crate::resume::{RESUME_FILE, from_file};
 use crate::segment::{BLOCK_BYTES, SegmentHeader};
 use crate::wal::{Address, SPARE_FILE};
@@ -52,6 +53,8 @@ pub struct Report {
     pub torn: Option<Torn>,
     /// How many torn ends are kept from before.
     pub kept: usize,
+    /// How many of the records were pruned, from the first on.
+    pub pruned: Option<u64>,
     /// How many segments are there as they were written.
     pub padded: usize,
     /// How many are there in their dense form; one that is being repacked is in both.
@@ -105,6 +108,11 @@ pub fn verify(data: &Path, mut pause: impl FnMut()) -> Result<Report, VerifyErro
 fn verify_data(data: &Path, disk: &dyn Disk) -> Result<Report, WalkError> {
     let (mut published, mut index) = (PublishedCheck::begin(data)?, IndexCheck::begin(data)?);
     let log_id = read_origin(disk)?.log_id;
+    let origin = read_origin(disk)?;
+    if let Some(pruned) = read_pruned(disk, &origin)? {
+        published.pruned(&pruned.tree)?;
+        index.pruned(pruned.tree.size);
+    }
     let report = check(disk, &mut |frame| {
         published.frame(frame);
         index.frame(frame, &log_id);
@@ -139,10 +147,11 @@ fn check(disk: &dyn Disk, each: &mut dyn FnMut(&Frame)) -> Result<Report, WalkEr
         offset: 0,
         what: "the receipt key is no key",
     })?;
+    let pruned = read_pruned(disk, &origin)?;
     let mut checks = Checks {
         key,
         log_id: origin.log_id,
-        previous: None,
+        previous: pruned.as_ref().map(|pruned| pruned.head),
         command: 0,
         signatures: 0,
         begun: Vec::new(),
@@ -154,8 +163,10 @@ fn check(disk: &dyn Disk, each: &mut dyn FnMut(&Frame)) -> Result<Report, WalkEr
     })?;
     check_kept(disk, &walked, &checks.begun)?;
     check_spare(disk, &origin, &walked)?;
-    check_resume(disk)?;
-    let segments = forms::check(disk)?;
+    for file in [RESUME_FILE, BASE_FILE] {
+        check_resume(disk, file)?;
+    }
+    let segments = forms::check(disk, &origin, pruned.as_ref())?;
     Ok(Report {
         origin,
         frames: walked.frames,
@@ -165,6 +176,7 @@ fn check(disk: &dyn Disk, each: &mut dyn FnMut(&Frame)) -> Result<Report, WalkEr
         signatures: checks.signatures,
         torn: walked.torn,
         kept: walked.kept.len(),
+        pruned: pruned.map(|pruned| pruned.tree.size),
         padded: segments.padded.len(),
         dense: segments.dense.len(),
     })
@@ -226,6 +238,10 @@ fn check_kept(disk: &dyn Disk, walked: &Walked, begun: &[u64]) -> Result<(), Wal
             let what = "the kept torn end is not what its name says";
             return Err(WalkError::Corrupt { file: name.clone(), offset: 0, what });
         };
+        // It belongs to what was pruned.
+        if walked.pruned.as_ref().is_some_and(|pruned| frame <= pruned.head.number) {
+            continue;
+        }
         // A crash may come between keeping a torn end and beginning the incarnation behind it.
         if frame != next && !begun.contains(&frame) {
             return Err(WalkError::Unexpected { file: name.clone() });
@@ -239,14 +255,14 @@ fn check_kept(disk: &dyn Disk, walked: &Walked, begun: &[u64]) -> Result<(), Wal
 }
 
 /// What the resume file says is sealed; that it is whole is seen without a key.
-fn check_resume(disk: &dyn Disk) -> Result<(), WalkError> {
-    let bytes = match disk.read_whole(RESUME_FILE) {
+fn check_resume(disk: &dyn Disk, file: &str) -> Result<(), WalkError> {
+    let bytes = match disk.read_whole(file) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(WalkError::Unreadable { file: RESUME_FILE.into(), source }),
+        Err(source) => return Err(WalkError::Unreadable { file: file.into(), source }),
     };
     let what = "the resume file is altered; the next start reads the whole log instead";
-    let corrupt = WalkError::Corrupt { file: RESUME_FILE.into(), offset: 0, what };
+    let corrupt = WalkError::Corrupt { file: file.into(), offset: 0, what };
     from_file(&bytes).map(|_| ()).ok_or(corrupt)
 }
 

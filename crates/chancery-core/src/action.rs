@@ -47,6 +47,9 @@ const COMMANDS: [&str; 13] = [
     "revoke-issued-of",
 ];
 
+/// Those behind number 13, whose records are of a kind of their own.
+const LATER_COMMANDS: [(u8, &str); 1] = [(14, "prune-audit")];
+
 /// What the service itself records.
 const OTHERS: [(u8, &str); 4] =
     [(3, "start"), (4, "refusals"), (5, "use-of-link"), (6, "count-uses")];
@@ -57,8 +60,10 @@ impl Action {
         let uses = Operation::ALL
             .into_iter()
             .map(|operation| (Self { kind: USE, number: operation.number() }, operation.name()));
-        let commands =
-            (0..).zip(COMMANDS).map(|(number, name)| (Self { kind: COMMAND, number }, name));
+        let commands = (0..)
+            .zip(COMMANDS)
+            .chain(LATER_COMMANDS)
+            .map(|(number, name)| (Self { kind: COMMAND, number }, name));
         let others = OTHERS.map(|(kind, name)| (Self { kind, number: 0 }, name));
         uses.chain(commands).chain(others)
     }

@@ -48,6 +48,8 @@ pub enum Right {
     CreatePrincipal,
     /// Look at the store's sealed rows.
     InspectStore,
+    /// Remove archived segments of the audit log.
+    PruneAudit,
 }
 
 impl Role {

@@ -36,6 +36,7 @@ mod outbox;
 mod outlet;
 mod peers;
 mod pool;
+mod prunes;
 mod query;
 mod reduce_only;
 mod repacker;

@@ -67,6 +67,11 @@ fn opening(
     let refused = |reason, detail: &str| Refusal { reason, detail: detail.to_owned() };
     // Another tenant's record is as little there as one that does not exist.
     let absent = || refused(Reason::Forbidden, "no record of yours has that index");
+    if let Some(pruned) =
+        lock(&shared.pruned).as_ref().filter(|pruned| index < pruned.first_index())
+    {
+        return Err(refused(Reason::Forbidden, &pruned.told()));
+    }
     let is_there = index < lock(&shared.progress).size;
     let frame =
         is_there.then(|| shared.index.frame_of(&*shared.disk, &shared.vault, index)).transpose();

@@ -23,6 +23,7 @@ use chancery_core::reason::Reason;
 use crate::config::SignerError;
 use crate::counters::lock;
 use crate::index::{Gap, Span};
+use crate::prunes;
 use crate::query::may_see;
 use crate::service::Shared;
 
@@ -35,6 +36,9 @@ pub(crate) fn records(
     tenant: TenantId,
     query: &AuditQuery,
 ) -> Result<Vec<RecordView>, Refusal> {
+    if let Some(refusal) = prunes::withheld(shared, query) {
+        return Err(refusal);
+    }
     let mut search = Search::new(shared, tenant, query);
     let mut spans = shared.index.spans();
     if !search.goes_on() {
@@ -73,6 +77,7 @@ impl<'s> Search<'s> {
     fn new(shared: &'s Shared, tenant: TenantId, query: &'s AuditQuery) -> Self {
         let size = lock(&shared.progress).size;
         let start = query.after.map_or(0, |after| after.saturating_add(1));
+        let start = start.max(prunes::first_index(shared));
         Self {
             shared,
             tenant,
@@ -171,6 +176,13 @@ impl<'s> Search<'s> {
     fn gap(&mut self, gap: &Gap) -> Result<(), String> {
         let disk = &*self.shared.disk;
         let end = gap.end_index.map_or(self.range.end, |end| end.min(self.range.end));
+        // A gap may begin among records that were pruned.
+        let first = prunes::first_index(self.shared);
+        let gap = if gap.first_index < first {
+            Gap { place: None, first_index: first, end_index: gap.end_index }
+        } else {
+            *gap
+        };
         let mut reader = gap.reader(disk).map_err(|error| error.to_string())?;
         let mut found = VecDeque::new();
         let room = self.limit - self.found.len();

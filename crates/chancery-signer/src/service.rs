@@ -14,6 +14,7 @@ use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::frame::Frame;
 use chancery_audit::journal::Journal;
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
+use chancery_audit::pruned::{Pruned, PrunedError};
 use chancery_audit::receipt::Receipt;
 use chancery_audit::record::{BuildGroup, Facts, Kind};
 use chancery_audit::sealer::{Keyring, Month, MonthKeys, MonthSecrets, Sealer, month_of};
@@ -104,6 +105,8 @@ pub(crate) struct Shared {
     pub(crate) checkpoints: Mutex<Checkpoints>,
     pub(crate) index: Index,
     pub(crate) repacked: RepackCounters,
+    pub(crate) retention_ms: Option<u64>,
+    pub(crate) pruned: Mutex<Option<Pruned>>,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
     receipt_key: Arc<PrivateKey>,
@@ -218,6 +221,11 @@ impl Shared {
         let roots = Roots::of(&core.authority, self.origin.log_id, now.unix_ms);
         drop(core);
         roots.write(&self.reductions, &self.receipt_key)
+    }
+
+    /// The text of the note that segments were pruned.
+    pub(crate) fn signed_pruned(&self, pruned: &Pruned) -> Result<String, PrunedError> {
+        pruned.signed(&self.receipt_key)
     }
 
     /// The mode that the service is in.
@@ -460,8 +468,11 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     let aside = Aside::new(journal, &entries)?;
     let wal = Wal::begin(Arc::clone(&disk), origin.log_id, config.segment_bytes, tail)?;
     let chain = Chain::resume(tail, origin.log_id, boot.boot_nonce, previous_signature);
-    let build =
-        BuildGroup { build: build_hash(), configuration: sha256(&[config.endpoint.as_bytes()]) };
+    // What is declared at a start is in every record of it.
+    let retention = config.retention_ms.map(u64::to_be_bytes);
+    let configuration =
+        sha256(&[config.endpoint.as_bytes(), retention.as_ref().map_or(&[], |kept| kept)]);
+    let build = BuildGroup { build: build_hash(), configuration };
     let mut core = Core::new(authority, opened.operations, opened.counts, parts.clock);
     core.budget = opened.budget;
     let shared = Arc::new(Shared {
@@ -485,6 +496,8 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         checkpoints: parts.checkpoints,
         index: parts.index,
         repacked: RepackCounters::default(),
+        retention_ms: config.retention_ms,
+        pruned: Mutex::new(opened.pruned),
         reductions,
         keyring,
         receipt_key,

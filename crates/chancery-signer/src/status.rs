@@ -64,6 +64,9 @@ fn advice(shared: &Shared, is_solo: bool, clock: &str) -> Vec<String> {
             "the clock is suspect: tokens that carry time are refused until it is right".to_owned(),
         );
     }
+    if let Some(pruned) = lock(&shared.pruned).as_ref() {
+        advice.push(pruned.told());
+    }
     advice.push("no witness or peer remembers this log: whoever takes data directory and lock record back together goes unnoticed".to_owned());
     advice
 }

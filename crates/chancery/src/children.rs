@@ -82,6 +82,9 @@ pub(crate) struct SignerArgs {
     /// The operator says that the lock record is lost.
     #[arg(long)]
     new_lock_record: bool,
+    /// For how long segments stay at least, in milliseconds.
+    #[arg(long, value_name = "MS")]
+    retention_ms: Option<u64>,
 }
 
 /// Take reductions alone; `chancery serve` does this when the signer's disk fails again and again.
@@ -145,6 +148,7 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
         wall_clock: if args.wall_clock_is_right { WallClock::Vouched } else { WallClock::Checked },
         lock_directory: args.lock_directory,
         lock_record: if args.new_lock_record { LockRecordWish::New } else { LockRecordWish::Kept },
+        retention_ms: args.retention_ms,
     };
     chancery_signer::run(config, &listener, || word.say()).map_err(|error| ended(error, "signer"))
 }

@@ -85,6 +85,8 @@ pub(crate) struct Plan {
     pub(crate) lock_record: LockRecordWish,
     /// The bytes of an audit segment.
     pub(crate) segment_bytes: u64,
+    /// For how long segments stay at least, in milliseconds; for ever if it is not said.
+    pub(crate) retention_ms: Option<u64>,
 }
 
 /// A supervisor with its listeners and its two children.
@@ -273,6 +275,9 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
     if let Some(file) = &plan.passphrase_file {
         arguments.extend(["--passphrase-file".into(), file.into()]);
     }
+    if let Some(kept) = plan.retention_ms {
+        arguments.extend(["--retention-ms".into(), kept.to_string().into()]);
+    }
     arguments.extend(peer_arguments(plan));
     arguments.extend(name_arguments(plan, address));
     arguments
@@ -346,6 +351,7 @@ mod tests {
             lock_directory: "/keys".into(),
             lock_record: LockRecordWish::Kept,
             segment_bytes: 1,
+            retention_ms: None,
         }
     }
 

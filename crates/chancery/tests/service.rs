@@ -33,6 +33,7 @@ mod service {
     mod people;
     mod processes;
     mod proofs;
+    mod prunes;
     mod queries;
     mod readiness;
     mod reductions;

@@ -84,6 +84,8 @@ pub enum CommandKind {
     OpenRecord,
     /// Put on record how many uses of a key version there are.
     CountUses,
+    /// Remove archived segments of the audit log.
+    PruneAudit,
 }
 
 /// One row.
@@ -156,7 +158,7 @@ const fn read(path: &'static str, kind: CommandKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 46] = [
+pub const ROUTES: [Route; 47] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -197,6 +199,7 @@ pub const ROUTES: [Route; 46] = [
     command("/v1/audit/query", CommandKind::QueryAudit),
     command("/v1/audit/open", CommandKind::OpenRecord),
     command("/v1/audit/count", CommandKind::CountUses),
+    command("/v1/audit/prune", CommandKind::PruneAudit),
     command("/v1/store/inspect", CommandKind::InspectStore),
     get("/log/{file}", Target::Log),
     get("/healthz", Target::Health),

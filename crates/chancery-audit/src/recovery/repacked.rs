@@ -42,6 +42,7 @@ pub fn check_dense(
             frames: start.next_frame,
             tail: start.clone(),
             kept: Vec::new(),
+            pruned: None,
         },
     };
     walker.repacked(bytes, number)?;

@@ -6,16 +6,32 @@ use std::io;
 
 use crate::dense::{Dense, file_name};
 use crate::disk::Disk;
-use crate::recovery::{WalkError, named};
+use crate::origin::Origin;
+use crate::pruned::Pruned;
+use crate::recovery::{WalkError, check_dense, named};
 use crate::repack::{Difference, compare};
 use crate::segments::Segments;
 
 /// Which segments there are, in which form.
-pub(super) fn check(disk: &dyn Disk) -> Result<Segments, WalkError> {
+pub(super) fn check(
+    disk: &dyn Disk,
+    origin: &Origin,
+    pruned: Option<&Pruned>,
+) -> Result<Segments, WalkError> {
     let unread = |source| WalkError::Unreadable { file: ".".into(), source };
     let segments = Segments::list(disk).map_err(unread)?;
     for number in segments.padded.intersection(&segments.dense) {
         check_both(disk, *number)?;
+    }
+    // What is left of pruned segments was not walked with the others.
+    let gone = pruned.map_or(0, |pruned| pruned.segments);
+    for number in segments.dense.range(..gone) {
+        let file = file_name(*number);
+        match disk.read_whole(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(WalkError::Unreadable { file, source }),
+            Ok(bytes) => drop(check_dense(origin.log_id, *number, bytes, |_| ())?),
+        }
     }
     Ok(segments)
 }

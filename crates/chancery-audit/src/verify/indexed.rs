@@ -43,6 +43,12 @@ impl IndexCheck {
         Ok(check)
     }
 
+    /// Leaves out the parts of records that were pruned: that each is whole and follows the one before is all that is
+    /// to be seen of them.
+    pub(super) fn pruned(&mut self, size: u64) {
+        self.ends = self.ends.split_off(&size.saturating_add(1));
+    }
+
     /// Takes the next frame of the log.
     pub(super) fn frame(&mut self, frame: &Frame, log_id: &[u8; 32]) {
         let (earliest, latest) = self.times.unwrap_or((frame.unix_ms, frame.unix_ms));

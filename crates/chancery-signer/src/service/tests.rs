@@ -48,6 +48,7 @@ impl Scratch {
             wall_clock: WallClock::Checked,
             lock_directory: self.0.clone(),
             lock_record: LockRecordWish::Kept,
+            retention_ms: None,
             front_user: None,
         }
     }

@@ -4,6 +4,7 @@ mod archive;
 mod export;
 mod listing;
 mod prove;
+mod prune;
 mod query;
 mod restore;
 mod shown;
@@ -42,6 +43,7 @@ enum AuditCommand {
     Export(export::ExportArgs),
     Archive(archive::ArchiveArgs),
     Restore(restore::RestoreArgs),
+    Prune(prune::PruneArgs),
     Verify(verify::VerifyArgs),
     Prove(prove::ProveArgs),
     ProveConsistent(trees::ConsistentArgs),
@@ -56,6 +58,7 @@ pub(crate) fn run(shared: &Shared, args: AuditArgs) -> Result<(), Failure> {
         AuditCommand::Timeline(args) => timeline::run(shared, args),
         AuditCommand::Export(args) => export::run(shared, &args),
         AuditCommand::Archive(args) => archive::run(shared, &args),
+        AuditCommand::Prune(args) => prune::run(shared, &args),
         AuditCommand::Restore(args) => restore::run(shared, &args),
         AuditCommand::Verify(args) => verify::run(shared, &args),
         AuditCommand::Prove(args) => prove::run(shared, &args),

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use chancery_audit::segment::SEGMENT_BYTES;
@@ -68,6 +69,10 @@ pub(crate) struct ServeArgs {
     /// suspect and you have set it. It holds until a signer serves; a clock behind the last record is not taken.
     #[arg(long)]
     wall_clock_is_right: bool,
+    /// For how long segments of the audit log stay in the data directory at least, such as 400d; `chancery audit prune`
+    /// removes older ones that are archived. If not given, none is ever removed.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    retention: Option<Duration>,
     /// The bytes of an audit segment; tests make them small.
     #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES, hide = true)]
     segment_bytes: u64,
@@ -110,6 +115,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         lock_record: if args.new_lock_record { LockRecordWish::New } else { LockRecordWish::Kept },
         wall_clock: if args.wall_clock_is_right { WallClock::Vouched } else { WallClock::Checked },
         segment_bytes: args.segment_bytes,
+        retention_ms: args.retention.map(parse::milliseconds),
     })
 }
 

@@ -7,7 +7,7 @@ use chancery_api::http::replies::state_name;
 use chancery_api::http::routes::{Authentication, CommandKind, ROUTES, Route, Target};
 use chancery_core::authority::{Authority, Fresh, Row, TenantRow, Use};
 use chancery_core::clock::{Quality, Reading, Served};
-use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey};
+use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey, PruneAudit};
 use chancery_core::context::Context;
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Handle, HandleKeyId, LinkId, Operation, Operations, Root};
@@ -240,6 +240,12 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         }
         CommandKind::InspectStore => Command::InspectStore { after: Vec::new() },
         CommandKind::CountUses => Command::CountUses { key: key(), version: 1 },
+        // Nothing, so that it may be done anywhere.
+        CommandKind::PruneAudit => Command::PruneAudit(PruneAudit {
+            segments: 0,
+            entry: [0; 32],
+            location: "file:archive".into(),
+        }),
         CommandKind::OpenRecord => Command::OpenRecord {
             index: 0,
             groups: RecordGroups::of(&[RecordGroup::Time]).unwrap(),

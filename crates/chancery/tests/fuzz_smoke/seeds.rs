@@ -15,7 +15,9 @@ use chancery_audit::proof::{TreeProof, check, prove};
 use chancery_audit::receipt::{Receipt, ReceiptError};
 use chancery_audit::segment::{BLOCK_BYTES, SegmentHeader};
 use chancery_core::cbor;
-use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey, SignatureParameters};
+use chancery_core::command::{
+    AuditQuery, Command, NewHandle, NewKey, PruneAudit, SignatureParameters,
+};
 use chancery_core::context::{Context, Pair};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
@@ -156,7 +158,7 @@ fn new_key() -> NewKey {
 }
 
 /// One command of each shape.
-fn each_command() -> [(&'static str, Command); 11] {
+fn each_command() -> [(&'static str, Command); 12] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -188,6 +190,14 @@ fn each_command() -> [(&'static str, Command); 11] {
         ),
         ("list-keys", Command::ListKeys { after: Some(key()) }),
         ("inspect-store", Command::InspectStore { after: vec![1; 17] }),
+        (
+            "prune-audit",
+            Command::PruneAudit(PruneAudit {
+                segments: 3,
+                entry: [5; 32],
+                location: "file:archive".into(),
+            }),
+        ),
         (
             "open-record",
             Command::OpenRecord {

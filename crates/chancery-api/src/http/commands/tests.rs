@@ -1,6 +1,6 @@
 //! Commands over HTTP and back, one case a variant.
 
-use chancery_core::command::AuditQuery;
+use chancery_core::command::{AuditQuery, PruneAudit};
 use chancery_core::reason::Reason;
 
 use super::*;
@@ -77,6 +77,11 @@ fn every_command() -> Vec<Command> {
         Command::InspectStore { after: Vec::new() },
         Command::InspectStore { after: vec![1, 2] },
         Command::CountUses { key: key(), version: 2 },
+        Command::PruneAudit(PruneAudit {
+            segments: 3,
+            entry: [5; 32],
+            location: "s3://audit/é".into(),
+        }),
         Command::OpenRecord { index: 7, groups: RecordGroups::of(&RecordGroup::ALL).unwrap() },
     ];
     for event in KeyEvent::ALL {
