@@ -9,6 +9,7 @@ use chancery_api::message::{
     CommandRequest, HealthRequest, HolderProof, InputForm, Receipt as Wanted, UseItem, UseReply,
     UseRequest, UseResult,
 };
+use chancery_audit::dense::Dense;
 use chancery_audit::frame::Frame;
 use chancery_audit::opening::Opening;
 use chancery_audit::proof::{TreeProof, check, prove};
@@ -340,7 +341,16 @@ fn audit() -> Vec<Seed> {
         },
     });
     let rows = vector("rows.json");
+    let dense = vector("dense.json");
     let others = [
+        Seed {
+            target: "dense_segment",
+            name: "first",
+            bytes: hex(&dense["0000000000000000.dense"]),
+            is_taken: |bytes| {
+                Dense::open(bytes).is_ok_and(|dense| dense.check(bytes.len() as u64).is_ok())
+            },
+        },
         Seed {
             target: "segment_header",
             name: "first",
