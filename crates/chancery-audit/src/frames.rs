@@ -98,7 +98,7 @@ impl FrameReader {
             }
         }
         match Pruned::explains(disk, 0) {
-            Some(told) => Err(ReadBackError::Disk(io::Error::other(told))),
+            Some(pruned) => Err(pruned.error().into()),
             None => Err(ReadBackError::Corrupt { file: file_name(0), offset: 0 }),
         }
     }
@@ -167,12 +167,29 @@ impl FrameReader {
     }
 
     fn turn_to_dense(&mut self, disk: &dyn Disk) -> Result<(), ReadBackError> {
-        let dense = open_dense(disk, self.segment)?;
+        let dense = match open_dense(disk, self.segment) {
+            Err(ReadBackError::Disk(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return self.pass_pruned(disk, error);
+            }
+            opened => opened?,
+        };
         let block = block_of(self.offset).ok_or_else(|| self.corrupt())?;
         let row = dense.frame_at(block).map_err(|error| read_back(self.segment, error))?;
         self.dense = Some((dense, row.ok_or_else(|| self.corrupt())?));
         self.piece.clear();
         Ok(())
+    }
+
+    /// From the end of what was pruned the log goes on in the segment behind; within it nothing is to be read.
+    fn pass_pruned(&mut self, disk: &dyn Disk, error: io::Error) -> Result<(), ReadBackError> {
+        match Pruned::explains(disk, self.segment) {
+            Some(pruned) if pruned.first_index() == self.next_index => {
+                self.segment = pruned.segments - 1;
+                Ok(())
+            }
+            Some(pruned) => Err(pruned.error().into()),
+            None => Err(error.into()),
+        }
     }
 
     fn dense_frame(&mut self) -> Result<Option<Frame>, ReadBackError> {

@@ -143,10 +143,15 @@ impl Pruned {
 
     /// What the file says to whoever asks for a segment that is gone. It explains an error and proves nothing, so that
     /// its signature is not looked at.
-    pub(crate) fn explains(disk: &dyn Disk, segment: u64) -> Option<String> {
+    pub(crate) fn explains(disk: &dyn Disk, segment: u64) -> Option<Self> {
         let bytes = disk.read_whole(PRUNED_FILE).ok()?;
         let pruned = read(std::str::from_utf8(&bytes).ok()?)?;
-        (segment < pruned.segments).then(|| pruned.told())
+        (segment < pruned.segments).then_some(pruned)
+    }
+
+    /// As the error of whoever asked.
+    pub(crate) fn error(&self) -> io::Error {
+        io::Error::other(self.told())
     }
 }
 

@@ -148,7 +148,9 @@ fn dense_frame_at(disk: &dyn Disk, number: u64, offset: u64) -> io::Result<Vec<u
         corrupt @ DenseError::Corrupt { .. } => io::Error::new(io::ErrorKind::InvalidData, corrupt),
     };
     let file = disk.open(&dense::file_name(number)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Pruned::explains(disk, number).map_or(error, io::Error::other),
+        io::ErrorKind::NotFound => {
+            Pruned::explains(disk, number).map_or(error, |pruned| pruned.error())
+        }
         _ => error,
     });
     let mut dense = Dense::open(file?).map_err(refused)?;

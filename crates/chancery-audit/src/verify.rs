@@ -23,7 +23,7 @@ use chancery_log::Hash;
 use crate::disk::{DirectoryDisk, Disk};
 use crate::frame::{Frame, Head};
 use crate::origin::Origin;
-use crate::pruned::BASE_FILE;
+use crate::pruned::{BASE_FILE, Pruned};
 use crate::recovery::{Torn, WalkError, Walked, kept_frame, read_origin, read_pruned, walk};
 use crate::resume::{RESUME_FILE, from_file};
 use crate::segment::{BLOCK_BYTES, SegmentHeader};
@@ -106,12 +106,13 @@ pub fn verify(data: &Path, mut pause: impl FnMut()) -> Result<Report, VerifyErro
 
 /// Verifies the log on a disk, what a data directory has published of it, and its index.
 fn verify_data(data: &Path, disk: &dyn Disk) -> Result<Report, WalkError> {
-    let (mut published, mut index) = (PublishedCheck::begin(data)?, IndexCheck::begin(data)?);
-    let log_id = read_origin(disk)?.log_id;
     let origin = read_origin(disk)?;
-    if let Some(pruned) = read_pruned(disk, &origin)? {
+    let (log_id, pruned) = (origin.log_id, read_pruned(disk, &origin)?);
+    let first = pruned.as_ref().map_or(0, Pruned::first_index);
+    let (mut published, mut index) =
+        (PublishedCheck::begin(data)?, IndexCheck::begin(data, first)?);
+    if let Some(pruned) = pruned {
         published.pruned(&pruned.tree)?;
-        index.pruned(pruned.tree.size);
     }
     let report = check(disk, &mut |frame| {
         published.frame(frame);

@@ -115,7 +115,7 @@ fn what_is_archived_and_old_is_pruned_and_whoever_asks_is_told_where_it_is() {
     // The command is on record, and what is there is shown.
     let all = scene.all();
     assert!(all.iter().any(|record| record.operation == "prune-audit"));
-    assert!(all.iter().all(|record| record.log_index >= first) && all.len() > 10);
+    assert!(all.iter().all(|record| record.log_index >= first));
     // What is gone is denied, not left out.
     let told = format!("records below {first} were pruned on 2");
     let archived = scene.archive();
@@ -253,6 +253,7 @@ fn a_beginning_that_somebody_else_took_away_is_missed() {
     scene.pruned();
     let audit = scene.service.data().join("audit");
     let note = fs::read_to_string(audit.join("pruned")).unwrap();
+    scene.write_more();
     let next = scene.files(".dense").into_iter().min().unwrap();
     let number = u64::from_str_radix(next.trim_end_matches(".dense"), 16).unwrap();
     // One segment more than was pruned.
