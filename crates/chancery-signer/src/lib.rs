@@ -16,6 +16,7 @@ mod aside;
 mod audit;
 mod authority_tls;
 mod barrier;
+mod build;
 mod checkpoints;
 mod commands;
 mod config;

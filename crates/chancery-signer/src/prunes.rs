@@ -115,7 +115,7 @@ fn carry_out(shared: &Shared, pruned: Pruned) -> io::Result<()> {
     let segments = pruned.segments;
     if lock(&shared.pruned).as_ref() != Some(&pruned) {
         disk.write_whole(BASE_FILE, &disk.read_whole(RESUME_FILE)?)?;
-        let text = shared.signed_pruned(&pruned).map_err(io::Error::other)?;
+        let text = pruned.signed(&shared.receipt_key).map_err(io::Error::other)?;
         disk.write_whole(PRUNED_FILE, text.as_bytes())?;
         *lock(&shared.pruned) = Some(pruned);
     }

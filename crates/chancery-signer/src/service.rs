@@ -14,7 +14,7 @@ use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::frame::Frame;
 use chancery_audit::journal::Journal;
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
-use chancery_audit::pruned::{Pruned, PrunedError};
+use chancery_audit::pruned::Pruned;
 use chancery_audit::receipt::Receipt;
 use chancery_audit::record::{BuildGroup, Facts, Kind};
 use chancery_audit::sealer::{Keyring, Month, MonthKeys, MonthSecrets, Sealer, month_of};
@@ -33,7 +33,6 @@ use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
 use chancery_crypto::mac::{HandleMac, KeyedHash};
 use chancery_crypto::notes::CheckpointSeeds;
-use chancery_crypto::primitive::sha256;
 use chancery_crypto::section::Boot;
 use chancery_memory::{Arena, hooks, wiping};
 use chancery_store::{Embedded, OpenMode, private_dir};
@@ -42,6 +41,7 @@ use crate::aside::Aside;
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::barrier::Barrier;
+use crate::build;
 use crate::checkpoints::{self, Checkpoints, Opening};
 use crate::config::{LockRecordWish, SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
@@ -109,7 +109,7 @@ pub(crate) struct Shared {
     pub(crate) pruned: Mutex<Option<Pruned>>,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
-    receipt_key: Arc<PrivateKey>,
+    pub(crate) receipt_key: Arc<PrivateKey>,
     pub(crate) boot: Boot,
     build: BuildGroup,
     lanes: AtomicU32,
@@ -221,11 +221,6 @@ impl Shared {
         let roots = Roots::of(&core.authority, self.origin.log_id, now.unix_ms);
         drop(core);
         roots.write(&self.reductions, &self.receipt_key)
-    }
-
-    /// The text of the note that segments were pruned.
-    pub(crate) fn signed_pruned(&self, pruned: &Pruned) -> Result<String, PrunedError> {
-        pruned.signed(&self.receipt_key)
     }
 
     /// The mode that the service is in.
@@ -468,11 +463,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     let aside = Aside::new(journal, &entries)?;
     let wal = Wal::begin(Arc::clone(&disk), origin.log_id, config.segment_bytes, tail)?;
     let chain = Chain::resume(tail, origin.log_id, boot.boot_nonce, previous_signature);
-    // What is declared at a start is in every record of it.
-    let retention = config.retention_ms.map(u64::to_be_bytes);
-    let configuration =
-        sha256(&[config.endpoint.as_bytes(), retention.as_ref().map_or(&[], |kept| kept)]);
-    let build = BuildGroup { build: build_hash(), configuration };
+    let build = build::group(&config);
     let mut core = Core::new(authority, opened.operations, opened.counts, parts.clock);
     core.budget = opened.budget;
     let shared = Arc::new(Shared {
@@ -524,12 +515,6 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
 fn sign(key: &PrivateKey, bytes: &[u8]) -> Result<[u8; 64], SignerError> {
     let signature = key.sign(bytes).map_err(|_| SignerError::Certificate)?;
     signature.try_into().map_err(|_| SignerError::Certificate)
-}
-
-/// What runs: the hash of our own executable, by the way that is open wherever it stands.
-fn build_hash() -> [u8; 32] {
-    let bytes = std::fs::read("/proc/self/exe");
-    bytes.map(|bytes| sha256(&[&bytes])).unwrap_or_default()
 }
 
 fn start_sequencer(

@@ -133,6 +133,15 @@ fn a_log_goes_into_a_bucket_of_an_object_store_and_comes_back() {
     let store = Seaweed::start(service.directory());
     let archive = Archive::in_bucket(&store);
     goes_there_and_back(&service, &archive);
+    // Over TLS it is the same archive, for whoever trusts the authority of the store and for nobody else.
+    let (access, authority) = store.tls_access();
+    let more = |ca: &[String]| [&["--s3".into(), access.display().to_string()], ca].concat();
+    let trusting = more(&["--ca".into(), authority.display().to_string()]);
+    let over_tls = |more| Archive { name: archive.name.clone(), more };
+    let again = over_tls(trusting).put(&service);
+    assert_eq!(again["new_segments"], 0);
+    let output = over_tls(more(&[])).try_restore(&service, &service.path("nothing"));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     // Whoever has another key is not let in, and nothing of the file is said.
     let access = service.path("wrong.toml");
     let wrong = fs::read_to_string(store.access()).unwrap().replace("not-so-secret", "hush-hush");

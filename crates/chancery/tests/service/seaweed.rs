@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
 use crate::harness::eventually;
 
-/// The ports of one server: master, volumes, filer and S3, each with one for gRPC.
-const PORTS: u16 = 8;
+/// The ports of one server: master, volumes, filer and S3, each with one for gRPC; and S3 over TLS.
+const PORTS: u16 = 9;
 
 /// Where its ports are looked for: above those of the services of these tests.
 const FIRST_PORT: u16 = 32_100;
@@ -34,6 +36,7 @@ impl Seaweed {
         let identities = r#"{"identities":[{"name":"archiver","credentials":[{"accessKey":"archiver",
             "secretKey":"not-so-secret"}],"actions":["Admin","Read","Write","List"]}]}"#;
         fs::write(directory.join("s3.json"), identities).unwrap();
+        certify(&directory);
         let first = free_ports();
         let log = File::create(directory.join("log")).unwrap();
         let mut command = weed();
@@ -57,6 +60,11 @@ impl Seaweed {
             command.arg(format!("-{part}.port.grpc={}", first + offset + 1));
         }
         let path = |name: &str| directory.join(name).display().to_string();
+        command.arg(format!("-s3.port.https={}", first + 8));
+        command.args([
+            format!("-s3.cert.file={}", path("cert.pem")),
+            format!("-s3.key.file={}", path("key.pem")),
+        ]);
         command.args([format!("-dir={}", path("data")), format!("-s3.config={}", path("s3.json"))]);
         command.current_dir(&directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap();
@@ -68,13 +76,22 @@ impl Seaweed {
         store
     }
 
-    /// The file that says how it is asked.
+    /// The file that says how it is asked in clear.
     pub(super) fn access(&self) -> PathBuf {
+        self.write_access("access.toml", &format!("http://127.0.0.1:{}", self.port + 6))
+    }
+
+    /// The file that says how it is asked over TLS, and the authority that vouches for it.
+    pub(super) fn tls_access(&self) -> (PathBuf, PathBuf) {
+        let access = self.write_access("tls.toml", &format!("https://127.0.0.1:{}", self.port + 8));
+        (access, self.directory.join("ca.pem"))
+    }
+
+    fn write_access(&self, name: &str, endpoint: &str) -> PathBuf {
         let text = format!(
-            "endpoint = \"http://127.0.0.1:{}\"\naccess_key_id = \"archiver\"\nsecret_access_key = \"not-so-secret\"\n",
-            self.port + 6
+            "endpoint = \"{endpoint}\"\naccess_key_id = \"archiver\"\nsecret_access_key = \"not-so-secret\"\n"
         );
-        let path = self.directory.join("access.toml");
+        let path = self.directory.join(name);
         fs::write(&path, text).unwrap();
         path
     }
@@ -105,6 +122,21 @@ impl Drop for Seaweed {
         }
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Writes an authority, and a certificate of it for this machine with its key.
+fn certify(directory: &Path) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).unwrap();
+    let issuer = Issuer::new(params, key);
+    let own_key = KeyPair::generate().unwrap();
+    let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let own = own.signed_by(&own_key, &issuer).unwrap();
+    fs::write(directory.join("ca.pem"), authority.pem()).unwrap();
+    fs::write(directory.join("cert.pem"), own.pem()).unwrap();
+    fs::write(directory.join("key.pem"), own_key.serialize_pem()).unwrap();
 }
 
 fn weed() -> Command {
