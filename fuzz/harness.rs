@@ -21,6 +21,7 @@ use chancery_api::message::{
     CertificateReply, CertificateRequest, CommandReply, CommandRequest, HealthReply, HealthRequest,
     UseReply, UseRequest,
 };
+use chancery_audit::dense::{Dense, Packer};
 use chancery_audit::frame::{Frame, length_at};
 use chancery_audit::opening::Opening;
 use chancery_audit::proof::{TreeProof, Trust, check};
@@ -52,9 +53,10 @@ use minicbor::{Decode, Encode};
 pub(crate) type Harness = fn(&[u8]);
 
 /// Every harness, by the name of its target and its corpus.
-pub(crate) const HARNESSES: [(&str, Harness); 15] = [
+pub(crate) const HARNESSES: [(&str, Harness); 16] = [
     ("audit_frame", audit_frame),
     ("command_request", command_request),
+    ("dense_segment", dense_segment),
     ("envelope", envelope),
     ("export", export),
     ("file_header", file_header),
@@ -272,6 +274,58 @@ pub(crate) fn segment_header(bytes: &[u8]) {
     for bytes in [bytes, &repaired] {
         if let Ok(header) = SegmentHeader::parse(bytes) {
             assert!(bytes.starts_with(&header.to_bytes()));
+        }
+    }
+}
+
+/// Dense segments: with their checksums set right as far as rows and bundles can be found.
+pub(crate) fn dense_segment(bytes: &[u8]) {
+    let mut repaired = bytes.to_vec();
+    repair_dense(&mut repaired);
+    for bytes in [bytes, &repaired] {
+        let length = bytes.len() as u64;
+        let Ok(mut dense) = Dense::open(bytes) else { continue };
+        let head = dense.head().clone();
+        assert!(bytes.starts_with(&head.to_bytes()));
+        // Anything may be asked for, whatever the rest of the file is.
+        let first = head.segment.frontier.size();
+        let _ = (dense.frame_at(1), dense.frame_of(first), dense.item(first), dense.frame(0));
+        if dense.check(length).is_err() {
+            continue;
+        }
+        // What holds as a whole comes back as it would have been written.
+        let mut packer = Packer::new(head.segment.clone());
+        let frames = (0..head.frames).map_while(|number| {
+            let (_, encoded) = Frame::decode(&dense.frame(number).ok()?).ok()?;
+            packer.add(&encoded).ok()
+        });
+        if frames.count() as u64 == u64::from(head.frames) {
+            assert_eq!(packer.finish(head.segment_bytes).unwrap(), bytes);
+        }
+    }
+}
+
+/// Sets the checksums of a dense segment right.
+fn repair_dense(bytes: &mut [u8]) {
+    let repair = |bytes: &mut [u8], start: u64, length: u64| {
+        let range = usize::try_from(start).ok().zip(usize::try_from(length).ok());
+        let part = range.and_then(|(start, length)| bytes.get_mut(start..)?.get_mut(..length));
+        if let Some((body, checksum)) = part.and_then(|part| part.split_last_chunk_mut::<4>()) {
+            *checksum = crc32c(body).to_be_bytes();
+        }
+    };
+    repair(bytes, 0, 4_096);
+    let Ok(dense) = Dense::open(bytes.to_vec()) else { return };
+    let head = dense.head();
+    // Of a head that is made up there may be any number.
+    for row in 0..head.frames.min(64) {
+        repair(bytes, head.frame_row_offset(row), 236);
+    }
+    for row in 0..head.bundles.min(64) {
+        repair(bytes, head.bundle_row_offset(row), 24);
+        let rows = Dense::open(bytes.to_vec()).and_then(|dense| dense.bundle_row(row));
+        if let Ok(row) = rows {
+            repair(bytes, row.offset, u64::from(row.bytes));
         }
     }
 }

@@ -524,6 +524,59 @@ def encode_segment_header(log_id, number, size, incarnation, first_frame, previo
     return head + crc32c(head)
 
 
+def _checked(row):
+    require(crc32c(row[:-4]) == row[-4:], "a checksum of a dense segment")
+    return row[:-4]
+
+
+def pack_dense(segment):
+    """The dense form of a closed segment."""
+    first, at, rows, bundles = struct.unpack(">Q", segment[72:80])[0], BLOCK, [], []
+    index = first
+    while at < len(segment) and any(segment[at:]):
+        frame, used = decode_frame(segment, at)
+        row = struct.pack(">I", at // BLOCK) + used[:224] + used[-4:]
+        rows.append(row + crc32c(row))
+        for item in frame["items"]:
+            if not bundles or index % 256 == 0:
+                bundles.append((index, b""))
+            bundles[-1] = (bundles[-1][0], bundles[-1][1] + encode_item(item))
+            index += 1
+        at += -(-len(used) // BLOCK) * BLOCK
+    offset, table = BLOCK + 236 * len(rows) + 24 * len(bundles), b""
+    for start, items in bundles:
+        row = struct.pack(">QQI", start, offset, len(items) + 4)
+        table += row + crc32c(row)
+        offset += len(items) + 4
+    head = b"CHYDNS1\n" + segment[8:2160] + struct.pack(">QIIQ", len(segment), len(rows), len(bundles), offset)
+    head = head.ljust(BLOCK - 4, b"\0")
+    return head + crc32c(head) + b"".join(rows) + table + b"".join(items + crc32c(items) for _, items in bundles)
+
+
+def expand_dense(dense):
+    """The segment that a dense form is of."""
+    head = _checked(dense[:BLOCK])
+    length, frames, bundles, whole = struct.unpack(">QIIQ", head[2160:2184])
+    require(head[:8] == b"CHYDNS1\n" and not any(head[2184:]) and whole == len(dense), "a dense segment's head")
+    cursor, items = _Cursor(dense, BLOCK), b""
+    rows = [_checked(cursor.take(236)) for _ in range(frames)]
+    places = [struct.unpack(">QQI", _checked(cursor.take(24))) for _ in range(bundles)]
+    for _, offset, size in places:
+        require(offset == cursor.at, "a bundle where none is")
+        items += _checked(cursor.take(size))
+    require(cursor.at == len(dense), "a dense segment with more than its bundles")
+    header = b"CHYSEG1\n" + head[8:2160] + bytes(BLOCK - 4 - 2160)
+    out, cursor = header + crc32c(header), _Cursor(items)
+    for row in rows:
+        block, used = struct.unpack(">I", row[:4])[0], struct.unpack(">I", row[12:16])[0]
+        require(block * BLOCK == len(out) and used >= 228, "a frame where none is")
+        out += (row[4:228] + cursor.take(used - 228) + row[228:]).ljust(-(-used // BLOCK) * BLOCK, b"\0")
+    require(cursor.at == len(items) and len(out) <= length, "records of no frame")
+    out = out.ljust(length, b"\0")
+    require(pack_dense(out) == dense, "a dense segment that would be written otherwise")
+    return out
+
+
 def origin_name(log_id):
     return "chancery.log/" + base64.b32encode(log_id).decode().lower()[:26]
 
@@ -549,7 +602,7 @@ class Log:
         self.begun = []
         self._list()
         for number, name in enumerate(self.segments):
-            self._segment(number, files[name], number + 1 == len(self.segments))
+            self._segment(number, self._read(name), number + 1 == len(self.segments))
         self._check_kept()
         require(not any(files.get("spare", b"")), "the spare is not empty")
         resume = files.get("resume", RESUME_MAGIC + crc32c(RESUME_MAGIC))
@@ -559,9 +612,17 @@ class Log:
     def _list(self):
         single = r"origin|resume|spare|torn-[0-9a-f]{16}-[0-9a-f]{64}\.bin"
         for name in self.files:
-            require(re.fullmatch(rf"({single})(\.new)?|[0-9a-f]{{16}}\.seg", name), f"{name} is no file of the log")
-        self.segments = sorted(name for name in self.files if name.endswith(".seg"))
+            known = rf"({single}|[0-9a-f]{{16}}\.dense)(\.new)?|[0-9a-f]{{16}}\.seg"
+            require(re.fullmatch(known, name), f"{name} is no file of the log")
+        named = (re.fullmatch(r"([0-9a-f]{16})\.(seg|dense)", name) for name in self.files)
+        self.segments = sorted({f"{name[1]}.seg" for name in named if name})
         require(self.segments == [f"{at:016x}.seg" for at in range(len(self.segments))], "a segment is missing")
+
+    def _read(self, name):
+        dense = self.files.get(name.replace(".seg", ".dense"))
+        expanded = expand_dense(dense) if dense is not None else None
+        require(expanded is None or self.files.get(name, expanded) == expanded, "two forms of a segment that differ")
+        return self.files[name] if expanded is None else expanded
 
     def _segment(self, number, data, is_last):
         require(len(data) >= BLOCK, "a segment without a header")

@@ -288,6 +288,22 @@ def log():
         "secrets": writer.secrets, "receipt_key": writer.receipt_key, "files": files,
         "report": read.report(), "records": list(read.records(writer.secrets)), "receipts": writer.receipts,
     })  # fmt: skip
+    dense_segments(writer.files)
+
+
+def dense_segments(files):
+    """The closed segments of the log in their dense form, and what is none."""
+    dense = {}
+    for number in range(2):
+        segment = files[f"{number:016x}.seg"]
+        packed = formats.pack_dense(segment)
+        assert formats.expand_dense(packed) == segment
+        for at in (3, 2161, 4100, len(packed) - 1):
+            altered = bytearray(packed)
+            altered[at] ^= 1
+            assert_refused(f"byte {at}", formats.expand_dense, bytes(altered))
+        dense[f"{number:016x}.dense"] = packed
+    write("dense", dense)
 
 
 def messages():

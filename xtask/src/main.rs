@@ -4,13 +4,14 @@
 //! name code, sizes of dependency trees. `ci` runs every check in order, the same
 //! on a developer's machine as anywhere else.
 //!
-//! Nothing here touches the network or changes a tracked file. The one thing that
-//! changes the machine is the `prerequisites` stage, which installs missing
-//! distribution packages when it runs as root.
+//! Nothing here changes a tracked file. What touches the network and changes the
+//! machine is the `prerequisites` stage: it installs missing distribution packages
+//! when it runs as root, and under the target directory the object store of the tests.
 #![expect(clippy::print_stdout, reason = "findings and stage times are this program's output")]
 
 mod ci;
 mod crash;
+mod object_store;
 mod prerequisites;
 mod rules;
 mod tally;
@@ -27,7 +28,7 @@ use crate::crash::Points;
 use crate::workspace::Workspace;
 
 const USAGE: &str = "\
-usage: cargo xtask tidy | ci [--from STAGE] | crash [--all] | soak --seconds N";
+usage: cargo xtask prerequisites | tidy | ci [--from STAGE] | crash [--all] | soak --seconds N";
 
 fn main() -> ExitCode {
     match run() {
@@ -44,6 +45,7 @@ fn run() -> Result<Verdict> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
+        ["prerequisites"] => Ok(prerequisites::check(&root()?)?.verdict),
         ["tidy"] => tidy(),
         ["ci"] => ci::run(&root()?, ci::FIRST_STAGE),
         ["ci", "--from", stage] => ci::run(&root()?, stage),

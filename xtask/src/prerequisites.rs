@@ -1,7 +1,8 @@
 //! What the machine must have before anything is built or tested.
 //!
 //! As root on a Debian system, what is missing is installed; anywhere else it is
-//! named. The need for each stands in [`NEEDS`].
+//! named. The need for each stands in [`NEEDS`]. The object store that tests archive
+//! to comes from elsewhere ([`object_store`]).
 
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +10,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::ci::{Report, Verdict, answers, status};
+use crate::object_store;
 
 /// A command that must succeed, and the Debian package that makes it.
 struct Need {
@@ -17,7 +19,7 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 9] = [
     Need { probe: &["cc", "--version"], package: "gcc", why: "builds aws-lc" },
     Need { probe: &["make", "--version"], package: "make", why: "builds C libraries" },
     Need { probe: &["git", "--version"], package: "git", why: "lists the files tidy reads" },
@@ -31,6 +33,11 @@ const NEEDS: [Need; 8] = [
         probe: &["python3", "-c", "import cryptography"],
         package: "python3-cryptography",
         why: "tests verify signatures with a second library",
+    },
+    Need {
+        probe: &["python3", "-c", "import ensurepip, venv"],
+        package: "python3-venv",
+        why: "installs the object store that tests archive to",
     },
     // Where a user's PATH does not lead.
     Need {
@@ -62,6 +69,9 @@ pub(crate) fn check(root: &Path) -> Result<Report> {
         if !answers(crate::workspace::cargo(root).args([component, "--version"])) {
             lines.push(format!("missing `cargo {component}`: rustup component add {component}"));
         }
+    }
+    if lines.is_empty() {
+        lines.extend(object_store::prepare(root)?);
     }
     for line in &lines {
         println!("{line}");

@@ -21,6 +21,9 @@ const DIRECT_ALIGNMENT: usize = 4096;
 /// Preallocation writes zeros in pieces of this many bytes.
 const ZEROS: usize = 1024 * 1024;
 
+/// A file that nobody waits for is written and synced in pieces of so many bytes: 1 MiB, a few milliseconds each.
+const WRITTEN_AT_ONCE: usize = 1024 * 1024;
+
 /// A directory of files.
 pub trait Disk: Send + Sync {
     /// Every file's name, sorted.
@@ -85,6 +88,20 @@ pub trait Disk: Send + Sync {
     ///
     /// The system's; nothing is known about the names then.
     fn sync_directory(&self) -> io::Result<()>;
+
+    /// Writes a new file whole and syncs it, and not the directory. What has the name already is removed first.
+    ///
+    /// # Errors
+    ///
+    /// The system's; the file may or may not be there.
+    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Removes a file. Durable only after [`Disk::sync_directory`].
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn remove(&self, name: &str) -> io::Result<()>;
 }
 
 /// An open file.
@@ -123,6 +140,12 @@ pub trait DiskFile: Send + Sync {
     ///
     /// The system's.
     fn is_linked(&self) -> io::Result<bool>;
+}
+
+impl std::fmt::Debug for dyn DiskFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DiskFile")
+    }
 }
 
 /// A real directory.
@@ -280,6 +303,27 @@ impl Disk for DirectoryDisk {
 
     fn sync_directory(&self) -> io::Result<()> {
         self.directory.sync_all()
+    }
+
+    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        match self.remove(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        let file = self.create(name)?;
+        // A piece is synced before the next is written: a sync of somebody else waits for one piece at most.
+        let mut offset = 0;
+        for piece in bytes.chunks(WRITTEN_AT_ONCE) {
+            file.write_all_at(piece, offset)?;
+            file.sync_data()?;
+            offset += u64::try_from(piece.len()).map_err(io::Error::other)?;
+        }
+        file.sync_all()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.may_write()?;
+        Ok(rustix::fs::unlinkat(&self.directory, name, rustix::fs::AtFlags::empty())?)
     }
 }
 

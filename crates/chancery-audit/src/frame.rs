@@ -61,6 +61,10 @@ use crate::record::{Facts, Kind, hash_of_leaf, record_nonce};
 use crate::sealer::Month;
 use crate::segment::BLOCK_BYTES;
 
+mod facts;
+
+pub use facts::FrameFacts;
+
 /// What a frame begins with.
 pub const MAGIC: &[u8; 4] = b"CHYF";
 
@@ -71,6 +75,12 @@ const FORMAT: u8 = 1;
 
 /// The bytes of an item before its sections.
 const ITEM_HEADER_BYTES: usize = 92;
+
+/// Where in them the lengths of the sections stand.
+const ITEM_LENGTHS_OFFSET: usize = 80;
+
+/// The bytes of a kept answer before what is sealed.
+const ANSWER_HEADER_BYTES: usize = 72;
 
 /// An answer kept beside a record, outside the leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +160,8 @@ impl Item {
     #[must_use]
     pub fn encoded_bytes(&self) -> usize {
         let sections = self.pseudonymous.len() + self.identity.len() + self.payload.len();
-        let answer = self.answer.as_ref().map_or(0, |block| 72 + block.sealed.len());
+        let answer =
+            self.answer.as_ref().map_or(0, |block| ANSWER_HEADER_BYTES + block.sealed.len());
         ITEM_HEADER_BYTES + sections + answer
     }
 
@@ -179,7 +190,7 @@ impl Item {
         }
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, LayoutError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, LayoutError> {
         reader.expect(&[FORMAT])?;
         let kind = Kind::from_number(reader.u8()?).ok_or(LayoutError)?;
         let month = reader.u16()?;
@@ -268,6 +279,21 @@ impl Head {
     #[must_use]
     pub fn to_signed_bytes(&self) -> Vec<u8> {
         [labels::RECEIPT_HEAD, &self.to_bytes()].concat()
+    }
+
+    /// Reads the bytes without the label.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let head = Self {
+            log_id: reader.array().ok()?,
+            incarnation: reader.u32().ok()?,
+            number: reader.u64().ok()?,
+            first_index: reader.u64().ok()?,
+            tree_size: reader.u64().ok()?,
+            tree_root: Hash::from(reader.array::<32>().ok()?),
+            frame_root: Hash::from(reader.array::<32>().ok()?),
+        };
+        reader.end().ok().map(|()| head)
     }
 
     /// The bytes without the label.
@@ -413,6 +439,21 @@ pub fn length_at(bytes: &[u8]) -> Option<usize> {
     reader.expect(&[FORMAT, 0, 0, 0]).ok()?;
     let length = usize::try_from(reader.u32().ok()?).ok()?;
     (FRAME_HEADER_BYTES + 4..=FRAME_AUDIT_BYTES_MAX).contains(&length).then_some(length)
+}
+
+/// The bytes that an item at the start of `bytes` says it takes, if it begins as items do.
+pub(crate) fn item_length_at(bytes: &[u8]) -> Option<usize> {
+    let mut reader = Reader::new(bytes.get(..ITEM_HEADER_BYTES)?);
+    reader.expect(&[FORMAT]).ok()?;
+    reader.bytes(ITEM_LENGTHS_OFFSET - 1).ok()?;
+    let mut sections = 0;
+    for _ in 0..3 {
+        sections += usize::from(reader.u16().ok()?);
+    }
+    reader.expect(&[0, 0]).ok()?;
+    let answer = usize::try_from(reader.u32().ok()?).ok()?;
+    let answer = if answer > 0 { answer.checked_add(ANSWER_HEADER_BYTES)? } else { 0 };
+    answer.checked_add(ITEM_HEADER_BYTES + sections)
 }
 
 #[cfg(test)]

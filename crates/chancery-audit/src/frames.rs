@@ -2,14 +2,18 @@
 //!
 //! This is for what is derived from the log while it grows: it reads past the page cache, a piece at a time,
 //! and stops where nothing more is durable. Whether the frames are the log's is not decided here: whoever
-//! reads them computes the tree over their records and holds it against a root that is known.
+//! reads them computes the tree over their records and holds it against a root that is known. In which form a segment
+//! is makes no difference to who reads: places are those of the segment as it was written.
 
 use std::io;
 
+use crate::dense;
 use crate::disk::Disk;
 use crate::frame::{Frame, length_at};
 use crate::index::FramePlace;
-use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name, file_number};
+use crate::pruned::Pruned;
+use crate::segment::{BLOCK_BYTES, file_name};
+use crate::segments::{OpenDense, Segments, block_of, header, open_dense, read_back};
 
 /// What is read at once: 1 MiB, or a frame if that is longer.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -25,8 +29,8 @@ pub enum ReadBackError {
         /// The byte offset.
         offset: u64,
     },
-    /// The system refused.
-    #[error("the log cannot be read back")]
+    /// The system refused, or the frames were pruned, as it then says.
+    #[error("the log cannot be read back: {0}")]
     Disk(#[from] io::Error),
 }
 
@@ -40,6 +44,8 @@ pub struct FrameReader {
     piece: Vec<u8>,
     /// Where the last frame that was given stands, and how long it is with its padding.
     last: Option<(FramePlace, u64)>,
+    /// The segment's dense form, where it has no other any more, and the row of the next frame.
+    dense: Option<(OpenDense, u32)>,
 }
 
 impl FrameReader {
@@ -58,7 +64,7 @@ impl FrameReader {
     #[must_use]
     pub fn at(place: FramePlace) -> Self {
         let FramePlace { segment, offset, first_index: next_index } = place;
-        Self { segment, offset, next_index, piece: Vec::new(), last: None }
+        Self { segment, offset, next_index, piece: Vec::new(), last: None, dense: None }
     }
 
     /// Where the frame stands that was given last, and how long it is with its padding.
@@ -84,17 +90,17 @@ impl FrameReader {
 
     /// The beginning of the segment in which the record at `index` stands, or would.
     fn segment_of(disk: &dyn Disk, index: u64) -> Result<Self, ReadBackError> {
-        let mut numbers: Vec<u64> =
-            disk.list()?.iter().filter_map(|name| file_number(name)).collect();
-        numbers.sort_unstable();
-        while let Some(number) = numbers.pop() {
+        for number in Segments::list(disk)?.numbers().rev() {
             let first = header(disk, number)?.frontier.size();
             if first <= index {
                 let offset = u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
                 return Ok(Self::at(FramePlace { segment: number, offset, first_index: first }));
             }
         }
-        Err(ReadBackError::Corrupt { file: file_name(0), offset: 0 })
+        match Pruned::explains(disk, 0) {
+            Some(pruned) => Err(pruned.error().into()),
+            None => Err(ReadBackError::Corrupt { file: file_name(0), offset: 0 }),
+        }
     }
 
     fn skip_to(&mut self, disk: &dyn Disk, index: u64) -> Result<(), ReadBackError> {
@@ -119,7 +125,7 @@ impl FrameReader {
     /// [`ReadBackError`] if what stands there is another one. A frame that is being written is none yet.
     pub fn next_frame(&mut self, disk: &dyn Disk) -> Result<Option<Frame>, ReadBackError> {
         loop {
-            if let Some(frame) = self.frame_here(disk)? {
+            if let Some(frame) = self.next_in_segment(disk)? {
                 return Ok(Some(frame));
             }
             // Where no frame follows, the next segment does, or nothing.
@@ -135,10 +141,75 @@ impl FrameReader {
             self.segment += 1;
             self.offset = u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
             self.piece.clear();
+            self.dense = None;
         }
     }
 
-    fn frame_here(&mut self, disk: &dyn Disk) -> Result<Option<Frame>, ReadBackError> {
+    /// The next frame of the same segment, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadBackError`] if what stands there is another one.
+    pub(crate) fn next_in_segment(
+        &mut self,
+        disk: &dyn Disk,
+    ) -> Result<Option<Frame>, ReadBackError> {
+        if self.dense.is_none() {
+            match self.padded_frame(disk) {
+                // The segment was repacked, before or between two reads.
+                Err(ReadBackError::Disk(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    self.turn_to_dense(disk)?;
+                }
+                read => return read,
+            }
+        }
+        self.dense_frame()
+    }
+
+    fn turn_to_dense(&mut self, disk: &dyn Disk) -> Result<(), ReadBackError> {
+        let dense = match open_dense(disk, self.segment) {
+            Err(ReadBackError::Disk(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return self.pass_pruned(disk, error);
+            }
+            opened => opened?,
+        };
+        let block = block_of(self.offset).ok_or_else(|| self.corrupt())?;
+        let row = dense.frame_at(block).map_err(|error| read_back(self.segment, error))?;
+        self.dense = Some((dense, row.ok_or_else(|| self.corrupt())?));
+        self.piece.clear();
+        Ok(())
+    }
+
+    /// From the end of what was pruned the log goes on in the segment behind; within it nothing is to be read.
+    fn pass_pruned(&mut self, disk: &dyn Disk, error: io::Error) -> Result<(), ReadBackError> {
+        match Pruned::explains(disk, self.segment) {
+            Some(pruned) if pruned.first_index() == self.next_index => {
+                self.segment = pruned.segments - 1;
+                Ok(())
+            }
+            Some(pruned) => Err(pruned.error().into()),
+            None => Err(error.into()),
+        }
+    }
+
+    fn dense_frame(&mut self) -> Result<Option<Frame>, ReadBackError> {
+        let Some((dense, row)) = &mut self.dense else { return Ok(None) };
+        if *row == dense.head().frames {
+            return Ok(None);
+        }
+        let bytes = dense.frame(*row).map_err(|error| read_back(self.segment, error))?;
+        let offset = dense.head().frame_row_offset(*row);
+        *row += 1;
+        match Frame::decode(&bytes) {
+            Ok((frame, _)) if frame.first_index == self.next_index => {
+                self.step(&frame, bytes.len());
+                Ok(Some(frame))
+            }
+            _ => Err(ReadBackError::Corrupt { file: dense::file_name(self.segment), offset }),
+        }
+    }
+
+    fn padded_frame(&mut self, disk: &dyn Disk) -> Result<Option<Frame>, ReadBackError> {
         let mut decoded = Frame::decode(&self.piece);
         if decoded.is_err() {
             // The piece ends within the frame, or was read before the frame was written.
@@ -154,14 +225,19 @@ impl FrameReader {
             return Err(self.corrupt());
         }
         let used = encoded.bytes.len();
-        let length = u64::try_from(used).unwrap_or_default();
         self.piece.drain(..used);
+        self.step(&frame, used);
+        Ok(Some(frame))
+    }
+
+    /// Goes on behind a frame that takes so many bytes.
+    fn step(&mut self, frame: &Frame, length: usize) {
+        let length = u64::try_from(length).unwrap_or_default();
         let place =
             FramePlace { segment: self.segment, offset: self.offset, first_index: self.next_index };
         self.last = Some((place, length));
         self.offset += length;
         self.next_index += u64::try_from(frame.items.len()).unwrap_or_default();
-        Ok(Some(frame))
     }
 
     fn read(&mut self, disk: &dyn Disk, length: usize) -> Result<(), ReadBackError> {
@@ -172,10 +248,4 @@ impl FrameReader {
     fn corrupt(&self) -> ReadBackError {
         ReadBackError::Corrupt { file: file_name(self.segment), offset: self.offset }
     }
-}
-
-fn header(disk: &dyn Disk, number: u64) -> Result<SegmentHeader, ReadBackError> {
-    let file = file_name(number);
-    let block = disk.read_range(&file, 0, BLOCK_BYTES)?;
-    SegmentHeader::parse(&block).map_err(|_| ReadBackError::Corrupt { file, offset: 0 })
 }

@@ -11,6 +11,7 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod codec;
+pub mod dense;
 pub mod disclosure;
 pub mod disk;
 pub mod frame;
@@ -20,14 +21,17 @@ pub mod journal;
 pub mod opening;
 pub mod origin;
 pub mod proof;
+pub mod pruned;
 pub mod publish;
 pub mod receipt;
 pub mod record;
 pub mod recovery;
+pub mod repack;
 pub mod resume;
 pub mod salvage;
 pub mod sealer;
 pub mod segment;
+pub mod segments;
 pub mod shelf;
 pub mod verify;
 pub mod wal;

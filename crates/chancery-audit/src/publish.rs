@@ -38,7 +38,7 @@ pub const POLICY_FILE: &str = "policy";
 const RECORDS_AT_ONCE: u64 = 65_536;
 
 /// An entry in a bundle: its length, and a leaf of 37 bytes.
-const ENTRY_BYTES: usize = 2 + 37;
+pub const ENTRY_BYTES: usize = 2 + 37;
 
 /// A state of the log that two separate computations came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,14 +12,23 @@ use std::io;
 
 use chancery_core::limits::FRAME_AUDIT_BYTES_MAX;
 use chancery_crypto::primitive::sha256;
-use chancery_log::Frontier;
+use chancery_log::{Frontier, TreeHead};
 
+use crate::dense;
 use crate::disk::Disk;
 use crate::frame::Frame;
+use crate::frames::ReadBackError;
 use crate::origin::{ORIGIN_FILE, Origin, hex};
+use crate::pruned::{BASE_FILE, PRUNED_FILE, Pruned};
 use crate::resume::RESUME_FILE;
-use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name, file_number};
+use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name};
+use crate::segments::{SegmentBytes, Segments, header, read_whole};
 use crate::wal::{Address, SPARE_FILE, Tail};
+
+mod repacked;
+
+pub use repacked::check_dense;
+pub(crate) use repacked::named;
 
 /// The log's files contradict what the log is.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +92,8 @@ pub struct Walked {
     pub frames: u64,
     /// Names of files that hold the torn ends of before.
     pub kept: Vec<String>,
+    /// What of the log is not in its directory any more.
+    pub pruned: Option<Pruned>,
 }
 
 /// Reads the origin.
@@ -101,13 +112,17 @@ pub fn read_origin(disk: &dyn Disk) -> Result<Origin, WalkError> {
 }
 
 fn read(disk: &dyn Disk, file: &str) -> Result<Vec<u8>, WalkError> {
-    disk.read_whole(file).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => WalkError::Missing { file: file.into() },
-        _ => WalkError::Unreadable { file: file.into(), source },
-    })
+    disk.read_whole(file).map_err(unread(file))
 }
 
-/// Goes through the whole log.
+fn unread(file: &str) -> impl FnOnce(io::Error) -> WalkError {
+    |source| match source.kind() {
+        io::ErrorKind::NotFound => WalkError::Missing { file: file.into() },
+        _ => WalkError::Unreadable { file: file.into(), source },
+    }
+}
+
+/// Goes through the whole log, or all of it that was not pruned.
 ///
 /// # Errors
 ///
@@ -117,15 +132,58 @@ pub fn walk(
     origin: &Origin,
     visit: &mut dyn FnMut(&Frame, Address) -> Result<(), &'static str>,
 ) -> Result<Walked, WalkError> {
-    let start = Tail {
-        incarnation: 0,
-        next_frame: 0,
-        previous_hash: [0; 32],
-        frontier: Frontier::new(),
-        last_head: None,
-        next_segment: 0,
+    let start = match read_pruned(disk, origin)? {
+        Some(pruned) => behind(disk, &pruned)?,
+        None => Tail {
+            incarnation: 0,
+            next_frame: 0,
+            previous_hash: [0; 32],
+            frontier: Frontier::new(),
+            last_head: None,
+            next_segment: 0,
+        },
     };
     walk_from(disk, origin, start, visit)
+}
+
+/// What was pruned of a log.
+///
+/// # Errors
+///
+/// [`WalkError`] if the note about it is not one that the log's service has signed.
+pub fn read_pruned(disk: &dyn Disk, origin: &Origin) -> Result<Option<Pruned>, WalkError> {
+    Pruned::read(disk, origin).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => WalkError::Corrupt {
+            file: PRUNED_FILE.into(),
+            offset: 0,
+            what: "this is not what the log's service has signed",
+        },
+        _ => WalkError::Unreadable { file: PRUNED_FILE.into(), source: error },
+    })
+}
+
+/// Where the log goes on behind what was pruned.
+fn behind(disk: &dyn Disk, pruned: &Pruned) -> Result<Tail, WalkError> {
+    let number = pruned.segments;
+    let header = header(disk, number).map_err(|error| match error {
+        ReadBackError::Disk(source) => unread(&file_name(number))(source),
+        ReadBackError::Corrupt { file, offset } => {
+            WalkError::Corrupt { file, offset, what: "the segment's header is altered" }
+        }
+    })?;
+    let tree = TreeHead { size: header.frontier.size(), root: header.frontier.root() };
+    if tree != pruned.tree {
+        let what = "the segment does not go on where the log was pruned";
+        return Err(WalkError::Corrupt { file: file_name(number), offset: 0, what });
+    }
+    Ok(Tail {
+        incarnation: pruned.head.incarnation,
+        next_frame: pruned.head.number.saturating_add(1),
+        previous_hash: pruned.hash,
+        frontier: header.frontier,
+        last_head: Some(pruned.head),
+        next_segment: number,
+    })
 }
 
 /// Goes through the log from the segment on with which `start` goes on.
@@ -139,10 +197,16 @@ pub fn walk_from(
     start: Tail,
     visit: &mut dyn FnMut(&Frame, Address) -> Result<(), &'static str>,
 ) -> Result<Walked, WalkError> {
-    let files = Files::list(disk)?;
-    let segments = u64::try_from(files.segments.len()).unwrap_or(u64::MAX);
-    if start.next_segment > segments {
-        return Err(WalkError::Missing { file: file_name(segments) });
+    let pruned = read_pruned(disk, origin)?;
+    let gone = pruned.as_ref().map_or(0, |pruned| pruned.segments);
+    let files = Files::list(disk, gone)?;
+    let segments: Vec<u64> = files.segments.numbers().filter(|number| *number >= gone).collect();
+    let end = segments.last().map_or(gone, |last| last.saturating_add(1));
+    if start.next_segment > end {
+        return Err(WalkError::Missing { file: file_name(end) });
+    }
+    if start.next_segment < gone {
+        return Err(WalkError::Missing { file: file_name(start.next_segment) });
     }
     let mut walker = Walker {
         log_id: origin.log_id,
@@ -154,36 +218,43 @@ pub fn walk_from(
             frames: start.next_frame,
             tail: start,
             kept: files.kept,
+            pruned,
         },
     };
-    let last = files.segments.last().copied();
+    let last = segments.last().copied();
     let first = walker.walked.tail.next_segment;
-    for number in files.segments.into_iter().filter(|number| *number >= first) {
-        walker.segment(&read(disk, &file_name(number))?, number, last == Some(number))?;
+    for number in segments.into_iter().filter(|number| *number >= first) {
+        match read_whole(disk, number).map_err(unread(&file_name(number)))? {
+            SegmentBytes::Padded(bytes) => walker.segment(&bytes, number, last == Some(number))?,
+            SegmentBytes::Dense(bytes) => walker.repacked(bytes, number)?,
+        }
     }
     Ok(walker.walked)
 }
 
 struct Files {
-    segments: Vec<u64>,
+    segments: Segments,
     kept: Vec<String>,
 }
 
 impl Files {
-    fn list(disk: &dyn Disk) -> Result<Self, WalkError> {
+    /// Lists them; the first `gone` segments were pruned, and one that is left of those counts for nothing.
+    fn list(disk: &dyn Disk, gone: u64) -> Result<Self, WalkError> {
         let names =
             disk.list().map_err(|source| WalkError::Unreadable { file: ".".into(), source })?;
-        let mut files = Self { segments: Vec::new(), kept: Vec::new() };
+        let mut files = Self { segments: Segments::default(), kept: Vec::new() };
         for name in names {
-            match file_number(&name) {
-                Some(number) => files.segments.push(number),
-                None if is_kept(&name) => files.kept.push(name),
-                None if is_known(&name) => {}
-                None => return Err(WalkError::Unexpected { file: name }),
+            if files.segments.take(&name) || is_known(&name) {
+                continue;
             }
+            if !is_kept(&name) {
+                return Err(WalkError::Unexpected { file: name });
+            }
+            files.kept.push(name);
         }
-        for (expected, number) in (0..).zip(&files.segments) {
-            if *number != expected {
+        let there = files.segments.numbers().filter(|number| *number >= gone);
+        for (expected, number) in (gone..).zip(there) {
+            if number != expected {
                 return Err(WalkError::Missing { file: file_name(expected) });
             }
         }
@@ -193,8 +264,10 @@ impl Files {
 
 /// A crash may leave a file half written under its temporary name; it is replaced when it is written next.
 fn is_known(name: &str) -> bool {
-    let is_single = |name| [ORIGIN_FILE, RESUME_FILE, SPARE_FILE].contains(&name);
-    is_single(name) || name.strip_suffix(".new").is_some_and(|of| is_single(of) || is_kept(of))
+    let single = [ORIGIN_FILE, RESUME_FILE, SPARE_FILE, PRUNED_FILE, BASE_FILE];
+    let is_single = |name| single.contains(&name);
+    let is_whole = |name| is_single(name) || is_kept(name) || dense::file_number(name).is_some();
+    is_single(name) || name.strip_suffix(".new").is_some_and(is_whole)
 }
 
 /// The name under which the torn bytes of a frame are kept.
@@ -202,7 +275,9 @@ fn kept_name(frame: u64, bytes: &[u8]) -> String {
     format!("torn-{frame:016x}-{}.bin", hex(&sha256(&[bytes])))
 }
 
-fn is_kept(name: &str) -> bool {
+/// Whether a file's name is that of a torn end that was kept.
+#[must_use]
+pub fn is_kept(name: &str) -> bool {
     let parts = name.strip_prefix("torn-").and_then(|rest| rest.strip_suffix(".bin"));
     parts.is_some_and(|parts| parts.len() == 16 + 1 + 64)
 }
@@ -236,9 +311,7 @@ impl Walker<'_> {
         };
         let header = SegmentHeader::parse(bytes)
             .map_err(|_| corrupt(0, "the segment's header is altered"))?;
-        self.check_header(&header, number).map_err(|what| corrupt(0, what))?;
-        self.walked.tail.incarnation = header.incarnation;
-        self.walked.tail.next_segment = number + 1;
+        self.begin(&header, number).map_err(|what| corrupt(0, what))?;
         let mut offset = BLOCK_BYTES;
         while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
             let Ok((frame, encoded)) = Frame::decode(rest) else { break };
@@ -275,6 +348,14 @@ impl Walker<'_> {
             "the segment was cut where no frame ends, or has grown, and others follow"
         };
         Err(WalkError::Corrupt { file: file_name(number), offset: length, what })
+    }
+
+    /// Goes on with the segment of that header.
+    fn begin(&mut self, header: &SegmentHeader, number: u64) -> Result<(), &'static str> {
+        self.check_header(header, number)?;
+        self.walked.tail.incarnation = header.incarnation;
+        self.walked.tail.next_segment = number + 1;
+        Ok(())
     }
 
     fn check_header(&self, header: &SegmentHeader, number: u64) -> Result<(), &'static str> {

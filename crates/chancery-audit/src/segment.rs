@@ -36,6 +36,9 @@ const MAGIC: &[u8; 8] = b"CHYSEG1\n";
 /// The most peaks: one for each bit of the size.
 const PEAKS_MAX: usize = 64;
 
+/// Where the header's fields end; zeros follow, and the checksum.
+pub(crate) const FIELDS_END: usize = 112 + PEAKS_MAX * 32;
+
 /// What is known where a segment begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
@@ -125,6 +128,21 @@ impl SegmentHeader {
         };
         // Every bit counts, the zeros and the checksum included.
         if header.to_bytes() == block { Ok(header) } else { Err(LayoutError) }
+    }
+
+    /// Reads it from its fields alone, as a dense segment has them: what stands between magic and zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`] if they are none of a header.
+    pub(crate) fn of_fields(fields: &[u8]) -> Result<Self, LayoutError> {
+        let mut bytes = [MAGIC.as_slice(), fields].concat();
+        if bytes.len() != FIELDS_END {
+            return Err(LayoutError);
+        }
+        bytes.resize(BLOCK_BYTES - 4, 0);
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
+        Self::parse(&bytes)
     }
 }
 

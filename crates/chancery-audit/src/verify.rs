@@ -4,11 +4,13 @@
 //! frames, the tree), and besides: the signature of every head but the last, which no later frame stores
 //! yet; that commands come in the order of the outbox; that kept torn ends are what their names say, and that
 //! there is one wherever an incarnation begins and nowhere else; that the spare holds nothing. What is published of
-//! the log is held against it, file by file ([`published`]), and so are the parts of its index ([`indexed`]).
+//! the log is held against it, file by file ([`published`]), and so are the parts of its index ([`indexed`]). Where a
+//! segment is there in both forms they must be the same ([`forms`]).
 //!
 //! What files alone cannot show is that the last segment, or the last frames in it, were taken away: that
 //! needs somebody who remembers them, such as the holder of a receipt.
 
+mod forms;
 mod indexed;
 mod published;
 
@@ -21,7 +23,8 @@ use chancery_log::Hash;
 use crate::disk::{DirectoryDisk, Disk};
 use crate::frame::{Frame, Head};
 use crate::origin::Origin;
-use crate::recovery::{Torn, WalkError, Walked, kept_frame, read_origin, walk};
+use crate::pruned::{BASE_FILE, Pruned};
+use crate::recovery::{Torn, WalkError, Walked, kept_frame, read_origin, read_pruned, walk};
 use crate::resume::{RESUME_FILE, from_file};
 use crate::segment::{BLOCK_BYTES, SegmentHeader};
 use crate::wal::{Address, SPARE_FILE};
@@ -50,6 +53,12 @@ pub struct Report {
     pub torn: Option<Torn>,
     /// How many torn ends are kept from before.
     pub kept: usize,
+    /// How many of the records were pruned, from the first on.
+    pub pruned: Option<u64>,
+    /// How many segments are there as they were written.
+    pub padded: usize,
+    /// How many are there in their dense form; one that is being repacked is in both.
+    pub dense: usize,
 }
 
 /// The log does not hold.
@@ -97,8 +106,14 @@ pub fn verify(data: &Path, mut pause: impl FnMut()) -> Result<Report, VerifyErro
 
 /// Verifies the log on a disk, what a data directory has published of it, and its index.
 fn verify_data(data: &Path, disk: &dyn Disk) -> Result<Report, WalkError> {
-    let (mut published, mut index) = (PublishedCheck::begin(data)?, IndexCheck::begin(data)?);
-    let log_id = read_origin(disk)?.log_id;
+    let origin = read_origin(disk)?;
+    let (log_id, pruned) = (origin.log_id, read_pruned(disk, &origin)?);
+    let first = pruned.as_ref().map_or(0, Pruned::first_index);
+    let (mut published, mut index) =
+        (PublishedCheck::begin(data)?, IndexCheck::begin(data, first)?);
+    if let Some(pruned) = pruned {
+        published.pruned(&pruned.tree)?;
+    }
     let report = check(disk, &mut |frame| {
         published.frame(frame);
         index.frame(frame, &log_id);
@@ -138,10 +153,11 @@ fn check(disk: &dyn Disk, each: &mut dyn FnMut(&Frame)) -> Result<Report, WalkEr
         offset: 0,
         what: "the receipt key is no key",
     })?;
+    let pruned = read_pruned(disk, &origin)?;
     let mut checks = Checks {
         key,
         log_id: origin.log_id,
-        previous: None,
+        previous: pruned.as_ref().map(|pruned| pruned.head),
         command: 0,
         signatures: 0,
         begun: Vec::new(),
@@ -153,7 +169,10 @@ fn check(disk: &dyn Disk, each: &mut dyn FnMut(&Frame)) -> Result<Report, WalkEr
     })?;
     check_kept(disk, &walked, &checks.begun)?;
     check_spare(disk, &origin, &walked)?;
-    check_resume(disk)?;
+    for file in [RESUME_FILE, BASE_FILE] {
+        check_resume(disk, file)?;
+    }
+    let segments = forms::check(disk, &origin, pruned.as_ref())?;
     Ok(Report {
         origin,
         frames: walked.frames,
@@ -163,6 +182,9 @@ fn check(disk: &dyn Disk, each: &mut dyn FnMut(&Frame)) -> Result<Report, WalkEr
         signatures: checks.signatures,
         torn: walked.torn,
         kept: walked.kept.len(),
+        pruned: pruned.map(|pruned| pruned.tree.size),
+        padded: segments.padded.len(),
+        dense: segments.dense.len(),
     })
 }
 
@@ -222,6 +244,10 @@ fn check_kept(disk: &dyn Disk, walked: &Walked, begun: &[u64]) -> Result<(), Wal
             let what = "the kept torn end is not what its name says";
             return Err(WalkError::Corrupt { file: name.clone(), offset: 0, what });
         };
+        // It belongs to what was pruned.
+        if walked.pruned.as_ref().is_some_and(|pruned| frame <= pruned.head.number) {
+            continue;
+        }
         // A crash may come between keeping a torn end and beginning the incarnation behind it.
         if frame != next && !begun.contains(&frame) {
             return Err(WalkError::Unexpected { file: name.clone() });
@@ -235,14 +261,14 @@ fn check_kept(disk: &dyn Disk, walked: &Walked, begun: &[u64]) -> Result<(), Wal
 }
 
 /// What the resume file says is sealed; that it is whole is seen without a key.
-fn check_resume(disk: &dyn Disk) -> Result<(), WalkError> {
-    let bytes = match disk.read_whole(RESUME_FILE) {
+fn check_resume(disk: &dyn Disk, file: &str) -> Result<(), WalkError> {
+    let bytes = match disk.read_whole(file) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(WalkError::Unreadable { file: RESUME_FILE.into(), source }),
+        Err(source) => return Err(WalkError::Unreadable { file: file.into(), source }),
     };
     let what = "the resume file is altered; the next start reads the whole log instead";
-    let corrupt = WalkError::Corrupt { file: RESUME_FILE.into(), offset: 0, what };
+    let corrupt = WalkError::Corrupt { file: file.into(), offset: 0, what };
     from_file(&bytes).map(|_| ()).ok_or(corrupt)
 }
 

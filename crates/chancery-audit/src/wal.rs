@@ -14,8 +14,9 @@ use chancery_core::limits::FRAME_AUDIT_BYTES_MAX;
 use chancery_log::{Frontier, Hash};
 
 use crate::disk::{Disk, DiskFile};
-use crate::frame::{EncodedFrame, FRAME_HEADER_BYTES, Frame, Head, Item};
+use crate::frame::{EncodedFrame, Frame, Head, Item};
 use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name};
+pub use crate::segments::read_frame_at;
 
 /// The file that becomes the next segment.
 pub const SPARE_FILE: &str = "spare";
@@ -394,18 +395,4 @@ fn take_spare(disk: &dyn Disk, header: &SegmentHeader) -> Result<Box<dyn DiskFil
 /// The system's, or [`io::ErrorKind::InvalidData`] if no frame stands there.
 pub fn read_frame(disk: &dyn Disk, address: Address) -> io::Result<Frame> {
     read_frame_at(disk, u64::from(address.segment), address.offset())
-}
-
-/// Reads the frame at an offset of a segment.
-///
-/// # Errors
-///
-/// The system's; `InvalidData` if no frame stands there.
-pub fn read_frame_at(disk: &dyn Disk, segment: u64, offset: u64) -> io::Result<Frame> {
-    let file = disk.open(&file_name(segment))?;
-    let start = file.read_at(offset, FRAME_HEADER_BYTES)?;
-    let length = crate::frame::length_at(&start).ok_or(io::ErrorKind::InvalidData)?;
-    let bytes = file.read_at(offset, length.next_multiple_of(BLOCK_BYTES))?;
-    let (frame, _) = Frame::decode(&bytes).map_err(|_| io::ErrorKind::InvalidData)?;
-    Ok(frame)
 }

@@ -17,6 +17,7 @@ mod audit {
     mod planned;
     mod published;
     mod receipts;
+    mod repacked;
     #[expect(
         dead_code,
         reason = "shared with the crash suite over real processes, which needs more"

@@ -31,7 +31,7 @@ const USE: u8 = 1;
 const COMMAND: u8 = 2;
 
 /// What commands are called in records, by their numbers. 13 counts uses, which is a kind of its own.
-const COMMANDS: [(u8, &str); 14] = [
+const COMMANDS: [(u8, &str); 15] = [
     (0, "genesis"),
     (1, "create-key"),
     (2, "import-key"),
@@ -46,6 +46,7 @@ const COMMANDS: [(u8, &str); 14] = [
     (11, "destroy-version"),
     (12, "revoke-issued-of"),
     (14, "disclose"),
+    (15, "prune-audit"),
 ];
 
 /// What the service itself records.

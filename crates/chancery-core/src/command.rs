@@ -175,6 +175,9 @@ pub enum Command {
     /// Hand out what opens records to somebody who has the log's files.
     #[n(14)]
     Disclose(#[n(0)] Disclosure),
+    /// Remove archived segments of the audit log from the data directory.
+    #[n(15)]
+    PruneAudit(#[n(0)] PruneAudit),
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -219,6 +222,33 @@ pub enum Command {
         #[n(1)]
         groups: RecordGroups,
     },
+}
+
+/// Which segments of the audit log to remove, and where they are archived.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct PruneAudit {
+    /// So many, from the first on.
+    #[n(0)]
+    pub segments: u64,
+    /// SHA-256 of the last one's entry in the archive.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub entry: [u8; 32],
+    /// The archive, for whoever looks for them: one line of at most [`PRUNE_LOCATION_BYTES_MAX`] bytes.
+    #[n(2)]
+    pub location: String,
+}
+
+/// The longest name of an archive, in bytes: 512.
+pub const PRUNE_LOCATION_BYTES_MAX: usize = 512;
+
+impl PruneAudit {
+    /// Whether the location is one line, and short enough.
+    #[must_use]
+    pub fn is_well_formed(&self) -> bool {
+        let is_line = !self.location.chars().any(char::is_control);
+        is_line && self.location.len() <= PRUNE_LOCATION_BYTES_MAX
+    }
 }
 
 /// Which audit records to read.
@@ -298,6 +328,7 @@ impl Command {
             }
             Self::Disclose(_) => Right::Disclose,
             Self::InspectStore { .. } => Right::InspectStore,
+            Self::PruneAudit(_) => Right::PruneAudit,
         }
     }
 
@@ -339,6 +370,7 @@ impl Command {
             Self::RevokeIssuedOf { .. } => 12,
             Self::CountUses { .. } => 13,
             Self::Disclose(_) => 14,
+            Self::PruneAudit(_) => 15,
             Self::ListKeys { .. } => 32,
             Self::ShowKey { .. } => 33,
             Self::ReadStatus => 34,
@@ -376,6 +408,7 @@ impl Command {
             Self::ReadOperation { id } => ("GET", format!("/v1/operations/{id}")),
             Self::CountUses { .. } => ("POST", "/v1/audit/count".into()),
             Self::Disclose(_) => ("POST", "/v1/audit/disclose".into()),
+            Self::PruneAudit(_) => ("POST", "/v1/audit/prune".into()),
             Self::QueryAudit(_) => ("POST", "/v1/audit/query".into()),
             Self::InspectStore { .. } => ("POST", "/v1/store/inspect".into()),
             Self::OpenRecord { .. } => ("POST", "/v1/audit/open".into()),

@@ -50,6 +50,8 @@ pub enum Right {
     InspectStore,
     /// Hand out what opens audit records.
     Disclose,
+    /// Remove archived segments of the audit log.
+    PruneAudit,
 }
 
 impl Role {

@@ -128,7 +128,7 @@ pub struct Mapping {
 }
 
 /// Each action by its name in the audit.
-const MAPPINGS: [(&str, Mapping); 30] = [
+const MAPPINGS: [(&str, Mapping); 31] = [
     ("sign", api(Activity::Other)),
     ("verify", api(Activity::Other)),
     ("mac", api(Activity::Other)),
@@ -157,6 +157,7 @@ const MAPPINGS: [(&str, Mapping); 30] = [
     ("revoke-issued", entity(Activity::Disable, "handle")),
     ("revoke-issued-of", entity(Activity::Disable, "handle")),
     ("create-principal", entity(Activity::Create, "principal")),
+    ("prune-audit", entity(Activity::Delete, "audit log segments")),
     ("begin-import", entity(Activity::Create, "one-time key")),
     ("disclose", entity(Activity::Read, "audit")),
     ("start", START),

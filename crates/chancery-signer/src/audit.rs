@@ -9,9 +9,10 @@ use std::sync::Arc;
 use chancery_audit::disk::Disk;
 use chancery_audit::frame::{Frame, Head, Item};
 use chancery_audit::origin::Origin;
+use chancery_audit::pruned::{BASE_FILE, Pruned};
 use chancery_audit::record::{IdentitySection, Kind, LinkLife, PseudonymousSection};
-use chancery_audit::recovery::{Settled, WalkError, Walked, settle, walk, walk_from};
-use chancery_audit::resume::{RESUME_FILE, Resume, SpentBytes, from_file};
+use chancery_audit::recovery::{Settled, WalkError, Walked, read_pruned, settle, walk, walk_from};
+use chancery_audit::resume::{RESUME_FILE, Resume, SpentBytes};
 use chancery_audit::sealer::{Month, MonthKeys, MonthSecrets, NameClass};
 use chancery_audit::wal::{Address, Tail};
 use chancery_core::authority::Authority;
@@ -26,7 +27,8 @@ use chancery_crypto::key::PublicKey;
 use chancery_crypto::section::Boot;
 
 use crate::config::SignerError;
-use crate::vault::{FileName, Vault};
+use crate::prunes::read_resume;
+use crate::vault::Vault;
 
 /// A frame is dated no more than this after what it holds was decided: 1 hour, far beyond any queue here.
 const FRAME_LAG_MAX_MS: u64 = 3_600_000;
@@ -42,6 +44,7 @@ pub(crate) struct Opened {
     pub(crate) heads: BTreeMap<TenantId, [u8; 32]>,
     pub(crate) mark_ms: Option<u64>,
     pub(crate) served: Served,
+    pub(crate) pruned: Option<Pruned>,
 }
 
 /// Reads the log and settles its end.
@@ -51,14 +54,24 @@ pub(crate) fn open(
     vault: &Vault,
     authority: &Authority,
 ) -> Result<Opened, SignerError> {
-    let resume = read_resume(&**disk, origin, vault);
-    let served = Served::from_ms(resume.as_ref().map_or(0, |resume| resume.served_ms));
-    let remembered = resume.as_ref().map_or(0, |resume| resume.tail.frontier.size());
-    let new_reader = |resume| Reader::new(vault, authority, origin, resume);
-    let read = match read(disk, origin, new_reader(resume)?) {
-        // The resume file may be of another moment than the frames; then they alone count.
+    let resume = |file| read_resume(&**disk, vault, &origin.log_id, file);
+    let known = resume(RESUME_FILE).or_else(|| resume(BASE_FILE));
+    let served = Served::from_ms(known.as_ref().map_or(0, |resume| resume.served_ms));
+    let remembered = known.as_ref().map_or(0, |resume| resume.tail.frontier.size());
+    let pruned = read_pruned(&**disk, origin)?;
+    let new_reader = |resume: Option<Resume>| {
+        // Without the first frames nothing but such a file says what they said.
+        if resume.is_none() && pruned.is_some() {
+            return Err(SignerError::Pruned);
+        }
+        Reader::new(vault, authority, origin, resume)
+    };
+    let read = match read(disk, origin, new_reader(known)?) {
+        // The resume file may be of another moment than the frames; then they alone count, and where they are gone the
+        // file that was there when they went.
         Err(SignerError::Audit(WalkError::Corrupt { .. })) if remembered > 0 => {
-            read(disk, origin, new_reader(None)?)
+            let base = if pruned.is_some() { resume(BASE_FILE) } else { None };
+            read(disk, origin, new_reader(base)?)
         }
         read => read,
     };
@@ -86,6 +99,7 @@ pub(crate) fn open(
         heads: reader.heads,
         mark_ms: reader.mark_ms,
         served,
+        pruned,
     })
 }
 
@@ -102,13 +116,6 @@ fn read<'v>(
         None => walk(&**disk, origin, visit),
     };
     Ok((walked?, reader))
-}
-
-/// The resume file, if it is there, whole, and of this log.
-pub(crate) fn read_resume(disk: &dyn Disk, origin: &Origin, vault: &Vault) -> Option<Resume> {
-    let bytes = disk.read_whole(RESUME_FILE).ok()?;
-    let opened = vault.open_file(&FileName::resume(&origin.log_id), from_file(&bytes)?)?;
-    Resume::parse(&opened)
 }
 
 struct Reader<'v> {

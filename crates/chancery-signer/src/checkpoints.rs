@@ -61,7 +61,9 @@ pub(crate) struct Checkpoints {
     last: Option<Recomputed>,
     signed_at: Option<Instant>,
     /// How many were signed since the start.
-    signed: u64,
+    made: u64,
+    /// How many records the checkpoint covers that was published last by this start.
+    published: u64,
 }
 
 /// Where the log ends at a start.
@@ -90,8 +92,10 @@ impl Checkpoints {
         let before = published(&directory, &signer)?;
         check_lock(&lock, before, opening)?;
         let publisher = take_up(&directory, before);
-        let (last, signed_at, signed) = (None, None, 0);
-        let mut checkpoints = Self { publisher, lock, signer, origin, last, signed_at, signed };
+        let (last, signed_at) = (None, None);
+        let (made, published) = (0, 0);
+        let mut checkpoints =
+            Self { publisher, lock, signer, origin, last, signed_at, made, published };
         let known: Vec<TreeHead> =
             checkpoints.lock.remembered().into_iter().chain(before).collect();
         checkpoints.hold_against(&known, opening.disk)?;
@@ -166,7 +170,8 @@ impl Checkpoints {
         let note = self.signer.sign(&checkpoint, now.unix_ms / 1_000)?;
         self.publisher.publish(&note)?;
         self.signed_at = Some(Instant::now());
-        self.signed += 1;
+        self.made += 1;
+        self.published = locked.tree().size;
         Ok(())
     }
 
@@ -178,6 +183,11 @@ impl Checkpoints {
     /// The keys that sign them.
     pub(crate) fn verifier_keys(&self) -> [&VerifierKey; 2] {
         self.signer.verifier_keys()
+    }
+
+    /// How many records a checkpoint covers that this start has published; what it read back lies under it.
+    pub(crate) fn published_size(&self) -> u64 {
+        self.published
     }
 
     /// The lock record's file, and how many records it remembers.
@@ -204,7 +214,7 @@ pub(crate) fn make(shared: &Shared, checkpoints: &Mutex<Checkpoints>) {
     let now = lock(&shared.core).now(entropy::sample());
     let mut checkpoints = lock(checkpoints);
     let made = checkpoints.round(&*shared.disk, size, now);
-    shared.counters.checkpoints.store(checkpoints.signed, Ordering::Relaxed);
+    shared.counters.checkpoints.store(checkpoints.made, Ordering::Relaxed);
     drop(checkpoints);
     match made {
         Ok(()) => {}

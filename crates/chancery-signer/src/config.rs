@@ -123,6 +123,9 @@ pub struct SignerConfig {
     pub checkpoint_every: Duration,
     /// Whether the index is made.
     pub index: IndexWish,
+    /// For how long segments of the log stay in the data directory, in milliseconds; nothing is ever pruned if it is
+    /// not said.
+    pub retention_ms: Option<u64>,
 }
 
 /// The signer cannot start, or cannot go on.
@@ -174,6 +177,12 @@ pub enum SignerError {
     /// The store does not take a transaction.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// Nothing says any more what the log's first segments said.
+    #[error(
+        "segments of the log were pruned, and no resume file is whole: restore them with `chancery audit restore`, \
+         then remove the file `audit/pruned`; no key is used until then"
+    )]
+    Pruned,
     /// A directory is not private.
     #[error(transparent)]
     Directory(#[from] PrivateDirError),

@@ -201,13 +201,18 @@ impl Index {
         spans
     }
 
-    /// The first records that no part covers.
-    pub(crate) fn first_gap(&self) -> Gap {
+    /// The first records, from the one at `from` on, that no part covers.
+    pub(crate) fn first_gap(&self, from: u64) -> Gap {
         let gap = self.spans().into_iter().find_map(|span| match span {
-            Span::Gap(gap) => Some(gap),
-            Span::Part(_) => None,
+            Span::Gap(gap) if gap.end_index.is_none_or(|end| end > from) => Some(gap),
+            _ => None,
         });
-        gap.unwrap_or(Gap { place: None, first_index: 0, end_index: None })
+        match gap {
+            Some(gap) if gap.first_index >= from => gap,
+            // What lies before was pruned, and nobody can read it.
+            Some(Gap { end_index, .. }) => Gap { place: None, first_index: from, end_index },
+            None => Gap { place: None, first_index: from, end_index: None },
+        }
     }
 
     /// A builder for the part that begins with the frame at `place`.

@@ -15,6 +15,7 @@ use chancery_core::id::TenantId;
 
 use crate::counters::lock;
 use crate::index::{Gap, IndexError};
+use crate::prunes;
 use crate::service::Shared;
 
 /// How often it is looked for new frames.
@@ -63,7 +64,8 @@ impl Indexer {
         let size = lock(&self.shared.progress).size;
         let disk = Arc::clone(&self.shared.disk);
         loop {
-            let gap = self.shared.index.first_gap();
+            let first = prunes::first_index(lock(&self.shared.pruned).as_ref());
+            let gap = self.shared.index.first_gap(first);
             // A part may have been taken out meanwhile, and what lies behind it waits.
             let mut work = match self.work.take().filter(|work| work.gap == gap) {
                 Some(work) => work,

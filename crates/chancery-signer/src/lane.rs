@@ -148,7 +148,9 @@ impl Lane {
                 let _: HealthRequest =
                     cbor::decode(body, "health request").map_err(|_| OutOfStep)?;
                 let mode = self.shared.mode().to_owned();
-                let reply = HealthReply { mode, counters: self.shared.counters.exposition() };
+                let mut counters = self.shared.counters.exposition();
+                counters.extend(self.shared.repacked.exposition());
+                let reply = HealthReply { mode, counters };
                 self.outlet.say(Kind::HealthReply, header.tag, &reply);
             }
             Kind::Certificate => {

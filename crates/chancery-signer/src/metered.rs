@@ -71,6 +71,14 @@ impl<D: Disk> Disk for Metered<D> {
     fn sync_directory(&self) -> io::Result<()> {
         self.disk.sync_directory()
     }
+
+    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write_new(name, bytes)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
 }
 
 /// A file of it.

@@ -29,8 +29,10 @@ use chancery_audit::frames::ReadBackError;
 use chancery_audit::index::{Part, PartHead};
 use chancery_audit::opening::{Opening, OpeningError};
 use chancery_audit::origin::Origin;
+use chancery_audit::pruned::{BASE_FILE, Pruned};
 use chancery_audit::publish::LOG_DIRECTORY;
-use chancery_audit::recovery::read_origin;
+use chancery_audit::recovery::{read_origin, read_pruned};
+use chancery_audit::resume::RESUME_FILE;
 use chancery_audit::sealer::{Month, MonthKeys, MonthSecrets};
 use chancery_audit::verify::AUDIT_DIRECTORY;
 use chancery_core::authority::{Authority, Refusal};
@@ -48,12 +50,12 @@ use chancery_log::note::KeyName;
 use chancery_memory::Arena;
 use chancery_store::{Embedded, OpenError};
 
-use crate::audit::read_resume;
 use crate::config::{RootSource, SignerError};
 use crate::counters::lock;
 use crate::genesis::{Secrets, stored_secrets};
 use crate::index::{Index, Span};
 use crate::lock_record::LockRecord;
+use crate::prunes::read_resume;
 use crate::query;
 use crate::root;
 use crate::search::{self, Found, Unread};
@@ -141,6 +143,7 @@ pub struct Archive {
     authority: Authority,
     log_id: [u8; 32],
     promised: Promised,
+    pruned: Option<Pruned>,
     reach: Reach,
 }
 
@@ -157,8 +160,11 @@ impl Archive {
         let (authority, _) = stored::authority(&mut vault)?;
         let origin = origin(&disk, &secrets)?;
         let (promised, finding) = promised(data, &origin, &secrets)?;
+        let pruned = read_pruned(&disk, &origin).map_err(SignerError::from)?;
+        let resume = |file| read_resume(&disk, &vault, &origin.log_id, file);
+        let resume = resume(RESUME_FILE).or_else(|| resume(BASE_FILE));
         let remembered = Remembered {
-            resume: read_resume(&disk, &origin, &vault).map(|resume| resume.tail),
+            resume: resume.map(|resume| resume.tail),
             checkpoint: promised.tree(),
             lock_record: lock_record(root_key, &origin),
         };
@@ -166,7 +172,7 @@ impl Archive {
         reach.findings.extend(finding);
         let index = Index::look(data, origin.log_id, reach.size)?;
         let vault = Mutex::new(vault);
-        Ok(Self { disk, index, vault, authority, log_id: origin.log_id, promised, reach })
+        Ok(Self { disk, index, vault, authority, log_id: origin.log_id, promised, pruned, reach })
     }
 
     /// How far the log reaches.
@@ -256,6 +262,10 @@ impl Source for Archive {
 
     fn size(&self) -> u64 {
         self.reach.size
+    }
+
+    fn pruned(&self) -> Option<Pruned> {
+        self.pruned.clone()
     }
 
     fn on_damage(&self) -> OnDamage {

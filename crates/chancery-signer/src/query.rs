@@ -16,6 +16,7 @@ use crate::config::IndexWish;
 use crate::counters::lock;
 use crate::entropy;
 use crate::inspect::{self, InspectError};
+use crate::prunes;
 use crate::search;
 use crate::service::Shared;
 use crate::source::Source;
@@ -83,6 +84,10 @@ fn records(
     tenant: TenantId,
     query: &AuditQuery,
 ) -> Result<Vec<RecordView>, Refusal> {
+    let pruned = Source::pruned(shared);
+    if let Some(why) = pruned.and_then(|pruned| prunes::withheld(&pruned, query)) {
+        return Err(refused(Reason::Forbidden, &why));
+    }
     let found = search::records(shared, tenant, query);
     match found.unread.first() {
         Some(unread) => Err(Refusal { reason: Reason::Unavailable, detail: unread.why.clone() }),
@@ -110,6 +115,9 @@ pub(crate) fn located(
 ) -> Result<(Item, Arc<MonthKeys>), Refusal> {
     // Another tenant's record is as little there as one that does not exist.
     let absent = || refused(Reason::Forbidden, "no record of yours has that index");
+    if let Some(pruned) = source.pruned().filter(|pruned| index < pruned.first_index()) {
+        return Err(refused(Reason::Forbidden, &pruned.told()));
+    }
     let is_there = index < source.size();
     let frame = is_there.then(|| source.frame_of(index)).transpose();
     let frame = frame.map_err(|error| refused(Reason::Unavailable, &error.to_string()))?;

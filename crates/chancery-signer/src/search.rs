@@ -26,6 +26,7 @@ use chancery_core::command::AuditQuery;
 use chancery_core::id::{HandleId, PrincipalId, TenantId};
 
 use crate::index::{Gap, Span};
+use crate::prunes;
 use crate::source::{OnDamage, Source};
 use wanted::Known;
 
@@ -69,7 +70,13 @@ pub(crate) fn records(source: &impl Source, tenant: TenantId, query: &AuditQuery
         }
         search.span(&span);
     }
-    search.found
+    let Search { mut found, .. } = search;
+    if let Some(pruned) = source.pruned()
+        && let Some(why) = prunes::withheld(&pruned, query)
+    {
+        found.unread.push(Unread { first_index: 0, end_index: pruned.first_index(), why });
+    }
+    found
 }
 
 struct Search<'s, S> {
@@ -90,6 +97,7 @@ impl<'s, S: Source> Search<'s, S> {
     fn new(source: &'s S, tenant: TenantId, query: &'s AuditQuery) -> Self {
         let size = source.size();
         let start = query.after.map_or(0, |after| after.saturating_add(1));
+        let start = start.max(prunes::first_index(source.pruned().as_ref()));
         Self {
             source,
             tenant,
@@ -229,6 +237,13 @@ impl<'s, S: Source> Search<'s, S> {
     /// Reads the frames that no part covers.
     fn gap(&mut self, gap: &Gap) {
         let end = gap.end_index.map_or(self.range.end, |end| end.min(self.range.end));
+        // A gap may begin among records that were pruned.
+        let first = prunes::first_index(self.source.pruned().as_ref());
+        let gap = if gap.first_index < first {
+            &Gap { place: None, first_index: first, end_index: gap.end_index }
+        } else {
+            gap
+        };
         let records = gap.first_index.max(self.range.start)..end;
         if !records.is_empty() {
             self.found.unindexed.push(records);

@@ -15,6 +15,7 @@ use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::frame::Frame;
 use chancery_audit::journal::Journal;
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
+use chancery_audit::pruned::Pruned;
 use chancery_audit::receipt::Receipt;
 use chancery_audit::record::BuildGroup;
 use chancery_audit::sealer::{Keyring, Month, MonthKeys, MonthSecrets, Sealer, month_of};
@@ -34,7 +35,6 @@ use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
 use chancery_crypto::mac::{HandleMac, KeyedHash};
 use chancery_crypto::notes::CheckpointSeeds;
-use chancery_crypto::primitive::sha256;
 use chancery_crypto::section::Boot;
 use chancery_memory::{Arena, hooks, wiping};
 use chancery_store::{Embedded, OpenMode, private_dir};
@@ -43,6 +43,7 @@ use self::begin::{open_log, start_sequencer};
 use crate::aside::Aside;
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
+use crate::build;
 use crate::checkpoints::{self, Checkpoints, Opening};
 use crate::config::{IndexWish, LockRecordWish, SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
@@ -63,6 +64,7 @@ use crate::outbox::OutboxEntry;
 use crate::peers::Peers;
 use crate::pool::Pool;
 use crate::reduce_only;
+use crate::repacker::{self, RepackCounters};
 use crate::resumes::Resumes;
 use crate::root;
 use crate::roots::Roots;
@@ -104,6 +106,9 @@ pub(crate) struct Shared {
     pub(crate) checkpoint_every: Duration,
     pub(crate) index: Index,
     pub(crate) index_wish: IndexWish,
+    pub(crate) repacked: RepackCounters,
+    pub(crate) retention_ms: Option<u64>,
+    pub(crate) pruned: Mutex<Option<Pruned>>,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) receipt_key: Arc<PrivateKey>,
@@ -470,8 +475,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     let aside = Aside::new(journal, &entries)?;
     let wal = Wal::begin(Arc::clone(&disk), origin.log_id, config.segment_bytes, tail)?;
     let chain = Chain::resume(tail, origin.log_id, boot.boot_nonce, previous_signature);
-    let build =
-        BuildGroup { build: build_hash(), configuration: sha256(&[config.endpoint.as_bytes()]) };
+    let build = build::group(&config);
     let mut core = Core::new(authority, opened.operations, opened.counts, parts.clock);
     core.budget = opened.budget;
     let shared = Arc::new(Shared {
@@ -498,6 +502,9 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         checkpoint_every: config.checkpoint_every,
         index: parts.index,
         index_wish: config.index,
+        repacked: RepackCounters::default(),
+        retention_ms: config.retention_ms,
+        pruned: Mutex::new(opened.pruned),
         reductions,
         keyring,
         receipt_key,
@@ -522,6 +529,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
 fn begin_derived(shared: &Arc<Shared>) {
     checkpoints::start(shared);
     others::start(shared);
+    repacker::start(shared);
     if shared.index_wish == IndexWish::On {
         indexer::start(shared);
     }
@@ -530,12 +538,6 @@ fn begin_derived(shared: &Arc<Shared>) {
 fn sign(key: &PrivateKey, bytes: &[u8]) -> Result<[u8; 64], SignerError> {
     let signature = key.sign(bytes).map_err(|_| SignerError::Certificate)?;
     signature.try_into().map_err(|_| SignerError::Certificate)
-}
-
-/// What runs: the hash of our own executable, by the way that is open wherever it stands.
-fn build_hash() -> [u8; 32] {
-    let bytes = std::fs::read("/proc/self/exe");
-    bytes.map(|bytes| sha256(&[&bytes])).unwrap_or_default()
 }
 
 #[cfg(test)]

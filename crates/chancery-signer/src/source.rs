@@ -11,6 +11,7 @@ use chancery_audit::disk::Disk;
 use chancery_audit::frame::{Frame, Item};
 use chancery_audit::frames::ReadBackError;
 use chancery_audit::index::{Part, PartHead};
+use chancery_audit::pruned::Pruned;
 use chancery_audit::sealer::{Month, MonthKeys};
 use chancery_core::id::{KeyId, PrincipalId, TenantId};
 use chancery_core::name::Name;
@@ -53,6 +54,9 @@ pub(crate) trait Source {
 
     /// How many records there are.
     fn size(&self) -> u64;
+
+    /// What was pruned, if anything was.
+    fn pruned(&self) -> Option<Pruned>;
 
     /// What is done where the log cannot be read.
     fn on_damage(&self) -> OnDamage;
@@ -112,6 +116,10 @@ impl Source for Shared {
 
     fn size(&self) -> u64 {
         lock(&self.progress).size
+    }
+
+    fn pruned(&self) -> Option<Pruned> {
+        lock(&self.pruned).clone()
     }
 
     fn on_damage(&self) -> OnDamage {

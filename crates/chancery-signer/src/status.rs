@@ -89,6 +89,9 @@ fn advice(shared: &Shared, is_solo: bool, clock: &str, others: Option<&Standings
             "the clock is suspect: tokens that carry time are refused until it is right".to_owned(),
         );
     }
+    if let Some(pruned) = lock(&shared.pruned).as_ref() {
+        advice.push(pruned.told());
+    }
     advice.extend(others.map_or(Some(NOBODY_REMEMBERS), of_others).map(str::to_owned));
     advice
 }

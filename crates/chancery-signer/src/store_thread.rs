@@ -16,7 +16,7 @@ use chancery_audit::wal::{Address, read_frame};
 use chancery_core::authority::{Decided, DueDestruction, Effect, Fresh, Refusal, Row};
 use chancery_core::cbor;
 use chancery_core::clock::Reading;
-use chancery_core::command::{Answer, Command};
+use chancery_core::command::{Answer, Command, PruneAudit};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle;
 use chancery_core::id::{HandleId, KeyId, PrincipalId, TenantId};
@@ -38,6 +38,7 @@ use crate::jobs::Job;
 use crate::others::Others;
 use crate::outbox::{KeptEntry, OutboxEntry};
 use crate::outlet::Answer as OutAnswer;
+use crate::prunes;
 use crate::sequencer::halt;
 use crate::service::Shared;
 use crate::vault::Change;
@@ -155,6 +156,9 @@ impl StoreThread {
         let material = self.material(job)?;
         let fresh = self.fresh(now, material.as_ref())?;
         let decided = lock(&self.shared.core).authority.decide(principal, command, fresh, now)?;
+        if let Command::PruneAudit(prune) = command {
+            return self.prune(job, (prune, &decided), now);
+        }
         match decided.effect {
             Effect::None => self.issue(job, &decided, now),
             Effect::Reduction | Effect::Recorded => match &job.asker {
@@ -228,6 +232,29 @@ impl StoreThread {
             }),
             ..OutboxEntry::of_service(principal.tenant, now, posture_epoch)
         }
+    }
+
+    /// Has archived segments removed: recorded first, and answered when they are gone.
+    fn prune(
+        &mut self,
+        job: &CommandJob,
+        (prune, decided): (&PruneAudit, &Decided),
+        now: Reading,
+    ) -> Result<(), Refusal> {
+        let permitted = prunes::permit(&self.shared, prune, now)?;
+        let reply = CommandReply::Committed { answer: decided.answer.clone(), index: None };
+        let entry = self.entry(job, decided, &reply, now);
+        let (done, recorded) = sync_channel(1);
+        let way =
+            CommandWay { asker: job.asker.clone(), done: Some(done), ..CommandWay::default() };
+        let submission = entry.submission(&mut self.sealer, 0, OutAnswer::Command(reply), way);
+        self.shared.inbox.send(submission.map_err(|_| unavailable())?);
+        if recorded.recv().is_ok()
+            && let Some(permitted) = permitted
+        {
+            permitted.carry_out(&self.shared).unwrap_or_else(|error| halt(&error));
+        }
+        Ok(())
     }
 
     /// Issues a handle or a one-time key, states a count, or discloses: recorded, but nothing is stored and no epoch moves.

@@ -102,6 +102,9 @@ pub(crate) struct SignerArgs {
     /// For how long keys are used although no witness has cosigned this start; not at all if not given.
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     unwitnessed_for: Option<Duration>,
+    /// For how long segments stay at least, in milliseconds.
+    #[arg(long, value_name = "MS")]
+    retention_ms: Option<u64>,
 }
 
 /// Take reductions alone; `chancery serve` does this when the signer's disk fails again and again.
@@ -175,6 +178,7 @@ pub(crate) fn signer(args: SignerArgs) -> Result<(), Failure> {
                 None => Unwitnessed::Refuse,
             },
         }),
+        retention_ms: args.retention_ms,
     };
     chancery_signer::run(config, &listener, || word.say()).map_err(|error| ended(error, "signer"))
 }

@@ -94,6 +94,8 @@ pub(crate) struct Plan {
     pub(crate) checkpoint_every: Duration,
     /// Whether the index is made.
     pub(crate) index: IndexWish,
+    /// For how long segments stay at least, in milliseconds; for ever if it is not said.
+    pub(crate) retention_ms: Option<u64>,
 }
 
 /// Who is asked what they hold of the log.
@@ -312,6 +314,9 @@ fn signer_arguments(plan: &Plan, address: SocketAddr) -> Vec<OsString> {
     if let Some(file) = &plan.passphrase_file {
         arguments.extend(["--passphrase-file".into(), file.into()]);
     }
+    if let Some(kept) = plan.retention_ms {
+        arguments.extend(["--retention-ms".into(), kept.to_string().into()]);
+    }
     arguments.extend(peer_arguments(plan));
     arguments.extend(name_arguments(plan, address));
     arguments.extend(plan.others.iter().flat_map(others_arguments));
@@ -413,6 +418,7 @@ mod tests {
             others: None,
             checkpoint_every: CHECKPOINT_EVERY,
             index: IndexWish::On,
+            retention_ms: None,
         }
     }
 

@@ -13,6 +13,7 @@ mod wire;
 #[cfg(test)]
 mod service {
     mod algorithms;
+    mod archives;
     mod broken_off;
     mod checkpoints;
     mod counts;
@@ -33,12 +34,15 @@ mod service {
     mod people;
     mod processes;
     mod proofs;
+    mod prunes;
     mod queries;
     mod readiness;
     mod reductions;
+    mod repacks;
     mod root_key;
     mod rows;
     mod sampled;
+    mod seaweed;
     mod terminal;
     mod unknown;
     mod verified;

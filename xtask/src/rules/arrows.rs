@@ -7,7 +7,7 @@
 use crate::workspace::{Finding, Package, Workspace};
 
 /// Each crate and all that it may depend on.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("chancery-core", &[]),
     ("chancery-log", &[]),
     ("chancery-memory", &[]),
@@ -34,10 +34,12 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("chancery-client", &["chancery-api", "chancery-core", "chancery-crypto", "chancery-log"]),
     ("chancery-export", &["chancery-api", "chancery-core"]),
     ("chancery-witness", &["chancery-crypto", "chancery-log", "chancery-store"]),
+    ("chancery-archive", &["chancery-audit", "chancery-crypto", "chancery-log"]),
     (
         "chancery",
         &[
             "chancery-api",
+            "chancery-archive",
             "chancery-audit",
             "chancery-client",
             "chancery-core",

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chancery_core::command::{Command, NewHandle, NewKey};
+use chancery_core::command::{Command, NewHandle, NewKey, PruneAudit};
 use chancery_core::context::Pair;
 use chancery_core::handle::{LinkId, Operation, Operations};
 use chancery_core::id::{HandleId, IdError, OperationId, PrincipalId};
@@ -220,6 +220,18 @@ pub struct CountUsesBody {
     pub version: u32,
 }
 
+/// The body of [`Command::PruneAudit`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PruneAuditBody {
+    /// How many segments, from the first on.
+    pub segments: u64,
+    /// SHA-256 of the last one's entry in the archive.
+    pub entry: Base64,
+    /// The archive.
+    pub location: String,
+}
+
 /// The body of [`Command::OpenRecord`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -284,6 +296,11 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
             render(&CountUsesBody { key: key.clone(), version: *version })
         }
         Command::Disclose(disclosure) => render(&DiscloseBody::from(disclosure)),
+        Command::PruneAudit(prune) => render(&PruneAuditBody {
+            segments: prune.segments,
+            entry: Base64(prune.entry.to_vec()),
+            location: prune.location.clone(),
+        }),
         Command::OpenRecord { index, groups } => render(&OpenRecordBody {
             log_index: *index,
             groups: groups.iter().map(|group| group.name().to_owned()).collect(),
@@ -397,6 +414,7 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
         CommandKind::InspectStore => inspect_store(parse(body)?),
         CommandKind::OpenRecord => open_record(parse(body)?)?,
         CommandKind::Disclose => disclose(parse(body)?)?,
+        CommandKind::PruneAudit => prune_audit(parse(body)?)?,
         CommandKind::CountUses => {
             let CountUsesBody { key, version } = parse(body)?;
             Command::CountUses { key, version }
@@ -496,6 +514,13 @@ fn create_principal(body: CreatePrincipalBody) -> Result<Command, HttpError> {
 
 fn inspect_store(body: InspectStoreBody) -> Command {
     Command::InspectStore { after: body.after.map(|after| after.0).unwrap_or_default() }
+}
+
+fn prune_audit(body: PruneAuditBody) -> Result<Command, HttpError> {
+    let PruneAuditBody { segments, entry, location } = body;
+    let error = HttpError::Malformed("`entry` is a hash of 32 bytes");
+    let entry = entry.0.try_into().map_err(|_| error)?;
+    Ok(Command::PruneAudit(PruneAudit { segments, entry, location }))
 }
 
 fn open_record(OpenRecordBody { log_index, groups }: OpenRecordBody) -> Result<Command, HttpError> {

@@ -200,6 +200,9 @@ fn command_summary(kind: CommandKind) -> &'static str {
         CommandKind::InspectStore => "Read the store's rows as they are sealed.",
         CommandKind::CountUses => "Put on record how many uses of a key version there are so far.",
         CommandKind::Disclose => "Hand out what opens audit records, sealed to its recipient.",
+        CommandKind::PruneAudit => {
+            "Remove archived segments of the audit log that are older than is kept."
+        }
         CommandKind::OpenRecord => "Open groups of an audit record, to be shown to somebody else.",
     }
 }
@@ -226,6 +229,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::QueryAudit => Some("AuditQueryBody"),
         CommandKind::InspectStore => Some("InspectStoreBody"),
         CommandKind::CountUses => Some("CountUsesBody"),
+        CommandKind::PruneAudit => Some("PruneAuditBody"),
         CommandKind::OpenRecord => Some("OpenRecordBody"),
         CommandKind::Disclose => Some("DiscloseBody"),
         CommandKind::ListKeys
@@ -346,6 +350,17 @@ fn requests() -> Vec<(&'static str, Value)> {
         ("InspectStoreBody", object(&[], &[("after", reference("Bytes"))])),
         ("CountUsesBody", object(&[("key", name()), ("version", number())], &[])),
         ("DiscloseBody", disclose_schema()),
+        (
+            "PruneAuditBody",
+            object(
+                &[
+                    ("segments", integer(u64::MAX)),
+                    ("entry", reference("Bytes")),
+                    ("location", string()),
+                ],
+                &[],
+            ),
+        ),
         ("OpenRecordBody", open_record_schema()),
         ("CreatePrincipalBody", principal_schema()),
         ("IssueHandleBody", handle_schema()),

@@ -86,6 +86,8 @@ pub enum CommandKind {
     CountUses,
     /// Hand out what opens audit records.
     Disclose,
+    /// Remove archived segments of the audit log.
+    PruneAudit,
 }
 
 /// One row.
@@ -158,7 +160,7 @@ const fn read(path: &'static str, kind: CommandKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 47] = [
+pub const ROUTES: [Route; 48] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -200,6 +202,7 @@ pub const ROUTES: [Route; 47] = [
     command("/v1/audit/open", CommandKind::OpenRecord),
     command("/v1/audit/count", CommandKind::CountUses),
     command("/v1/audit/disclose", CommandKind::Disclose),
+    command("/v1/audit/prune", CommandKind::PruneAudit),
     command("/v1/store/inspect", CommandKind::InspectStore),
     get("/log/{file}", Target::Log),
     get("/healthz", Target::Health),

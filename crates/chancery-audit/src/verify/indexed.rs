@@ -22,8 +22,8 @@ pub(super) struct IndexCheck {
 }
 
 impl IndexCheck {
-    /// Reads every part.
-    pub(super) fn begin(data: &Path) -> Result<Self, WalkError> {
+    /// Reads every part. Those of records below `first` may be gone with them, since nobody can make them anew.
+    pub(super) fn begin(data: &Path, first: u64) -> Result<Self, WalkError> {
         let directory = data.join(INDEX_DIRECTORY);
         let mut names = list(&directory)?;
         names.sort_unstable();
@@ -31,6 +31,9 @@ impl IndexCheck {
         let mut next = 0;
         for name in &names {
             let head = part(&directory, name)?;
+            if next < first {
+                next = head.first_index.min(first);
+            }
             if head.first_index > next {
                 return Err(WalkError::Missing { file: named(&file_name(next)) });
             }
@@ -38,7 +41,10 @@ impl IndexCheck {
                 return Err(corrupt(name, "it begins before the part before it ends"));
             }
             next = head.end_index();
-            check.ends.insert(next, head);
+            // That a part of them is whole is all that is to be seen of it.
+            if next > first {
+                check.ends.insert(next, head);
+            }
         }
         Ok(check)
     }

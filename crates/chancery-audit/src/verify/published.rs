@@ -15,7 +15,9 @@ use chancery_log::{Hash, TreeHead, leaf_hash};
 
 use crate::frame::Frame;
 use crate::proof::Trust;
-use crate::publish::{CHECKPOINT_FILE, LOG_DIRECTORY, POLICY_FILE, entry, policy_text};
+use crate::publish::{
+    CHECKPOINT_FILE, ENTRY_BYTES, LOG_DIRECTORY, POLICY_FILE, entry, policy_text,
+};
 use crate::record::leaf;
 use crate::recovery::WalkError;
 use crate::witnessed::{WITNESSED_CHECKPOINT, WITNESSED_POLICY, has_digest};
@@ -138,6 +140,47 @@ impl PublishedCheck {
             let offset = u64::try_from(error.utf8_error().valid_up_to()).unwrap_or(u64::MAX);
             corrupt(file, offset, "not a text")
         })
+    }
+
+    /// Takes the records that were pruned, as their leaves were published. They must have the tree that they had.
+    pub(super) fn pruned(&mut self, tree: &TreeHead) -> Result<(), WalkError> {
+        for bundle in 0..tree.size.div_ceil(TILE_WIDTH) {
+            let end = tree.size.min((bundle + 1) * TILE_WIDTH);
+            for root in self.published_roots(bundle, end - bundle * TILE_WIDTH)? {
+                self.append(&root);
+            }
+        }
+        if self.edge.root() == tree.root {
+            return Ok(());
+        }
+        let what = "the published entries do not have the tree that the pruned records had";
+        Err(corrupt("tile/entries", 0, what))
+    }
+
+    /// The roots in the first `count` entries of a bundle, whichever width it was published in last.
+    fn published_roots(&self, bundle: u64, count: u64) -> Result<Vec<Hash>, WalkError> {
+        let full = Tile::of_tree(TileKind::Entries, bundle, (bundle + 1) * TILE_WIDTH);
+        let widths = usize::try_from(count).unwrap_or(usize::MAX)..;
+        let tiles = full.into_iter().flat_map(|full| {
+            widths
+                .clone()
+                .take_while(move |width| *width <= full.width())
+                .map(move |width| full.narrowed(width))
+        });
+        let file = tiles.map(|tile| tile.to_string()).find(|file| self.files.contains(file));
+        let missing = || WalkError::Missing { file: named(&format!("tile/entries/{bundle}")) };
+        let file = file.ok_or_else(missing)?;
+        let bytes = self.read(&file)?;
+        let entries = bytes.chunks(ENTRY_BYTES).take(usize::try_from(count).unwrap_or_default());
+        let roots = entries.enumerate().map(|(position, published)| {
+            let root = published.last_chunk::<32>().map(|root| Hash::from(*root));
+            let offset = u64::try_from(position * ENTRY_BYTES).unwrap_or(u64::MAX);
+            let altered = || corrupt(&file, offset, "not the entry of a record");
+            root.filter(|root| entry(&leaf(root)) == *published).ok_or_else(altered)
+        });
+        let roots: Vec<Hash> = roots.collect::<Result<_, _>>()?;
+        let is_whole = u64::try_from(roots.len()) == Ok(count);
+        is_whole.then_some(roots).ok_or_else(|| corrupt(&file, 0, "the file was cut"))
     }
 
     /// Takes the records of the next frame.

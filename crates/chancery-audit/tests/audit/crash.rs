@@ -20,13 +20,13 @@ use super::replay::{Random, Replay};
 use super::wrong::{Wrong, WrongDisk};
 
 /// Three small frames fill a segment.
-const LIFE: Life = Life::of(16 * 1024);
+pub(super) const LIFE: Life = Life::of(16 * 1024);
 
 /// From three small frames in a segment to all of a life in one.
 const SEGMENTS_BYTES: [u64; 3] = [16 * 1024, 32 * 1024, 64 * 1024];
 
 /// Rolls over several segments, and starts again twice.
-const LIVES: [&[Shape]; 3] = [
+pub(super) const LIVES: [&[Shape]; 3] = [
     &[SMALL, SMALL, &[100, 100], SMALL, &[4_000, 3_000], SMALL, SMALL, SMALL],
     &[SMALL, &[100, 5_000], SMALL],
     &[SMALL],
@@ -34,9 +34,9 @@ const LIVES: [&[Shape]; 3] = [
 
 /// What an exploration came to.
 #[derive(Debug, Default)]
-struct Tally {
-    states: u64,
-    failures: Vec<String>,
+pub(super) struct Tally {
+    pub(super) states: u64,
+    pub(super) failures: Vec<String>,
     seen: HashSet<u64>,
 }
 
@@ -134,7 +134,11 @@ fn traced(life: Life, lives: &[&[Shape]], wrap: &dyn Fn(Model) -> Arc<dyn Disk>)
     model.trace()
 }
 
-fn explore_lives(life: Life, lives: &[&[Shape]], wrap: &dyn Fn(Model) -> Arc<dyn Disk>) -> Tally {
+pub(super) fn explore_lives(
+    life: Life,
+    lives: &[&[Shape]],
+    wrap: &dyn Fn(Model) -> Arc<dyn Disk>,
+) -> Tally {
     let mut tally = Tally::default();
     let mut count = 0_u64;
     tally.explore(Replay::of(&Image::new()), &traced(life, lives, wrap), &mut |image, replay| {
@@ -142,7 +146,11 @@ fn explore_lives(life: Life, lives: &[&[Shape]], wrap: &dyn Fn(Model) -> Arc<dyn
         count += 1;
         // Signatures are slow to verify, and no crash alters a valid frame.
         if count.is_multiple_of(16) {
-            verify_disk(&Model::of(&after)).map_err(|error| error.to_string())?;
+            let report = verify_disk(&Model::of(&after)).map_err(|error| error.to_string())?;
+            let closed = report.padded + report.dense - 1;
+            if life.repack.is_some() && (report.padded, report.dense) != (1, closed) {
+                return Err("a closed segment was not repacked, or is there twice".into());
+            }
         }
         Ok(())
     });
@@ -154,6 +162,19 @@ fn nothing_acknowledged_is_lost_wherever_power_is_lost() {
     for segment_bytes in SEGMENTS_BYTES {
         let tally = explore_lives(Life::of(segment_bytes), &LIVES, &|model| Arc::new(model));
         println!("segments of {segment_bytes} bytes: {} crash states", tally.states);
+        tally.assert_clean();
+        assert!(tally.states > 1_000, "{} states are too few", tally.states);
+    }
+}
+
+/// The same with every closed segment repacked as soon as another is open: wherever power is lost, the log reads as
+/// before, and whoever starts next repacks what was not.
+#[test]
+fn nothing_acknowledged_is_lost_wherever_power_is_lost_in_a_repack() {
+    for segment_bytes in SEGMENTS_BYTES {
+        let life = Life::of(segment_bytes).repacking();
+        let tally = explore_lives(life, &LIVES, &|model| Arc::new(model));
+        println!("segments of {segment_bytes} bytes, repacked: {} crash states", tally.states);
         tally.assert_clean();
         assert!(tally.states > 1_000, "{} states are too few", tally.states);
     }

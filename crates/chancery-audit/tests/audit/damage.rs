@@ -57,6 +57,14 @@ impl Disk for Still {
     fn sync_directory(&self) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
+
+    fn write_new(&self, _: &str, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
 }
 
 /// Two frames in a segment that was cut behind them; a kept torn end; one frame and room in a second
@@ -81,7 +89,7 @@ fn kept_name(log: &Still) -> String {
 }
 
 /// What a verification says, in one line.
-fn said(result: &Result<Report, WalkError>) -> String {
+pub(super) fn said(result: &Result<Report, WalkError>) -> String {
     match result {
         Ok(Report { torn: Some(torn), .. }) => format!("torn {} {}", torn.file, torn.offset),
         Ok(report) => format!("holds {}", report.frames),

@@ -19,14 +19,14 @@ const LIVES: [&[Shape]; 2] = [&[SMALL, SMALL, SMALL], &[SMALL, &[100, 3_000], SM
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
-fn lead(disk: &Arc<dyn Disk>, model: &Model) -> Result<(), LifeError> {
-    LIVES.iter().try_for_each(|frames| LIFE.lead(disk, model, frames).map(|_| ()))
+fn lead(life: Life, disk: &Arc<dyn Disk>, model: &Model) -> Result<(), LifeError> {
+    LIVES.iter().try_for_each(|frames| life.lead(disk, model, frames).map(|_| ()))
 }
 
-fn faults() -> Vec<Fault> {
+fn faults(life: Life) -> Vec<Fault> {
     let model = Model::default();
     let disk: Arc<dyn Disk> = Arc::new(model.clone());
-    lead(&disk, &model).unwrap();
+    lead(life, &disk, &model).unwrap();
     let mut faults = Vec::new();
     for call in 1..=model.calls() {
         for errno in [EIO, ENOSPC] {
@@ -39,30 +39,40 @@ fn faults() -> Vec<Fault> {
 }
 
 /// Judges what is found by who starts next, whether or not power was lost too.
-fn judge_end(model: &Model) -> Result<u64, String> {
+fn judge_end(life: Life, model: &Model) -> Result<u64, String> {
     let mut replay = Replay::of(&Image::new());
     model.trace().iter().for_each(|event| replay.apply(event));
     let promised = Promised { acknowledged: &replay.acknowledged, in_flight: replay.in_flight };
-    let mut verdict = judge(LIFE, &model.image(), promised).map(|_| 1);
+    let mut verdict = judge(life, &model.image(), promised).map(|_| 1);
     replay.states(&mut Random::seeded(1), &mut |image| {
-        let judged = judge(LIFE, &image, promised);
+        let judged = judge(life, &image, promised);
         verdict = verdict.clone().and_then(|count| judged.map(|_| count + 1));
     });
     verdict
 }
 
-#[test]
-fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
+fn check_every_fault(life: Life) {
     let mut states = 0;
-    let faults = faults();
+    let faults = faults(life);
     for fault in &faults {
         let model = Model::default();
         model.fail(*fault);
         let disk: Arc<dyn Disk> = Arc::new(model.clone());
-        assert!(lead(&disk, &model).is_err(), "{fault:?} went unnoticed");
-        states += judge_end(&model).unwrap_or_else(|failure| panic!("{fault:?}: {failure}"));
+        assert!(lead(life, &disk, &model).is_err(), "{fault:?} went unnoticed");
+        states += judge_end(life, &model).unwrap_or_else(|failure| panic!("{fault:?}: {failure}"));
     }
     println!("{} faults, {states} states behind them", faults.len());
+}
+
+#[test]
+fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
+    check_every_fault(LIFE);
+}
+
+#[test]
+fn every_call_of_a_repack_fails_once_and_nothing_acknowledged_is_lost() {
+    assert!(faults(LIFE.repacking()).len() > faults(LIFE).len() + 100);
+    check_every_fault(LIFE.repacking());
 }
 
 /// The signer goes on while there is no room for a spare, and tries again.
@@ -76,7 +86,7 @@ fn a_spare_whose_making_failed_is_made_anew() {
             let _ = prepare_spare(&model, LIFE.segment_bytes);
             prepare_spare(&model, LIFE.segment_bytes).unwrap();
             let disk: Arc<dyn Disk> = Arc::new(model.clone());
-            lead(&disk, &model).unwrap();
+            lead(LIFE, &disk, &model).unwrap();
             judge_end_of_each_frame(&model)
                 .unwrap_or_else(|failure| panic!("call {call}, {extent:?}: {failure}"));
         }
@@ -85,13 +95,13 @@ fn a_spare_whose_making_failed_is_made_anew() {
 
 #[test]
 fn a_writer_that_syncs_again_after_an_error_is_condemned() {
-    let mut faults = faults().into_iter();
+    let mut faults = faults(LIFE).into_iter();
     let is_condemned = faults.any(|fault| {
         let model = Model::default();
         model.fail(fault);
         let disk: Arc<dyn Disk> =
             Arc::new(WrongDisk { model: model.clone(), wrong: Wrong::SyncRetried });
-        lead(&disk, &model).is_ok() && judge_end_of_each_frame(&model).is_err()
+        lead(LIFE, &disk, &model).is_ok() && judge_end_of_each_frame(&model).is_err()
     });
     assert!(is_condemned);
 }

@@ -10,8 +10,9 @@ use chancery_audit::record::Kind;
 use chancery_audit::recovery::{
     Settled, Torn, WalkError, Walked, read_origin, settle, walk, walk_from,
 };
+use chancery_audit::repack::{RepackError, Repacked, repack};
 use chancery_audit::resume::{RESUME_FILE, Resume, from_file, to_file};
-use chancery_audit::segment::file_number;
+use chancery_audit::segments::Segments;
 use chancery_audit::wal::{Chain, SegmentStart, Tail, Wal, WalError, prepare_spare};
 use chancery_core::id::TenantId;
 use chancery_core::suite::Suite;
@@ -56,6 +57,8 @@ pub(super) struct Life {
     pub(super) segment_bytes: u64,
     pub(super) end: End,
     pub(super) settle: fn(&dyn Disk, Walked) -> io::Result<Settled>,
+    /// Puts the dense form of a closed segment in its place, if it does that.
+    pub(super) repack: Option<fn(&dyn Disk, u64) -> Result<Repacked, RepackError>>,
 }
 
 /// What a writer found at its start.
@@ -77,6 +80,8 @@ pub(super) enum LifeError {
     Walk(#[from] WalkError),
     #[error("{0}")]
     Wal(#[from] WalError),
+    #[error("{0}")]
+    Repack(#[from] RepackError),
     #[error("from the resume file the log is another than from its beginning")]
     Resume,
 }
@@ -121,7 +126,11 @@ pub(super) fn records(shape: Shape, counter: u64) -> Vec<(Item, Hash)> {
 
 impl Life {
     pub(super) const fn of(segment_bytes: u64) -> Self {
-        Self { segment_bytes, end: End::Orderly, settle }
+        Self { segment_bytes, end: End::Orderly, settle, repack: None }
+    }
+
+    pub(super) const fn repacking(self) -> Self {
+        Self { repack: Some(repack), ..self }
     }
 
     pub(super) const fn killed(self) -> Self {
@@ -158,6 +167,7 @@ impl Life {
             chain.signed(sign(&composed.head));
             head = Some(composed.head);
             prepare_spare(&**disk, self.segment_bytes)?;
+            self.repack_closed(&**disk, wal.next_segment() - 1)?;
             if wal.room() < 4096 {
                 let tail = chain.tail(wal.next_segment(), head);
                 wal.roll(&SegmentStart::at(&tail))?;
@@ -165,12 +175,24 @@ impl Life {
             }
         }
         wal.check_linked()?;
+        self.repack_closed(&**disk, wal.next_segment() - 1)?;
         if self.end == End::Orderly {
             wal.finish()?;
             write_resume(&**disk, chain.tail(wal.next_segment(), head))?;
         }
         let incarnations = (last, tail.incarnation);
         Ok(Found { frames: found, torn, incarnations, kept: settled.kept })
+    }
+}
+
+impl Life {
+    /// Repacks every segment before the open one that is there as it was written.
+    fn repack_closed(&self, disk: &dyn Disk, open: u64) -> Result<(), LifeError> {
+        let Some(repack) = self.repack else { return Ok(()) };
+        for number in Segments::list(disk)?.padded.range(..open) {
+            repack(disk, *number)?;
+        }
+        Ok(())
     }
 }
 
@@ -207,9 +229,7 @@ fn write_resume(disk: &dyn Disk, tail: Tail) -> io::Result<()> {
 /// Writes the origin, if this is a new log.
 fn begin_log(disk: &dyn Disk) -> Result<(), LifeError> {
     match read_origin(disk) {
-        Err(WalkError::Missing { .. })
-            if !disk.list()?.iter().any(|name| file_number(name).is_some()) =>
-        {
+        Err(WalkError::Missing { .. }) if Segments::list(disk)? == Segments::default() => {
             Ok(disk.write_whole(ORIGIN_FILE, origin().to_text().as_bytes())?)
         }
         read => Ok(read.map(|_| ())?),

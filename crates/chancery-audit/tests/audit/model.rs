@@ -108,6 +108,10 @@ pub(super) enum Event {
         from: String,
         to: String,
     },
+    Remove {
+        file: usize,
+        name: String,
+    },
     SyncDirectory,
     SyncDirectoryFailed,
     /// A frame of this hash is about to be written.
@@ -268,6 +272,12 @@ impl Inner {
         Ok(())
     }
 
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        let file = self.names.remove(name).ok_or_else(not_found)?;
+        self.trace.push(Event::Remove { file, name: name.into() });
+        Ok(())
+    }
+
     fn sync_directory(&mut self, result: &io::Result<()>) {
         let is_done = result.is_ok();
         self.trace.push(if is_done { Event::SyncDirectory } else { Event::SyncDirectoryFailed });
@@ -341,6 +351,29 @@ impl Disk for Model {
         let mut inner = self.lock();
         let (_, result) = inner.call();
         inner.sync_directory(&result);
+        result
+    }
+
+    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut inner = self.lock();
+        let (extent, result) = inner.call();
+        if extent == Extent::Nothing {
+            return result;
+        }
+        let _ = inner.remove(name);
+        let file = inner.create(name);
+        let written = if extent == Extent::Half { bytes.len() / 2 } else { bytes.len() };
+        inner.write(file, &bytes[..written], 0);
+        inner.sync(file, &result);
+        result
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut inner = self.lock();
+        let (extent, result) = inner.call();
+        if extent != Extent::Nothing {
+            inner.remove(name)?;
+        }
         result
     }
 }

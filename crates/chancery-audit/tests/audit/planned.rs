@@ -1,7 +1,7 @@
 //! What other formats need, from the frames that are written today.
 //!
-//! The formats are `docs/formats/dense-segment.md` and the proofs over several records in `proof.md`, which nothing
-//! writes yet, and `resume-file.md`, which the signer writes: that frames carry what is in one is held here, the file
+//! The formats are `docs/formats/dense-segment.md` and the proofs over several records in `proof.md`, which have tests of
+//! their own, and `resume-file.md`, which the signer writes: that frames carry what is in one is held here, the file
 //! itself by the tests of `chancery_audit::resume`.
 
 use std::collections::BTreeMap;

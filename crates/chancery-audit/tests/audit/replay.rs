@@ -72,6 +72,7 @@ impl Known {
 enum NameChange {
     Create { file: usize, name: String },
     Rename { file: usize, from: String, to: String },
+    Remove { file: usize, name: String },
 }
 
 /// Where the trace stands.
@@ -116,6 +117,9 @@ impl Replay {
             Event::SyncFailed { file } => self.files[file].sync_failed(),
             Event::Rename { file, from, to } => {
                 self.pending.push(NameChange::Rename { file, from, to });
+            }
+            Event::Remove { file, name } => {
+                self.pending.push(NameChange::Remove { file, name });
             }
             Event::SyncDirectory => {
                 for change in std::mem::take(&mut self.pending) {
@@ -230,6 +234,7 @@ impl NameChange {
                 names.retain(|name, of| name != from || of != file);
                 names.insert(to.clone(), *file);
             }
+            Self::Remove { file, name } => names.retain(|of, other| of != name || other != file),
         }
     }
 }

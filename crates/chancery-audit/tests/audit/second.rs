@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use chancery_audit::dense;
 use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::origin::hex;
 use chancery_audit::receipt::Receipt;
+use chancery_audit::repack::repack;
 use chancery_audit::segment::file_name;
 use chancery_audit::verify::verify_disk;
 use serde_json::Value;
@@ -89,6 +91,26 @@ fn it_verifies_a_log_from_its_files_and_opens_its_records() {
 }
 
 #[test]
+fn it_reads_dense_segments_and_refuses_altered_ones() {
+    let scratch = Scratch::new("second-dense");
+    let disk = write(&scratch, &[1, 3, 40, 2, 9, 5, 30]);
+    let directory = scratch.0.to_str().unwrap();
+    let before = accepted(&["verify", directory]);
+    for number in 0..2 {
+        repack(&*disk, number).unwrap();
+        assert_eq!(accepted(&["verify", directory]), before);
+    }
+    let path = scratch.0.join(dense::file_name(1));
+    let whole = fs::read(&path).unwrap();
+    for at in [9, 2_170, 4_100, 4_350, whole.len() - 2] {
+        let mut altered = whole.clone();
+        altered[at] ^= 1;
+        fs::write(&path, &altered).unwrap();
+        assert!(is_refused(&["verify", directory]), "byte {at}");
+    }
+}
+
+#[test]
 fn it_names_a_torn_end_and_refuses_an_altered_file() {
     let scratch = Scratch::new("second-damage");
     let disk = write(&scratch, &[1, 1, 30, 1]);
@@ -157,5 +179,5 @@ fn the_vectors_are_what_the_generator_writes() {
         );
         written += 1;
     }
-    assert_eq!(written, 8);
+    assert_eq!(written, 9);
 }

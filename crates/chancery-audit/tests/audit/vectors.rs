@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use chancery_audit::dense;
+use chancery_audit::disk::Disk as _;
 use chancery_audit::frame::Item;
 use chancery_audit::journal::{Entry, JOURNAL_BYTES, JOURNAL_FILE, Journal};
 use chancery_audit::receipt::Receipt;
+use chancery_audit::repack::repack;
 use chancery_audit::sealer::{MonthKeys, MonthSecrets};
 use chancery_audit::verify::verify_disk;
 use chancery_core::cbor;
@@ -226,6 +229,23 @@ fn a_log_of_the_second_implementation_verifies() {
     let names = ["frames", "size", "signatures", "incarnation"];
     assert_eq!(numbers, names.map(|name| number::<u64>(&expected[name])));
     assert_eq!((report.kept, report.torn), (1, None));
+}
+
+#[test]
+fn its_dense_segments_are_ours_byte_for_byte() {
+    let (log, dense) = (vectors("log"), vectors("dense"));
+    let padded = files(&log);
+    let names = dense.as_object().unwrap();
+    assert_eq!(names.len(), 2);
+    let image = padded.0.iter().map(|(name, bytes)| (name.clone(), FileImage::of(bytes)));
+    let disk = Model::of(&image.collect());
+    for (name, expected) in names {
+        let number = dense::file_number(name).unwrap();
+        repack(&disk, number).unwrap();
+        assert_eq!(disk.read_whole(name).unwrap(), bytes(expected), "{name}");
+    }
+    let (before, after) = (verify_disk(&padded).unwrap(), verify_disk(&disk).unwrap());
+    assert_eq!((before.root, before.frames), (after.root, after.frames));
 }
 
 fn check_record(keys: &MonthKeys, item: &Item, expected: &Value) {

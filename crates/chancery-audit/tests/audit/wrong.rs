@@ -65,6 +65,14 @@ impl Disk for WrongDisk {
     fn sync_directory(&self) -> io::Result<()> {
         if self.wrong == Wrong::NoDirectorySync { Ok(()) } else { self.model.sync_directory() }
     }
+
+    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.model.write_new(name, bytes)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.model.remove(name)
+    }
 }
 
 impl DiskFile for WrongFile {

@@ -2,7 +2,9 @@
 
 use super::{Authority, RevocationRow, Row, Tenant, TenantRow};
 use crate::clock::{Reading, Served, millis};
-use crate::command::{Answer, Command, LIST_PAGE, NewHandle, NewKey, QUERY_RECORDS_MAX};
+use crate::command::{
+    Answer, Command, LIST_PAGE, NewHandle, NewKey, PRUNE_LOCATION_BYTES_MAX, QUERY_RECORDS_MAX,
+};
 use crate::epoch::Epoch;
 use crate::handle::{Caveat, LinkId, Operation, Operations, Root};
 use crate::id::{HandleId, KeyId, NodeId, PrincipalId, TenantId};
@@ -197,12 +199,19 @@ impl Authority {
                 checked.map_err(|error| Refusal::new(Reason::Malformed, error.to_string()))?;
                 Ok(Decided::read(Answer::Done))
             }
+            Command::PruneAudit(prune) if !prune.is_well_formed() => {
+                let detail = format!(
+                    "an archive's name is one line of at most {PRUNE_LOCATION_BYTES_MAX} bytes"
+                );
+                Err(Refusal::new(Reason::Malformed, detail))
+            }
             Command::ShowKey { key } => Ok(Decided::read(Answer::Key(tenant.named(key)?.clone()))),
             // The shell answers these from what it alone knows; the decision is only that they may be asked.
             Command::BeginImport
             | Command::ReadStatus
             | Command::ReadOperation { .. }
             | Command::QueryAudit(_)
+            | Command::PruneAudit(_)
             | Command::InspectStore { .. }
             | Command::OpenRecord { .. } => Ok(Decided::read(Answer::Done)),
         }

@@ -14,8 +14,9 @@ use chancery_audit::frame::{Frame, Item};
 use chancery_audit::frames::{FrameReader, ReadBackError};
 use chancery_audit::index::{Part, PartHead};
 use chancery_audit::opening::Opening;
+use chancery_audit::pruned::Pruned;
 use chancery_audit::publish::{CHECKPOINT_FILE, LOG_DIRECTORY};
-use chancery_audit::recovery::read_origin;
+use chancery_audit::recovery::{read_origin, read_pruned};
 use chancery_audit::sealer::{Month, MonthKeys, MonthSecrets};
 use chancery_core::authority::Refusal;
 use chancery_core::command::AuditQuery;
@@ -49,6 +50,7 @@ struct Months {
     secrets: BTreeMap<Month, MonthSecrets>,
     log_id: [u8; 32],
     promised: Promised,
+    pruned: Option<Pruned>,
     reach: Reach,
 }
 
@@ -75,12 +77,13 @@ impl Disclosed {
         if read_origin(&disk).map_err(SignerError::from)? != origin {
             return Err(ArchiveError::OtherLog(directory.to_owned()));
         }
+        let pruned = read_pruned(&disk, &origin).map_err(SignerError::from)?;
         let remembered =
             Remembered { resume: None, checkpoint: promised.tree(), lock_record: None };
         let mut reach = reach(&disk, &origin, &remembered, || sleep(SETTLING))?;
         reach.findings.extend(finding);
         let (secrets, log_id) = (tenant.secrets(), origin.log_id);
-        let months = Months { disk, tenant, secrets, log_id, promised, reach };
+        let months = Months { disk, tenant, secrets, log_id, promised, pruned, reach };
         Ok(Self(Kind::Tenant(Box::new(months))))
     }
 
@@ -186,6 +189,10 @@ impl Source for Months {
     /// What was not disclosed is not there: neither another month nor what the service itself records.
     fn shows(&self, tenant: TenantId, item: &Item) -> bool {
         item.tenant == tenant && self.secrets.contains_key(&item.month)
+    }
+
+    fn pruned(&self) -> Option<Pruned> {
+        self.pruned.clone()
     }
 
     fn size(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! A signer in this process, on a real directory: what its log says to the next start.
 
+use chancery_crypto::primitive::sha256;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 
@@ -51,6 +52,7 @@ impl Scratch {
             others: None,
             checkpoint_every: CHECKPOINT_EVERY,
             index: IndexWish::On,
+            retention_ms: None,
             front_user: None,
         }
     }

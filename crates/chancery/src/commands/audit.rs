@@ -1,12 +1,16 @@
 //! `audit`: what was done, as the service tells it and as the files prove it.
 
+mod archive;
 mod export;
 mod listing;
 mod note;
 mod prove;
+mod prune;
 mod query;
 mod reader;
+mod restore;
 mod shown;
+mod store;
 mod timeline;
 mod trees;
 mod uses;
@@ -40,6 +44,9 @@ enum AuditCommand {
     Query(query::QueryArgs),
     Timeline(timeline::TimelineArgs),
     Export(export::ExportArgs),
+    Archive(archive::ArchiveArgs),
+    Restore(restore::RestoreArgs),
+    Prune(prune::PruneArgs),
     Verify(verify::VerifyArgs),
     Prove(prove::ProveArgs),
     ProveConsistent(trees::ConsistentArgs),
@@ -53,6 +60,9 @@ pub(crate) fn run(shared: &Shared, args: AuditArgs) -> Result<(), Failure> {
         AuditCommand::Query(args) => query::run(shared, args),
         AuditCommand::Timeline(args) => timeline::run(shared, args),
         AuditCommand::Export(args) => export::run(shared, &args),
+        AuditCommand::Archive(args) => archive::run(shared, &args),
+        AuditCommand::Prune(args) => prune::run(shared, &args),
+        AuditCommand::Restore(args) => restore::run(shared, &args),
         AuditCommand::Verify(args) => verify::run(shared, &args),
         AuditCommand::Prove(args) => prove::run(shared, &args),
         AuditCommand::ProveConsistent(args) => trees::consistent(shared, &args),

@@ -78,6 +78,10 @@ pub(crate) struct ServeArgs {
     /// Whether the index of the log is made, by which records are found. Without it queries are refused.
     #[arg(long, value_enum, default_value_t = Switch::On)]
     index: Switch,
+    /// For how long segments of the audit log stay in the data directory at least, such as 400d; `chancery audit prune`
+    /// removes older ones that are archived. If not given, none is ever removed.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    retention: Option<Duration>,
     /// The bytes of an audit segment; tests make them small.
     #[arg(long, value_name = "BYTES", default_value_t = SEGMENT_BYTES, hide = true)]
     segment_bytes: u64,
@@ -184,6 +188,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         others,
         checkpoint_every: args.checkpoint_every,
         index: args.index.into(),
+        retention_ms: args.retention.map(parse::milliseconds),
     })
 }
 

@@ -7,7 +7,7 @@ use chancery_api::http::replies::state_name;
 use chancery_api::http::routes::{Authentication, CommandKind, ROUTES, Route, Target};
 use chancery_core::authority::{Authority, Fresh, Row, TenantRow, Use};
 use chancery_core::clock::{Quality, Reading, Served};
-use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey};
+use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey, PruneAudit};
 use chancery_core::context::Context;
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
@@ -251,6 +251,12 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         CommandKind::Disclose => Command::Disclose(Disclosure {
             what: Disclosed::Records { indices: vec![0] },
             recipient: X25519_BASE_POINT,
+        }),
+        // Nothing, so that it may be done anywhere.
+        CommandKind::PruneAudit => Command::PruneAudit(PruneAudit {
+            segments: 0,
+            entry: [0; 32],
+            location: "file:archive".into(),
         }),
         CommandKind::OpenRecord => Command::OpenRecord {
             index: 0,

@@ -61,6 +61,8 @@ pub(super) enum Change {
     SyncDirectory,
     /// A file has another name.
     Rename { from: String, to: String },
+    /// A file is gone.
+    Remove { name: String },
 }
 
 /// A change with its place and its moment.
@@ -159,6 +161,11 @@ impl Reader<'_> {
                 let (index, from) = self.place(&above.join(names.next()?))?;
                 let (_, to) = self.place(&above.join(names.next()?))?;
                 done((index, Change::Rename { from, to }))
+            }
+            "unlink" | "unlinkat" => {
+                let above = first.map_or_else(PathBuf::new, |first| first.path);
+                let (index, name) = self.place(&above.join(strings(line.arguments).next()?))?;
+                done((index, Change::Remove { name }))
             }
             _ => {
                 let above = first.map_or_else(PathBuf::new, |first| first.path);
@@ -345,6 +352,7 @@ pub(super) fn events(disk: &Model, change: &Change) -> Vec<Event> {
         Change::Sync { name } => disk.open(name).unwrap().sync().unwrap(),
         Change::SyncDirectory => disk.sync_directory().unwrap(),
         Change::Rename { from, to } => disk.rename(from, to).unwrap(),
+        Change::Remove { name } => disk.remove(name).unwrap(),
     }
     disk.trace().split_off(before)
 }
@@ -361,6 +369,8 @@ fn changes_are_read_from_a_trace_in_the_order_in_which_they_count() {
 7 100.000600 <... fdatasync resumed>) = 0 <0.000200>
 7 100.000700 renameat(5</s/d/audit>, \"spare.new\", 5</s/d/audit>, \"spare\") = 0 <0.000010>
 7 100.000800 fsync(5</s/d/audit>) = 0 <0.000010>
+7 100.000850 unlinkat(5</s/d/audit>, \"0000000000000000.seg\", 0) = 0 <0.000010>
+7 100.000860 unlinkat(5</s/d/audit>, \"0000000000000001.dense.new\", 0) = -1 ENOENT (No such file or directory) <0.000010>
 7 100.000900 ftruncate(4</s/d/store.redb>, 4096) = -1 EIO (Input/output error) <0.000010>
 7 100.000950 pwrite64(6</elsewhere/file>, \"x\", 1, 0) = 1 <0.000010>
 7 100.000960 write(2</s/log>, \"said\", 4) = 4 <0.000010>
@@ -390,6 +400,7 @@ fn changes_are_read_from_a_trace_in_the_order_in_which_they_count() {
             (DATA, write("store.redb", 4_096, b"a\0\"\n\\b")),
             (5, Change::Rename { from: name(), to: "spare".into() }),
             (5, Change::SyncDirectory),
+            (5, Change::Remove { name: "0000000000000000.seg".into() }),
             (KEYS, write("root.key", 0, b"ab")),
             (KEYS, write("root.key", 2, b"c")),
         ]

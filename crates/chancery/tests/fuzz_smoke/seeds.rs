@@ -9,13 +9,16 @@ use chancery_api::message::{
     CommandRequest, HealthRequest, HolderProof, InputForm, Receipt as Wanted, UseItem, UseReply,
     UseRequest, UseResult,
 };
+use chancery_audit::dense::Dense;
 use chancery_audit::frame::Frame;
 use chancery_audit::opening::Opening;
 use chancery_audit::proof::{TreeProof, check, prove};
 use chancery_audit::receipt::{Receipt, ReceiptError};
 use chancery_audit::segment::{BLOCK_BYTES, SegmentHeader};
 use chancery_core::cbor;
-use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey, SignatureParameters};
+use chancery_core::command::{
+    AuditQuery, Command, NewHandle, NewKey, PruneAudit, SignatureParameters,
+};
 use chancery_core::context::{Context, Pair};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
@@ -157,7 +160,7 @@ fn new_key() -> NewKey {
 }
 
 /// One command of each shape.
-fn each_command() -> [(&'static str, Command); 11] {
+fn each_command() -> [(&'static str, Command); 12] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -189,6 +192,14 @@ fn each_command() -> [(&'static str, Command); 11] {
         ),
         ("list-keys", Command::ListKeys { after: Some(key()) }),
         ("inspect-store", Command::InspectStore { after: vec![1; 17] }),
+        (
+            "prune-audit",
+            Command::PruneAudit(PruneAudit {
+                segments: 3,
+                entry: [5; 32],
+                location: "file:archive".into(),
+            }),
+        ),
         (
             "open-record",
             Command::OpenRecord {
@@ -331,7 +342,16 @@ fn audit() -> Vec<Seed> {
         },
     });
     let rows = vector("rows.json");
+    let dense = vector("dense.json");
     let others = [
+        Seed {
+            target: "dense_segment",
+            name: "first",
+            bytes: hex(&dense["0000000000000000.dense"]),
+            is_taken: |bytes| {
+                Dense::open(bytes).is_ok_and(|dense| dense.check(bytes.len() as u64).is_ok())
+            },
+        },
         Seed {
             target: "segment_header",
             name: "first",

@@ -1,6 +1,6 @@
 //! Commands over HTTP and back, one case a variant.
 
-use chancery_core::command::AuditQuery;
+use chancery_core::command::{AuditQuery, PruneAudit};
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::reason::Reason;
 
@@ -85,6 +85,11 @@ fn every_command() -> Vec<Command> {
         Command::CountUses { key: key(), version: 2 },
         disclose(Disclosed::Months { first: 682, last: 683 }),
         disclose(Disclosed::Records { indices: vec![1, 300] }),
+        Command::PruneAudit(PruneAudit {
+            segments: 3,
+            entry: [5; 32],
+            location: "s3://audit/é".into(),
+        }),
         Command::OpenRecord { index: 7, groups: RecordGroups::of(&RecordGroup::ALL).unwrap() },
     ];
     for event in KeyEvent::ALL {

@@ -66,6 +66,8 @@ fn view(report: &Report) -> View {
         ("root", parse::hex(report.root.as_bytes())),
         ("signatures checked", report.signatures.to_string()),
         ("incarnation", report.incarnation.to_string()),
+        ("segments", format!("{} as written, {} dense", report.padded, report.dense)),
+        ("pruned", report.pruned.map_or("nothing".into(), |size| format!("{size} records"))),
         ("torn end", torn),
         ("torn ends kept", report.kept.to_string()),
     ])
@@ -82,5 +84,7 @@ fn to_json(report: &Report) -> Value {
         "incarnation": report.incarnation,
         "torn": report.torn.as_ref().map(|torn| json!({ "file": torn.file, "offset": torn.offset })),
         "kept": report.kept,
+        "pruned": report.pruned,
+        "segments": { "padded": report.padded, "dense": report.dense },
     })
 }
