@@ -60,8 +60,8 @@ pub(crate) struct Checkpoints {
     /// What was computed last, signed or not.
     last: Option<Recomputed>,
     signed_at: Option<Instant>,
-    /// How many were signed since the start.
-    signed: u64,
+    /// How many were made since the start.
+    made: u64,
 }
 
 /// Where the log ends at a start.
@@ -90,8 +90,8 @@ impl Checkpoints {
         let before = published(&directory, &signer)?;
         check_lock(&lock, before, opening)?;
         let publisher = take_up(&directory, before);
-        let (last, signed_at, signed) = (None, None, 0);
-        let mut checkpoints = Self { publisher, lock, signer, origin, last, signed_at, signed };
+        let (last, signed_at, made) = (None, None, 0);
+        let mut checkpoints = Self { publisher, lock, signer, origin, last, signed_at, made };
         let known: Vec<TreeHead> =
             checkpoints.lock.remembered().into_iter().chain(before).collect();
         checkpoints.hold_against(&known, opening.disk)?;
@@ -159,7 +159,7 @@ impl Checkpoints {
         let note = self.signer.sign(&checkpoint, now.unix_ms / 1_000)?;
         self.publisher.publish(&note)?;
         self.signed_at = Some(Instant::now());
-        self.signed += 1;
+        self.made += 1;
         Ok(())
     }
 
@@ -187,7 +187,7 @@ pub(crate) fn make(shared: &Shared, checkpoints: &Mutex<Checkpoints>) {
     let now = lock(&shared.core).now(entropy::sample());
     let mut checkpoints = lock(checkpoints);
     let made = checkpoints.round(&*shared.disk, size, now);
-    shared.counters.checkpoints.store(checkpoints.signed, Ordering::Relaxed);
+    shared.counters.checkpoints.store(checkpoints.made, Ordering::Relaxed);
     drop(checkpoints);
     match made {
         Ok(()) => {}
