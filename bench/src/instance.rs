@@ -15,7 +15,9 @@ use chancery_core::cbor;
 use chancery_core::command::Command;
 
 use crate::keys::ask;
+use crate::load::Address;
 use crate::process::{Cpu, Directory, Server, free_port};
+use crate::tls;
 
 /// How long the signer may take to answer: as long as a server may take to start.
 const ANSWER_MAX: Duration = crate::process::START_MAX;
@@ -84,6 +86,12 @@ impl Instance {
         &self.client
     }
 
+    /// Where its front listens.
+    pub(crate) fn address(&self) -> Result<Address> {
+        let profile = Profile::load(&self.profile())?;
+        Ok(Address { port: self.port, tls: tls::client(&profile.ca)? })
+    }
+
     /// The operator's profile.
     pub(crate) fn profile(&self) -> PathBuf {
         self.data().join("admin.toml")
@@ -102,6 +110,13 @@ impl Instance {
     /// The processor time of all its processes since they were started.
     pub(crate) fn cpu(&self) -> Result<Cpu> {
         self.server.as_ref().context("it does not run")?.cpu()
+    }
+
+    /// Starts another command of the binary with another profile, on the cores that the service runs on.
+    pub(crate) fn start_beside(&self, profile: &Path, arguments: &[&str]) -> Result<Server> {
+        let mut all: Vec<OsString> = vec!["--context-file".into(), profile.into()];
+        all.extend(arguments.iter().map(OsString::from));
+        start(&self.serving, &all, self.path("beside.log"))
     }
 
     /// What it printed.
@@ -163,10 +178,13 @@ fn exchange(stream: &mut UnixStream, request: &[u8]) -> Result<Vec<u8>> {
 fn launch(serving: &Serving, directory: &Directory, port: u16) -> Result<Server> {
     let mut arguments = serve_arguments(directory, port);
     arguments.extend(serving.more.iter().map(OsString::from));
-    let log = directory.path().join("log");
+    start(serving, &arguments, directory.path().join("log"))
+}
+
+fn start(serving: &Serving, arguments: &[OsString], log: PathBuf) -> Result<Server> {
     match serving.on {
-        On::AllCores => Server::start_here(&serving.binary, &arguments, log),
-        On::ServerCore => Server::start(&serving.binary, &arguments, log),
+        On::AllCores => Server::start_here(&serving.binary, arguments, log),
+        On::ServerCore => Server::start(&serving.binary, arguments, log),
     }
 }
 

@@ -123,9 +123,10 @@ struct Stage {
 
 impl Bench {
     fn begin(args: &LogArgs) -> Result<Self> {
-        let more = match args.smoke {
-            true => vec!["--segment-bytes".to_owned(), SMOKE_SEGMENT_BYTES.to_string()],
-            false => Vec::new(),
+        let more = if args.smoke {
+            vec!["--segment-bytes".to_owned(), SMOKE_SEGMENT_BYTES.to_string()]
+        } else {
+            Vec::new()
         };
         let serving = Serving { binary: args.places.chancery()?, on: On::AllCores, more };
         let service = Instance::start(&args.places.scratch()?, "log", serving)?;

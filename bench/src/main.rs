@@ -6,12 +6,14 @@
 //!
 //! What it deliberately does not do: judge. Figures and the aims of the design stand side by side; a run
 //! succeeds when every answer verified, whatever it took. No contender is weakened, and no switch of the
-//! service turns a check off. `log` alone holds the service to what it must reach, and fails where it does not.
+//! service turns a check off. `log` and `evidence`
+//! alone hold the service to what it must reach, and fail where it does not.
 
 mod ablation;
 mod compare;
 mod contender;
 mod contenders;
+mod evidence;
 mod instance;
 mod isolation;
 mod keys;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     match &options.command {
         Some(Command::Bare(args)) => bare::serve(args),
+        Some(Command::Evidence(args)) => evidence::run(args),
         Some(Command::Log(args)) => log::run(args),
         None => measure(options),
     }

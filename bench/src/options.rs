@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::contenders::bare::BareArgs;
+use crate::evidence::EvidenceArgs;
 use crate::log::LogArgs;
 
 /// How long one measurement of a smoke run takes: enough for every caller to be answered many times.
@@ -26,6 +27,7 @@ Examples:
   chancery-bench ablation
   chancery-bench all --smoke
   chancery-bench log --plot log.svg
+  chancery-bench evidence
 
 Build the service first: cargo build --release --locked -p chancery."
 )]
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     /// Serve as the bare server.
     #[command(hide = true)]
     Bare(BareArgs),
+    /// What checkpoints, index and export cost: signatures for a CPU-second with and without.
+    Evidence(EvidenceArgs),
     /// The audit log: its rate, what proofs, queries and starts cost as it grows, and the size of its index.
     Log(LogArgs),
 }

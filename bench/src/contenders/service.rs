@@ -64,30 +64,38 @@ impl Service {
 
     /// Makes a signing key of this algorithm, and says how it is used, in both forms.
     pub(crate) fn targets(&self, algorithm: &str) -> Result<(Rc<Target>, Rc<Target>)> {
-        let new =
-            New { name: &format!("bench-{algorithm}"), purpose: "sign.bound:bench", algorithm };
-        let key = keys::create(&self.client, &new)?;
-        let handle = keys::issue(&self.client, &key)?;
-        let target = |form| Ok::<_, anyhow::Error>(Rc::new(self.target(form, &key, &handle)?));
-        Ok((target(Form::Single)?, target(Form::Batch)?))
+        targets(&self.client, &self.address, algorithm)
     }
+}
 
-    fn target(&self, form: Form, key: &KeyObject, handle: &KeyHandle) -> Result<Target> {
-        let path = match form {
-            Form::Batch => "/v1/sign/batch",
-            Form::Single => "/v1/sign",
-        };
-        let mut authorization = HeaderValue::try_from(authorization_field(handle.expose_bytes()))?;
-        authorization.set_sensitive(true);
-        let key = key.clone();
-        Ok(Target {
-            address: self.address.clone(),
-            path: path.into(),
-            headers: HeaderMap::from_iter([(AUTHORIZATION, authorization)]),
-            orders: orders(form, |messages| render(form, messages))?,
-            check: Box::new(move |messages, body| check(&key, messages, &outputs(form, body)?)),
-        })
-    }
+/// Makes a signing key of this algorithm at a service, and says how it is used, in both forms.
+pub(crate) fn targets(
+    client: &Client,
+    address: &Address,
+    algorithm: &str,
+) -> Result<(Rc<Target>, Rc<Target>)> {
+    let new = New { name: &format!("bench-{algorithm}"), purpose: "sign.bound:bench", algorithm };
+    let key = keys::create(client, &new)?;
+    let handle = keys::issue(client, &key)?;
+    let target = |form| Ok::<_, anyhow::Error>(Rc::new(target(address, form, &key, &handle)?));
+    Ok((target(Form::Single)?, target(Form::Batch)?))
+}
+
+fn target(address: &Address, form: Form, key: &KeyObject, handle: &KeyHandle) -> Result<Target> {
+    let path = match form {
+        Form::Batch => "/v1/sign/batch",
+        Form::Single => "/v1/sign",
+    };
+    let mut authorization = HeaderValue::try_from(authorization_field(handle.expose_bytes()))?;
+    authorization.set_sensitive(true);
+    let key = key.clone();
+    Ok(Target {
+        address: address.clone(),
+        path: path.into(),
+        headers: HeaderMap::from_iter([(AUTHORIZATION, authorization)]),
+        orders: orders(form, |messages| render(form, messages))?,
+        check: Box::new(move |messages, body| check(&key, messages, &outputs(form, body)?)),
+    })
 }
 
 fn launch(binary: &Path, directory: &Directory, port: u16) -> Result<Server> {

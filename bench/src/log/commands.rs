@@ -30,10 +30,10 @@ pub(super) struct Marked {
 /// Medians, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Took {
-    pub(super) prove_operation_ms: f64,
-    pub(super) prove_receipt_ms: f64,
-    pub(super) query_key_ms: f64,
-    pub(super) status_ms: f64,
+    pub(super) prove_operation: f64,
+    pub(super) prove_receipt: f64,
+    pub(super) query_key: f64,
+    pub(super) status: f64,
 }
 
 impl Marked {
@@ -81,10 +81,10 @@ impl Marked {
             service.run(&["status"]).map(|_| started)
         };
         Ok(Took {
-            prove_operation_ms: prove("--operation", &self.operation)?,
-            prove_receipt_ms: prove("--receipt", receipt)?,
-            query_key_ms: timed(query)?,
-            status_ms: timed(status)?,
+            prove_operation: prove("--operation", &self.operation)?,
+            prove_receipt: prove("--receipt", receipt)?,
+            query_key: timed(query)?,
+            status: timed(status)?,
         })
     }
 }

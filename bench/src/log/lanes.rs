@@ -129,7 +129,7 @@ impl Lane<'_> {
             while let Some((header, body)) = decoder.next_frame()? {
                 let sent = self.sent.get(usize::try_from(header.tag)?);
                 latencies.push(sent.context("an answer to nothing")?.elapsed());
-                check(cbor::decode(body, "reply")?)?;
+                check(&cbor::decode(body, "reply")?)?;
                 self.ask(&mut out)?;
             }
         }
@@ -156,7 +156,7 @@ impl Lane<'_> {
     }
 }
 
-fn check(reply: UseReply) -> Result<()> {
+fn check(reply: &UseReply) -> Result<()> {
     let is_whole = u64::try_from(reply.results.len()) == Ok(ITEMS);
     let refused =
         reply.results.iter().find(|result| !matches!(result, UseResult::Committed { .. }));

@@ -133,7 +133,7 @@ pub(super) fn svg(series: &[Series]) -> String {
         "<path d=\"M{left} {} V{bottom} H{right}\" fill=\"none\" stroke=\"black\"/>\
          <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">records in the log (logarithmic)</text>",
         ROOM.above,
-        (left + right) / 2.0,
+        f64::midpoint(left, right),
         height - 10.0
     );
     for ((number, series), colour) in (0_u32..).zip(series).zip(COLOURS) {

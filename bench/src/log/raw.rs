@@ -56,7 +56,9 @@ impl Loop {
             fill(bytes, taken.iter().map(|handed| &handed.record));
             self.write(bytes)?;
             let now = Instant::now();
-            taken.iter().for_each(|handed| looped.note(now - handed.came));
+            for handed in &taken {
+                looped.note(now - handed.came);
+            }
             self.callers.tell(taken.len())?;
         }
         let looped = looped.close(started.elapsed(), 1);

@@ -232,15 +232,15 @@ impl LogReport {
             Series {
                 name: "audit prove --operation",
                 mark: 'o',
-                points: points(|it| it.prove_operation_ms),
+                points: points(|it| it.prove_operation),
             },
             Series {
                 name: "audit prove --receipt",
                 mark: 'r',
-                points: points(|it| it.prove_receipt_ms),
+                points: points(|it| it.prove_receipt),
             },
-            Series { name: "audit query --key", mark: 'k', points: points(|it| it.query_key_ms) },
-            Series { name: "status", mark: 's', points: points(|it| it.status_ms) },
+            Series { name: "audit query --key", mark: 'k', points: points(|it| it.query_key) },
+            Series { name: "status", mark: 's', points: points(|it| it.status) },
         ]
     }
 
@@ -361,10 +361,7 @@ impl LogReport {
                 out,
                 format_args!(
                     "{size:>10} {:>18.0} {:>16.0} {:>12.0} {:>8.0}",
-                    took.prove_operation_ms,
-                    took.prove_receipt_ms,
-                    took.query_key_ms,
-                    took.status_ms
+                    took.prove_operation, took.prove_receipt, took.query_key, took.status
                 ),
             );
         }

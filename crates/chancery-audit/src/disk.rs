@@ -196,6 +196,27 @@ impl DirectoryDisk {
         Ok(Self { mode: readable, ..Self::open(path)? })
     }
 
+    /// Writes a small file whole under its temporary name, and syncs it. [`Self::place`] gives it its own.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn write_aside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let file = self.create(&aside(name))?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()
+    }
+
+    /// Gives a file that was written aside its name, in the place of an older one. Durable only after
+    /// [`Disk::sync_directory`].
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn place(&self, name: &str) -> io::Result<()> {
+        self.rename(&aside(name), name)
+    }
+
     fn open_at(&self, name: &str, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(&self.directory, name, flags, self.mode)?;
@@ -269,11 +290,8 @@ impl Disk for DirectoryDisk {
     }
 
     fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let temporary = format!("{name}.new");
-        let file = self.create(&temporary)?;
-        file.write_all_at(bytes, 0)?;
-        file.sync_all()?;
-        self.rename(&temporary, name)?;
+        self.write_aside(name, bytes)?;
+        self.place(name)?;
         self.sync_directory()
     }
 
@@ -325,6 +343,11 @@ impl Disk for DirectoryDisk {
         self.may_write()?;
         Ok(rustix::fs::unlinkat(&self.directory, name, rustix::fs::AtFlags::empty())?)
     }
+}
+
+/// What a file is called until it is whole.
+fn aside(name: &str) -> String {
+    format!("{name}.new")
 }
 
 /// What a file has of a range that starts on the grid of direct reads.

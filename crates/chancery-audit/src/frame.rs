@@ -382,6 +382,28 @@ impl Frame {
         EncodedFrame { bytes, hash }
     }
 
+    /// Reads a frame from the start of `bytes`, and says how many bytes it takes, padding included.
+    ///
+    /// It admits what [`Frame::decode`] admits, since there is one way to write a frame and this reads no other, and does
+    /// not encode it again. That is for who reads much and needs no hash of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`] if a bit is other than [`Frame::encode`] would have written it.
+    pub fn read_back(bytes: &[u8]) -> Result<(Self, usize), LayoutError> {
+        let length = length_at(bytes).ok_or(LayoutError)?;
+        let padded = length.next_multiple_of(BLOCK_BYTES);
+        let (frame, padding) =
+            bytes.get(..padded).and_then(|all| all.split_at_checked(length)).ok_or(LayoutError)?;
+        let (body, checksum) = frame.split_last_chunk::<4>().ok_or(LayoutError)?;
+        let is_whole = crc32c::crc32c(body).to_be_bytes() == *checksum
+            && padding.iter().all(|byte| *byte == 0);
+        if !is_whole {
+            return Err(LayoutError);
+        }
+        Ok((Self::read(body)?, padded))
+    }
+
     /// Decodes a frame from the start of `bytes`, and says how many bytes it takes, padding included.
     ///
     /// # Errors
@@ -503,7 +525,8 @@ pub(crate) mod tests {
         let encoded = frame.encode();
         assert_eq!(encoded.bytes.len() % BLOCK_BYTES, 0);
         let (decoded, again) = Frame::decode(&encoded.bytes).unwrap();
-        assert_eq!((decoded, again.hash), (frame, encoded.hash));
+        assert_eq!((&decoded, again.hash), (&frame, encoded.hash));
+        assert_eq!(Frame::read_back(&encoded.bytes), Ok((frame, encoded.bytes.len())));
     }
 
     #[test]
@@ -513,6 +536,7 @@ pub(crate) mod tests {
             let mut altered = bytes.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
             assert!(Frame::decode(&altered).is_err(), "bit {bit}");
+            assert!(Frame::read_back(&altered).is_err(), "bit {bit}");
         }
     }
 
@@ -521,6 +545,27 @@ pub(crate) mod tests {
         let bytes = frame(vec![item(1)]).encode().bytes;
         for length in (0..bytes.len()).step_by(97) {
             assert!(Frame::decode(&bytes[..length]).is_err(), "{length} bytes");
+            assert!(Frame::read_back(&bytes[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    /// With a checksum that is right for it, too, nothing is read that would be written otherwise.
+    #[test]
+    fn no_altered_byte_is_read_back_that_is_not_decoded() {
+        let mut with_answer = item(2);
+        with_answer.answer =
+            Some(AnswerBlock { name: [1; 32], digest: [2; 32], id_ms: 3, sealed: vec![9; 20] });
+        let bytes = frame(vec![item(1), with_answer]).encode().bytes;
+        let length = length_at(&bytes).unwrap();
+        for place in 0..length - 4 {
+            for altered_byte in [0, 1, 0xff, bytes[place].wrapping_add(1)] {
+                let mut altered = bytes.clone();
+                altered[place] = altered_byte;
+                let sum = crc32c::crc32c(&altered[..length - 4]).to_be_bytes();
+                altered[length - 4..length].copy_from_slice(&sum);
+                let decoded = Frame::decode(&altered).map(|(frame, all)| (frame, all.bytes.len()));
+                assert_eq!(Frame::read_back(&altered), decoded, "byte {place}");
+            }
         }
     }
 

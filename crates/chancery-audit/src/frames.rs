@@ -40,8 +40,9 @@ pub struct FrameReader {
     segment: u64,
     offset: u64,
     next_index: u64,
-    /// What was read and not taken yet, from `offset` on.
+    /// What was read, from `offset` on behind what of it was taken.
     piece: Vec<u8>,
+    taken: usize,
     /// Where the last frame that was given stands, and how long it is with its padding.
     last: Option<(FramePlace, u64)>,
     /// The segment's dense form, where it has no other any more, and the row of the next frame.
@@ -64,7 +65,7 @@ impl FrameReader {
     #[must_use]
     pub fn at(place: FramePlace) -> Self {
         let FramePlace { segment, offset, first_index: next_index } = place;
-        Self { segment, offset, next_index, piece: Vec::new(), last: None, dense: None }
+        Self { segment, offset, next_index, piece: Vec::new(), taken: 0, last: None, dense: None }
     }
 
     /// Where the frame stands that was given last, and how long it is with its padding.
@@ -141,6 +142,7 @@ impl FrameReader {
             self.segment += 1;
             self.offset = u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
             self.piece.clear();
+            self.taken = 0;
             self.dense = None;
         }
     }
@@ -177,6 +179,7 @@ impl FrameReader {
         let row = dense.frame_at(block).map_err(|error| read_back(self.segment, error))?;
         self.dense = Some((dense, row.ok_or_else(|| self.corrupt())?));
         self.piece.clear();
+        self.taken = 0;
         Ok(())
     }
 
@@ -210,22 +213,21 @@ impl FrameReader {
     }
 
     fn padded_frame(&mut self, disk: &dyn Disk) -> Result<Option<Frame>, ReadBackError> {
-        let mut decoded = Frame::decode(&self.piece);
-        if decoded.is_err() {
+        let mut read = Frame::read_back(self.left());
+        if read.is_err() {
             // The piece ends within the frame, or was read before the frame was written.
             self.read(disk, PIECE_BYTES)?;
             let length = length_at(&self.piece).unwrap_or_default();
             if length > self.piece.len() {
                 self.read(disk, length.next_multiple_of(BLOCK_BYTES))?;
             }
-            decoded = Frame::decode(&self.piece);
+            read = Frame::read_back(self.left());
         }
-        let Ok((frame, encoded)) = decoded else { return Ok(None) };
+        let Ok((frame, used)) = read else { return Ok(None) };
         if frame.first_index != self.next_index {
             return Err(self.corrupt());
         }
-        let used = encoded.bytes.len();
-        self.piece.drain(..used);
+        self.taken += used;
         self.step(&frame, used);
         Ok(Some(frame))
     }
@@ -242,7 +244,13 @@ impl FrameReader {
 
     fn read(&mut self, disk: &dyn Disk, length: usize) -> Result<(), ReadBackError> {
         self.piece = disk.read_range(&file_name(self.segment), self.offset, length)?;
+        self.taken = 0;
         Ok(())
+    }
+
+    /// What was read and not taken yet.
+    fn left(&self) -> &[u8] {
+        self.piece.get(self.taken..).unwrap_or_default()
     }
 
     fn corrupt(&self) -> ReadBackError {

@@ -12,8 +12,10 @@
 //!
 //! **Invariant:** tiles are durable before the checkpoint that covers them is there.
 
+use std::collections::BTreeSet;
 use std::io;
 
+use chancery_core::limits::FRAME_RECORDS_MAX;
 use chancery_log::note::{Note, VerifierKey};
 use chancery_log::tile::{
     Edge, EdgeError, TILE_WIDTH, Tile, TileKind, from_tile_bytes, to_tile_bytes,
@@ -36,6 +38,14 @@ pub const POLICY_FILE: &str = "policy";
 
 /// So many records are taken at once: 65 536, whose full tiles and bundles take 5 MiB.
 const RECORDS_AT_ONCE: u64 = 65_536;
+
+/// The most that one round takes: the last frame of it may begin just below.
+const ROUND_RECORDS_MAX: u64 = RECORDS_AT_ONCE + 8_192;
+
+const _: () = assert!(ROUND_RECORDS_MAX == RECORDS_AT_ONCE + FRAME_RECORDS_MAX as u64);
+
+/// What all tiles are below.
+const TILE_DIRECTORY: &str = "tile";
 
 /// An entry in a bundle: its length, and a leaf of 37 bytes.
 pub const ENTRY_BYTES: usize = 2 + 37;
@@ -86,6 +96,10 @@ pub struct Publisher {
     entries: Vec<u8>,
     /// What is full, and not on the shelf yet.
     full: Vec<(Tile, Vec<u8>)>,
+    /// The directories of partial tiles that are on the shelf, as far as this publisher knows.
+    partial: BTreeSet<String>,
+    /// Up to this size an earlier one may have left others, which it did not come to remove.
+    doubtful_to: u64,
     /// Where the log goes on.
     frames: Option<FrameReader>,
 }
@@ -94,7 +108,9 @@ impl Publisher {
     /// Begins with an empty log.
     #[must_use]
     pub fn new(shelf: Shelf) -> Self {
-        Self { shelf, edge: Edge::new(), entries: Vec::new(), full: Vec::new(), frames: None }
+        let (edge, entries, full) = (Edge::new(), Vec::new(), Vec::new());
+        let doubtful_to = if shelf.has(TILE_DIRECTORY) { u64::MAX } else { 0 };
+        Self { shelf, edge, entries, full, partial: BTreeSet::new(), doubtful_to, frames: None }
     }
 
     /// Goes on behind what was published at `tree`.
@@ -113,7 +129,11 @@ impl Publisher {
             Some(bundle) => read_entries(&shelf, bundle).ok_or(EdgeError::Missing(bundle))?,
             None => Vec::new(),
         };
-        Ok(Self { shelf, edge, entries, full: Vec::new(), frames: None })
+        let partials = edge.partials().map(|(tile, _)| tile).chain(bundle);
+        let partial = partials.map(|tile| partial_directory(tile.full())).collect();
+        // A round that was cut short left tiles of a later size, and this one's may end as much further on.
+        let doubtful_to = tree.size.saturating_add(2 * ROUND_RECORDS_MAX);
+        Ok(Self { shelf, edge, entries, full: Vec::new(), partial, doubtful_to, frames: None })
     }
 
     /// How many records were read back.
@@ -179,30 +199,49 @@ impl Publisher {
         }
     }
 
+    /// Puts tiles on the shelf, and removes what was published of those that are full now.
+    fn put(&mut self, tiles: &[(Tile, Vec<u8>)]) -> io::Result<()> {
+        let files: Vec<_> = tiles.iter().map(|(tile, bytes)| (tile.to_string(), bytes)).collect();
+        let partials = tiles.iter().filter(|(tile, _)| !tile.is_full());
+        self.partial.extend(partials.map(|(tile, _)| partial_directory(tile.full())));
+        self.shelf.put_all(files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())))?;
+        for (tile, _) in tiles.iter().filter(|(tile, _)| tile.is_full()) {
+            // Whoever has an older checkpoint takes the beginning of the full one.
+            let directory = partial_directory(*tile);
+            if self.partial.contains(&directory) || self.size() <= self.doubtful_to {
+                self.shelf.remove_all(&directory)?;
+                self.partial.remove(&directory);
+            }
+        }
+        Ok(())
+    }
+
     /// Puts the tiles of a checkpoint on the shelf, then the checkpoint itself.
     ///
     /// # Errors
     ///
     /// [`PublishError::Shelf`]; it can be done again.
     pub fn publish(&mut self, checkpoint: &Note) -> Result<(), PublishError> {
-        while let Some((tile, bytes)) = self.full.last() {
-            let path = tile.to_string();
-            self.shelf.put(&path, bytes).map_err(PublishError::Shelf)?;
-            // Whoever has an older checkpoint takes the beginning of the full one.
-            self.shelf.remove_all(&format!("{path}.p")).map_err(PublishError::Shelf)?;
-            self.full.pop();
-        }
         let size = self.size();
         let bundle = Tile::of_tree(TileKind::Entries, size / TILE_WIDTH, size);
         let hashes = self.edge.partials().map(|(tile, hashes)| (tile, to_tile_bytes(hashes)));
-        let partial: Vec<_> =
-            hashes.chain(bundle.map(|bundle| (bundle, self.entries.clone()))).collect();
-        for (tile, bytes) in partial {
-            self.shelf.put(&tile.to_string(), &bytes).map_err(PublishError::Shelf)?;
-        }
+        let partial = hashes.chain(bundle.map(|bundle| (bundle, self.entries.clone())));
+        let mut tiles = std::mem::take(&mut self.full);
+        let full = tiles.len();
+        tiles.extend(partial);
+        let put = self.put(&tiles);
+        tiles.truncate(full);
+        self.full = tiles;
+        put.map_err(PublishError::Shelf)?;
+        self.full.clear();
         let note = checkpoint.to_string();
         self.shelf.put(CHECKPOINT_FILE, note.as_bytes()).map_err(PublishError::Shelf)
     }
+}
+
+/// Where the partial tiles of a full one are.
+fn partial_directory(full: Tile) -> String {
+    format!("{full}.p")
 }
 
 /// An entry of a bundle: the leaf behind its length.

@@ -55,6 +55,30 @@ impl Shelf {
         }
     }
 
+    /// Puts many files in their places, as [`Self::put`] does each; their directories are synced once, behind the last.
+    ///
+    /// # Errors
+    ///
+    /// The system's; then of each the old or the new one is there, and it can be done again.
+    pub fn put_all<'f>(
+        &mut self,
+        files: impl IntoIterator<Item = (&'f str, &'f [u8])>,
+    ) -> io::Result<()> {
+        let mut written: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (path, bytes) in files {
+            let (directory, name) = split(path);
+            self.directory(directory)?.write_aside(name, bytes)?;
+            written.entry(directory).or_default().push(name);
+        }
+        // All of them are durable under their temporary names; a crash from here on leaves each whole or not there.
+        for (directory, names) in written {
+            let disk = self.directory(directory)?;
+            names.into_iter().try_for_each(|name| disk.place(name))?;
+            disk.sync_directory()?;
+        }
+        Ok(())
+    }
+
     /// Removes a directory with all that is in it, if it is there.
     ///
     /// # Errors
@@ -66,6 +90,12 @@ impl Shelf {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
         }
+    }
+
+    /// Whether there is something of that path.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        self.root.join(path).exists()
     }
 
     /// Reads a file.

@@ -15,8 +15,8 @@ use crate::segment::BLOCK_BYTES;
 /// there is no part yet.
 pub const PART_LOG_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The records that have each term of a field, counted from the part's first.
-type Lists = BTreeMap<Term, Vec<u64>>;
+/// The terms of a field, each with a record that has it, counted from the part's first, in the order of the records.
+type Lists = Vec<(Term, u64)>;
 
 /// A part that is being made.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Builder {
         let lists = self.partitions.entry(partition).or_default();
         for (list, term) in lists.iter_mut().zip(terms) {
             if let Some(term) = term {
-                list.entry(*term).or_default().push(self.head.records);
+                list.push((*term, self.head.records));
             }
         }
     }
@@ -95,7 +95,7 @@ impl Builder {
         seal: impl FnOnce(&PartHead, &[u8]) -> Result<Vec<u8>, E>,
     ) -> Result<(Part, Vec<u8>), E> {
         let partitions = self.partitions.into_iter().map(|((tenant, month), lists)| {
-            let fields = lists.iter().map(listed).collect();
+            let fields = lists.into_iter().map(listed).collect();
             Partition { tenant, month, fields }
         });
         let body = Body { frames: self.frames.into(), partitions: partitions.collect() };
@@ -103,13 +103,16 @@ impl Builder {
     }
 }
 
-fn listed(lists: &Lists) -> Listed {
-    let mut encoded = Vec::new();
-    for records in lists.values() {
+fn listed(mut lists: Lists) -> Listed {
+    // The sort is stable, so that the records of a term stay in their order.
+    lists.sort_by_key(|(term, _)| *term);
+    let (mut terms, mut encoded) = (Vec::new(), Vec::new());
+    for of_one in lists.chunk_by(|(one, _), (next, _)| one == next) {
+        terms.extend(of_one.first().into_iter().flat_map(|(term, _)| *term));
         let mut before = 0;
-        let further = records.iter().map(|record| record - std::mem::replace(&mut before, *record));
+        let further =
+            of_one.iter().map(|(_, record)| record - std::mem::replace(&mut before, *record));
         cbor::append(&mut encoded, &further.collect::<Vec<_>>());
     }
-    let terms: Vec<u8> = lists.keys().flatten().copied().collect();
     Listed { terms: terms.into(), lists: encoded.into() }
 }

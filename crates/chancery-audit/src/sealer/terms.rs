@@ -10,7 +10,20 @@ use crate::index::{Term, Terms, term};
 
 /// The terms of what only a few records differ in, which are computed once.
 #[derive(Debug, Default)]
-pub struct FewTerms(BTreeMap<(NameClass, Vec<u8>), Term>);
+pub struct FewTerms(BTreeMap<NameClass, BTreeMap<Vec<u8>, Term>>);
+
+impl FewTerms {
+    /// The term of a name, computed by `keys` if it is a new one.
+    fn of(&mut self, keys: &MonthKeys, class: NameClass, name: &[u8]) -> Term {
+        let known = self.0.entry(class).or_default();
+        if let Some(found) = known.get(name) {
+            return *found;
+        }
+        let made = term(&keys.pseudonym(class, name));
+        known.insert(name.to_vec(), made);
+        made
+    }
+}
 
 impl MonthKeys {
     /// The term of a version of a key.
@@ -48,10 +61,7 @@ impl MonthKeys {
     pub fn terms(&self, item: &Item, few: &mut FewTerms) -> Option<Terms> {
         let (section, payload) = self.open_unproved(item)?;
         let operation = &section.operation;
-        let mut often = |class, name: &[u8]| {
-            let known = few.0.entry((class, name.to_vec()));
-            *known.or_insert_with(|| term(&self.pseudonym(class, name)))
-        };
+        let mut often = |class, name: &[u8]| few.of(self, class, name);
         let key = &section.key;
         let named = |pseudonym: &Pseudonym| (*pseudonym != [0; 16]).then(|| term(pseudonym));
         Some([
@@ -70,6 +80,10 @@ impl MonthKeys {
     }
 }
 
-fn version_name(key: &Pseudonym, version: u32) -> Vec<u8> {
-    [&key[..], &version.to_be_bytes()].concat()
+fn version_name(key: &Pseudonym, version: u32) -> [u8; 20] {
+    let mut name = [0; 20];
+    let (start, end) = name.split_at_mut(16);
+    start.copy_from_slice(key);
+    end.copy_from_slice(&version.to_be_bytes());
+    name
 }

@@ -121,6 +121,30 @@ fn bundles_hold_the_leaves_that_the_tiles_hash() {
 }
 
 #[test]
+fn of_a_full_tile_no_partial_one_is_left_not_even_by_a_round_that_was_cut_short() {
+    let mut scene = Scene::new("partials");
+    let mut publisher = Publisher::new(Shelf::at(&scene.shelf));
+    let round = |scene: &mut Scene, publisher: &mut Publisher, frames: &[usize]| {
+        let grown = scene.grow(frames);
+        let state = publisher.advance(&*scene.disk, grown.size).unwrap().unwrap();
+        scene.publish(publisher, state);
+        grown
+    };
+    let first = round(&mut scene, &mut publisher, &[100]);
+    round(&mut scene, &mut publisher, &[200]);
+    let [one, other] = ["tile/0/000.p", "tile/entries/001.p"].map(|path| scene.shelf.join(path));
+    assert!(!one.exists() && other.exists());
+    // As if the second round had been cut short just before its checkpoint was there.
+    let mut publisher = Publisher::take_up(Shelf::at(&scene.shelf), first).unwrap();
+    round(&mut scene, &mut publisher, &[500]);
+    for tile in ["tile/0/000", "tile/0/001", "tile/0/002", "tile/entries/001", "tile/entries/002"] {
+        assert!(scene.shelf.join(tile).exists(), "{tile}");
+        assert!(!scene.shelf.join(format!("{tile}.p")).exists(), "{tile}.p");
+    }
+    assert!(scene.shelf.join("tile/0/003.p/32").exists());
+}
+
+#[test]
 fn nothing_is_signed_over_a_bit_that_was_flipped() {
     let scene = Scene::new("flipped");
     let expected = scene.grow(&[40, 40]);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use chancery_core::command::{AuditQuery, Command};
 use chancery_crypto::notes::NoteKey;
 use chancery_log::checkpoint::Checkpoint;
 use chancery_log::note::{Note, NoteVerifier};
@@ -12,7 +13,8 @@ use chancery_log::{Hash, Leaf, TreeHead, verify_inclusion};
 
 use super::people::records;
 use crate::harness::{
-    Service, committed, copy, eventually, fresh, key_and_handle, new_handle, sign,
+    Options, Service, ask, committed, copy, eventually, fresh, key_and_handle, new_handle, refused,
+    sign, text,
 };
 
 /// The published checkpoint, if both keys of the policy beside it signed it.
@@ -158,4 +160,30 @@ fn tiles_that_are_gone_are_made_anew() {
     assert!(head.size > index && head.size > before.size);
     let mut tree = TileTree::new(head.size, |tile| hashes(&service, tile));
     assert_eq!(tree.root().unwrap(), head.root);
+}
+
+#[test]
+fn without_an_index_uses_are_served_and_queries_say_how_to_switch_it_on() {
+    let more = ["--index", "off", "--checkpoint-every", "1h"].map(str::to_owned).to_vec();
+    let mut service = Service::start_with(Options { more, ..Options::default() });
+    let client = service.client();
+    let (_, handle) = key_and_handle(&client, "k", "sign.bound:x", "ed25519");
+    let operation = fresh();
+    let index = committed(sign(&client, &handle, b"m", operation)).log_index;
+    let query = Command::QueryAudit(AuditQuery { limit: 1, ..AuditQuery::default() });
+    assert_eq!(refused(ask(&client, &query)), "unavailable");
+    let said = service.cli(&["audit", "query", "--key", "k"]);
+    assert!(!said.status.success() && text(&said.stderr).contains("--index on"), "{said:?}");
+    // None is due within the hour; the stop makes one of all there is.
+    assert_eq!(checkpoint(&service), None);
+    service.stop();
+    assert!(checkpoint(&service).unwrap().size > index);
+    assert_eq!(fs::read_dir(service.data().join("index")).unwrap().count(), 0);
+    service.serve_with(Vec::new());
+    service.launch();
+    service.wait_until_up();
+    assert_eq!(records(&service.client(), operation)[0].log_index, index);
+    eventually("what came before is indexed", || {
+        fs::read_dir(service.data().join("index")).unwrap().count() > 0
+    });
 }

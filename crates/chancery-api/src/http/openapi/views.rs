@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::http::replies::state_names;
 
-use super::{boolean, integer, list, number, object, reference, string, time, word};
+use super::{boolean, list, number, object, reference, store_row_schema, string, time, word};
 
 pub(super) fn views() -> Vec<(&'static str, Value)> {
     let bytes = || reference("Bytes");
