@@ -1,11 +1,13 @@
 //! `audit`: what was done, as the service tells it and as the files prove it.
 
+mod disclose;
 mod export;
 mod listing;
 mod note;
 mod prove;
 mod query;
 mod reader;
+mod recipient;
 mod shown;
 mod timeline;
 mod trees;
@@ -40,6 +42,8 @@ enum AuditCommand {
     Query(query::QueryArgs),
     Timeline(timeline::TimelineArgs),
     Export(export::ExportArgs),
+    Disclose(disclose::DiscloseArgs),
+    Recipient(recipient::RecipientArgs),
     Verify(verify::VerifyArgs),
     Prove(prove::ProveArgs),
     ProveConsistent(trees::ConsistentArgs),
@@ -53,6 +57,8 @@ pub(crate) fn run(shared: &Shared, args: AuditArgs) -> Result<(), Failure> {
         AuditCommand::Query(args) => query::run(shared, args),
         AuditCommand::Timeline(args) => timeline::run(shared, args),
         AuditCommand::Export(args) => export::run(shared, &args),
+        AuditCommand::Disclose(args) => disclose::run(shared, &args),
+        AuditCommand::Recipient(args) => recipient::run(shared, &args),
         AuditCommand::Verify(args) => verify::run(shared, &args),
         AuditCommand::Prove(args) => prove::run(shared, &args),
         AuditCommand::ProveConsistent(args) => trees::consistent(shared, &args),
