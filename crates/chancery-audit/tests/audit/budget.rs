@@ -148,14 +148,19 @@ fn in_clear(item: &Item) -> (u8, u64, [usize; 3]) {
 
 #[test]
 fn the_sizes_of_sections_tell_as_much_as_the_document_says() {
+    // What a handle may do, and what its key is: a caller may have several.
+    let keys = [1, 24, 32].iter().flat_map(|suite| [1, 24, 256].map(|version| (*suite, version)));
+    let keys: Vec<(u16, u32)> = keys.collect();
+    let refusals: Vec<_> =
+        [None].into_iter().chain(Reason::ALL.iter().copied().map(Some)).collect();
     let mut seen = BTreeSet::new();
-    for operation in Operation::ALL {
-        for refused in [None].into_iter().chain(Reason::ALL.iter().copied().map(Some)) {
-            for size in 0..=17 {
-                for flags in 0..4 {
-                    let input_bytes = (1 << size) - 1;
-                    let operation = operation.number();
-                    let facts = Facts { operation, refused, input_bytes, flags, ..facts() };
+    for operation in Operation::ALL.map(Operation::number) {
+        for (suite, version) in &keys {
+            for refused in &refusals {
+                for input_bytes in [0, MESSAGE_BYTES_MAX] {
+                    let key = Some((KeyId::from_bytes([7; 16]), *version));
+                    let (suite, refused) = (*suite, *refused);
+                    let facts = Facts { operation, suite, key, refused, input_bytes, ..facts() };
                     seen.insert(in_clear(&record(&facts, 1, None)));
                 }
             }
@@ -177,9 +182,7 @@ fn a_kept_answer_tells_its_length_and_the_time_in_its_operation_id() {
         answer,
     };
     let answer = vec![0; MESSAGE_BYTES_MAX];
-    let record = |id_ms, length: usize| {
-        record(&facts(), 1, Some(&kept(id_ms, &answer[..length])))
-    };
+    let record = |id_ms, length: usize| record(&facts(), 1, Some(&kept(id_ms, &answer[..length])));
     let lengths: BTreeSet<usize> =
         (0..=64).map(|length| record(NOW, length).answer.unwrap().sealed.len()).collect();
     assert_eq!(lengths.len(), 65, "every length shows");
