@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod audit {
+    mod budget;
     mod crash;
     mod damage;
     mod errors;

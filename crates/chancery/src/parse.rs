@@ -88,6 +88,16 @@ fn since(text: &str, now_ms: u64) -> Result<u64> {
     crate::moment::parse(text).ok_or_else(error)
 }
 
+/// Parses 32 bytes in hexadecimal, such as a public key.
+pub(crate) fn bytes32(text: &str) -> Result<[u8; 32], String> {
+    let error = || "a key is 64 hexadecimal digits".to_owned();
+    let pairs = text.as_bytes().as_chunks::<2>().0;
+    let digits = text.len() == 64 && text.bytes().all(|c| c.is_ascii_hexdigit());
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = pairs.iter().filter(|_| digits).map(byte).collect();
+    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(error)
+}
+
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
@@ -129,6 +139,14 @@ mod tests {
         assert_eq!(pair("a=b=c").unwrap().value(), "b=c");
         assert!(pair("a").unwrap_err().contains("name=value"));
         assert!(pair("A=b").is_err());
+    }
+
+    #[test]
+    fn a_key_is_64_digits() {
+        assert_eq!(bytes32(&hex(&[0xab; 32])), Ok([0xab; 32]));
+        for text in ["", "ab", &hex(&[0; 31]), &hex(&[0; 33]), &"+1".repeat(32), &"zz".repeat(32)] {
+            assert!(bytes32(text).is_err(), "{text}");
+        }
     }
 
     #[test]

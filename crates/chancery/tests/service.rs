@@ -18,6 +18,7 @@ mod service {
     mod checkpoints;
     mod counts;
     mod damage;
+    mod disclosures;
     mod exports;
     mod frames;
     mod front_user;

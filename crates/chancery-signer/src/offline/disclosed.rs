@@ -39,7 +39,7 @@ use crate::source::{OnDamage, Source};
 pub struct Disclosed(Kind);
 
 enum Kind {
-    Case(Case),
+    Case(Box<Case>),
     Tenant(Box<Months>),
 }
 
@@ -69,7 +69,7 @@ impl Disclosed {
         let tenant = match file.contents {
             Contents::Case(records) => {
                 let case = Case::new(records, promised, origin.name(), finding);
-                return Ok(Self(Kind::Case(case)));
+                return Ok(Self(Kind::Case(Box::new(case))));
             }
             Contents::Tenant(tenant) => tenant,
         };

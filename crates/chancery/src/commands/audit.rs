@@ -1,6 +1,7 @@
 //! `audit`: what was done, as the service tells it and as the files prove it.
 
 mod archive;
+mod disclose;
 mod export;
 mod listing;
 mod note;
@@ -8,6 +9,7 @@ mod prove;
 mod prune;
 mod query;
 mod reader;
+mod recipient;
 mod restore;
 mod shown;
 mod store;
@@ -47,6 +49,8 @@ enum AuditCommand {
     Archive(archive::ArchiveArgs),
     Restore(restore::RestoreArgs),
     Prune(prune::PruneArgs),
+    Disclose(disclose::DiscloseArgs),
+    Recipient(recipient::RecipientArgs),
     Verify(verify::VerifyArgs),
     Prove(prove::ProveArgs),
     ProveConsistent(trees::ConsistentArgs),
@@ -63,6 +67,8 @@ pub(crate) fn run(shared: &Shared, args: AuditArgs) -> Result<(), Failure> {
         AuditCommand::Archive(args) => archive::run(shared, &args),
         AuditCommand::Prune(args) => prune::run(shared, &args),
         AuditCommand::Restore(args) => restore::run(shared, &args),
+        AuditCommand::Disclose(args) => disclose::run(shared, &args),
+        AuditCommand::Recipient(args) => recipient::run(shared, &args),
         AuditCommand::Verify(args) => verify::run(shared, &args),
         AuditCommand::Prove(args) => prove::run(shared, &args),
         AuditCommand::ProveConsistent(args) => trees::consistent(shared, &args),

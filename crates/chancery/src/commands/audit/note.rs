@@ -6,9 +6,10 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Result;
-use chancery_signer::{Archive, Reach, Unread};
+use chancery_signer::{Reach, Unread};
 use serde_json::{Map, Value, json};
 
+use super::reader::Opened;
 use crate::exit::Failure;
 use crate::moment;
 use crate::parse::hex;
@@ -44,13 +45,18 @@ pub(super) struct Note {
 
 impl Note {
     /// Of files that were read.
-    pub(super) fn of(directory: &Path, archive: &Archive, seen: &Seen) -> Self {
-        let reach = archive.reach();
+    pub(super) fn of(directory: &Path, opened: &Opened, seen: &Seen) -> Self {
+        let reach = opened.reach();
         let mut note = Self { fields: Vec::new(), json: Map::new(), findings: Vec::new() };
         let path = directory.display().to_string();
         note.say("read from", format!("the files in `{path}`; no service was asked"), json!(path));
-        note.log(reach, archive.unheld());
-        note.index(&joined(&seen.unindexed), archive.damaged_index());
+        if let Some(scope) = opened.scope() {
+            note.say("disclosed", scope.clone(), json!(scope));
+        }
+        note.log(reach, opened.unheld());
+        if let Some(damaged) = opened.damaged_index() {
+            note.index(&joined(&seen.unindexed), damaged);
+        }
         if !seen.gone.is_empty() {
             let months: Vec<_> = seen.gone.iter().copied().map(month).collect();
             let text = format!("of {}: their records open to nobody any more", months.join(", "));

@@ -7,15 +7,17 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use chancery_api::http::replies::{AnswerObject, RecordObject};
 use chancery_audit::opening::Opening;
 use chancery_client::Client;
+use chancery_core::authority::Refusal;
 use chancery_core::command::{AuditQuery, Command};
 use chancery_core::id::TenantId;
 use chancery_core::name::Name;
 use chancery_core::record_group::RecordGroups;
 use chancery_memory::process::harden;
-use chancery_signer::{Archive, ArchiveError, RootSource};
+use chancery_signer::{Answer, Archive, ArchiveError, Disclosed, Reach, RootSource};
 use clap::Args;
 
 use super::note::{Note, Seen};
+use super::recipient;
 use crate::cli::Shared;
 use crate::commands::serve::state_directory;
 use crate::commands::{read, unexpected};
@@ -40,6 +42,12 @@ pub(super) struct FilesArgs {
     /// Of `--dir`: whose records, where there are several tenants.
     #[arg(long, value_name = "NAME", requires = "dir")]
     tenant: Option<Name>,
+    /// Of `--dir`: no root key, but what was disclosed of it, sealed to your key.
+    #[arg(long, value_name = "FILE", requires_all = ["dir", "recipient_key"], conflicts_with_all = ["root_key", "passphrase_file", "tenant"])]
+    disclosure: Option<PathBuf>,
+    /// Of `--disclosure`: your private key, as `chancery audit recipient` made it.
+    #[arg(long, value_name = "FILE", requires = "disclosure")]
+    recipient_key: Option<PathBuf>,
 }
 
 /// What answers.
@@ -50,13 +58,20 @@ pub(super) enum Reader {
     Files(Box<Files>),
 }
 
-/// Files that were opened with their root key.
+/// Files that were opened.
 pub(super) struct Files {
     directory: PathBuf,
-    archive: Archive,
-    tenant: TenantId,
+    opened: Opened,
     /// What the answers so far said besides their records.
     seen: RefCell<Seen>,
+}
+
+/// With what they were opened.
+pub(super) enum Opened {
+    /// With the root key, for a tenant.
+    Archive(Box<Archive>, TenantId),
+    /// With what was disclosed.
+    Disclosed(Box<Disclosed>),
 }
 
 impl FilesArgs {
@@ -74,13 +89,19 @@ impl FilesArgs {
     }
 
     fn open_files(&self, directory: &Path) -> Result<Files, Failure> {
-        // From here on the root key is in this process.
-        harden().context("this process cannot be hardened to hold the root key")?;
-        let archive = Archive::open(directory, &self.root_source(directory)?);
-        let archive = archive.map_err(|error| failure(directory, error))?;
-        let tenant = tenant(&archive, self.tenant.as_ref())?;
-        let (directory, seen) = (directory.to_owned(), RefCell::default());
-        Ok(Files { directory, archive, tenant, seen })
+        // From here on there are keys in this process.
+        harden().context("this process cannot be hardened to hold keys")?;
+        let failed = |error| failure(directory, error);
+        let opened = if let (Some(file), Some(key)) = (&self.disclosure, &self.recipient_key) {
+            let disclosed = Disclosed::open(directory, recipient::open(file, key)?);
+            Opened::Disclosed(Box::new(disclosed.map_err(failed)?))
+        } else {
+            let archive = Archive::open(directory, &self.root_source(directory)?);
+            let archive = archive.map_err(failed)?;
+            let tenant = tenant(&archive, self.tenant.as_ref())?;
+            Opened::Archive(Box::new(archive), tenant)
+        };
+        Ok(Files { directory: directory.to_owned(), opened, seen: RefCell::default() })
     }
 
     fn root_source(&self, directory: &Path) -> Result<RootSource> {
@@ -133,7 +154,7 @@ impl Reader {
                 let AnswerObject::Records(records) = answer else { return Err(unexpected()) };
                 Ok(records)
             }
-            Self::Files(files) => Ok(files.page(query)),
+            Self::Files(files) => files.page(query),
         }
     }
 
@@ -146,7 +167,7 @@ impl Reader {
                 Ok(Opening::parse(&bytes.0).context("the service's answer is no opening")?)
             }
             Self::Files(files) => {
-                let opening = files.archive.opening(files.tenant, index, groups);
+                let opening = files.opened.opening(index, groups);
                 opening.map_err(|refusal| {
                     let what = format!("record {index} cannot be opened: {}", refusal.detail);
                     Failure::Failed(anyhow!(what))
@@ -160,7 +181,7 @@ impl Reader {
         match self {
             Self::Service(_) => None,
             Self::Files(files) => {
-                Some(Note::of(&files.directory, &files.archive, &files.seen.borrow()))
+                Some(Note::of(&files.directory, &files.opened, &files.seen.borrow()))
             }
         }
     }
@@ -180,12 +201,61 @@ impl Reader {
 }
 
 impl Files {
-    fn page(&self, query: &AuditQuery) -> Vec<RecordObject> {
-        let answer = self.archive.query(self.tenant, query);
+    fn page(&self, query: &AuditQuery) -> Result<Vec<RecordObject>, Failure> {
+        let answer = self.opened.query(query);
+        let answer = answer.map_err(|refusal| Failure::Failed(anyhow!(refusal.detail)))?;
         let mut seen = self.seen.borrow_mut();
         seen.unread.extend(answer.unread);
         seen.gone.extend(answer.gone);
         seen.unindexed.extend(answer.unindexed);
-        answer.records.into_iter().map(RecordObject::from).collect()
+        Ok(answer.records.into_iter().map(RecordObject::from).collect())
+    }
+}
+
+impl Opened {
+    fn query(&self, query: &AuditQuery) -> Result<Answer, Refusal> {
+        match self {
+            Self::Archive(archive, tenant) => Ok(archive.query(*tenant, query)),
+            Self::Disclosed(disclosed) => disclosed.query(query),
+        }
+    }
+
+    fn opening(&self, index: u64, groups: RecordGroups) -> Result<Opening, Refusal> {
+        match self {
+            Self::Archive(archive, tenant) => archive.opening(*tenant, index, groups),
+            Self::Disclosed(disclosed) => disclosed.opening(index, groups),
+        }
+    }
+
+    /// How far the log reaches.
+    pub(super) fn reach(&self) -> &Reach {
+        match self {
+            Self::Archive(archive, _) => archive.reach(),
+            Self::Disclosed(disclosed) => disclosed.reach(),
+        }
+    }
+
+    /// How often a record could not be held against the checkpoint.
+    pub(super) fn unheld(&self) -> u64 {
+        match self {
+            Self::Archive(archive, _) => archive.unheld(),
+            Self::Disclosed(disclosed) => disclosed.unheld(),
+        }
+    }
+
+    /// The files of the index that are damaged or none of it; nothing where the index cannot be read at all.
+    pub(super) fn damaged_index(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Archive(archive, _) => Some(archive.damaged_index()),
+            Self::Disclosed(_) => None,
+        }
+    }
+
+    /// What was disclosed, if that is what they were opened with.
+    pub(super) fn scope(&self) -> Option<String> {
+        match self {
+            Self::Archive(..) => None,
+            Self::Disclosed(disclosed) => Some(disclosed.scope()),
+        }
     }
 }
