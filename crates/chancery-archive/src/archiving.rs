@@ -130,20 +130,19 @@ pub fn archive(
     let segments = Segments::list(&log.disk).map_err(file("audit"))?;
     let closed = segments.numbers().next_back().unwrap_or_default();
     for number in 0..closed {
-        let entry = match entry_of(store, id, number, &head)? {
-            Some(entry) => log.holds(entry, &segments)?,
-            None => {
-                if header(&log.disk, number + 1)?.frontier.size() > log.checkpoint.size {
-                    break;
-                }
-                let (entry, dense) = log.entry(number, &head)?;
-                put(store, id, &segment_path(number), &dense)?;
-                put(store, id, &entry_path(number), entry.to_text().as_bytes())?;
-                archived.new += 1;
-                archived.new_bytes += entry.bytes;
-                each(&entry);
-                entry
+        let entry = if let Some(entry) = entry_of(store, id, number, &head)? {
+            log.holds(entry, &segments)?
+        } else {
+            if header(&log.disk, number + 1)?.frontier.size() > log.checkpoint.size {
+                break;
             }
+            let (entry, dense) = log.entry(number, &head)?;
+            put(store, id, &segment_path(number), &dense)?;
+            put(store, id, &entry_path(number), entry.to_text().as_bytes())?;
+            archived.new += 1;
+            archived.new_bytes += entry.bytes;
+            each(&entry);
+            entry
         };
         head = entry.hash();
         archived.segments = number + 1;

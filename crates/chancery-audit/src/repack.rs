@@ -196,7 +196,7 @@ pub(crate) fn compare<S: dense::Source>(
     dense.check(head.file_bytes).map_err(Difference::Dense)?;
     let mut expanded = head.segment.to_bytes();
     let (mut offset, mut from) = (0, 0);
-    let held = |offset: u64, expanded: &[u8], from: u64| {
+    let same = |offset: u64, expanded: &[u8], from: u64| {
         let read = disk.read_range(&file_name(number), offset, expanded.len());
         if read.map_err(Difference::Disk)? == expanded {
             Ok(())
@@ -207,13 +207,13 @@ pub(crate) fn compare<S: dense::Source>(
     for row in 0..head.frames {
         expanded.extend_from_slice(&dense.frame(row).map_err(Difference::Dense)?);
         if expanded.len() >= PIECE_BYTES {
-            held(offset, &expanded, from)?;
+            same(offset, &expanded, from)?;
             offset += widen(expanded.len());
             expanded.clear();
             from = head.frame_row_offset(row + 1);
         }
     }
-    held(offset, &expanded, from)?;
+    same(offset, &expanded, from)?;
     let end = offset + widen(expanded.len());
     match end_of_zeros(disk, number, end) {
         Ok(bytes) if bytes == head.segment_bytes => Ok(()),

@@ -145,7 +145,9 @@ fn what_is_archived_and_old_is_pruned_and_whoever_asks_is_told_where_it_is() {
     // and without the index.
     for lost in [&[][..], &["audit/resume"], &["audit/resume", "index"]] {
         scene.service.stop();
-        lost.iter().for_each(|file| remove(&scene.service.data().join(file)));
+        for file in lost {
+            remove(&scene.service.data().join(file));
+        }
         scene.service.restart();
         scene.write_more();
         assert_eq!(scene.report().pruned, Some(first));
