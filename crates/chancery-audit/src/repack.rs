@@ -47,7 +47,7 @@ pub enum RepackError {
     #[error(transparent)]
     ReadBack(#[from] ReadBackError),
     /// The system refused.
-    #[error("the dense segment cannot be written")]
+    #[error("the segment cannot be read, or its dense form cannot be written")]
     Disk(#[from] io::Error),
 }
 
