@@ -9,7 +9,7 @@ use std::io;
 
 use crate::dense;
 use crate::disk::Disk;
-use crate::frame::{Frame, length_at};
+use crate::frame::{EncodedFrame, Frame, length_at};
 use crate::index::FramePlace;
 use crate::pruned::Pruned;
 use crate::segment::{BLOCK_BYTES, file_name};
@@ -40,8 +40,10 @@ pub struct FrameReader {
     segment: u64,
     offset: u64,
     next_index: u64,
-    /// What was read and not taken yet, from `offset` on.
+    /// What was read last.
     piece: Vec<u8>,
+    /// How much of it was taken: what follows stands at `offset`.
+    taken: usize,
     /// Where the last frame that was given stands, and how long it is with its padding.
     last: Option<(FramePlace, u64)>,
     /// The segment's dense form, where it has no other any more, and the row of the next frame.
@@ -64,7 +66,7 @@ impl FrameReader {
     #[must_use]
     pub fn at(place: FramePlace) -> Self {
         let FramePlace { segment, offset, first_index: next_index } = place;
-        Self { segment, offset, next_index, piece: Vec::new(), last: None, dense: None }
+        Self { segment, offset, next_index, piece: Vec::new(), taken: 0, last: None, dense: None }
     }
 
     /// Where the frame stands that was given last, and how long it is with its padding.
@@ -125,7 +127,7 @@ impl FrameReader {
     /// [`ReadBackError`] if what stands there is another one. A frame that is being written is none yet.
     pub fn next_frame(&mut self, disk: &dyn Disk) -> Result<Option<Frame>, ReadBackError> {
         loop {
-            if let Some(frame) = self.next_in_segment(disk)? {
+            if let Some((frame, _)) = self.next_in_segment(disk)? {
                 return Ok(Some(frame));
             }
             // Where no frame follows, the next segment does, or nothing.
@@ -140,12 +142,12 @@ impl FrameReader {
             }
             self.segment += 1;
             self.offset = u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
-            self.piece.clear();
+            self.forget();
             self.dense = None;
         }
     }
 
-    /// The next frame of the same segment, if there is one.
+    /// The next frame of the same segment, if there is one, and as it is encoded.
     ///
     /// # Errors
     ///
@@ -153,7 +155,7 @@ impl FrameReader {
     pub(crate) fn next_in_segment(
         &mut self,
         disk: &dyn Disk,
-    ) -> Result<Option<Frame>, ReadBackError> {
+    ) -> Result<Option<(Frame, EncodedFrame)>, ReadBackError> {
         if self.dense.is_none() {
             match self.padded_frame(disk) {
                 // The segment was repacked, before or between two reads.
@@ -176,7 +178,7 @@ impl FrameReader {
         let block = block_of(self.offset).ok_or_else(|| self.corrupt())?;
         let row = dense.frame_at(block).map_err(|error| read_back(self.segment, error))?;
         self.dense = Some((dense, row.ok_or_else(|| self.corrupt())?));
-        self.piece.clear();
+        self.forget();
         Ok(())
     }
 
@@ -192,7 +194,7 @@ impl FrameReader {
         }
     }
 
-    fn dense_frame(&mut self) -> Result<Option<Frame>, ReadBackError> {
+    fn dense_frame(&mut self) -> Result<Option<(Frame, EncodedFrame)>, ReadBackError> {
         let Some((dense, row)) = &mut self.dense else { return Ok(None) };
         if *row == dense.head().frames {
             return Ok(None);
@@ -201,33 +203,36 @@ impl FrameReader {
         let offset = dense.head().frame_row_offset(*row);
         *row += 1;
         match Frame::decode(&bytes) {
-            Ok((frame, _)) if frame.first_index == self.next_index => {
+            Ok((frame, encoded)) if frame.first_index == self.next_index => {
                 self.step(&frame, bytes.len());
-                Ok(Some(frame))
+                Ok(Some((frame, encoded)))
             }
             _ => Err(ReadBackError::Corrupt { file: dense::file_name(self.segment), offset }),
         }
     }
 
-    fn padded_frame(&mut self, disk: &dyn Disk) -> Result<Option<Frame>, ReadBackError> {
-        let mut decoded = Frame::decode(&self.piece);
+    fn padded_frame(
+        &mut self,
+        disk: &dyn Disk,
+    ) -> Result<Option<(Frame, EncodedFrame)>, ReadBackError> {
+        let mut decoded = Frame::decode(self.rest());
         if decoded.is_err() {
             // The piece ends within the frame, or was read before the frame was written.
             self.read(disk, PIECE_BYTES)?;
-            let length = length_at(&self.piece).unwrap_or_default();
+            let length = length_at(self.rest()).unwrap_or_default();
             if length > self.piece.len() {
                 self.read(disk, length.next_multiple_of(BLOCK_BYTES))?;
             }
-            decoded = Frame::decode(&self.piece);
+            decoded = Frame::decode(self.rest());
         }
         let Ok((frame, encoded)) = decoded else { return Ok(None) };
         if frame.first_index != self.next_index {
             return Err(self.corrupt());
         }
         let used = encoded.bytes.len();
-        self.piece.drain(..used);
+        self.taken += used;
         self.step(&frame, used);
-        Ok(Some(frame))
+        Ok(Some((frame, encoded)))
     }
 
     /// Goes on behind a frame that takes so many bytes.
@@ -242,7 +247,17 @@ impl FrameReader {
 
     fn read(&mut self, disk: &dyn Disk, length: usize) -> Result<(), ReadBackError> {
         self.piece = disk.read_range(&file_name(self.segment), self.offset, length)?;
+        self.taken = 0;
         Ok(())
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.piece.get(self.taken..).unwrap_or_default()
+    }
+
+    fn forget(&mut self) {
+        self.piece.clear();
+        self.taken = 0;
     }
 
     fn corrupt(&self) -> ReadBackError {

@@ -11,11 +11,11 @@
 
 use std::io;
 
-use chancery_log::Frontier;
+use chancery_log::{Frontier, Hash, root_of};
 
 use crate::dense::{self, Dense, DenseError, Packer, unverified_name};
 use crate::disk::Disk;
-use crate::frame::Frame;
+use crate::frame::{Frame, Item};
 use crate::frames::{FrameReader, ReadBackError};
 use crate::index::FramePlace;
 use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name};
@@ -118,8 +118,7 @@ impl Packed {
         let offset = widen(BLOCK_BYTES);
         let place = FramePlace { segment: number, offset, first_index: chain.frontier.size() };
         let mut frames = FrameReader::at(place);
-        while let Some(frame) = frames.next_in_segment(disk)? {
-            let encoded = frame.encode();
+        while let Some((frame, encoded)) = frames.next_in_segment(disk)? {
             let at = packer.end();
             chain.take(&frame, encoded.hash).map_err(|what| corrupt(number, at, what))?;
             let no_frame = |_| corrupt(number, at, "the frame is none");
@@ -257,8 +256,9 @@ impl Walk {
         if frame.number != self.number || frame.previous_hash != self.previous_hash {
             return Err("the frame does not follow the one before it");
         }
-        frame.items.iter().for_each(|item| self.frontier.append(item.leaf_hash()));
-        if frame.tree_root != self.frontier.root() || frame.frame_root != frame.root_of_items() {
+        let leaves: Vec<Hash> = frame.items.iter().map(Item::leaf_hash).collect();
+        leaves.iter().for_each(|leaf| self.frontier.append(*leaf));
+        if frame.tree_root != self.frontier.root() || frame.frame_root != root_of(&leaves) {
             return Err("the frame's roots are not those of its records");
         }
         self.number += 1;

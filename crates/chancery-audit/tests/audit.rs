@@ -15,6 +15,7 @@ mod audit {
     )]
     mod model;
     mod planned;
+    mod pruned;
     mod published;
     mod receipts;
     mod repacked;
