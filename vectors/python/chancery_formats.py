@@ -42,7 +42,7 @@ LABELS = {
     name: b"chancery/" + name.lower().replace("_", "-").encode() + b"/v1\0"
     for name in (
         "ANSWER_KEY AUDIT_BODY_KEY AUDIT_FIELD_COMMITMENT AUDIT_GROUP_COMMITMENT AUDIT_OPERATION_ID "
-        "AUDIT_PSEUDONYM AUDIT_SEED_KEY HANDLE_HOLDER_PROOF HANDLE_LINK HANDLE_REVOCATION_ID HANDLE_ROOT "
+        "AUDIT_PRUNED AUDIT_PSEUDONYM AUDIT_SEED_KEY HANDLE_HOLDER_PROOF HANDLE_LINK HANDLE_REVOCATION_ID HANDLE_ROOT "
         "LOG_ID LTHASH_ROW RECEIPT_HEAD ROW_KEY"
     ).split()
 }
@@ -587,6 +587,26 @@ def encode_origin(receipt_key):
     return "".join(line + "\n" for line in lines).encode()
 
 
+def read_pruned(data, log_id, receipt_key):
+    """What a note says of the segments that were pruned, if the log's service has signed it."""
+    names = ("chancery", "segments", "size", "root", "head", "hash", "latest", "entry", "at", "location", "signature")
+    lines = data.decode().split("\n")
+    require(len(lines) == len(names) + 1 and lines[-1] == "", "not a note of pruned segments")
+    fields = dict(zip(names, (line.partition(" ") for line in lines)))
+    require(all(name == said for name, (said, _, _) in fields.items()), "not a note of pruned segments")
+    value = {name: rest for name, (_, _, rest) in fields.items()}
+    require(value["chancery"] == "audit pruned 1", "a note of another version")
+    signed = LABELS["AUDIT_PRUNED"] + data[: data.rindex(b"signature ")]
+    ed25519_verify(receipt_key, bytes.fromhex(value["signature"]), signed)
+    head = bytes.fromhex(value["head"])
+    require(head[:32] == log_id, "a note of another log")
+    incarnation, number = struct.unpack(">IQ", head[32:44])
+    return {
+        "segments": int(value["segments"]), "size": int(value["size"]), "root": bytes.fromhex(value["root"]),
+        "head": head, "incarnation": incarnation, "frames": number + 1, "hash": bytes.fromhex(value["hash"]),
+    }  # fmt: skip
+
+
 class Log:
     """A log, verified as it is read from its files."""
 
@@ -599,24 +619,43 @@ class Log:
         self.log_id = sha256(LABELS["LOG_ID"], self.receipt_key)
         self.files, self.frames, self.frontier, self.torn = files, [], Frontier(), None
         self.previous_hash, self.incarnation, self.signatures, self.command = bytes(32), 0, 0, 0
-        self.begun = []
+        self.begun, self.head, self.last_incarnation, self.gone, self.base = [], None, 0, 0, 0
+        if "pruned" in files:
+            self._begin_behind(read_pruned(files["pruned"], self.log_id, self.receipt_key))
         self._list()
-        for number, name in enumerate(self.segments):
-            self._segment(number, self._read(name), number + 1 == len(self.segments))
+        for number, name in enumerate(self.segments, self.gone):
+            self._segment(number, self._read(name), number + 1 == self.gone + len(self.segments))
         self._check_kept()
         require(not any(files.get("spare", b"")), "the spare is not empty")
-        resume = files.get("resume", RESUME_MAGIC + crc32c(RESUME_MAGIC))
-        whole = resume.startswith(RESUME_MAGIC) and crc32c(resume[:-4]) == resume[-4:]
-        require(whole, "the resume file is altered")
+        for name in ("resume", "resume.base"):
+            resume = files.get(name, RESUME_MAGIC + crc32c(RESUME_MAGIC))
+            whole = resume.startswith(RESUME_MAGIC) and crc32c(resume[:-4]) == resume[-4:]
+            require(whole, "the resume file is altered")
+
+    def _begin_behind(self, pruned):
+        """Goes on where the note says that the log was pruned: with the tree in the header of the segment behind."""
+        self.gone, self.base, self.head = pruned["segments"], pruned["frames"], pruned["head"]
+        self.previous_hash, self.incarnation = pruned["hash"], pruned["incarnation"]
+        self.last_incarnation = pruned["incarnation"]
+        header = self._read(f"{self.gone:016x}.seg")[:BLOCK]
+        count = struct.unpack(">I", header[60:64])[0]
+        self.frontier.size = struct.unpack(">Q", header[72:80])[0]
+        self.frontier.peaks = [header[112 + 32 * at : 144 + 32 * at] for at in range(count)]
+        is_it = (self.frontier.size, self.frontier.root()) == (pruned["size"], pruned["root"])
+        require(is_it, "the segment does not go on where the log was pruned")
+
+    def _next(self):
+        return self.base + len(self.frames)
 
     def _list(self):
-        single = r"origin|resume|spare|torn-[0-9a-f]{16}-[0-9a-f]{64}\.bin"
+        single = r"origin|pruned|resume|resume\.base|spare|torn-[0-9a-f]{16}-[0-9a-f]{64}\.bin"
         for name in self.files:
             known = rf"({single}|[0-9a-f]{{16}}\.dense)(\.new)?|[0-9a-f]{{16}}\.seg"
             require(re.fullmatch(known, name), f"{name} is no file of the log")
         named = (re.fullmatch(r"([0-9a-f]{16})\.(seg|dense)", name) for name in self.files)
-        self.segments = sorted({f"{name[1]}.seg" for name in named if name})
-        require(self.segments == [f"{at:016x}.seg" for at in range(len(self.segments))], "a segment is missing")
+        self.segments = sorted({f"{name[1]}.seg" for name in named if name and int(name[1], 16) >= self.gone})
+        wanted = [f"{self.gone + at:016x}.seg" for at in range(len(self.segments))]
+        require(self.segments == wanted, "a segment is missing")
 
     def _read(self, name):
         dense = self.files.get(name.replace(".seg", ".dense"))
@@ -627,11 +666,10 @@ class Log:
     def _segment(self, number, data, is_last):
         require(len(data) >= BLOCK, "a segment without a header")
         size, incarnation = struct.unpack(">QI", data[48:60])
-        last = self.frames[-1]["incarnation"] if self.frames else 0
         header = encode_segment_header(
-            self.log_id, number, size, incarnation, len(self.frames), self.previous_hash, self.frontier
+            self.log_id, number, size, incarnation, self._next(), self.previous_hash, self.frontier
         )
-        require(data[:BLOCK] == header and incarnation >= last, "a segment's header does not continue the log")
+        require(data[:BLOCK] == header and incarnation >= self.last_incarnation, "a segment's header does not continue the log")
         self.incarnation, at = incarnation, BLOCK
         while at < len(data):
             try:
@@ -646,18 +684,17 @@ class Log:
         require(is_last and len(rest) <= FRAME_BYTES_MAX, "a frame is altered, and others follow")
         for later in range(at + BLOCK, len(data), BLOCK):
             try:
-                require(decode_frame(data, later)[0]["number"] < len(self.frames), "a later frame follows a bad one")
+                require(decode_frame(data, later)[0]["number"] < self._next(), "a later frame follows a bad one")
             except Refused as refused:
                 if "later" in str(refused):
                     raise
-        self.torn = (self.segments[number], at, rest)
+        self.torn = (self.segments[number - self.gone], at, rest)
 
     def _frame(self, frame, used):
-        before = self.frames[-1] if self.frames else None
         numbers = (frame["number"], frame["previous_hash"], frame["incarnation"], frame["first_index"])
-        expected = (len(self.frames), self.previous_hash, self.incarnation, self.frontier.size)
+        expected = (self._next(), self.previous_hash, self.incarnation, self.frontier.size)
         require(numbers == expected and frame["items"], "a frame does not follow the one before it")
-        step = frame["incarnation"] - (before["incarnation"] if before else 0)
+        step = frame["incarnation"] - self.last_incarnation
         require(step in (0, 1), "an incarnation was left out")
         if step:
             self.begun.append(frame["number"])
@@ -665,35 +702,35 @@ class Log:
         for leaf in leaves:
             self.frontier.append(leaf)
         require((frame["tree_root"], frame["frame_root"]) == (self.frontier.root(), tree_root(leaves)), "a frame's roots")
-        if before is None:
+        if self.head is None:
             require(frame["previous_signature"] == bytes(64), "a signature of nothing")
         else:
-            signed = LABELS["RECEIPT_HEAD"] + frame_head(before, self.log_id)
+            signed = LABELS["RECEIPT_HEAD"] + self.head
             ed25519_verify(self.receipt_key, frame["previous_signature"], signed)
             self.signatures += 1
         for item in frame["items"]:
             require(item["command"] == 0 or item["command"] > self.command, "a command out of order")
             self.command = max(self.command, item["command"])
         self.previous_hash = sha256(used)
+        self.head, self.last_incarnation = frame_head(frame, self.log_id), frame["incarnation"]
         self.frames.append(frame)
 
     def _check_kept(self):
-        last = self.frames[-1]["incarnation"] if self.frames else 0
-        wanted = set(self.begun) | ({len(self.frames)} if self.incarnation > last else set())
+        wanted = set(self.begun) | ({self._next()} if self.incarnation > self.last_incarnation else set())
         kept = [name for name in self.files if name.startswith("torn-") and name.endswith(".bin")]
         for name in kept:
             frame = int(name[5:21], 16)
             require(name[22:86] == sha256(self.files[name]).hex(), "a kept torn end is altered")
-            require(frame in self.begun or frame == len(self.frames), "a torn end of no frame")
+            require(frame < self.base or frame in self.begun or frame == self._next(), "a torn end of no frame")
             wanted.discard(frame)
         require(not wanted, "a torn end is missing")
         self.kept = len(kept)
 
     def report(self):
         return {
-            "origin": origin_name(self.log_id), "frames": len(self.frames), "size": self.frontier.size,
+            "origin": origin_name(self.log_id), "frames": self._next(), "size": self.frontier.size,
             "root": self.frontier.root().hex(), "signatures": self.signatures, "kept": self.kept,
-            "incarnation": self.frames[-1]["incarnation"] if self.frames else 0,
+            "incarnation": self.last_incarnation,
             "torn": [self.torn[0], self.torn[1]] if self.torn else None,
         }  # fmt: skip
 

@@ -10,8 +10,9 @@ use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::frames::ReadBackError;
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
 use chancery_audit::proof::{ProofError, Trust, TrustError};
+use chancery_audit::pruned::Pruned;
 use chancery_audit::publish::{CHECKPOINT_FILE, LOG_DIRECTORY, POLICY_FILE, read_hashes};
-use chancery_audit::recovery::{WalkError, check_dense, is_kept, read_origin};
+use chancery_audit::recovery::{WalkError, check_dense, is_kept, read_origin, read_pruned};
 use chancery_audit::repack::{RepackError, dense_bytes};
 use chancery_audit::segments::{Segments, header};
 use chancery_audit::shelf::Shelf;
@@ -52,6 +53,9 @@ pub enum ArchiveError {
         /// Its number.
         segment: u64,
     },
+    /// The first segments are not here any more, and this archive does not have them.
+    #[error("{0}; this archive does not have them, and an archive begins with the first segment")]
+    Pruned(String),
     /// The log does not hold.
     #[error("the log does not hold")]
     Walk(#[from] WalkError),
@@ -102,6 +106,7 @@ struct Log {
     note: Note,
     checkpoint: TreeHead,
     policy: String,
+    pruned: Option<Pruned>,
 }
 
 /// The part of an origin by which a log is told apart in an archive.
@@ -130,20 +135,22 @@ pub fn archive(
     let segments = Segments::list(&log.disk).map_err(file("audit"))?;
     let closed = segments.numbers().next_back().unwrap_or_default();
     for number in 0..closed {
-        let entry = match entry_of(store, id, number, &head)? {
-            Some(entry) => log.holds(entry, &segments)?,
-            None => {
-                if header(&log.disk, number + 1)?.frontier.size() > log.checkpoint.size {
-                    break;
-                }
-                let (entry, dense) = log.entry(number, &head)?;
-                put(store, id, &segment_path(number), &dense)?;
-                put(store, id, &entry_path(number), entry.to_text().as_bytes())?;
-                archived.new += 1;
-                archived.new_bytes += entry.bytes;
-                each(&entry);
-                entry
+        let entry = if let Some(entry) = entry_of(store, id, number, &head)? {
+            log.holds(entry, &segments)?
+        } else {
+            if let Some(pruned) = log.pruned.as_ref().filter(|pruned| number < pruned.segments) {
+                return Err(ArchiveError::Pruned(pruned.told()));
             }
+            if header(&log.disk, number + 1)?.frontier.size() > log.checkpoint.size {
+                break;
+            }
+            let (entry, dense) = log.entry(number, &head)?;
+            put(store, id, &segment_path(number), &dense)?;
+            put(store, id, &entry_path(number), entry.to_text().as_bytes())?;
+            archived.new += 1;
+            archived.new_bytes += entry.bytes;
+            each(&entry);
+            entry
         };
         head = entry.hash();
         archived.segments = number + 1;
@@ -171,7 +178,8 @@ impl Log {
             return Err(ProofError::NotACheckpoint.into());
         }
         let checkpoint = vouched.checkpoint.tree;
-        Ok(Self { disk, origin, shelf, note, checkpoint, policy })
+        let pruned = read_pruned(&disk, &origin)?;
+        Ok(Self { disk, origin, shelf, note, checkpoint, policy, pruned })
     }
 
     /// The entry of a closed segment, and its dense form.

@@ -141,8 +141,7 @@ impl FrameReader {
             }
             self.segment += 1;
             self.offset = u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
-            self.piece.clear();
-            self.taken = 0;
+            self.forget();
             self.dense = None;
         }
     }
@@ -178,8 +177,7 @@ impl FrameReader {
         let block = block_of(self.offset).ok_or_else(|| self.corrupt())?;
         let row = dense.frame_at(block).map_err(|error| read_back(self.segment, error))?;
         self.dense = Some((dense, row.ok_or_else(|| self.corrupt())?));
-        self.piece.clear();
-        self.taken = 0;
+        self.forget();
         Ok(())
     }
 
@@ -246,6 +244,11 @@ impl FrameReader {
         self.piece = disk.read_range(&file_name(self.segment), self.offset, length)?;
         self.taken = 0;
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.piece.clear();
+        self.taken = 0;
     }
 
     /// What was read and not taken yet.

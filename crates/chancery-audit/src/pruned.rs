@@ -27,9 +27,12 @@ use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
 use chancery_log::{Hash, TreeHead};
 
+use crate::dense;
 use crate::disk::Disk;
 use crate::frame::Head;
 use crate::origin::{Origin, hex};
+use crate::resume::RESUME_FILE;
+use crate::segments::Segments;
 
 /// The name of the file.
 pub const PRUNED_FILE: &str = "pruned";
@@ -139,6 +142,29 @@ impl Pruned {
                 .map(Some)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
         }
+    }
+
+    /// Makes the note durable, and before it the copy of the resume file: from then on the segments may go.
+    ///
+    /// # Errors
+    ///
+    /// The system's; it can be done again.
+    pub fn begin(&self, disk: &dyn Disk, key: &PrivateKey) -> io::Result<()> {
+        let text = self.signed(key).map_err(io::Error::other)?;
+        disk.write_whole(BASE_FILE, &disk.read_whole(RESUME_FILE)?)?;
+        disk.write_whole(PRUNED_FILE, text.as_bytes())
+    }
+
+    /// Removes the segments that the note says are gone, as far as they are there.
+    ///
+    /// # Errors
+    ///
+    /// The system's; it can be done again.
+    pub fn remove(&self, disk: &dyn Disk) -> io::Result<()> {
+        for number in Segments::list(disk)?.dense.range(..self.segments) {
+            disk.remove(&dense::file_name(*number))?;
+        }
+        disk.sync_directory()
     }
 
     /// What the file says to whoever asks for a segment that is gone. It explains an error and proves nothing, so that

@@ -11,11 +11,11 @@
 
 use std::io;
 
-use chancery_log::Frontier;
+use chancery_log::{Frontier, Hash, root_of};
 
 use crate::dense::{self, Dense, DenseError, Packer, unverified_name};
 use crate::disk::Disk;
-use crate::frame::Frame;
+use crate::frame::{Frame, Item};
 use crate::frames::{FrameReader, ReadBackError};
 use crate::index::FramePlace;
 use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name};
@@ -47,7 +47,7 @@ pub enum RepackError {
     #[error(transparent)]
     ReadBack(#[from] ReadBackError),
     /// The system refused.
-    #[error("the dense segment cannot be written")]
+    #[error("the segment cannot be read, or its dense form cannot be written")]
     Disk(#[from] io::Error),
 }
 
@@ -196,7 +196,7 @@ pub(crate) fn compare<S: dense::Source>(
     dense.check(head.file_bytes).map_err(Difference::Dense)?;
     let mut expanded = head.segment.to_bytes();
     let (mut offset, mut from) = (0, 0);
-    let held = |offset: u64, expanded: &[u8], from: u64| {
+    let same = |offset: u64, expanded: &[u8], from: u64| {
         let read = disk.read_range(&file_name(number), offset, expanded.len());
         if read.map_err(Difference::Disk)? == expanded {
             Ok(())
@@ -207,13 +207,13 @@ pub(crate) fn compare<S: dense::Source>(
     for row in 0..head.frames {
         expanded.extend_from_slice(&dense.frame(row).map_err(Difference::Dense)?);
         if expanded.len() >= PIECE_BYTES {
-            held(offset, &expanded, from)?;
+            same(offset, &expanded, from)?;
             offset += widen(expanded.len());
             expanded.clear();
             from = head.frame_row_offset(row + 1);
         }
     }
-    held(offset, &expanded, from)?;
+    same(offset, &expanded, from)?;
     let end = offset + widen(expanded.len());
     match end_of_zeros(disk, number, end) {
         Ok(bytes) if bytes == head.segment_bytes => Ok(()),
@@ -257,8 +257,9 @@ impl Walk {
         if frame.number != self.number || frame.previous_hash != self.previous_hash {
             return Err("the frame does not follow the one before it");
         }
-        frame.items.iter().for_each(|item| self.frontier.append(item.leaf_hash()));
-        if frame.tree_root != self.frontier.root() || frame.frame_root != frame.root_of_items() {
+        let leaves: Vec<Hash> = frame.items.iter().map(Item::leaf_hash).collect();
+        leaves.iter().for_each(|leaf| self.frontier.append(*leaf));
+        if frame.tree_root != self.frontier.root() || frame.frame_root != root_of(&leaves) {
             return Err("the frame's roots are not those of its records");
         }
         self.number += 1;

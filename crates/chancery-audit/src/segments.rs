@@ -53,6 +53,7 @@ impl Segments {
     }
 
     /// The numbers of all, in order.
+    #[must_use]
     pub fn numbers(&self) -> impl DoubleEndedIterator<Item = u64> {
         let mut numbers: Vec<u64> = self.padded.union(&self.dense).copied().collect();
         numbers.sort_unstable();

@@ -16,6 +16,7 @@ mod audit {
     )]
     mod model;
     mod planned;
+    mod pruned;
     mod published;
     mod receipts;
     mod repacked;

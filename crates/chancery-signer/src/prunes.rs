@@ -12,7 +12,7 @@ use std::io;
 use chancery_audit::dense::{self, Dense};
 use chancery_audit::disk::Disk;
 use chancery_audit::frame::Head;
-use chancery_audit::pruned::{BASE_FILE, PRUNED_FILE, Pruned};
+use chancery_audit::pruned::Pruned;
 use chancery_audit::resume::{RESUME_FILE, Resume, from_file};
 use chancery_audit::segments::{Segments, header};
 use chancery_core::authority::Refusal;
@@ -106,23 +106,18 @@ impl Permitted {
     pub(crate) fn carry_out(self, shared: &Shared) -> Result<(), SignerError> {
         let Self(pruned) = self;
         let failed = SignerError::disk("archived segments cannot be removed");
-        self::carry_out(shared, pruned).map_err(failed)
+        carry_out(shared, &pruned).map_err(failed)
     }
 }
 
-fn carry_out(shared: &Shared, pruned: Pruned) -> io::Result<()> {
+fn carry_out(shared: &Shared, pruned: &Pruned) -> io::Result<()> {
     let disk = &*shared.disk;
-    let segments = pruned.segments;
-    if lock(&shared.pruned).as_ref() != Some(&pruned) {
-        disk.write_whole(BASE_FILE, &disk.read_whole(RESUME_FILE)?)?;
-        let text = pruned.signed(&shared.receipt_key).map_err(io::Error::other)?;
-        disk.write_whole(PRUNED_FILE, text.as_bytes())?;
-        *lock(&shared.pruned) = Some(pruned);
+    let is_noted = lock(&shared.pruned).as_ref() == Some(pruned);
+    if !is_noted {
+        pruned.begin(disk, &shared.receipt_key)?;
+        *lock(&shared.pruned) = Some(pruned.clone());
     }
-    for number in Segments::list(disk)?.dense.range(..segments) {
-        disk.remove(&dense::file_name(*number))?;
-    }
-    disk.sync_directory()
+    pruned.remove(disk)
 }
 
 /// A resume file, if it is there, whole, and of this log.

@@ -45,7 +45,9 @@ fn segment(before: u64, frames: &[usize], is_cut: bool) -> Segment {
     for (number, count) in (70..).zip(frames) {
         let first_index = frontier.size();
         let items: Vec<Item> = (first_index..).take(*count).map(record).collect();
-        items.iter().for_each(|item| frontier.append(item.leaf_hash()));
+        for item in &items {
+            frontier.append(item.leaf_hash());
+        }
         let mut frame = Frame {
             incarnation: 1,
             number,
@@ -67,7 +69,9 @@ fn segment(before: u64, frames: &[usize], is_cut: bool) -> Segment {
     let used = BLOCK_BYTES + encoded.iter().map(|frame| frame.bytes.len()).sum::<usize>();
     header.bytes = u64::try_from(used + 3 * BLOCK_BYTES).unwrap();
     let mut bytes = header.to_bytes();
-    encoded.iter().for_each(|frame| bytes.extend_from_slice(&frame.bytes));
+    for frame in &encoded {
+        bytes.extend_from_slice(&frame.bytes);
+    }
     if !is_cut {
         bytes.resize(used + 3 * BLOCK_BYTES, 0);
     }

@@ -51,6 +51,9 @@ pub(super) enum End {
     Killed,
 }
 
+/// What puts the dense form of a segment in its place.
+pub(super) type Repack = fn(&dyn Disk, u64) -> Result<Repacked, RepackError>;
+
 /// How a writer lives.
 #[derive(Clone, Copy)]
 pub(super) struct Life {
@@ -58,7 +61,7 @@ pub(super) struct Life {
     pub(super) end: End,
     pub(super) settle: fn(&dyn Disk, Walked) -> io::Result<Settled>,
     /// Puts the dense form of a closed segment in its place, if it does that.
-    pub(super) repack: Option<fn(&dyn Disk, u64) -> Result<Repacked, RepackError>>,
+    pub(super) repack: Option<Repack>,
 }
 
 /// What a writer found at its start.

@@ -19,7 +19,7 @@ use chancery_audit::wal::read_frame_at;
 use super::crash::{LIFE, LIVES, explore_lives};
 use super::damage::{Still, said};
 use super::genuine::{read_frames, write_log};
-use super::life::{Life, SMALL, origin};
+use super::life::{Life, Repack, SMALL, origin};
 use super::model::Model;
 
 const BLOCK: usize = 4096;
@@ -282,7 +282,6 @@ fn repack_freeing_first(disk: &dyn Disk, number: u64) -> Result<Repacked, Repack
 
 #[test]
 fn a_repacker_that_frees_what_is_not_yet_replaced_is_condemned() {
-    type Repack = fn(&dyn Disk, u64) -> Result<Repacked, RepackError>;
     let wrong: [(&str, Repack); 3] = [
         ("no file sync", repack_without_file_sync),
         ("no directory sync", repack_without_directory_sync),

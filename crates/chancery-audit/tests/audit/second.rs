@@ -10,14 +10,17 @@ use std::sync::Arc;
 use chancery_audit::dense;
 use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::origin::hex;
+use chancery_audit::pruned::PRUNED_FILE;
 use chancery_audit::receipt::Receipt;
 use chancery_audit::repack::repack;
+use chancery_audit::resume::{RESUME_FILE, to_file};
 use chancery_audit::segment::file_name;
 use chancery_audit::verify::verify_disk;
 use serde_json::Value;
 
 use super::genuine::{SECRETS, boot, keys, read_frames, write_log};
-use super::life::{origin, sign};
+use super::life::{origin, receipt_key, sign};
+use super::pruned::note;
 use super::vectors::project;
 
 /// A directory of this test's own, gone when it ends.
@@ -108,6 +111,44 @@ fn it_reads_dense_segments_and_refuses_altered_ones() {
         fs::write(&path, &altered).unwrap();
         assert!(is_refused(&["verify", directory]), "byte {at}");
     }
+}
+
+/// A log of ours whose first two segments were pruned.
+fn pruned(scratch: &Scratch) -> Arc<dyn Disk> {
+    let disk = write(scratch, &[1, 3, 40, 2, 9, 5, 30, 1]);
+    for number in 0..2 {
+        repack(&*disk, number).unwrap();
+    }
+    let note = note(&*disk, 2);
+    disk.write_whole(RESUME_FILE, &to_file(b"sealed")).unwrap();
+    note.begin(&*disk, receipt_key()).unwrap();
+    note.remove(&*disk).unwrap();
+    disk
+}
+
+#[test]
+fn it_reads_a_log_from_behind_what_was_pruned_and_believes_a_signed_note_alone() {
+    let scratch = Scratch::new("second-pruned");
+    let disk = pruned(&scratch);
+    let directory = scratch.0.to_str().unwrap();
+    let ours = verify_disk(&*disk).unwrap();
+    let theirs = accepted(&["verify", directory]);
+    assert_eq!(theirs["root"], hex(ours.root.as_bytes()));
+    assert_eq!((&theirs["frames"], &theirs["size"]), (&ours.frames.into(), &ours.size.into()));
+    assert_eq!(theirs["signatures"], ours.signatures);
+    assert!(ours.pruned.is_some_and(|size| size > 0 && size < ours.size));
+    let note = scratch.0.join(PRUNED_FILE);
+    let whole = fs::read(&note).unwrap();
+    for at in 0..whole.len() {
+        let mut altered = whole.clone();
+        altered[at] ^= 1;
+        fs::write(&note, altered).unwrap();
+        assert!(verify_disk(&*disk).is_err(), "byte {at}");
+        // It takes a process each time.
+        assert!(at % 40 > 0 || is_refused(&["verify", directory]), "byte {at}");
+    }
+    fs::remove_file(&note).unwrap();
+    assert!(verify_disk(&*disk).is_err() && is_refused(&["verify", directory]));
 }
 
 #[test]

@@ -33,7 +33,9 @@ fn write_more(service: &Service, handle: &chancery_client::KeyHandle) {
     let audit = service.data().join("audit");
     eventually("closed segments are dense", || {
         let names = fs::read_dir(&audit).unwrap().map(|entry| entry.unwrap().file_name());
-        let is_padded = |name: &std::ffi::OsString| name.to_str().unwrap().ends_with(".seg");
+        let is_padded = |name: &std::ffi::OsString| {
+            Path::new(name).extension().is_some_and(|kind| kind == "seg")
+        };
         names.filter(is_padded).count() == 1
     });
 }

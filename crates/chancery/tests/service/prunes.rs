@@ -145,12 +145,18 @@ fn what_is_archived_and_old_is_pruned_and_whoever_asks_is_told_where_it_is() {
     // and without the index.
     for lost in [&[][..], &["audit/resume"], &["audit/resume", "index"]] {
         scene.service.stop();
-        lost.iter().for_each(|file| remove(&scene.service.data().join(file)));
+        for file in lost {
+            remove(&scene.service.data().join(file));
+        }
         scene.service.restart();
         scene.write_more();
         assert_eq!(scene.report().pruned, Some(first));
         assert!(scene.all().len() > all.len());
     }
+    // An archive that was not there then cannot begin in the middle.
+    let other = format!("file:{}", scene.path("other").display());
+    let output = scene.service.cli(&["audit", "archive", "--to", &other, "--data", "d"]);
+    assert!(text(&output.stderr).contains("does not have them"), "{}", text(&output.stderr));
     // It goes on: more is archived, and more is pruned, and less is not.
     scene.service.done(&["audit", "archive", "--to", &archived, "--data", "d"]);
     assert!(scene.pruned().pruned.unwrap() > first);

@@ -26,7 +26,7 @@ An object is put once, read back and compared; nothing is ever overwritten, so a
 Run again, it goes on behind what is there. What is archived is covered by a checkpoint of the log: whoever has the
 log's policy finds whatever a store alters, drops or makes up (`chancery audit restore`).")]
 pub(super) struct ArchiveArgs {
-    /// The archive: file:DIRECTORY or s3://BUCKET/PREFIX.
+    /// The archive: `file:DIRECTORY` or `s3://BUCKET/PREFIX`.
     #[arg(long, value_name = "ARCHIVE")]
     to: Target,
     #[command(flatten)]

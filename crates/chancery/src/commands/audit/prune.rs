@@ -33,7 +33,7 @@ Examples:
 
 With --cursor nothing goes that an export has not sent yet; name the cursor of each export that matters.")]
 pub(super) struct PruneArgs {
-    /// The archive: file:DIRECTORY or s3://BUCKET/PREFIX.
+    /// The archive: `file:DIRECTORY` or `s3://BUCKET/PREFIX`.
     #[arg(long, value_name = "ARCHIVE")]
     archive: Target,
     #[command(flatten)]

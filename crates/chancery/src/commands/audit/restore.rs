@@ -27,7 +27,7 @@ What is believed is the policy, which you have from before (`DIR/log/policy` of 
 checkpoint over the archive, and everything is checked against that. A store that gives an older state of the archive
 gives a shorter log: compare with a checkpoint that you remember. What is in the directory already stays as it is.")]
 pub(super) struct RestoreArgs {
-    /// The archive: file:DIRECTORY or s3://BUCKET/PREFIX.
+    /// The archive: `file:DIRECTORY` or `s3://BUCKET/PREFIX`.
     #[arg(long, value_name = "ARCHIVE")]
     from: Target,
     #[command(flatten)]

@@ -19,8 +19,8 @@ const TEXT_BYTES_MAX: usize = 1024 * 1024;
 /// How an archive is asked.
 #[derive(Args, Debug)]
 pub(super) struct AccessArgs {
-    /// How a bucket is asked, as TOML: endpoint, access_key_id, secret_access_key, and if need be region and
-    /// session_token.
+    /// How a bucket is asked, as TOML: `endpoint`, `access_key_id`, `secret_access_key`, and if need be `region` and
+    /// `session_token`.
     #[arg(long, value_name = "FILE")]
     s3: Option<PathBuf>,
     /// The authorities of the bucket's endpoint, in PEM; none of the system's are taken.
