@@ -63,7 +63,7 @@ pub(crate) struct Checkpoints {
     /// How many were signed since the start.
     made: u64,
     /// How many records the checkpoint covers that was published last by this start.
-    published: u64,
+    covered: u64,
 }
 
 /// Where the log ends at a start.
@@ -93,9 +93,9 @@ impl Checkpoints {
         check_lock(&lock, before, opening)?;
         let publisher = take_up(&directory, before);
         let (last, signed_at) = (None, None);
-        let (made, published) = (0, 0);
+        let (made, covered) = (0, 0);
         let mut checkpoints =
-            Self { publisher, lock, signer, origin, last, signed_at, made, published };
+            Self { publisher, lock, signer, origin, last, signed_at, made, covered };
         let known: Vec<TreeHead> =
             checkpoints.lock.remembered().into_iter().chain(before).collect();
         checkpoints.hold_against(&known, opening.disk)?;
@@ -171,7 +171,7 @@ impl Checkpoints {
         self.publisher.publish(&note)?;
         self.signed_at = Some(Instant::now());
         self.made += 1;
-        self.published = locked.tree().size;
+        self.covered = locked.tree().size;
         Ok(())
     }
 
@@ -187,7 +187,7 @@ impl Checkpoints {
 
     /// How many records a checkpoint covers that this start has published; what it read back lies under it.
     pub(crate) fn published_size(&self) -> u64 {
-        self.published
+        self.covered
     }
 
     /// The lock record's file, and how many records it remembers.

@@ -1,6 +1,5 @@
 //! A signer in this process, on a real directory: what its log says to the next start.
 
-use chancery_crypto::primitive::sha256;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 
