@@ -12,6 +12,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::arch::asm;
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -76,6 +77,20 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
     }
 }
 
+/// So much of the stack is wiped: 256 KiB, more than any call path of a start has, and little of the 8 MiB of a main
+/// thread.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Zeroizes what calls that have returned left on this thread's stack.
+///
+/// What a caller has in its own frame stays; so what handled secrets must not have been inlined into it.
+#[inline(never)]
+pub fn wipe_stack() {
+    let mut left = [MaybeUninit::<u8>::uninit(); STACK_BYTES];
+    // SAFETY: the array has so many bytes, and is this call's.
+    unsafe { wipe(left.as_mut_ptr().cast(), STACK_BYTES) };
+}
+
 /// Zeroizes a block that is about to be given back.
 ///
 /// # Safety
@@ -120,6 +135,31 @@ mod tests {
         }
 
         unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+    }
+
+    /// What a call of the same depth finds where this one had its own.
+    #[inline(never)]
+    fn on_stack(value: u8, write: bool) -> usize {
+        let mut bytes = [MaybeUninit::<u8>::uninit(); 4_096];
+        let first = bytes.as_mut_ptr().cast::<u8>();
+        // SAFETY: the array has so many bytes; what an earlier call left in them is any byte. The assembler is told that
+        // it may write them, so that they count as written.
+        unsafe {
+            asm!("/* {0} */", in(reg) first, options(nostack, preserves_flags));
+            if write {
+                first.write_bytes(value, 4_096);
+                asm!("/* {0} */", in(reg) first, options(nostack, preserves_flags));
+            }
+            std::slice::from_raw_parts(first, 4_096).iter().filter(|byte| **byte == value).count()
+        }
+    }
+
+    #[test]
+    fn what_a_call_left_on_the_stack_is_gone() {
+        assert_eq!(on_stack(0xa7, true), 4_096);
+        assert!(on_stack(0xa7, false) > 4_000, "it is there until it is wiped");
+        wipe_stack();
+        assert_eq!(on_stack(0xa7, false), 0);
     }
 
     /// A block of so many bytes of that value.

@@ -262,6 +262,8 @@ pub fn run(
     let peers = Peers::new(config.front_user);
     let wish = config.lock_record;
     let shared = start(config, arena)?;
+    // The secrets came by there.
+    wiping::wipe_stack();
     stop_on_signal(&shared)?;
     if wish == LockRecordWish::New {
         // Who said that it is lost is not asked again: a start that serves leaves a record behind.
@@ -305,6 +307,8 @@ struct Loaded {
     last_command: u64,
 }
 
+// Never a part of its caller, so that the stack that it used can be wiped.
+#[inline(never)]
 fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError> {
     let mut loaded = load(&config, &arena)?;
     let receipt_key = PrivateKey::from_secret(Suite::Ed25519, &loaded.secrets.receipt);
