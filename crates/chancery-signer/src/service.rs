@@ -357,7 +357,8 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
     };
     let shared = assemble(parts, loaded, opened)?;
     Counters::add(&shared.counters.start_bytes_read, read.load(Ordering::Relaxed));
-    begin_derived(&shared);
+    checkpoints::start(&shared);
+    indexer::start(&shared);
     Ok(shared)
 }
 
@@ -510,14 +511,6 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     shared.write_roots()?;
     housekeeping::start(&shared);
     Ok(shared)
-}
-
-/// Starts what is derived from the log while it grows.
-fn begin_derived(shared: &Arc<Shared>) {
-    checkpoints::start(shared);
-    if shared.index_wish == IndexWish::On {
-        indexer::start(shared);
-    }
 }
 
 fn sign(key: &PrivateKey, bytes: &[u8]) -> Result<[u8; 64], SignerError> {
