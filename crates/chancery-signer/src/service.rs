@@ -534,9 +534,7 @@ fn begin_derived(shared: &Arc<Shared>) {
     checkpoints::start(shared);
     others::start(shared);
     repacker::start(shared);
-    if shared.index_wish == IndexWish::On {
-        indexer::start(shared);
-    }
+    indexer::start(shared);
 }
 
 fn sign(key: &PrivateKey, bytes: &[u8]) -> Result<[u8; 64], SignerError> {
