@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use chancery_audit::dense;
+use chancery_audit::dense::{self, Dense};
 use chancery_audit::disk::{Disk, DiskFile};
 use chancery_audit::frame::Frame;
 use chancery_audit::frames::FrameReader;
@@ -17,6 +17,8 @@ use chancery_audit::verify::verify_disk;
 use chancery_audit::wal::read_frame_at;
 
 use super::crash::{LIFE, LIVES, explore_lives};
+use chancery_audit::salvage::{Salvage, Salvaged, size};
+
 use super::damage::{Still, said};
 use super::genuine::{read_frames, write_log};
 use super::life::{Life, Repack, SMALL, origin};
@@ -292,5 +294,42 @@ fn a_repacker_that_frees_what_is_not_yet_replaced_is_condemned() {
         let tally = explore_lives(life, &LIVES[..1], &|model| Arc::new(model));
         println!("{name}: {} of {} crash states fail", tally.failures.len(), tally.states);
         assert!(!tally.failures.is_empty(), "{name} was not found");
+    }
+}
+
+/// A bundle that is damaged takes the frames that reach into it, a row its own frame, and the head all of the segment.
+#[test]
+fn what_is_whole_of_a_damaged_dense_segment_is_salvaged() {
+    let log = small(false);
+    let end = size(&log).unwrap();
+    let wanted: BTreeMap<u64, Frame> =
+        read_frames(&log).into_iter().map(|frame| (frame.first_index, frame)).collect();
+    let first_bundle =
+        Dense::open(log.open(&dense::file_name(0)).unwrap()).unwrap().head().bundles_offset();
+    let first_bundle = usize::try_from(first_bundle).unwrap();
+    for at in (0..log.0[&dense::file_name(0)].len()).step_by(61) {
+        let mut damaged = log.clone();
+        damaged.0.get_mut(&dense::file_name(0)).unwrap()[at] ^= 4;
+        let (mut next, mut frames) = (0, 0);
+        for salvaged in Salvage::new(&damaged, 0..end).unwrap() {
+            next = match salvaged {
+                Salvaged::Lost(records) => {
+                    assert_eq!(records.start, next, "byte {at}");
+                    records.end
+                }
+                Salvaged::Frame(frame) => {
+                    assert_eq!(
+                        (frame.first_index, wanted.get(&next)),
+                        (next, Some(&*frame)),
+                        "byte {at}"
+                    );
+                    frames += 1;
+                    frame.end_index()
+                }
+            };
+        }
+        assert_eq!(next, end, "byte {at}");
+        assert!(frames < wanted.len(), "byte {at} is part of no frame");
+        assert!(frames > 1 || at < first_bundle, "byte {at} takes more than it is part of");
     }
 }

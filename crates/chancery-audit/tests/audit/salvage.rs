@@ -1,5 +1,6 @@
 //! What can be read of a damaged log: every frame but those that are damaged, and what lies between them.
 
+use std::ops::Range;
 
 use chancery_audit::frame::Frame;
 use chancery_audit::salvage::{Salvage, Salvaged, size};

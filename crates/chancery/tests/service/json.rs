@@ -20,15 +20,26 @@ const READS: &[&str] = &[
     "audit query",
     "audit timeline release",
     "audit export --to file:audit.jsonl --once",
+    "audit recipient --out recipient.key",
     "audit verify --data d",
     "store check --data d",
     "store dump --data d",
 ];
 
-/// `serve` prints no result, and a witness lines for policies. `key public`, `random` and, among the tests of witnesses,
-/// `witness submit` are checked by themselves, and there is no fork to prove.
-const OTHERS: [&str; 6] =
-    ["serve", "key public", "random", "audit prove-fork", "witness serve", "witness submit"];
+/// `serve` prints no result, and a witness lines for policies. `key public`, `random` and, among the tests of witnesses
+/// and of archives, `witness submit`, `audit archive`, `audit restore` and `audit prune` are checked by themselves, and
+/// there is no fork to prove.
+const OTHERS: [&str; 9] = [
+    "serve",
+    "key public",
+    "random",
+    "audit archive",
+    "audit prove-fork",
+    "audit prune",
+    "audit restore",
+    "witness serve",
+    "witness submit",
+];
 
 /// The names under `Commands:` in the help of a command.
 fn subcommands(path: &str) -> Vec<String> {
