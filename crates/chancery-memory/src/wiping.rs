@@ -84,6 +84,7 @@ const STACK_BYTES: usize = 256 * 1024;
 /// Zeroizes what calls that have returned left on this thread's stack.
 ///
 /// What a caller has in its own frame stays; so what handled secrets must not have been inlined into it.
+#[expect(clippy::large_stack_arrays, reason = "it is the stack that is to be wiped")]
 #[inline(never)]
 pub fn wipe_stack() {
     let mut left = [MaybeUninit::<u8>::uninit(); STACK_BYTES];

@@ -160,6 +160,8 @@ fn what_is_archived_and_old_is_pruned_and_whoever_asks_is_told_where_it_is() {
     // It goes on: more is archived, and more is pruned, and less is not.
     scene.service.done(&["audit", "archive", "--to", &archived, "--data", "d"]);
     assert!(scene.pruned().pruned.unwrap() > first);
+    let (is_done, said) = scene.prune("1s", &["--format", "json"]);
+    assert!(is_done && serde_json::from_str::<serde_json::Value>(&said).is_ok(), "{said}");
     let again = Command::PruneAudit(PruneAudit {
         segments: 1,
         entry: [0; 32],
