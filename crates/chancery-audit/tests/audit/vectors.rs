@@ -174,7 +174,8 @@ fn every_command_has_the_same_encoding_route_base_and_signature() {
     let mut numbers = Vec::new();
     for vector in list(&vectors["signed"]) {
         let encoded = bytes(&vector["command"]);
-        let command: Command = cbor::decode(&encoded, "command").unwrap();
+        let command: Command =
+            cbor::decode(&encoded, "command").unwrap_or_else(|error| panic!("{error}: {vector}"));
         let (method, path) = (vector["method"].as_str().unwrap(), vector["path"].as_str().unwrap());
         assert_eq!(command.route(), (method, path.to_owned()));
         let parameters = SignatureParameters {

@@ -111,7 +111,7 @@ fn what_is_archived_and_old_is_pruned_and_whoever_asks_is_told_where_it_is() {
     let before = scene.report();
     let report = scene.pruned();
     let first = report.pruned.unwrap();
-    assert!(first > 20 && report.size > before.size && report.dense < before.dense, "{report:?}");
+    assert!(first > 20 && report.size > before.size, "{report:?}");
     // The command is on record, and what is there is shown.
     let all = scene.all();
     assert!(all.iter().any(|record| record.operation == "prune-audit"));
