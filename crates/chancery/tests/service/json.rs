@@ -75,6 +75,11 @@ fn every_command_prints_one_json_document() {
     let mut service = prepared();
     let mut lines: Vec<String> = COMMANDS.iter().map(|(line, _)| (*line).to_owned()).collect();
     lines.extend(READS.iter().map(|&line| line.to_owned()));
+    lines.push("audit recipient --out auditor.key".into());
+    // The base point of X25519, which is a public key like any other.
+    let recipient = format!("09{}", "00".repeat(31));
+    let case = "audit disclose --level case --record 1";
+    lines.push(format!("{case} --recipient {recipient} --out case.disclosure"));
     for line in &lines {
         let document = document(&service, line);
         assert!(document.is_object() || document.is_array(), "{line}: {document}");
