@@ -257,7 +257,9 @@ impl Walk {
             return Err("the frame does not follow the one before it");
         }
         let leaves: Vec<Hash> = frame.items.iter().map(Item::leaf_hash).collect();
-        leaves.iter().for_each(|leaf| self.frontier.append(*leaf));
+        for leaf in &leaves {
+            self.frontier.append(*leaf);
+        }
         if frame.tree_root != self.frontier.root() || frame.frame_root != root_of(&leaves) {
             return Err("the frame's roots are not those of its records");
         }
