@@ -158,6 +158,7 @@ const MAPPINGS: [(&str, Mapping); 31] = [
     ("revoke-issued-of", entity(Activity::Disable, "handle")),
     ("create-principal", entity(Activity::Create, "principal")),
     ("prune-audit", entity(Activity::Delete, "audit log segments")),
+    ("retire-origin", entity(Activity::Update, "audit log")),
     ("begin-import", entity(Activity::Create, "one-time key")),
     ("disclose", entity(Activity::Read, "audit")),
     ("start", START),

@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use chancery_audit::publish::{CHECKPOINT_FILE, POLICY_FILE};
+use chancery_audit::publish::{CHECKPOINT_FILE, GAP_FILE, POLICY_FILE};
 use chancery_audit::witnessed::{WITNESSED_CHECKPOINT, WITNESSED_POLICY};
 use chancery_log::tile::Tile;
 use chancery_server::{LogFile, LogFiles};
@@ -46,7 +46,7 @@ impl PublishedFiles {
 impl LogFiles for PublishedFiles {
     fn read(&self, path: &str) -> io::Result<Option<LogFile>> {
         let (media, is_final) = match path {
-            CHECKPOINT_FILE | POLICY_FILE | WITNESSED_CHECKPOINT | WITNESSED_POLICY => {
+            CHECKPOINT_FILE | GAP_FILE | POLICY_FILE | WITNESSED_CHECKPOINT | WITNESSED_POLICY => {
                 (MEDIA_TEXT, false)
             }
             path if path.parse::<Tile>().is_ok() => (MEDIA_BYTES, true),
