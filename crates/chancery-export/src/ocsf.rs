@@ -128,7 +128,7 @@ pub struct Mapping {
 }
 
 /// Each action by its name in the audit.
-const MAPPINGS: [(&str, Mapping); 31] = [
+const MAPPINGS: [(&str, Mapping); 32] = [
     ("sign", api(Activity::Other)),
     ("verify", api(Activity::Other)),
     ("mac", api(Activity::Other)),

@@ -31,7 +31,6 @@ use chancery_core::limits::LANE_OPERATIONS_MAX;
 use chancery_core::reason::Reason;
 use chancery_core::sequencer::Sequencer;
 use chancery_core::step::Core;
-use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
 use chancery_crypto::mac::{HandleMac, KeyedHash};
