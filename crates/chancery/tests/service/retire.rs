@@ -6,17 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use chancery_api::http::replies::{AnswerObject, KeyObject};
 use chancery_audit::disk::DirectoryDisk;
 use chancery_audit::gap::SignedGap;
 use chancery_audit::journal::{Entry, Journal, JournalError};
 use chancery_audit::recovery::read_origin;
 use chancery_audit::verify::verify;
+use chancery_audit::witnessed::seen_file;
 use chancery_client::{Client, KeyHandle};
 use chancery_core::cbor;
 use chancery_core::command::{AuditQuery, Command};
 use chancery_core::id::OperationId;
 use chancery_core::principal::Role;
-use chancery_core::state::KeyEvent;
+use chancery_core::state::{KeyEvent, KeyState};
 use chancery_signer::Step;
 
 use super::lying_front::{request, signed_at};
@@ -37,6 +39,8 @@ struct Scene {
     handle: KeyHandle,
     /// What was signed under that id is lost.
     lost: OperationId,
+    /// The published checkpoint of after.
+    checkpoint: Vec<u8>,
 }
 
 impl Scene {
@@ -52,18 +56,16 @@ impl Scene {
         let lost = fresh();
         committed(sign(&service.client(), &handle, b"lost", lost));
         service.stop();
+        let checkpoint = fs::read(service.data().join("log/checkpoint")).unwrap();
         fs::remove_dir_all(service.data()).unwrap();
         copy(&before, &service.data());
-        Self { service, handle, lost }
+        Self { service, handle, lost, checkpoint }
     }
 
     fn again(&self) -> Self {
         let service = Service::copy_of(&self.service);
-        Self {
-            service,
-            handle: KeyHandle::parse(&self.handle.expose_text()).unwrap(),
-            lost: self.lost,
-        }
+        let handle = KeyHandle::parse(&self.handle.expose_text()).unwrap();
+        Self { service, handle, lost: self.lost, checkpoint: self.checkpoint.clone() }
     }
 
     fn retire(&self, more: &[&str]) -> Output {
@@ -116,12 +118,16 @@ fn ahead() -> OperationId {
     OperationId::v7(u64::try_from(now).unwrap() + AHEAD_MS, entropy)
 }
 
+fn shown(client: &Client) -> KeyObject {
+    match committed(ask(client, &Command::ShowKey { key: name("invoices") })).answer {
+        AnswerObject::Key(key) => key,
+        other => panic!("no key but {other:?}"),
+    }
+}
+
 fn reissued(client: &Client) -> KeyHandle {
-    let shown = committed(ask(client, &Command::ShowKey { key: "invoices".parse().unwrap() }));
-    let chancery_api::http::replies::AnswerObject::Key(key) = shown.answer else {
-        panic!("no key but {:?}", shown.answer)
-    };
-    handle_of(committed(client.command(&Command::IssueHandle(new_handle(&key)), ahead())))
+    let issue = Command::IssueHandle(new_handle(&shown(client)));
+    handle_of(committed(client.command(&issue, ahead())))
 }
 
 /// Every file below a directory, but for those of processes, and what is in it.
@@ -310,10 +316,9 @@ fn a_log_whose_files_are_lost_or_damaged_is_retired_up_to_where_it_holds() {
         ("`audit`", |data| fs::remove_dir_all(data.join("audit")).unwrap()),
         ("at offset", |data| {
             let mut files = fs::read_dir(data.join("audit")).unwrap();
-            let is_segment = |path: &Path| fs::metadata(path).unwrap().len() > 1_000_000;
             let segment = files.find_map(|file| {
-                Some(file.unwrap().path())
-                    .filter(|path| is_segment(path) && !path.ends_with("spare"))
+                let path = file.unwrap().path();
+                path.extension().is_some_and(|name| name == "seg").then_some(path)
             });
             let segment = segment.unwrap();
             let mut bytes = fs::read(&segment).unwrap();
@@ -329,6 +334,46 @@ fn a_log_whose_files_are_lost_or_damaged_is_retired_up_to_where_it_holds() {
         scene.retired();
         scene.goes_on();
     }
+}
+
+#[test]
+fn a_log_that_went_on_elsewhere_is_retired() {
+    let mut scene = Scene::new();
+    let (record, kept) = (scene.service.lock_record().unwrap(), scene.service.path("kept"));
+    fs::rename(&record, &kept).unwrap();
+    scene.service.serve_with(vec!["--new-lock-record".into()]);
+    scene.service.restart();
+    for _ in 0..8 {
+        committed(sign(&scene.service.client(), &scene.handle, b"other", fresh()));
+    }
+    scene.service.stop();
+    scene.service.serve_with(Vec::new());
+    fs::rename(&kept, &record).unwrap();
+    let shown = scene.retire(&[]);
+    let (said, remembered) = (text(&shown.stdout), scene.remembered());
+    assert!(said.contains(&format!("{remembered} by lock-record: not here")), "{said}");
+    // Its own checkpoint is larger than what others remember, and is here.
+    let size =
+        text(&shown.stderr).split("--yes ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    assert!(said.contains(&format!("{size} by checkpoint: here")), "{said}");
+    let done = scene.retire(&["--yes", &size]);
+    assert!(done.status.success(), "{done:?}");
+    verify(&scene.kept(), || ()).unwrap();
+    scene.goes_on();
+}
+
+#[test]
+fn what_others_have_shown_is_remembered_without_a_lock_record() {
+    let mut scene = Scene::new();
+    let (size, answers) = (scene.remembered(), scene.service.data().join("witness/answers"));
+    fs::create_dir_all(&answers).unwrap();
+    fs::write(answers.join(seen_file(0)), &scene.checkpoint).unwrap();
+    fs::remove_file(scene.service.lock_record().unwrap()).unwrap();
+    let shown = text(&scene.retire(&[]).stdout);
+    assert!(shown.contains(&format!("{size} by seen-0: not here")), "{shown}");
+    let done = scene.retire(&["--yes", &size]);
+    assert!(done.status.success(), "{done:?}");
+    scene.goes_on();
 }
 
 /// The journal in a directory of reductions, as that of a log.
@@ -355,8 +400,7 @@ fn a_reduction_that_waits_in_the_journal_takes_effect_behind_the_gap() {
     scene.service.launch();
     scene.service.wait_until_up();
     let client = scene.service.client();
-    let handle = reissued(&client);
-    assert_eq!(refused(sign(&client, &handle, b"m", ahead())), "key-unusable");
+    assert_eq!(shown(&client).versions[0].state, KeyState::Suspended);
     let (_, left) = journal(&data.join("reductions"), &data.join("audit")).unwrap();
     assert_eq!(left, []);
 }
