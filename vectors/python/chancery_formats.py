@@ -125,6 +125,8 @@ def _head(major, number):
 def cbor(value):
     if value is None:
         return b"\xf6"
+    if isinstance(value, bool):
+        return b"\xf5" if value else b"\xf4"
     if isinstance(value, int):
         return _head(0, value)
     if isinstance(value, bytes):
@@ -139,6 +141,8 @@ def _parse(data, at):
     major, number, at = data[at] >> 5, data[at] & 31, at + 1
     if (major, number) == (7, 22):
         return None, at
+    if major == 7 and number in (20, 21):
+        return number == 21, at
     if number > 23:
         require(number < 28, "CBOR of indefinite length")
         size = 1 << number - 24

@@ -125,9 +125,10 @@ def handles():
 
 def commands():
     seed = bytes([42] * 32)
-    new_key = ["invoices", "sign.bound:invoice", 1, SCOPE]
+    new_key = ["invoices", "sign.bound:invoice", 1, SCOPE, False]
     encoded = [
         ("POST", "/v1/keys", [1, [new_key]]),
+        ("POST", "/v1/keys", [1, [[*new_key[:4], True]]]),
         ("POST", "/v1/keys/import", [2, [new_key, bytes([4] * 16), b"sealed"]]),
         ("POST", "/v1/keys/invoices/suspend", [3, ["invoices", None, 1]]),
         ("POST", "/v1/keys/invoices/compromise", [3, ["invoices", 2, 4]]),
@@ -141,6 +142,10 @@ def commands():
         ("POST", "/v1/principals", [9, ["ada", 1, bytes([3] * 32)]]),
         ("POST", "/v1/imports", [10, []]),
         ("POST", "/v1/principals/05050505-0505-0505-0505-050505050505/revoke-handles", [12, [PRINCIPAL]]),
+        ("POST", "/v1/audit/count", [13, ["invoices", 2]]),
+        ("POST", "/v1/audit/disclose", [14, [[[0, [682, 683]], bytes([3] * 32)]]]),
+        ("POST", "/v1/audit/disclose", [14, [[[1, [[1, 300]]], bytes([3] * 32)]]]),
+        ("POST", "/v1/audit/prune", [15, [[3, bytes([5] * 32), "s3://audit/logs"]]]),
         ("GET", "/v1/keys", [32, []]),
         ("GET", "/v1/keys", [32, ["invoices"]]),
         ("GET", "/v1/keys/invoices", [33, ["invoices"]]),

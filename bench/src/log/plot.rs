@@ -192,7 +192,7 @@ mod tests {
         let lines: Vec<&str> = rows.lines().collect();
         assert_eq!(lines[0].matches('t').count(), 3, "{rows}");
         let columns: Vec<usize> =
-            lines[..GRID.0 + 1].iter().filter_map(|line| line.find('o')).collect();
+            lines[..=GRID.0].iter().filter_map(|line| line.find('o')).collect();
         assert_eq!(columns.len(), 3);
         assert_eq!(columns[0] - columns[1], columns[1] - columns[2], "{rows}");
     }

@@ -205,7 +205,8 @@ pub struct DisclosureFile {
     pub contents: Contents,
 }
 
-#[derive(Encode, Decode)]
+/// It holds what is disclosed, keys among it.
+#[derive(Encode, Decode, Zeroize, ZeroizeOnDrop)]
 #[cbor(array)]
 struct Signed {
     #[cbor(n(0), with = "minicbor::bytes")]

@@ -33,10 +33,10 @@ labels! {
     AUDIT_GROUP_COMMITMENT = "audit-group-commitment/v1";
     /// The keyed hash that stands for an operation id in audit records.
     AUDIT_OPERATION_ID = "audit-operation-id/v1";
-    /// The keyed hash that stands for a name in audit records.
-    AUDIT_PSEUDONYM = "audit-pseudonym/v1";
     /// The note that a log's first segments were pruned.
     AUDIT_PRUNED = "audit-pruned/v1";
+    /// The keyed hash that stands for a name in audit records.
+    AUDIT_PSEUDONYM = "audit-pseudonym/v1";
     /// The key from which each audit record's seed of salts is derived.
     AUDIT_SEED_KEY = "audit-seed-key/v1";
     /// The frame that a key with the format `bound` signs or authenticates.

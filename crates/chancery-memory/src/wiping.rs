@@ -12,6 +12,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::arch::asm;
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -76,6 +77,21 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
     }
 }
 
+/// So much of the stack is wiped: 256 KiB, more than any call path of a start has, and little of the 8 MiB of a main
+/// thread.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Zeroizes what calls that have returned left on this thread's stack.
+///
+/// What a caller has in its own frame stays; so what handled secrets must not have been inlined into it.
+#[expect(clippy::large_stack_arrays, reason = "it is the stack that is to be wiped")]
+#[inline(never)]
+pub fn wipe_stack() {
+    let mut left = [MaybeUninit::<u8>::uninit(); STACK_BYTES];
+    // SAFETY: the array has so many bytes, and is this call's.
+    unsafe { wipe(left.as_mut_ptr().cast(), STACK_BYTES) };
+}
+
 /// Zeroizes a block that is about to be given back.
 ///
 /// # Safety
@@ -120,6 +136,31 @@ mod tests {
         }
 
         unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+    }
+
+    #[inline(never)]
+    fn leave_on_stack(value: u8) {
+        std::hint::black_box(&mut [value; 4_096]);
+    }
+
+    /// How many bytes of that value a call of the same depth finds.
+    #[inline(never)]
+    fn found_on_stack(value: u8) -> usize {
+        let mut left = [MaybeUninit::<u8>::uninit(); 4_096];
+        let first = left.as_mut_ptr().cast::<u8>();
+        // SAFETY: there is no instruction; the compiler takes it that the bytes were written there.
+        unsafe { asm!("/* {0} */", in(reg) first, options(nostack, preserves_flags)) };
+        // SAFETY: the array has so many bytes.
+        let bytes = unsafe { std::slice::from_raw_parts(first, 4_096) };
+        bytes.iter().map(|byte| usize::from(*byte == value)).sum()
+    }
+
+    #[test]
+    fn what_a_call_left_on_the_stack_is_gone() {
+        leave_on_stack(0xa7);
+        assert!(found_on_stack(0xa7) > 1_000, "it is there until it is wiped");
+        wipe_stack();
+        assert_eq!(found_on_stack(0xa7), 0);
     }
 
     /// A block of so many bytes of that value.

@@ -13,6 +13,7 @@ use chancery_audit::index::{Builder, Terms};
 use chancery_audit::sealer::{FewTerms, Month, MonthKeys};
 use chancery_core::id::TenantId;
 
+use crate::config::IndexWish;
 use crate::counters::lock;
 use crate::index::{Gap, IndexError};
 use crate::prunes;
@@ -38,8 +39,11 @@ struct Indexer {
     openers: Openers,
 }
 
-/// Starts the thread.
+/// Starts the thread, if there is to be an index.
 pub(crate) fn start(shared: &Arc<Shared>) {
+    if shared.index_wish == IndexWish::Off {
+        return;
+    }
     let openers = Openers { shared: Arc::clone(shared), known: BTreeMap::new() };
     let mut indexer = Indexer { shared: Arc::clone(shared), work: None, openers };
     std::thread::spawn(move || {

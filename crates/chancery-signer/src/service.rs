@@ -265,6 +265,8 @@ pub fn run(
     let peers = Peers::new(config.front_user);
     let wish = config.lock_record;
     let shared = start(config, arena)?;
+    // The secrets came by there.
+    wiping::wipe_stack();
     stop_on_signal(&shared)?;
     if wish == LockRecordWish::New {
         // Who said that it is lost is not asked again: a start that serves leaves a record behind.
@@ -309,6 +311,8 @@ struct Loaded {
     gap: Option<SignedGap>,
 }
 
+// Never a part of its caller, so that the stack that it used can be wiped.
+#[inline(never)]
 fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError> {
     retire::refuse_begun(&config.data)?;
     let mut loaded = load(&config, &arena)?;
@@ -539,9 +543,7 @@ fn begin_derived(shared: &Arc<Shared>) {
     checkpoints::start(shared);
     others::start(shared);
     repacker::start(shared);
-    if shared.index_wish == IndexWish::On {
-        indexer::start(shared);
-    }
+    indexer::start(shared);
 }
 
 fn sign(key: &PrivateKey, bytes: &[u8]) -> Result<[u8; 64], SignerError> {

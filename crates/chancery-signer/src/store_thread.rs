@@ -234,7 +234,8 @@ impl StoreThread {
         }
     }
 
-    /// Has archived segments removed: recorded first, and answered when they are gone.
+    /// Has archived segments removed, once that is recorded. The answer leaves with the record, and they go right after;
+    /// if the process ends in between, they stay, and the command is given again.
     fn prune(
         &mut self,
         job: &CommandJob,

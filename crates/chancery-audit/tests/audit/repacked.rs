@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use chancery_audit::dense;
+use chancery_audit::dense::{self, Dense};
 use chancery_audit::disk::{Disk, DiskFile};
 use chancery_audit::frame::Frame;
 use chancery_audit::frames::FrameReader;
@@ -17,6 +17,8 @@ use chancery_audit::verify::verify_disk;
 use chancery_audit::wal::read_frame_at;
 
 use super::crash::{LIFE, LIVES, explore_lives};
+use chancery_audit::salvage::{Salvage, Salvaged, size};
+
 use super::damage::{Still, said};
 use super::genuine::{read_frames, write_log};
 use super::life::{Life, Repack, SMALL, origin};
@@ -292,5 +294,41 @@ fn a_repacker_that_frees_what_is_not_yet_replaced_is_condemned() {
         let tally = explore_lives(life, &LIVES[..1], &|model| Arc::new(model));
         println!("{name}: {} of {} crash states fail", tally.failures.len(), tally.states);
         assert!(!tally.failures.is_empty(), "{name} was not found");
+    }
+}
+
+/// A bundle that is damaged takes the frames that reach into it, a row its own frame, and the head all of the segment.
+#[test]
+fn what_is_whole_of_a_damaged_dense_segment_is_salvaged() {
+    let file = dense::file_name(0);
+    let log = repacked(&written(), &[0]);
+    let end = size(&log).unwrap();
+    let wanted: BTreeMap<u64, Frame> =
+        read_frames(&log).into_iter().map(|frame| (frame.first_index, frame)).collect();
+    let whole = log.read_whole(&file).unwrap();
+    let bundles = Dense::open(log.open(&file).unwrap()).unwrap().head().bundles_offset();
+    for at in (0..whole.len()).step_by(997) {
+        let damaged = Model::of(&log.image());
+        let offset = u64::try_from(at).unwrap();
+        damaged.open(&file).unwrap().write_at(&[whole[at] ^ 4], offset).unwrap();
+        let (mut next, mut frames) = (0, 0);
+        for salvaged in Salvage::new(&damaged, 0..end).unwrap() {
+            next = match salvaged {
+                Salvaged::Lost(records) => {
+                    assert_eq!(records.start, next, "byte {at}");
+                    records.end
+                }
+                Salvaged::Frame(frame) => {
+                    assert_eq!(wanted.get(&next), Some(&*frame), "byte {at}");
+                    frames += 1;
+                    frame.end_index()
+                }
+            };
+        }
+        assert_eq!(next, end, "byte {at}");
+        assert!(frames < wanted.len(), "byte {at} is part of no frame");
+        let is_in_head = offset < 4_096;
+        assert_eq!(Dense::open(damaged.open(&file).unwrap()).is_err(), is_in_head, "byte {at}");
+        assert!(is_in_head || offset < bundles || frames > 6, "byte {at} takes {frames} frames");
     }
 }

@@ -20,15 +20,26 @@ const READS: &[&str] = &[
     "audit query",
     "audit timeline release",
     "audit export --to file:audit.jsonl --once",
+    "audit recipient --out recipient.key",
     "audit verify --data d",
     "store check --data d",
     "store dump --data d",
 ];
 
-/// `serve` prints no result, and a witness lines for policies. `key public`, `random` and, among the tests of witnesses,
-/// `witness submit` are checked by themselves, and there is no fork to prove.
-const OTHERS: [&str; 6] =
-    ["serve", "key public", "random", "audit prove-fork", "witness serve", "witness submit"];
+/// `serve` prints no result, and a witness lines for policies. `key public`, `random` and, among the tests of witnesses
+/// and of archives, `witness submit`, `audit archive`, `audit restore` and `audit prune` are checked by themselves, and
+/// there is no fork to prove.
+const OTHERS: [&str; 9] = [
+    "serve",
+    "key public",
+    "random",
+    "audit archive",
+    "audit prove-fork",
+    "audit prune",
+    "audit restore",
+    "witness serve",
+    "witness submit",
+];
 
 /// The names under `Commands:` in the help of a command.
 fn subcommands(path: &str) -> Vec<String> {
@@ -64,6 +75,11 @@ fn every_command_prints_one_json_document() {
     let mut service = prepared();
     let mut lines: Vec<String> = COMMANDS.iter().map(|(line, _)| (*line).to_owned()).collect();
     lines.extend(READS.iter().map(|&line| line.to_owned()));
+    lines.push("audit recipient --out auditor.key".into());
+    // The base point of X25519, which is a public key like any other.
+    let recipient = format!("09{}", "00".repeat(31));
+    let case = "audit disclose --level case --record 1";
+    lines.push(format!("{case} --recipient {recipient} --out case.disclosure"));
     for line in &lines {
         let document = document(&service, line);
         assert!(document.is_object() || document.is_array(), "{line}: {document}");

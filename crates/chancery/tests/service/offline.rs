@@ -294,6 +294,13 @@ fn a_wrong_key_and_what_is_missing_are_said() {
     assert!(code == 1 && said.contains("has no audit log"), "{said}");
 }
 
+/// The last segment, which no repacker touches while it is written to.
+fn last_segment(data: &Path) -> std::path::PathBuf {
+    let files = fs::read_dir(data.join("audit")).unwrap().map(|it| it.unwrap().path());
+    let segments = files.filter(|path| path.extension().is_some_and(|it| it == "seg"));
+    segments.max().unwrap()
+}
+
 /// Where the frames of a segment begin, and their records.
 fn frames(segment: &[u8]) -> Vec<(usize, std::ops::Range<u64>)> {
     let mut at = BLOCK_BYTES;
@@ -312,7 +319,7 @@ fn a_log_that_is_damaged_in_the_middle_is_shown_around_the_damage() {
     let every = scene.asked(&["--before", &bound]);
     scene.service.stop();
     let data = scene.service.data();
-    let path = data.join("audit/0000000000000000.seg");
+    let path = last_segment(&data);
     let whole = fs::read(&path).unwrap();
     let all = frames(&whole);
     let (at, lost) = all[all.len() / 2].clone();
@@ -340,9 +347,7 @@ fn a_log_that_is_damaged_in_the_middle_is_shown_around_the_damage() {
     }
     // The end of the log is taken away: whoever remembers more says so.
     fs::write(&path, &whole).unwrap();
-    let files = fs::read_dir(data.join("audit")).unwrap().map(|it| it.unwrap().path());
-    let segments = files.filter(|path| path.extension().is_some_and(|it| it == "seg"));
-    fs::remove_file(segments.max().unwrap()).unwrap();
+    fs::remove_file(path).unwrap();
     let (code, said) = refusal(&scene.read(&data, &[]));
     assert!(code == 4 && said.contains("checkpoint remembers"), "{said}");
     assert!(said.contains("lock record remembers"), "{said}");
@@ -353,7 +358,7 @@ fn a_record_that_stands_in_the_place_of_another_is_not_shown() {
     let mut scene = Scene::new();
     scene.service.stop();
     let data = scene.service.data();
-    let path = data.join("audit/0000000000000000.seg");
+    let path = last_segment(&data);
     let mut bytes = fs::read(&path).unwrap();
     // Two frames of one record each change places, with checksums and numbers as they must be.
     let all = frames(&bytes);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use chancery_audit::disk::DirectoryDisk;
 use chancery_audit::frame::length_at;
 use chancery_audit::recovery::{WalkError, read_origin, walk};
+use chancery_audit::segment::file_number;
 use chancery_audit::segment::{BLOCK_BYTES, file_name};
 use chancery_audit::verify::{VerifyError, verify};
 use chancery_client::{Client, Input, Item, KeyHandle, unix_ms};
@@ -124,7 +125,9 @@ fn fill(client: &Client, handle: &KeyHandle, records: u64) {
         let item = |_| Item { input, operation: fresh(), context: &context };
         let items: Vec<_> = (0..BATCH).map(item).collect();
         let used = committed(client.batch(handle, Operation::Mac, &items, &plainly(fresh())));
-        used.into_iter().for_each(|used| drop(committed(used)));
+        for used in used {
+            drop(committed(used));
+        }
     }
 }
 
@@ -156,7 +159,7 @@ fn areas(data: &Path) -> Vec<Area> {
     let paths = DIRECTORIES.iter().flat_map(|directory| files(&data.join(directory)));
     let areas = paths.flat_map(|path| {
         let name = path.strip_prefix(data).unwrap().to_str().unwrap().to_owned();
-        match name.strip_prefix("audit/").filter(|name| name.ends_with(".seg")) {
+        match name.strip_prefix("audit/").filter(|name| file_number(name).is_some()) {
             // The last segment may have no frame yet.
             Some(segment) => {
                 let starts = frames.get(segment).cloned().unwrap_or_default();
@@ -298,7 +301,9 @@ fn a_bit_flipped_anywhere_in_a_large_log_is_found_where_it_is() {
             let template = &data;
             scope.spawn(move || places.iter().for_each(|place| check(copy, template, place)))
         });
-        halves.into_iter().for_each(|half| half.join().unwrap());
+        for half in halves {
+            half.join().unwrap();
+        }
     });
     assert_eq!(finding(&data), None);
 }

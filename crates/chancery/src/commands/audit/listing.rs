@@ -50,7 +50,9 @@ impl Listing {
         note: Option<&Note>,
     ) -> Result<()> {
         if self == Self::Csv {
-            note.into_iter().for_each(|note| eprint!("{}", note.view().to_text()));
+            if let Some(note) = note {
+                eprint!("{}", note.view().to_text());
+            }
             return print((self.head() + &self.lines(records)?).as_bytes());
         }
         let view = View::Rows { head: HEAD.to_vec(), rows: records.iter().map(row).collect() };

@@ -55,7 +55,7 @@ impl Note {
         }
         note.log(reach, opened.unheld());
         if let Some(damaged) = opened.damaged_index() {
-            note.index(&joined(&seen.unindexed), damaged);
+            note.index(&joined(&seen.unindexed), &damaged);
         }
         if !seen.gone.is_empty() {
             let months: Vec<_> = seen.gone.iter().copied().map(month).collect();
@@ -121,7 +121,7 @@ impl Note {
         }
     }
 
-    fn index(&mut self, unindexed: &[Range<u64>], damaged: Vec<String>) {
+    fn index(&mut self, unindexed: &[Range<u64>], damaged: &[String]) {
         let ranges: Vec<_> = unindexed.iter().map(range).collect();
         let mut said = Vec::new();
         if !damaged.is_empty() {

@@ -105,14 +105,12 @@ impl FilesArgs {
     }
 
     fn root_source(&self, directory: &Path) -> Result<RootSource> {
-        let file = match &self.root_key {
-            Some(file) => file.clone(),
-            None => {
-                let data = directory.canonicalize();
-                let data =
-                    data.with_context(|| format!("cannot find `{}`", directory.display()))?;
-                state_directory(&data)?.join("root.key")
-            }
+        let file = if let Some(file) = &self.root_key {
+            file.clone()
+        } else {
+            let data = directory.canonicalize();
+            let data = data.with_context(|| format!("cannot find `{}`", directory.display()))?;
+            state_directory(&data)?.join("root.key")
         };
         Ok(match &self.passphrase_file {
             None => RootSource::Keyfile(file),

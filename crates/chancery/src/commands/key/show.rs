@@ -165,6 +165,7 @@ mod tests {
             "authority_epoch": epoch,
             "min_issue_epoch": epoch,
             "versions": [version],
+            "witnessed": false,
         }))
         .unwrap()
     }
