@@ -86,7 +86,7 @@ pub(super) fn look(
     Ok(Found {
         here: here.tree,
         head: here.head,
-        finding: finding.map(one_line),
+        finding: finding.as_deref().map(one_line),
         remembered,
         lost,
         last_ms: here.last_ms,
@@ -120,7 +120,7 @@ fn resume(disk: &dyn Disk, vault: &Vault, origin: &Origin) -> Option<Resume> {
 }
 
 /// A finding as it can stand in a statement.
-fn one_line(text: String) -> String {
+fn one_line(text: &str) -> String {
     let mut line: String = text.chars().filter(|c| !c.is_control()).collect();
     while line.len() > FINDING_BYTES_MAX {
         line.pop();
@@ -162,8 +162,8 @@ fn seen(data: &Path, signer: &CheckpointSigner) -> Result<Vec<TreeHead>, SignerE
     let policy = policy_of(signer.verifier_keys(), "quorum none");
     let trust = Trust::parse(&policy).map_err(|_| SignerError::Certificate)?;
     let answers = Answers::at(data.join(WITNESS_DIRECTORY).join(ANSWERS_DIRECTORY));
-    let signed = answers.seen().into_iter().filter_map(|note| trust.signed_by_log(note).ok());
-    Ok(signed.map(|checkpoint| checkpoint.tree).collect())
+    let own = answers.seen().into_iter().filter_map(|note| trust.signed_by_log(note).ok());
+    Ok(own.map(|checkpoint| checkpoint.tree).collect())
 }
 
 /// The log as far as it was read and holds.

@@ -218,8 +218,8 @@ fn raise_one(
 /// A generation that no handle has which was ever issued: the time of the retirement in seconds since 1970, so that two
 /// retirements of one state, of which the first was lost, do not have the same.
 fn generation(before: Epoch, at_ms: u64) -> u32 {
-    let at_s = u32::try_from(at_ms / 1_000).unwrap_or(u32::MAX);
-    at_s.max(before.generation.saturating_add(1))
+    let seconds = u32::try_from(at_ms / 1_000).unwrap_or(u32::MAX);
+    seconds.max(before.generation.saturating_add(1))
 }
 
 fn outbox(vault: &Vault) -> Result<Vec<(u64, OutboxEntry)>, SignerError> {

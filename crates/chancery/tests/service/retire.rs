@@ -101,6 +101,9 @@ impl Scene {
         let handle = reissued(&client);
         committed(sign(&client, &handle, b"m", ahead()));
         assert_eq!(refused(sign(&client, &handle, b"lost", self.lost)), "operation-id-stale");
+        // Whether it was carried out nobody here can say, and nobody does.
+        let read = Command::ReadOperation { id: self.lost };
+        assert_eq!(refused(ask(&client, &read)), "operation-id-stale");
     }
 }
 
@@ -309,10 +312,13 @@ fn only_an_operator_retires_a_log_of_which_something_is_lost_while_no_service_ru
     assert!(service.done(&["status"]).contains("which was retired (other)"));
 }
 
+/// What becomes of the files of a data directory.
+type Damage = fn(&Path);
+
 #[test]
 fn a_log_whose_files_are_lost_or_damaged_is_retired_up_to_where_it_holds() {
     let template = Scene::new();
-    let lost: [(&str, fn(&Path)); 2] = [
+    let lost: [(&str, Damage); 2] = [
         ("`audit`", |data| fs::remove_dir_all(data.join("audit")).unwrap()),
         ("at offset", |data| {
             let mut files = fs::read_dir(data.join("audit")).unwrap();

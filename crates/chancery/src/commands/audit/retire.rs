@@ -204,6 +204,7 @@ fn tell(shared: &Shared, retired: &Retired) -> Result<(), Failure> {
             "as they are here; give suspensions and reports of compromise that are lost again"
                 .into(),
         ),
+        ("exports", "each begins another cursor".into()),
         ("witnesses", "each is to be told of the next log, from its log/policy".into()),
     ]);
     let json = json!({
