@@ -16,6 +16,7 @@ pub mod disclosure;
 pub mod disk;
 pub mod frame;
 pub mod frames;
+pub mod gap;
 pub mod index;
 pub mod journal;
 pub mod opening;

@@ -23,7 +23,8 @@ pub const ORIGIN_FILE: &str = "origin";
 const FORMAT: &str = "chancery audit origin 1";
 
 /// What SubjectPublicKeyInfo puts before an Ed25519 key (RFC 8410, 4).
-const ED25519_SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
+pub(crate) const ED25519_SPKI_PREFIX: [u8; 12] =
+    [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
 
 /// A log's origin.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! checkpoint                       the signed note
+//! gap                              which retired log it follows, if it does
 //! tile/LEVEL/INDEX[.p/WIDTH]       hashes
 //! tile/entries/INDEX[.p/WIDTH]     for each record its leaf, behind its length (2)
 //! ```
@@ -35,6 +36,9 @@ pub const CHECKPOINT_FILE: &str = "checkpoint";
 
 /// The file that says which keys sign this log's checkpoints, in the form of a policy (C2SP tlog-policy).
 pub const POLICY_FILE: &str = "policy";
+
+/// The file that says which log this one follows, where that one was retired ([`gap`](crate::gap)).
+pub const GAP_FILE: &str = "gap";
 
 /// So many records are taken at once: 65 536, whose full tiles and bundles take 5 MiB.
 const RECORDS_AT_ONCE: u64 = 65_536;

@@ -26,6 +26,7 @@
 use chancery_core::clock::{Quality, Reading};
 use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
+use chancery_core::retirement::Cause;
 use chancery_crypto::section::RecordNonce;
 use chancery_log::{Hash, leaf_hash, node_hash};
 use minicbor::{Decode, Encode};
@@ -116,6 +117,8 @@ pub struct Facts {
     pub suite: u16,
     /// Why it was refused, if it was.
     pub refused: Option<Reason>,
+    /// Why it was done, of a retirement.
+    pub cause: Option<Cause>,
     /// The size of the input in bytes; the record holds its logarithm.
     pub input_bytes: usize,
     /// The operation id.
@@ -199,6 +202,7 @@ impl Facts {
             operation: 0,
             suite: 0,
             refused: None,
+            cause: None,
             input_bytes: 0,
             operation_id: None,
             key: None,
@@ -256,7 +260,7 @@ pub struct OperationGroup {
     /// 0 committed, 1 refused.
     #[n(3)]
     pub outcome: u8,
-    /// The reason's number, or 0.
+    /// The number of the reason for which it was refused, or of the cause for which it was done, or 0.
     #[n(4)]
     pub reason: u16,
     /// The number of bits of the input's size.

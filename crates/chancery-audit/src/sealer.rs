@@ -11,6 +11,7 @@ use std::sync::Arc;
 use chancery_core::id::{HandleId, PrincipalId, TenantId};
 use chancery_core::idempotency::{EntryName, RequestDigest};
 use chancery_core::reason::Reason;
+use chancery_core::retirement::Cause;
 use chancery_crypto::section::{Boot, RecordNonce};
 use chancery_log::Hash;
 
@@ -233,13 +234,14 @@ impl Sealer {
 
 fn operation_group(facts: &Facts, keys: &MonthKeys) -> OperationGroup {
     let bits = usize::BITS - facts.input_bytes.leading_zeros();
+    let cause = facts.cause.map_or(0, Cause::number);
     let id = facts.operation_id.zip(facts.actor).map(|(id, actor)| keys.operation(actor, id));
     OperationGroup {
         kind: facts.kind,
         operation: facts.operation,
         suite: facts.suite,
         outcome: u8::from(facts.refused.is_some()),
-        reason: facts.refused.map_or(0, Reason::number),
+        reason: facts.refused.map_or(cause, Reason::number),
         size_bucket: u8::try_from(bits).unwrap_or(u8::MAX),
         operation_id: id.unwrap_or_default(),
         flags: facts.flags,

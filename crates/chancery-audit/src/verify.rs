@@ -22,6 +22,7 @@ use chancery_log::Hash;
 
 use crate::disk::{DirectoryDisk, Disk};
 use crate::frame::{Frame, Head};
+use crate::gap::Gap;
 use crate::origin::Origin;
 use crate::pruned::{BASE_FILE, Pruned};
 use crate::recovery::{Torn, WalkError, Walked, kept_frame, read_origin, read_pruned, walk};
@@ -59,6 +60,8 @@ pub struct Report {
     pub padded: usize,
     /// How many are there in their dense form; one that is being repacked is in both.
     pub dense: usize,
+    /// Which log it follows, if it says that it follows one that was retired.
+    pub follows: Option<Gap>,
 }
 
 /// The log does not hold.
@@ -110,11 +113,11 @@ fn verify_data(data: &Path, disk: &dyn Disk) -> Result<Report, WalkError> {
     let (log_id, pruned) = (origin.log_id, read_pruned(disk, &origin)?);
     let first = pruned.as_ref().map_or(0, Pruned::first_index);
     let (mut published, mut index) =
-        (PublishedCheck::begin(data)?, IndexCheck::begin(data, first)?);
+        (PublishedCheck::begin(data, &origin)?, IndexCheck::begin(data, first)?);
     if let Some(pruned) = pruned {
         published.pruned(&pruned.tree)?;
     }
-    let report = check(disk, &mut |frame| {
+    let mut report = check(disk, &mut |frame| {
         published.frame(frame);
         index.frame(frame, &log_id);
     })?;
@@ -123,6 +126,7 @@ fn verify_data(data: &Path, disk: &dyn Disk) -> Result<Report, WalkError> {
         let what = "the last frame is altered, and a signed checkpoint covers it";
         return Err(WalkError::Corrupt { file: torn.file.clone(), offset: torn.offset, what });
     }
+    report.follows = published.follows().cloned();
     published.end()?;
     index.end()?;
     Ok(report)
@@ -185,6 +189,7 @@ fn check(disk: &dyn Disk, each: &mut dyn FnMut(&Frame)) -> Result<Report, WalkEr
         pruned: pruned.map(|pruned| pruned.tree.size),
         padded: segments.padded.len(),
         dense: segments.dense.len(),
+        follows: None,
     })
 }
 

@@ -30,8 +30,12 @@ const USE: u8 = 1;
 /// The kind of a record of a command.
 const COMMAND: u8 = 2;
 
+/// The number of the retirement of a log's origin, which is no command of the API: an operator gives it while no service
+/// runs.
+pub const RETIRE_ORIGIN: u8 = 16;
+
 /// What commands are called in records, by their numbers. 13 counts uses, which is a kind of its own.
-const COMMANDS: [(u8, &str); 15] = [
+const COMMANDS: [(u8, &str); 16] = [
     (0, "genesis"),
     (1, "create-key"),
     (2, "import-key"),
@@ -47,6 +51,7 @@ const COMMANDS: [(u8, &str); 15] = [
     (12, "revoke-issued-of"),
     (14, "disclose"),
     (15, "prune-audit"),
+    (RETIRE_ORIGIN, "retire-origin"),
 ];
 
 /// What the service itself records.

@@ -1,7 +1,7 @@
 //! Epochs: what orders authority.
 //!
 //! A tenant's [`Epoch`] grows with every commit that changes its authority. Epochs compare as
-//! (generation, number); only a restore raises a generation. Clocks annotate and expire; they order nothing.
+//! (generation, number); only a restore or a retirement of the log raises a generation. Clocks annotate and expire; they order nothing.
 
 use minicbor::{Decode, Encode};
 
@@ -9,7 +9,7 @@ use minicbor::{Decode, Encode};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
 #[cbor(array)]
 pub struct Epoch {
-    /// Raised by a restore alone.
+    /// Raised by a restore and by a retirement of the log alone.
     #[n(0)]
     pub generation: u32,
     /// Raised by one with each authority change.

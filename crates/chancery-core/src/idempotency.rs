@@ -5,7 +5,9 @@
 //! full index refuses new ids and never forgets an old one early.
 //!
 //! **Invariant:** an entry leaves exactly when `id time + retention < high-water mark`, the comparison by
-//! which an id is refused as stale. So an id is at every moment either remembered or refused.
+//! which an id is refused as stale. So an id is at every moment either remembered or refused. Where the log was begun anew
+//! in the place of one that was retired, what that one had carried out is not remembered: every id that it can have taken
+//! is refused as stale.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -197,12 +199,16 @@ pub struct Dated {
     pub now_ms: u64,
     /// The latest that it can be; the mark, while the clock is believed.
     pub latest_ms: u64,
+    /// The latest date that an id can bear of which this log cannot know, since it was carried out under a log that was
+    /// retired; 0 where there was none.
+    pub unknown_to_ms: u64,
 }
 
 impl Dated {
     fn check(self) -> Result<(), Reason> {
         let is_ahead = self.id_ms > self.latest_ms.saturating_add(millis(CLOCK_DRIFT_MAX));
-        if is_ahead || is_stale(self.id_ms, self.now_ms) {
+        let is_unknown = self.id_ms <= self.unknown_to_ms && self.unknown_to_ms > 0;
+        if is_ahead || is_unknown || is_stale(self.id_ms, self.now_ms) {
             return Err(Reason::OperationIdStale);
         }
         Ok(())
@@ -220,7 +226,7 @@ mod tests {
     const PLACE: Place = Place { address: 3, item: 1 };
 
     fn at(id_ms: u64, now_ms: u64) -> Dated {
-        Dated { id_ms, now_ms, latest_ms: now_ms }
+        Dated { id_ms, now_ms, latest_ms: now_ms, unknown_to_ms: 0 }
     }
 
     #[test]
@@ -252,6 +258,18 @@ mod tests {
         );
         index.reserve([2; 32], [1; 32], at(last, last + 1), Room::Use).unwrap();
         assert_eq!(index.len(), 1);
+    }
+
+    #[test]
+    fn an_id_that_a_retired_log_can_have_taken_is_refused() {
+        let mut index = Index::default();
+        let mut reserve = |n: u8, id_ms| {
+            let dated = Dated { unknown_to_ms: 50, ..at(id_ms, 40) };
+            index.reserve([n; 32], [1; 32], dated, Room::Command)
+        };
+        assert_eq!(reserve(1, 30), Err(Reason::OperationIdStale));
+        assert_eq!(reserve(1, 50), Err(Reason::OperationIdStale));
+        assert_eq!(reserve(2, 51), Ok(Reservation::New));
     }
 
     #[test]

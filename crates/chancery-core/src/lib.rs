@@ -31,6 +31,7 @@ pub mod principal;
 pub mod purpose;
 pub mod reason;
 pub mod record_group;
+pub mod retirement;
 pub mod sequencer;
 pub mod state;
 pub mod step;

@@ -69,6 +69,9 @@ pub struct Core {
     pub budget: AuditBudget,
     /// How often handles were used that are not for any number of uses.
     pub counts: Counts,
+    /// The latest date of an operation id that a retired log can have taken before this one was begun, in milliseconds
+    /// since 1970; 0 if there was none.
+    pub unknown_to_ms: u64,
     proofs: Proofs,
 }
 
@@ -77,7 +80,7 @@ impl Core {
     #[must_use]
     pub fn new(authority: Authority, operations: Index, counts: Counts, clock: Clock) -> Self {
         let (budget, proofs) = (AuditBudget::default(), Proofs::since(clock.mark_ms()));
-        Self { authority, operations, clock, budget, counts, proofs }
+        Self { authority, operations, clock, budget, counts, unknown_to_ms: 0, proofs }
     }
 
     /// Reads the time.
@@ -171,7 +174,8 @@ impl Core {
             }
             _ => now.latest_ms(),
         };
-        let dated = Dated { id_ms: claimed.id_ms, now_ms: now.unix_ms, latest_ms };
+        let (id_ms, now_ms, unknown_to_ms) = (claimed.id_ms, now.unix_ms, self.unknown_to_ms);
+        let dated = Dated { id_ms, now_ms, latest_ms, unknown_to_ms };
         self.operations.reserve(claimed.name, claimed.digest, dated, room)
     }
 
@@ -186,7 +190,9 @@ impl Core {
         claimed: &Claimed,
         now: Reading,
     ) -> Result<Reservation, Reason> {
-        let dated = Dated { id_ms: claimed.id_ms, now_ms: now.unix_ms, latest_ms: u64::MAX };
+        // Of a log that was retired, no command that waits here was on record.
+        let (id_ms, now_ms) = (claimed.id_ms, now.unix_ms);
+        let dated = Dated { id_ms, now_ms, latest_ms: u64::MAX, unknown_to_ms: 0 };
         self.operations.reserve(claimed.name, claimed.digest, dated, Room::Reduction)
     }
 }

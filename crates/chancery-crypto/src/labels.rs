@@ -25,6 +25,10 @@ labels! {
     AUDIT_BODY_KEY = "audit-body-key/v1";
     /// The commitment of one field in an audit record's group.
     AUDIT_FIELD_COMMITMENT = "audit-field-commitment/v1";
+    /// A log's word that it follows one that was retired, with the gap between them.
+    AUDIT_FOLLOWS = "audit-follows/v1";
+    /// An operator's statement that a log is retired, and of what is lost with it.
+    AUDIT_GAP = "audit-gap/v1";
     /// The commitment of one group of an audit record.
     AUDIT_GROUP_COMMITMENT = "audit-group-commitment/v1";
     /// The keyed hash that stands for an operation id in audit records.

@@ -128,7 +128,7 @@ pub struct Mapping {
 }
 
 /// Each action by its name in the audit.
-const MAPPINGS: [(&str, Mapping); 31] = [
+const MAPPINGS: [(&str, Mapping); 32] = [
     ("sign", api(Activity::Other)),
     ("verify", api(Activity::Other)),
     ("mac", api(Activity::Other)),
@@ -158,6 +158,7 @@ const MAPPINGS: [(&str, Mapping); 31] = [
     ("revoke-issued-of", entity(Activity::Disable, "handle")),
     ("create-principal", entity(Activity::Create, "principal")),
     ("prune-audit", entity(Activity::Delete, "audit log segments")),
+    ("retire-origin", entity(Activity::Update, "audit log")),
     ("begin-import", entity(Activity::Create, "one-time key")),
     ("disclose", entity(Activity::Read, "audit")),
     ("start", START),

@@ -230,7 +230,10 @@ pub(crate) fn make(shared: &Shared, checkpoints: &Mutex<Checkpoints>) {
 }
 
 /// The tree of the published checkpoint, if there is one. One that this log did not sign is none of ours.
-fn published(directory: &Path, signer: &CheckpointSigner) -> Result<Option<TreeHead>, SignerError> {
+pub(crate) fn published(
+    directory: &Path,
+    signer: &CheckpointSigner,
+) -> Result<Option<TreeHead>, SignerError> {
     let Ok(bytes) = Shelf::at(directory).read(CHECKPOINT_FILE) else { return Ok(None) };
     let keys = signer.verifier_keys().map(|key| NoteKey::new(key.clone()));
     let [Ok(ed25519), Ok(ml_dsa)] = keys else { return Err(SignerError::Certificate) };

@@ -221,7 +221,8 @@ pub enum SignerError {
     /// The log has other records than its lock record remembers.
     #[error(
         "the log is not the one that its lock record remembers: it was taken back and went on from there, or was \
-         altered; no key is used until the log that is remembered is back"
+         altered; no key is used until the log that is remembered is back, or, if it is lost for good, an operator has \
+         retired this one with `chancery audit retire`"
     )]
     Fork,
     /// There was a lock record.
@@ -233,7 +234,8 @@ pub enum SignerError {
     /// The log is shorter than it was.
     #[error(
         "the log has {found} records, and {remembered} are remembered by `{record}`: it was taken back; no key is \
-         used until the files that are missing are back"
+         used until the files that are missing are back, or, if they are lost for good, an operator has retired the \
+         log with `chancery audit retire`"
     )]
     TakenBack {
         /// How many records are remembered.
@@ -248,13 +250,19 @@ pub enum SignerError {
     Witnesses(String),
     /// Somebody else remembers what is not in the log.
     #[error(
-        "{who}: the log was taken back, or went on elsewhere; no key is used until the files that are missing are back. \
-         Whoever says so falsely is to be taken out of `--witness-policy` or `--peer`"
+        "{who}: the log was taken back, or went on elsewhere; no key is used until the files that are missing are back, or, \
+         if they are lost for good, an operator has retired the log with `chancery audit retire`. Whoever says so falsely is to be taken out of `--witness-policy` or `--peer`"
     )]
     Remembered {
         /// Who, and what of.
         who: String,
     },
+    /// A retirement of the log was begun.
+    #[error(
+        "a retirement of the log was begun and is not finished; no key is used until `chancery audit retire` was run \
+         again and has finished it"
+    )]
+    Retiring,
     /// No quorum of witnesses has cosigned the start.
     #[error(
         "no quorum of witnesses has cosigned this start ({0}); no key is used. `--unwitnessed-for DURATION` serves \

@@ -10,6 +10,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chancery_audit::disk::Disk;
+use chancery_audit::gap::SignedGap;
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
 use chancery_core::authority::{Row, TenantRow};
 use chancery_core::cbor;
@@ -65,6 +66,44 @@ pub(crate) struct Secrets {
     /// Seed of the ML-DSA-44 key that signs checkpoints.
     #[cbor(n(7), with = "minicbor::bytes")]
     pub(crate) checkpoint_ml_dsa_44: [u8; 32],
+    /// The statement of the gap behind which this log begins, where it follows one that was retired.
+    #[n(8)]
+    pub(crate) follows: Option<String>,
+}
+
+impl Secrets {
+    /// The same service's for a log that is begun anew: nothing that the log before has signed can be taken for one of its
+    /// own.
+    pub(crate) fn behind(&self, gap: &SignedGap) -> Result<Self, SignerError> {
+        Ok(Self {
+            receipt: entropy::bytes()?,
+            operations: self.operations,
+            handles: self.handles,
+            authority: self.authority.clone(),
+            authority_pem: self.authority_pem.clone(),
+            recovery: self.recovery.clone(),
+            checkpoint_ed25519: entropy::bytes()?,
+            checkpoint_ml_dsa_44: entropy::bytes()?,
+            follows: Some(gap.text().to_owned()),
+        })
+    }
+
+    /// The key that signs frame heads.
+    pub(crate) fn receipt_key(&self) -> Result<PrivateKey, SignerError> {
+        PrivateKey::from_secret(Suite::Ed25519, &self.receipt).map_err(|_| SignerError::Certificate)
+    }
+
+    /// The gap behind which this log begins, if there is one.
+    pub(crate) fn gap(&self) -> Result<Option<SignedGap>, SignerError> {
+        let parsed = self.follows.as_ref().map(|text| SignedGap::parse(text.as_bytes()));
+        let altered = |_| SignerError::Inconsistent("the statement of the gap is altered");
+        parsed.transpose().map_err(altered)
+    }
+
+    /// Stores them in the place of those that there are.
+    pub(crate) fn replace(&self, vault: &Vault) -> Result<(), SignerError> {
+        vault.replace_root_row(&secrets_name(), &Zeroizing::new(cbor::encode(self)))
+    }
 }
 
 impl Drop for Secrets {
@@ -113,6 +152,7 @@ pub(crate) fn secrets(vault: &Vault, config: &SignerConfig) -> Result<Secrets, S
         recovery: recovery.public().map(|public| public.spki().to_vec()).unwrap_or_default(),
         checkpoint_ed25519: entropy::bytes()?,
         checkpoint_ml_dsa_44: entropy::bytes()?,
+        follows: None,
     };
     let row = Zeroizing::new(cbor::encode(&secrets));
     let transaction = vault.write_root_row(Transaction::new(), &secrets_name(), &row)?;

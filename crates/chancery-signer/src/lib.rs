@@ -47,6 +47,7 @@ mod query;
 mod reduce_only;
 mod repacker;
 mod resumes;
+mod retire;
 mod root;
 mod roots;
 mod search;
@@ -69,5 +70,6 @@ pub use config::{
 pub use disclosures::{Recipient, RecipientError};
 pub use offline::{Answer, Archive, ArchiveError, Disclosed, Reach};
 pub use reduce_only::run as run_reduce_only;
+pub use retire::{Asked, Found, RetireError, Retired, Retirement, Step};
 pub use search::Unread;
 pub use service::run;

@@ -345,7 +345,10 @@ fn open_log(data: &Path) -> Result<DirectoryDisk, ArchiveError> {
 }
 
 /// The store, opened with the root key, and the service's secrets.
-fn open_vault(data: &Path, root_key: &RootSource) -> Result<(Vault, Secrets), ArchiveError> {
+pub(crate) fn open_vault(
+    data: &Path,
+    root_key: &RootSource,
+) -> Result<(Vault, Secrets), ArchiveError> {
     let path = data.join(STORE_FILE);
     let store = read_store(&path)?;
     let arena = Arena::with_capacity(ARENA_BYTES).map_err(SignerError::from)?;
@@ -415,6 +418,6 @@ fn lock_record(root_key: &RootSource, origin: &Origin) -> Option<u64> {
     Some(record.remembered()?.size)
 }
 
-fn key_name(origin: &Origin) -> Result<KeyName, SignerError> {
+pub(crate) fn key_name(origin: &Origin) -> Result<KeyName, SignerError> {
     origin.name().parse().map_err(|_| SignerError::Certificate)
 }

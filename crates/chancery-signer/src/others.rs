@@ -8,7 +8,7 @@
 //!
 //! **Invariant:** a checkpoint counts as witnessed if it is signed as the policy asks and this log has its tree.
 
-mod answers;
+pub(crate) mod answers;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use chancery_audit::sealer::{Kept, Sealer};
 use chancery_core::cbor;
 use chancery_core::clock::{Quality, Reading, Served};
 use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::retirement::Cause;
 use chancery_core::sequencer::{Claim, Counted as CountedUse, Counting, Mark};
 use minicbor::{Decode, Encode};
 
@@ -49,6 +50,9 @@ pub(crate) struct OutboxEntry {
     /// The handle that was issued.
     #[n(13)]
     pub(crate) credential: Option<HandleId>,
+    /// Of a retirement, the number of its cause.
+    #[n(14)]
+    pub(crate) cause: Option<u16>,
 }
 
 /// The operation id of an outbox row, and its answer.
@@ -83,6 +87,7 @@ impl OutboxEntry {
             kept: None,
             authentication: Authentication::Service,
             credential: None,
+            cause: None,
         }
     }
 
@@ -115,6 +120,7 @@ impl OutboxEntry {
         facts.actor = self.actor;
         facts.authentication = self.authentication;
         facts.credential = self.credential;
+        facts.cause = self.cause.and_then(Cause::from_number);
         facts.operation_id = self.operation_id;
         facts.posture_epoch = self.posture_epoch;
         facts.head_digest = self.head_digest;

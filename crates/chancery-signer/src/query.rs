@@ -43,7 +43,7 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
             CommandReply::Status(Box::new(status::status(shared, principal.tenant)))
         }
         Command::ReadOperation { id } => {
-            CommandReply::Operation(operation(shared, principal.tenant, principal.id, *id))
+            CommandReply::Operation(operation(shared, principal.tenant, principal.id, *id)?)
         }
         Command::QueryAudit(query) => {
             check_index(shared)?;
@@ -159,13 +159,21 @@ fn operation(
     tenant: TenantId,
     principal: PrincipalId,
     id: OperationId,
-) -> OperationView {
+) -> Result<OperationView, Refusal> {
     let name = shared.entry_name(tenant, principal, id);
-    let found = lock(&shared.core).operations.look_up(&name);
+    let (found, unknown_to_ms) = {
+        let core = lock(&shared.core);
+        (core.operations.look_up(&name), core.unknown_to_ms)
+    };
+    if found.is_none() && id.unix_ms().is_some_and(|id_ms| id_ms <= unknown_to_ms) {
+        let detail =
+            "a log that was retired can have taken that id, and what it did is not known here";
+        return Err(refused(Reason::OperationIdStale, detail));
+    }
     let (state, index) = match found {
         None => ("unknown-id", None),
         Some(None) => ("in-flight", None),
         Some(Some(place)) => ("committed", shared.index_of(place)),
     };
-    OperationView { id, state: state.into(), index }
+    Ok(OperationView { id, state: state.into(), index })
 }

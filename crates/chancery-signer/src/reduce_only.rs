@@ -32,6 +32,7 @@ use crate::config::SignerError;
 use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::peers::Peers;
+use crate::retire;
 use crate::roots::Roots;
 use crate::sequencer::halt;
 use crate::signature::{self, Checked, When};
@@ -69,6 +70,7 @@ pub fn run(
     listener: &UnixListener,
     front_user: Option<Uid>,
 ) -> Result<(), SignerError> {
+    retire::refuse_begun(data)?;
     let peers = Peers::new(front_user);
     let office = Arc::new(Office::open(data)?);
     for stream in listener.incoming() {

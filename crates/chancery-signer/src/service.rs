@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::frame::Frame;
+use chancery_audit::gap::{Gap, SignedGap};
 use chancery_audit::journal::Journal;
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
 use chancery_audit::pruned::Pruned;
@@ -30,7 +31,6 @@ use chancery_core::limits::LANE_OPERATIONS_MAX;
 use chancery_core::reason::Reason;
 use chancery_core::sequencer::Sequencer;
 use chancery_core::step::Core;
-use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
 use chancery_crypto::mac::{HandleMac, KeyedHash};
@@ -66,6 +66,7 @@ use crate::pool::Pool;
 use crate::reduce_only;
 use crate::repacker::{self, RepackCounters};
 use crate::resumes::Resumes;
+use crate::retire;
 use crate::root;
 use crate::roots::Roots;
 use crate::sequencer::{Progress, halt};
@@ -109,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) repacked: RepackCounters,
     pub(crate) retention_ms: Option<u64>,
     pub(crate) pruned: Mutex<Option<Pruned>>,
+    /// The gap behind which the log begins, if there is one.
+    pub(crate) gap: Option<Gap>,
     reductions: DirectoryDisk,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) receipt_key: Arc<PrivateKey>,
@@ -305,14 +308,15 @@ struct Loaded {
     authority: Authority,
     outbox: Vec<(u64, OutboxEntry)>,
     last_command: u64,
+    gap: Option<SignedGap>,
 }
 
 // Never a part of its caller, so that the stack that it used can be wiped.
 #[inline(never)]
 fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError> {
+    retire::refuse_begun(&config.data)?;
     let mut loaded = load(&config, &arena)?;
-    let receipt_key = PrivateKey::from_secret(Suite::Ed25519, &loaded.secrets.receipt);
-    let receipt_key = Arc::new(receipt_key.map_err(|_| SignerError::Certificate)?);
+    let receipt_key = Arc::new(loaded.secrets.receipt_key()?);
     let audit = config.data.join(AUDIT_DIRECTORY);
     private_dir(&audit)?;
     let disk = DirectoryDisk::open(&audit)
@@ -340,12 +344,17 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         },
         size: opened.recovered.size,
     })?;
+    if let Some(gap) = &loaded.gap {
+        retire::publish(&config.data, gap, &origin, &receipt_key)?;
+    }
     let others = Others::of(&config, &mut checkpoints, &*disk)?;
     let checkpoints = Mutex::new(checkpoints);
     let index = Index::open(&config.data, origin.log_id, opened.recovered.size)?;
     let keyring = Arc::new(Keyring::default());
     let reductions = reduce_only::open_directory(&config.data)?;
-    let mark_ms = last_known_ms(opened.mark_ms, &reductions, &origin);
+    let waiting_ms: Vec<u64> = loaded.outbox.iter().map(|(_, entry)| entry.unix_ms).collect();
+    let mark_ms = opened.mark_ms.max(waiting_ms.iter().copied().max());
+    let mark_ms = last_known_ms(mark_ms, &reductions, &origin);
     let mut clock = Clock::start(mark_ms, opened.served, entropy::sample());
     if config.wall_clock == WallClock::Vouched
         && let Some(why) = vouch(&mut clock, entropy::sample())
@@ -354,13 +363,10 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
     }
     let tenants: Vec<_> = loaded.authority.tenants().collect();
     let recorded = opened.mark_ms.map(month_of);
-    ensure_months(
-        &loaded.vault,
-        &tenants,
-        &keyring,
-        boot,
-        Months { now_ms: clock.mark_ms(), recorded },
-    )?;
+    // What waits in the outbox is recorded with its own time.
+    for now_ms in waiting_ms.into_iter().chain([clock.mark_ms()]) {
+        ensure_months(&loaded.vault, &tenants, &keyring, boot, Months { now_ms, recorded })?;
+    }
     let parts = Parts {
         config,
         arena,
@@ -428,7 +434,8 @@ fn load(config: &SignerConfig, arena: &Arena) -> Result<Loaded, SignerError> {
         Ok((number, entry.map_err(|_| SignerError::Inconsistent("an outbox row is altered"))?))
     });
     let outbox = outbox.collect::<Result<Vec<_>, SignerError>>()?;
-    Ok(Loaded { vault, secrets, authority, outbox, last_command })
+    let gap = secrets.gap()?;
+    Ok(Loaded { vault, secrets, authority, outbox, last_command, gap })
 }
 
 /// Each tenant's head must be the last one on record, or one whose record is still in the outbox.
@@ -469,7 +476,7 @@ struct Parts {
 
 fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>, SignerError> {
     let Parts { config, arena, disk, reductions, origin, boot, receipt_key, keyring, .. } = parts;
-    let Loaded { vault, secrets, authority, outbox, last_command } = loaded;
+    let Loaded { vault, secrets, authority, outbox, last_command, gap } = loaded;
     let tail = &opened.settled.tail;
     let previous_signature = match &tail.last_head {
         None => [0; 64],
@@ -482,6 +489,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     let build = build::group(&config);
     let mut core = Core::new(authority, opened.operations, opened.counts, parts.clock);
     core.budget = opened.budget;
+    core.unknown_to_ms = gap.as_ref().map_or(0, retire::unknown_to_ms);
     let shared = Arc::new(Shared {
         core: Arc::new(Mutex::new(core)),
         vault: Mutex::new(vault),
@@ -508,6 +516,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         index_wish: config.index,
         repacked: RepackCounters::default(),
         retention_ms: config.retention_ms,
+        gap: gap.map(|signed| signed.gap().clone()),
         pruned: Mutex::new(opened.pruned),
         reductions,
         keyring,

@@ -1,6 +1,7 @@
 //! How the service stands, for people.
 
 use chancery_api::message::{OtherView, Status};
+use chancery_audit::gap::Gap;
 use chancery_audit::witnessed::{Party, Standing};
 use chancery_core::clock::Quality;
 use chancery_core::id::TenantId;
@@ -89,6 +90,7 @@ fn advice(shared: &Shared, is_solo: bool, clock: &str, others: Option<&Standings
             "the clock is suspect: tokens that carry time are refused until it is right".to_owned(),
         );
     }
+    advice.extend(shared.gap.as_ref().map(Gap::told));
     if let Some(pruned) = lock(&shared.pruned).as_ref() {
         advice.push(pruned.told());
     }

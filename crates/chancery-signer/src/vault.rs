@@ -18,6 +18,8 @@
 //!
 //! **Invariant:** the digest is over every row of kinds 1 to 5, 16 and 17, no more and no fewer.
 
+mod replaced;
+
 use std::collections::BTreeMap;
 
 use chancery_audit::index::PartHead;

@@ -142,6 +142,17 @@ fn again(arguments: &[OsString], operation: OperationId) -> Option<String> {
     Some([quoted(before), Vec::from_iter(named), quoted(behind)].concat().join(" "))
 }
 
+/// The command line of this process with an option more, as a shell takes it; none if it is not UTF-8.
+pub(crate) fn this_with(option: &str) -> Option<String> {
+    with(&arguments(), option)
+}
+
+fn with(arguments: &[OsString], option: &str) -> Option<String> {
+    let words = arguments.iter().map(|argument| argument.to_str().map(quoted));
+    let words = words.collect::<Option<Vec<_>>>()?;
+    Some(format!("{} {option}", words.join(" ")))
+}
+
 fn quoted(argument: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=+.,:/@%".contains(c);
     if !argument.is_empty() && argument.chars().all(is_plain) {
@@ -258,6 +269,15 @@ mod tests {
         assert_eq!(
             again(&["chancery", "sign", "--", "--operation-id"]),
             format!("chancery sign --operation-id {operation} -- --operation-id")
+        );
+    }
+
+    #[test]
+    fn what_is_confirmed_is_the_command_with_an_option_more() {
+        let arguments = ["chancery", "audit", "retire", "--data", "a b"].map(OsString::from);
+        assert_eq!(
+            with(&arguments, "--yes 7").unwrap(),
+            "chancery audit retire --data 'a b' --yes 7"
         );
     }
 

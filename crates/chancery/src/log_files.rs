@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use chancery_audit::publish::{CHECKPOINT_FILE, POLICY_FILE};
+use chancery_audit::publish::{CHECKPOINT_FILE, GAP_FILE, POLICY_FILE};
 use chancery_audit::witnessed::{WITNESSED_CHECKPOINT, WITNESSED_POLICY};
 use chancery_log::tile::Tile;
 use chancery_server::{LogFile, LogFiles};
@@ -46,7 +46,7 @@ impl PublishedFiles {
 impl LogFiles for PublishedFiles {
     fn read(&self, path: &str) -> io::Result<Option<LogFile>> {
         let (media, is_final) = match path {
-            CHECKPOINT_FILE | POLICY_FILE | WITNESSED_CHECKPOINT | WITNESSED_POLICY => {
+            CHECKPOINT_FILE | GAP_FILE | POLICY_FILE | WITNESSED_CHECKPOINT | WITNESSED_POLICY => {
                 (MEDIA_TEXT, false)
             }
             path if path.parse::<Tile>().is_ok() => (MEDIA_BYTES, true),
@@ -83,10 +83,12 @@ mod tests {
         fs::write(log.join("checkpoint"), b"note").unwrap();
         fs::write(log.join("checkpoint.new"), b"unfinished").unwrap();
         fs::write(log.join("tile/0/000"), b"hashes").unwrap();
+        fs::write(log.join("gap"), b"statement").unwrap();
         std::os::unix::fs::symlink(scratch.path("checkpoint"), log.join("policy")).unwrap();
         let files = PublishedFiles::open(&log).unwrap();
         let read = |path| files.read(path).map(|file| file.map(|file| (file.bytes, file.is_final)));
         assert_eq!(read("checkpoint").unwrap(), Some((b"note".to_vec(), false)));
+        assert_eq!(read("gap").unwrap(), Some((b"statement".to_vec(), false)));
         assert_eq!(read("tile/0/000").unwrap(), Some((b"hashes".to_vec(), true)));
         for absent in ["tile/0/001", "checkpoint.new", "tile/0", "tile/00/000", "../checkpoint", ""]
         {

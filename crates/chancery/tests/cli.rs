@@ -177,6 +177,7 @@ fn every_command_has_a_help_text_with_an_example_of_itself() {
             "audit archive",
             "audit restore",
             "audit prune",
+            "audit retire",
             "audit disclose",
             "audit recipient",
             "audit verify",

@@ -40,6 +40,7 @@ mod service {
     mod readiness;
     mod reductions;
     mod repacks;
+    mod retire;
     mod root_key;
     mod rows;
     mod sampled;

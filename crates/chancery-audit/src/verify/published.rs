@@ -14,9 +14,11 @@ use chancery_log::tile::{Edge, TILE_WIDTH, Tile, TileKind, to_tile_bytes};
 use chancery_log::{Hash, TreeHead, leaf_hash};
 
 use crate::frame::Frame;
+use crate::gap::{GAP_BYTES_MAX, Gap, SignedGap};
+use crate::origin::Origin;
 use crate::proof::Trust;
 use crate::publish::{
-    CHECKPOINT_FILE, ENTRY_BYTES, LOG_DIRECTORY, POLICY_FILE, entry, policy_text,
+    CHECKPOINT_FILE, ENTRY_BYTES, GAP_FILE, LOG_DIRECTORY, POLICY_FILE, entry, policy_text,
 };
 use crate::record::leaf;
 use crate::recovery::WalkError;
@@ -27,6 +29,8 @@ pub(super) const UNFINISHED: &str = ".new";
 
 /// So much of a file is read: 64 KiB, as long as a note may be; a bundle of entries has 10 KiB.
 const FILE_BYTES_MAX: usize = 64 * 1024;
+
+const _: () = assert!(GAP_BYTES_MAX < FILE_BYTES_MAX);
 
 /// What is published, and how much of it the frames have explained so far.
 #[derive(Default)]
@@ -39,6 +43,8 @@ pub(super) struct PublishedCheck {
     edge: Edge,
     /// The entries behind the last full bundle.
     entries: Vec<u8>,
+    /// Which log this one follows.
+    gap: Option<Gap>,
     finding: Option<WalkError>,
 }
 
@@ -58,14 +64,31 @@ impl Head {
 }
 
 impl PublishedCheck {
-    /// Takes down what is published now.
-    pub(super) fn begin(data: &Path) -> Result<Self, WalkError> {
+    /// Takes down what the log of that origin publishes now.
+    pub(super) fn begin(data: &Path, origin: &Origin) -> Result<Self, WalkError> {
         let directory = data.join(LOG_DIRECTORY);
         let mut files = BTreeSet::new();
         list(&directory, "", &mut files)?;
         let mut check = Self { directory, files, ..Self::default() };
+        check.gap(origin)?;
         check.texts()?;
         Ok(check)
+    }
+
+    /// Reads the statement of the gap behind which the log begins, if it does.
+    fn gap(&mut self, origin: &Origin) -> Result<(), WalkError> {
+        if !self.files.remove(GAP_FILE) {
+            return Ok(());
+        }
+        let altered = corrupt(GAP_FILE, 0, "not what its operator and this log signed");
+        let signed = SignedGap::parse_published(&self.read(GAP_FILE)?, origin);
+        self.gap = Some(signed.map_err(|_| altered)?.gap().clone());
+        Ok(())
+    }
+
+    /// Which log this one follows, if it follows one that was retired.
+    pub(super) fn follows(&self) -> Option<&Gap> {
+        self.gap.as_ref()
     }
 
     /// Reads checkpoint and policy, and holds them against each other.

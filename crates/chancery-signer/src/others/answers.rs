@@ -19,14 +19,14 @@ use crate::counters::lock;
 type Mark = (u64, u64, i64, i64, u64);
 
 /// The directory of them.
-pub(super) struct Answers {
+pub(crate) struct Answers {
     directory: PathBuf,
     /// What the cosigned checkpoint was when it was read last.
     last: Mutex<Option<Mark>>,
 }
 
 impl Answers {
-    pub(super) fn at(directory: PathBuf) -> Self {
+    pub(crate) fn at(directory: PathBuf) -> Self {
         Self { directory, last: Mutex::default() }
     }
 
@@ -44,7 +44,7 @@ impl Answers {
     }
 
     /// Checkpoints that others hold.
-    pub(super) fn seen(&self) -> Vec<Note> {
+    pub(crate) fn seen(&self) -> Vec<Note> {
         let read = |number| self.read(&seen_file(number), NOTE_BYTES_MAX).ok();
         let files = (0..PARTIES_MAX).map_while(read);
         files.filter_map(|(bytes, _)| Note::parse(&bytes).ok()).collect()

@@ -2,15 +2,17 @@
 
 use chancery_audit::record::Kind;
 use chancery_core::reason::Reason;
+use chancery_core::retirement::Cause;
 
 /// What came of it.
 pub(crate) fn outcome(number: u8) -> &'static str {
     if number == 0 { "committed" } else { "refused" }
 }
 
-/// Why it was refused, or nothing.
+/// Why it was refused, or done; or nothing.
 pub(crate) fn reason(number: u16) -> &'static str {
-    Reason::from_number(number).map_or("", Reason::code)
+    let cause = || Cause::from_number(number).map(Cause::code);
+    Reason::from_number(number).map(Reason::code).or_else(cause).unwrap_or_default()
 }
 
 /// Whether a record of that kind says how many there are, and not the how-manieth it is.

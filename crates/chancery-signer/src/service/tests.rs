@@ -19,6 +19,7 @@ use chancery_core::name::{Name, Scope};
 use chancery_core::principal::{Principal, Role};
 use chancery_core::reason::Reason;
 use chancery_core::state::KeyEvent;
+use chancery_core::suite::Suite;
 use chancery_crypto::primitive::sha256;
 
 use super::*;

@@ -11,6 +11,7 @@ mod query;
 mod reader;
 mod recipient;
 mod restore;
+mod retire;
 mod shown;
 mod store;
 mod timeline;
@@ -49,6 +50,7 @@ enum AuditCommand {
     Archive(archive::ArchiveArgs),
     Restore(restore::RestoreArgs),
     Prune(prune::PruneArgs),
+    Retire(retire::RetireArgs),
     Disclose(disclose::DiscloseArgs),
     Recipient(recipient::RecipientArgs),
     Verify(verify::VerifyArgs),
@@ -67,6 +69,7 @@ pub(crate) fn run(shared: &Shared, args: AuditArgs) -> Result<(), Failure> {
         AuditCommand::Archive(args) => archive::run(shared, &args),
         AuditCommand::Prune(args) => prune::run(shared, &args),
         AuditCommand::Restore(args) => restore::run(shared, &args),
+        AuditCommand::Retire(args) => retire::run(shared, &args),
         AuditCommand::Disclose(args) => disclose::run(shared, &args),
         AuditCommand::Recipient(args) => recipient::run(shared, &args),
         AuditCommand::Verify(args) => verify::run(shared, &args),

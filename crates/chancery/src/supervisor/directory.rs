@@ -130,7 +130,7 @@ impl Lock {
     /// # Errors
     ///
     /// If another process holds it.
-    pub(super) fn take(path: &Path) -> Result<File> {
+    pub(crate) fn take(path: &Path) -> Result<File> {
         let file = open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(file),

@@ -32,7 +32,7 @@ fn suspend(key: &str) -> Command {
 }
 
 /// What a principal signs at a time.
-fn signed_at(profile: &Profile, command: &Command, now_s: u64) -> CommandSignature {
+pub(super) fn signed_at(profile: &Profile, command: &Command, now_s: u64) -> CommandSignature {
     let occasion = Occasion { operation: fresh(), now_s };
     Principal::new(profile).unwrap().sign(command, occasion).unwrap()
 }
@@ -46,7 +46,7 @@ fn refusal(front: &mut FakeFront, command: &Command, signed: &CommandSignature) 
     }
 }
 
-fn request<'c>(command: &'c [u8], signed: &CommandSignature) -> CommandRequest<'c> {
+pub(super) fn request<'c>(command: &'c [u8], signed: &CommandSignature) -> CommandRequest<'c> {
     CommandRequest { command, parameters: signed.parameters.clone(), signature: signed.signature }
 }
 

@@ -8,6 +8,7 @@ use chancery_audit::record::{Counted, CountedKeyGroup, Kind, OperationGroup};
 use chancery_core::clock::Quality;
 use chancery_core::handle::Operation;
 use chancery_core::reason::Reason;
+use chancery_core::retirement::Cause;
 use chancery_core::suite::Suite;
 use chancery_log::note::SignatureType;
 use serde_json::{Map, Value, json};
@@ -150,7 +151,10 @@ fn operation_text(group: &OperationGroup) -> String {
         Kind::Count => "statement of how many uses there are so far".to_owned(),
     };
     let came = match (group.outcome, Reason::from_number(group.reason)) {
-        (0, _) => "committed".to_owned(),
+        (0, _) => match Cause::from_number(group.reason) {
+            Some(cause) => format!("committed, {cause}"),
+            None => "committed".to_owned(),
+        },
         (_, Some(reason)) => format!("refused, {reason}"),
         (_, None) => "refused".to_owned(),
     };

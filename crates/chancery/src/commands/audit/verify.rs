@@ -68,6 +68,10 @@ fn view(report: &Report) -> View {
         ("incarnation", report.incarnation.to_string()),
         ("segments", format!("{} as written, {} dense", report.padded, report.dense)),
         ("pruned", report.pruned.map_or("nothing".into(), |size| format!("{size} records"))),
+        (
+            "follows",
+            report.follows.as_ref().map_or("no other log".into(), |gap| gap.origin.clone()),
+        ),
         ("torn end", torn),
         ("torn ends kept", report.kept.to_string()),
     ])
@@ -85,6 +89,13 @@ fn to_json(report: &Report) -> Value {
         "torn": report.torn.as_ref().map(|torn| json!({ "file": torn.file, "offset": torn.offset })),
         "kept": report.kept,
         "pruned": report.pruned,
+        "follows": report.follows.as_ref().map(|gap| json!({
+            "origin": gap.origin,
+            "records": gap.here.size,
+            "remembered": gap.largest().size,
+            "reason": gap.cause.code(),
+            "at_ms": gap.at_ms,
+        })),
         "segments": { "padded": report.padded, "dense": report.dense },
     })
 }
