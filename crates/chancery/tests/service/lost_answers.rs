@@ -43,6 +43,11 @@ pub(super) const COMMANDS: &[Row] = &[
     ("mac --handle hooks.h message --out m.mac", 0),
     ("verify-mac --handle hooks.h message --mac m.mac", 0),
     ("derive --handle users.h --length 32 --out user.key", 0),
+    (
+        "audit disclose --level case --record 0 --out lost.disclosure --recipient \
+         0900000000000000000000000000000000000000000000000000000000000000",
+        0,
+    ),
     ("handle revoke hooks.h", 0),
     ("handle revoke --key cards --issued-before-now", 0),
     ("key suspend invoices", 0),
