@@ -204,7 +204,7 @@ impl Others {
                 Some(report) => return Ok(report),
                 None if Instant::now() < deadline => std::thread::sleep(POLL),
                 None if self.must_be_witnessed() => {
-                    return Err(SignerError::Unwitnessed("the courier did not answer".into()));
+                    return Err(SignerError::Unwitnessed(self.said()));
                 }
                 None => {
                     eprintln!(
@@ -264,7 +264,7 @@ impl Others {
         let parties = known.report.iter().flat_map(|report| &report.parties);
         let said: Vec<_> =
             parties.map(|party| format!("{}: {}", party.name, party.standing)).collect();
-        if said.is_empty() { "no answer came".into() } else { said.join("; ") }
+        if said.is_empty() { "the courier brought no answer".into() } else { said.join("; ") }
     }
 
     /// Takes in what the courier has brought.
