@@ -3,14 +3,25 @@
 use chancery_audit::record::BuildGroup;
 use chancery_crypto::primitive::sha256;
 
-use crate::config::SignerConfig;
+use crate::config::{SignerConfig, Unwitnessed};
 
 /// The group of a signer with this configuration.
 pub(crate) fn group(config: &SignerConfig) -> BuildGroup {
-    let retention = config.retention_ms.map(u64::to_be_bytes);
-    let declared = retention.as_ref().map_or::<&[u8], _>(&[], |kept| kept);
-    let configuration = sha256(&[config.endpoint.as_bytes(), declared]);
-    BuildGroup { build: executable(), configuration }
+    BuildGroup { build: executable(), configuration: sha256(&[declared(config).as_bytes()]) }
+}
+
+/// What an operator declares at a start, a line for each thing.
+fn declared(config: &SignerConfig) -> String {
+    let retention = config.retention_ms.map(|kept| format!("retention {kept}\n"));
+    let witnesses = config.others.iter().flat_map(|others| {
+        let unwitnessed = match others.unwitnessed {
+            Unwitnessed::Refuse => "unwitnessed refuse\n".to_owned(),
+            Unwitnessed::ServeFor(most) => format!("unwitnessed {}\n", most.as_secs()),
+        };
+        [unwitnessed, others.witnesses.clone()]
+    });
+    let first = format!("endpoint {}\n", config.endpoint);
+    [first].into_iter().chain(retention).chain(witnesses).collect()
 }
 
 /// What runs: the hash of our own executable, by the way that is open wherever it stands.
