@@ -163,8 +163,10 @@ impl Rsyslog {
             .stderr(fs::File::create(path("err")).unwrap())
             .spawn()
             .expect("rsyslogd of the Debian packages rsyslog and rsyslog-gnutls");
+        // From here on it ends with this, also where it does not listen.
+        let rsyslog = Self { child, port, file: path("out") };
         eventually("rsyslog listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { child, port, file: path("out") }
+        rsyslog
     }
 
     /// What it has written: priority, program, message id and message, in lines.
