@@ -26,6 +26,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::commands::{self, Asker};
 use crate::config::SignerError;
+use crate::others::Others;
 use crate::outlet::{Assembly, Outlet};
 use crate::peers::Seat;
 use crate::service::Shared;
@@ -150,6 +151,7 @@ impl Lane {
                 let mode = self.shared.mode().to_owned();
                 let mut counters = self.shared.counters.exposition();
                 counters.extend(self.shared.repacked.exposition());
+                counters.extend(self.shared.others.iter().flat_map(Others::exposition));
                 let reply = HealthReply { mode, counters };
                 self.outlet.say(Kind::HealthReply, header.tag, &reply);
             }

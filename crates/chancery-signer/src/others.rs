@@ -380,6 +380,18 @@ impl Others {
         }
     }
 
+    /// What is measured of them, named as Prometheus names it.
+    pub(crate) fn exposition(&self) -> Vec<(String, u64)> {
+        if !self.asks_for_witnesses {
+            return Vec::new();
+        }
+        let Standings { quorum, witnessed_size, .. } = self.standings();
+        vec![
+            ("chancery_witnessed_size".to_owned(), witnessed_size),
+            ("chancery_witnesses_kept".to_owned(), u64::from(quorum == Quorum::Kept)),
+        ]
+    }
+
     /// Whether keys may not be used: the time is over for which they may be without a quorum.
     pub(crate) fn forbids_use(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)

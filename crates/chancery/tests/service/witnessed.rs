@@ -15,6 +15,7 @@ use super::witnesses::scene::{Scene, shown, size};
 use crate::harness::{
     Service, committed, copy, eventually, fresh, key_and_handle, refused, sign, signal, text,
 };
+use crate::wire::{Request, Wire};
 
 /// The arguments by which a service asks the witnesses of a policy, as often as it may.
 fn asking(policy: &str, more: &[&str]) -> Vec<String> {
@@ -104,6 +105,8 @@ fn what_is_signed_is_cosigned_and_proved_under_the_published_policy() {
     assert_eq!(said["witnesses"], "kept", "{said}");
     assert_eq!(said["others"].as_array().unwrap().len(), 2, "{said}");
     assert!(!said["advice"].to_string().contains("no witness or peer"), "{said}");
+    let metrics = Wire::to(&scene.service).send(&Request::get("/metrics")).body;
+    assert!(metrics.contains("chancery_witnesses_kept 1\n"), "{metrics}");
     scene.prove(&["--operation", &scene.operation, "--witnessed"], "one.proof");
     scene.prove(&["--key", "k", "--witnessed"], "all.proof");
     // Who has not kept a policy of their own takes the published one.
