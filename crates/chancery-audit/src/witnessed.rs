@@ -2,7 +2,8 @@
 //! of it.
 //!
 //! ```text
-//! witness/asked              16 random bytes, in hexadecimal, and a line feed: a round is wanted now
+//! witness/asked              16 random bytes, in hexadecimal, and a line feed: a round to all is wanted now
+//! witness/hurry              the same: answers wait for a quorum, so a round to witnesses alone
 //! witness/answers/report     what came of the last round
 //! witness/answers/cosigned   the checkpoint with the cosignatures that came
 //! witness/answers/seen-N     a checkpoint of this log that somebody else holds
@@ -25,6 +26,9 @@ pub const WITNESS_DIRECTORY: &str = "witness";
 
 /// The service's file: a round is wanted.
 pub const ASKED_FILE: &str = "asked";
+
+/// The service's file: answers wait for a quorum.
+pub const HURRY_FILE: &str = "hurry";
 
 /// The directory of the answers, in that of the witnesses.
 pub const ANSWERS_DIRECTORY: &str = "answers";

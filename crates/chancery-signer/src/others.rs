@@ -21,8 +21,8 @@ use chancery_audit::proof::Trust;
 use chancery_audit::publish::LOG_DIRECTORY;
 use chancery_audit::shelf::Shelf;
 use chancery_audit::witnessed::{
-    ANSWERS_DIRECTORY, ASKED_FILE, Asked, Party, Report, WITNESS_DIRECTORY, WITNESSED_CHECKPOINT,
-    WITNESSED_POLICY, policy_of, with_digest,
+    ANSWERS_DIRECTORY, ASKED_FILE, Asked, HURRY_FILE, Party, Report, WITNESS_DIRECTORY,
+    WITNESSED_CHECKPOINT, WITNESSED_POLICY, policy_of, with_digest,
 };
 use chancery_log::TreeHead;
 use chancery_log::note::VerifierKey;
@@ -38,6 +38,9 @@ use crate::service::Shared;
 
 /// How often it is looked for answers: 20 ms, which answers that wait for witnesses wait as well.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How often a checkpoint is made for answers that wait: each 100 ms at most, whatever callers do.
+const HURRY_EVERY: Duration = Duration::from_millis(100);
 
 /// How long a start waits between two rounds that bring no quorum.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(2);
@@ -158,11 +161,15 @@ impl Others {
         })
     }
 
-    /// Asks for a round.
+    /// Asks for a round to all.
     fn ask(&self) -> Result<Asked, SignerError> {
+        self.wish(ASKED_FILE)
+    }
+
+    fn wish(&self, file: &str) -> Result<Asked, SignerError> {
         let asked = Asked(entropy::bytes()?);
         self.wishes
-            .write_whole(ASKED_FILE, format!("{asked}\n").as_bytes())
+            .write_whole(file, format!("{asked}\n").as_bytes())
             .map_err(SignerError::disk("the wish for witnesses cannot be written"))?;
         Ok(asked)
     }
@@ -312,10 +319,12 @@ impl Others {
     }
 
     /// What answers that wait for witnesses are waiting for: a round soon, its result, and that they have waited long.
-    fn serve_waiting(&self, shared: &Shared) {
-        if shared.waiting.take_urgency() {
+    fn serve_waiting(&self, shared: &Shared, hurried: &mut Option<Instant>) {
+        let may_hurry = hurried.is_none_or(|at| at.elapsed() >= HURRY_EVERY);
+        if may_hurry && shared.waiting.take_urgency() {
+            *hurried = Some(Instant::now());
             checkpoints::make(shared, &shared.checkpoints);
-            if let Err(error) = self.ask() {
+            if let Err(error) = self.wish(HURRY_FILE) {
                 eprintln!("chancery signer: {error}");
             }
         }
@@ -454,10 +463,11 @@ pub(crate) fn start(shared: &Arc<Shared>) {
         return;
     }
     std::thread::spawn(move || {
+        let mut hurried = None;
         while let Some(others) = &shared.others {
             std::thread::sleep(POLL);
             others.look(&shared.checkpoints, &*shared.disk);
-            others.serve_waiting(&shared);
+            others.serve_waiting(&shared, &mut hurried);
             others.tell();
             others.watch_deadline();
         }

@@ -5,7 +5,8 @@
 //! signed ([`chancery_audit::witnessed`]): in other hands it can keep a service from starting, and no more.
 //!
 //! A round is made when the service asks for one, when there is a new checkpoint and the last round was long enough
-//! ago, and once a minute in any case.
+//! ago, and once a minute in any case. Peers are asked when the service asks for all, and once a minute: one that hangs is
+//! in nobody's way for longer than a witness is.
 
 mod round;
 
@@ -22,7 +23,7 @@ use clap::Args;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Gid, Uid};
 
-use self::round::{Courier, Places};
+use self::round::{Courier, Places, Wanted};
 use crate::children;
 use crate::cosigning::Exchange;
 use crate::exit::Failure;
@@ -145,12 +146,14 @@ pub(crate) fn run(args: &CourierArgs) -> Result<(), Failure> {
 fn go_round(mut courier: Courier, every: Duration) -> ! {
     let mut next: Option<(Instant, Instant)> = None;
     loop {
-        let (is_asked, is_new) = courier.looks();
+        let Wanted { is_asked, is_hurried, is_new } = courier.looks();
         let now = Instant::now();
-        let is_due = next.is_none_or(|(soonest, latest)| now >= latest || is_new && now >= soonest);
-        if is_asked || is_due {
-            courier.round();
-            next = Some((now + every, now + HEARTBEAT));
+        let is_all = is_asked || next.is_none_or(|(_, latest)| now >= latest);
+        let is_due = next.is_none_or(|(soonest, _)| is_new && now >= soonest);
+        if is_all || is_hurried || is_due {
+            courier.round(is_all);
+            let latest = next.filter(|_| !is_all).map_or(now + HEARTBEAT, |(_, latest)| latest);
+            next = Some((now + every, latest));
         }
         std::thread::sleep(POLL);
     }

@@ -5,6 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -12,8 +13,8 @@ use chancery_audit::proof::Trust;
 use chancery_audit::publish::{CHECKPOINT_FILE, POLICY_FILE};
 use chancery_audit::shelf::Shelf;
 use chancery_audit::witnessed::{
-    ASKED_FILE, Asked, COSIGNED_FILE, PARTIES_MAX, Party, REPORT_FILE, Report, Standing, policy_of,
-    seen_file,
+    ASKED_FILE, Asked, COSIGNED_FILE, HURRY_FILE, PARTIES_MAX, Party, REPORT_FILE, Report,
+    Standing, policy_of, seen_file,
 };
 use chancery_log::TreeHead;
 use chancery_log::checkpoint::Checkpoint;
@@ -82,8 +83,21 @@ pub(super) struct Courier {
     asked: PathBuf,
     answers: PathBuf,
     last_asked: Option<Asked>,
+    last_hurry: Option<Asked>,
     last_checkpoint: Vec<u8>,
+    /// What peers said when they were asked last.
+    peers: Vec<Party>,
     watch: Watch,
+}
+
+/// Why a round may be wanted.
+pub(super) struct Wanted {
+    /// The service asks for all.
+    pub(super) is_asked: bool,
+    /// Answers wait for a quorum.
+    pub(super) is_hurried: bool,
+    /// There is a checkpoint that was not carried.
+    pub(super) is_new: bool,
 }
 
 /// What this log has published.
@@ -102,37 +116,49 @@ impl Courier {
         exchange: Exchange,
         [log, asked, answers]: [PathBuf; 3],
     ) -> Self {
-        let (last_asked, last_checkpoint) = (None, Vec::new());
-        let watch = Watch::default();
-        Self { places, exchange, log, asked, answers, last_asked, last_checkpoint, watch }
+        Self {
+            places,
+            exchange,
+            log,
+            asked,
+            answers,
+            last_asked: None,
+            last_hurry: None,
+            last_checkpoint: Vec::new(),
+            peers: Vec::new(),
+            watch: Watch::default(),
+        }
     }
 
-    /// Whether a round is wanted that was not made, and whether there is a checkpoint that was not carried.
-    pub(super) fn looks(&self) -> (bool, bool) {
+    /// What there is to do.
+    pub(super) fn looks(&self) -> Wanted {
+        let is_other = |now: Option<Asked>, last| now.is_some() && now != last;
         let checkpoint = fs::read(self.log.join(CHECKPOINT_FILE)).unwrap_or_default();
-        let asked = self.read_asked();
-        (
-            asked.is_some() && asked != self.last_asked,
-            !checkpoint.is_empty() && checkpoint != self.last_checkpoint,
-        )
+        Wanted {
+            is_asked: is_other(self.wish(ASKED_FILE), self.last_asked),
+            is_hurried: is_other(self.wish(HURRY_FILE), self.last_hurry),
+            is_new: !checkpoint.is_empty() && checkpoint != self.last_checkpoint,
+        }
     }
 
-    fn read_asked(&self) -> Option<Asked> {
-        Asked::parse(&fs::read(self.asked.join(ASKED_FILE)).ok()?)
+    fn wish(&self, file: &str) -> Option<Asked> {
+        Asked::parse(&fs::read(self.asked.join(file)).ok()?)
     }
 
-    /// Makes a round. What goes wrong is said on standard error, and in the report as far as it comes to one.
-    pub(super) fn round(&mut self) {
-        let asked = self.read_asked();
+    /// Makes a round: to all, or to witnesses alone. What goes wrong is said on standard error, and in the report as far
+    /// as it comes to one.
+    pub(super) fn round(&mut self, is_all: bool) {
+        let asked = if is_all { self.wish(ASKED_FILE) } else { self.last_asked };
+        let hurry = self.wish(HURRY_FILE);
         let checkpoint = fs::read(self.log.join(CHECKPOINT_FILE)).unwrap_or_default();
         // Before the first checkpoint there is nothing to carry; whoever asks, asks after it.
         if checkpoint.is_empty() {
             return;
         }
-        if let Err(error) = self.carry(asked) {
+        if let Err(error) = self.carry(asked, is_all) {
             eprintln!("chancery courier: {error:#}");
         }
-        (self.last_asked, self.last_checkpoint) = (asked, checkpoint);
+        (self.last_asked, self.last_hurry, self.last_checkpoint) = (asked, hurry, checkpoint);
     }
 
     fn own(&self) -> Result<Own> {
@@ -148,7 +174,7 @@ impl Courier {
         Ok(Own { published, log, trust, tree, origin: checkpoint.origin })
     }
 
-    fn carry(&mut self, asked: Option<Asked>) -> Result<()> {
+    fn carry(&mut self, asked: Option<Asked>, is_all: bool) -> Result<()> {
         let own = self.own()?;
         let mut parties = Vec::new();
         let mut seen = Vec::new();
@@ -166,24 +192,37 @@ impl Courier {
                 self.put(COSIGNED_FILE, note.to_string().as_bytes())?;
             }
         }
-        for url in &self.places.peers {
-            let deadline = Instant::now() + WITNESS_MAX;
-            let (party, note) = look(
-                &self.exchange,
-                &of_peer(url),
-                (&own.log, own.tree),
-                own.published.tiles(),
-                deadline,
-            );
-            parties.push(Party { name: url.clone(), ..party });
-            seen.extend(note);
+        if is_all {
+            let (peers, notes) = self.ask_peers(&own).into_iter().unzip();
+            self.peers = peers;
+            seen.extend(Vec::<Option<Note>>::into_iter(notes).flatten());
         }
+        parties.extend(self.peers.iter().cloned());
         for (number, note) in seen.iter().enumerate() {
             self.put(&seen_file(number), note.to_string().as_bytes())?;
         }
         // Last: whoever waits for it finds the rest.
         let report = Report { asked, size: own.tree.size, is_enough, parties };
         Ok(self.put(REPORT_FILE, report.to_text().as_bytes())?)
+    }
+
+    /// What peers hold, all asked at once; one that hangs keeps none of the others.
+    fn ask_peers(&self, own: &Own) -> Vec<(Party, Option<Note>)> {
+        let deadline = Instant::now() + WITNESS_MAX;
+        let ask = |url: &String| {
+            let log = (&own.log, own.tree);
+            let (party, note) =
+                look(&self.exchange, &of_peer(url), log, own.published.tiles(), deadline);
+            (Party { name: url.clone(), ..party }, note)
+        };
+        thread::scope(|scope| {
+            let asking: Vec<_> =
+                self.places.peers.iter().map(|url| scope.spawn(move || ask(url))).collect();
+            let end = |asking: ScopedJoinHandle<'_, _>| {
+                asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            asking.into_iter().map(end).collect()
+        })
     }
 
     /// What witnesses hold that contradict this log, by their own word and with the log's signature.

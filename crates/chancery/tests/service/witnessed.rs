@@ -353,6 +353,26 @@ fn an_answer_of_a_key_that_asks_for_witnesses_leaves_when_a_quorum_has_cosigned_
 }
 
 #[test]
+fn peers_that_hang_are_in_the_way_of_no_answer_that_waits_for_witnesses() {
+    let mut scene = Scene::with(1);
+    let policy = scene.policy(1, "");
+    // They take connections and say nothing, longer together than an answer waits.
+    let silent: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let url = |peer: &TcpListener| format!("--peer=http://{}", peer.local_addr().unwrap());
+    let peers: Vec<String> = silent.iter().map(url).collect();
+    let peers: Vec<&str> = peers.iter().map(String::as_str).collect();
+    restarted(&mut scene, asking(&policy, &peers));
+    scene.service.wait_until_up();
+    let (client, handle) = (scene.service.client(), waiting_key(&scene.service, "w"));
+    for _ in 0..4 {
+        committed(sign(&client, &handle, b"m", fresh()));
+    }
+    let said = status(&scene.service);
+    assert_eq!(said["others"].as_array().unwrap().len(), 4, "{said}");
+    assert!(said["others"].to_string().contains("away: "), "{said}");
+}
+
+#[test]
 fn a_policy_that_asks_for_nobody_is_refused_before_anything_is_started() {
     let mut scene = Scene::with(1);
     let own = scene.service.data().join("log/policy");
