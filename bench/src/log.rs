@@ -19,6 +19,7 @@ use clap::Args;
 
 use self::commands::Marked;
 use self::lanes::drive;
+use self::raw::Work;
 use self::report::{Fill, LogReport, Read, Row, Start};
 use self::sizes::FrameSize;
 use crate::instance::{Instance, On, Serving};
@@ -169,9 +170,10 @@ impl Bench {
         let frames = sizes::frames(&self.service.data(), before)?;
         let records: usize = frames.iter().map(|frame| frame.records).sum();
         ensure!(u64::try_from(records)? == driven.operations, "{records} records were read back");
-        let raw = self.raw_loop(&frames)?;
+        let raw = self.raw_loop(&frames, Work::None)?;
         let appended = append::run(&self.place.join("append"), driven.operations)?;
-        let raw_again = self.raw_loop(&appended.frames)?;
+        let raw_again = self.raw_loop(&appended.frames, Work::None)?;
+        let hashing = self.raw_loop(&appended.frames, Work::Hashes)?;
         self.report.fills.push(Fill {
             log_size: after,
             service: Row {
@@ -184,12 +186,13 @@ impl Bench {
             covered_seconds: appended.covered.as_secs_f64(),
             checkpoints: appended.checkpoints,
             raw_again,
+            hashing,
         });
         Ok(())
     }
 
-    fn raw_loop(&self, frames: &[FrameSize]) -> Result<Row> {
-        Ok(Row::of(&raw::run(&self.place.join("raw"), frames)?, frames))
+    fn raw_loop(&self, frames: &[FrameSize], work: Work) -> Result<Row> {
+        Ok(Row::of(&raw::run(&self.place.join("raw"), frames, work)?, frames))
     }
 
     /// Waits until the checkpoint covers every record; how many there are.

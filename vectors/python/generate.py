@@ -126,6 +126,8 @@ def handles():
 def commands():
     seed = bytes([42] * 32)
     new_key = ["invoices", "sign.bound:invoice", 1, SCOPE, False]
+    newcomer = [0, ["ada", 3, bytes([3] * 32)]]
+    everything = [1, [[[3, [682, 683, bytes([4] * 32)]], bytes([3] * 32)]]]
     encoded = [
         ("POST", "/v1/keys", [1, [new_key]]),
         ("POST", "/v1/keys", [1, [[*new_key[:4], True]]]),
@@ -145,7 +147,15 @@ def commands():
         ("POST", "/v1/audit/count", [13, ["invoices", 2]]),
         ("POST", "/v1/audit/disclose", [14, [[[0, [682, 683]], bytes([3] * 32)]]]),
         ("POST", "/v1/audit/disclose", [14, [[[1, [[1, 300]]], bytes([3] * 32)]]]),
+        ("POST", "/v1/audit/disclose", [14, [[[3, [682, 683, bytes([4] * 32)]], bytes([3] * 32)]]]),
         ("POST", "/v1/audit/prune", [15, [[3, bytes([5] * 32), "s3://audit/logs"]]]),
+        ("POST", "/v1/proposals", [17, [newcomer, 86_400_000]]),
+        ("POST", "/v1/proposals", [17, [everything, 86_400_000]]),
+        ("POST", f"/v1/proposals/{formats.uuid(HANDLE)}/approve", [18, [HANDLE, everything]]),
+        ("POST", f"/v1/proposals/{formats.uuid(HANDLE)}/withdraw", [19, [HANDLE]]),
+        ("POST", f"/v1/proposals/{formats.uuid(HANDLE)}/carry-out", [20, [HANDLE, newcomer]]),
+        ("POST", "/v1/posture/approvals", [21, [2]]),
+        ("GET", "/v1/proposals", [40, []]),
         ("GET", "/v1/keys", [32, []]),
         ("GET", "/v1/keys", [32, ["invoices"]]),
         ("GET", "/v1/keys/invoices", [33, ["invoices"]]),

@@ -19,7 +19,7 @@ use chancery_core::context::Context;
 use chancery_core::counts::Counts;
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{Handle, HandleKeyId, Operation, Operations, mint};
-use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, TenantId};
 use chancery_core::idempotency::Index;
 use chancery_core::name::Scope;
 use chancery_core::principal::{Principal, Role};
@@ -273,7 +273,13 @@ fn chain() -> Chain {
 fn genesis() -> Result<Authority> {
     let mut authority = Authority::default();
     let epoch = Epoch::default();
-    let row = TenantRow { id: TENANT, name: "bench".parse()?, epoch, min_issue_epoch: epoch };
+    let row = TenantRow {
+        id: TENANT,
+        name: "bench".parse()?,
+        epoch,
+        min_issue_epoch: epoch,
+        approvals: 0,
+    };
     authority.apply(Row::Tenant(row))?;
     authority.apply(Row::Principal(operator()?))?;
     Ok(authority)
@@ -334,6 +340,7 @@ fn decide(
         key: KEY,
         handle: HANDLE,
         principal: OPERATOR,
+        proposal: ProposalId::from_bytes([0; 16]),
         public: public.to_vec(),
     };
     Ok(core.authority.decide(&operator()?, command, fresh, now)?)

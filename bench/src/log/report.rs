@@ -62,6 +62,8 @@ pub(super) struct Fill {
     pub(super) checkpoints: u64,
     /// The raw loop, with the frames of those appends.
     pub(super) raw_again: Row,
+    /// The same, with what the format has hashed.
+    pub(super) hashing: Row,
 }
 
 /// Records that were acknowledged. Times are microseconds.
@@ -315,6 +317,7 @@ impl LogReport {
                 ("raw loop", &fill.raw, None),
                 ("appends in process", &fill.append, Some(&fill.raw_again)),
                 ("raw loop", &fill.raw_again, None),
+                ("raw loop with the hashes", &fill.hashing, Some(&fill.raw_again)),
             ];
             for (name, row, raw) in rows {
                 let of_raw = raw.map(|raw| format!("{:.3}", ratio(row.per_second, raw.per_second)));

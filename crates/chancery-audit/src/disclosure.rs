@@ -4,6 +4,7 @@
 //! disclosure = CBOR [1, receipt key (32), made ms, [verifier key, …], contents]
 //! contents   = [0, [tenant (16), tenant's name, [month keys, …], [[key id (16), name], …]]]
 //!            | [1, [[case record, …]]]
+//!            | [3, [[tenant (16), …], [month keys, …]]]          the tenant as above, and the service's own months
 //! month keys = [month, section keys (32) × 3, pseudonym key (32)]
 //! case record = [index, key's name, opening, [salt (32), identity section]]
 //! signed     = CBOR [disclosure, signature (64)]           Ed25519 by the receipt key over DISCLOSURE ‖ disclosure
@@ -185,6 +186,16 @@ pub enum Contents {
     /// Single records, ascending.
     #[n(1)]
     Case(#[n(0)] Vec<CaseRecord>),
+    /// A tenant's months and the service's own.
+    #[n(3)]
+    Everything {
+        /// The tenant's.
+        #[n(0)]
+        tenant: TenantDisclosed,
+        /// The service's, ascending.
+        #[n(1)]
+        service: Vec<MonthDisclosed>,
+    },
 }
 
 /// A disclosure.
@@ -273,8 +284,14 @@ impl TenantDisclosed {
     /// The keys of each month.
     #[must_use]
     pub fn secrets(&self) -> BTreeMap<Month, MonthSecrets> {
-        self.months.iter().map(|month| (month.month(), month.secrets())).collect()
+        secrets_of(&self.months)
     }
+}
+
+/// The keys of each month.
+#[must_use]
+pub fn secrets_of(months: &[MonthDisclosed]) -> BTreeMap<Month, MonthSecrets> {
+    months.iter().map(|month| (month.month(), month.secrets())).collect()
 }
 
 fn to_be_signed(disclosure: &[u8]) -> Vec<u8> {

@@ -14,6 +14,8 @@
 //! operator UUID              the principal
 //! key HEX                    its Ed25519 public key
 //! signature HEX              of that key, over AUDIT_GAP ‖ every line before
+//! approved UUID HEX HEX      another principal, its key, and that one's signature over AUDIT_GAP_APPROVAL ‖ every line to
+//!                            `signature`; a line for each, in the order in which they were given
 //! ```
 //!
 //! What follows the retired log publishes the statement as `log/gap`, with two lines more:
@@ -28,6 +30,7 @@
 use std::fmt::Write as _;
 
 use chancery_core::id::PrincipalId;
+use chancery_core::limits::APPROVALS_MAX;
 use chancery_core::retirement::Cause;
 use chancery_core::suite::Suite;
 use chancery_crypto::key::{PrivateKey, PublicKey};
@@ -93,10 +96,20 @@ pub struct Gap {
 #[error("this is no statement of a gap that an operator has signed, or it was altered")]
 pub struct GapError;
 
-/// A statement, signed by its operator.
+/// Somebody else's approval of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// Who.
+    pub principal: PrincipalId,
+    /// The Ed25519 public key of theirs.
+    pub key: [u8; 32],
+}
+
+/// A statement, signed by its operator, and by who has approved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedGap {
     gap: Gap,
+    approvals: Vec<Approval>,
     text: String,
 }
 
@@ -169,9 +182,53 @@ impl SignedGap {
         let is_short = text.len() <= GAP_BYTES_MAX;
         let gap = read(text).filter(|_| is_short).ok_or(GapError)?;
         let lines = gap.lines();
-        let signature = field::<64>(text.strip_prefix(&lines).ok_or(GapError)?, "signature ");
-        verify(&gap.key, &[labels::AUDIT_GAP, lines.as_bytes()], &signature.ok_or(GapError)?)?;
-        Ok(Self { gap, text: text.to_owned() })
+        let rest = text.strip_prefix(&lines).ok_or(GapError)?;
+        let end = rest.find('\n').ok_or(GapError)? + 1;
+        let (signature, rest) = rest.split_at_checked(end).ok_or(GapError)?;
+        let signature = field::<64>(signature, "signature ").ok_or(GapError)?;
+        verify(&gap.key, &[labels::AUDIT_GAP, lines.as_bytes()], &signature)?;
+        let mut signed = Self { gap, approvals: Vec::new(), text: text.to_owned() };
+        let stated = signed.stated().to_owned();
+        for line in rest.split_inclusive('\n') {
+            let approval = read_approval(line, &stated).filter(|one| signed.takes(one));
+            signed.approvals.push(approval.ok_or(GapError)?);
+        }
+        Ok(signed)
+    }
+
+    /// The statement with its signature, without approvals.
+    fn stated(&self) -> &str {
+        let end = self.text.find("\nsignature ").map_or(0, |start| start + 1);
+        let (_, rest) = self.text.split_at(end);
+        let line = rest.find('\n').map_or(rest.len(), |length| length + 1);
+        self.text.get(..end + line).unwrap_or_default()
+    }
+
+    /// Whether an approval is of somebody else than whoever has signed until now, and there is room for it.
+    fn takes(&self, approval: &Approval) -> bool {
+        let is_new = |id, key| id != approval.principal && key != approval.key;
+        is_new(self.gap.operator, self.gap.key)
+            && self.approvals.iter().all(|known| is_new(known.principal, known.key))
+            && self.approvals.len() < usize::from(APPROVALS_MAX)
+    }
+
+    /// The same, approved by somebody else with their key.
+    ///
+    /// # Errors
+    ///
+    /// [`GapError`] if they have signed it already, or the key does not sign.
+    pub fn approve(&self, principal: PrincipalId, key: &PrivateKey) -> Result<Self, GapError> {
+        let public = Origin::of_signer(key).map_err(|_| GapError)?.receipt_key;
+        let signature = key.sign(&[labels::AUDIT_GAP_APPROVAL, self.stated().as_bytes()].concat());
+        let signature = hex(&signature.map_err(|_| GapError)?);
+        let text = format!("{}approved {principal} {} {signature}\n", self.text, hex(&public));
+        Self::parse(text.as_bytes())
+    }
+
+    /// Who has approved it.
+    #[must_use]
+    pub fn approvals(&self) -> &[Approval] {
+        &self.approvals
     }
 
     /// What it says.
@@ -230,6 +287,17 @@ fn verify(key: &[u8; 32], parts: &[&[u8]; 2], signature: &[u8; 64]) -> Result<()
     let spki = [ED25519_SPKI_PREFIX.as_slice(), key].concat();
     let key = PublicKey::from_spki(Suite::Ed25519, &spki).map_err(|_| GapError)?;
     key.verify(&parts.concat(), signature).map_err(|_| GapError)
+}
+
+/// An approval of what is stated, if it is one line and its signature holds.
+fn read_approval(line: &str, stated: &str) -> Option<Approval> {
+    let rest = line.strip_prefix("approved ")?.strip_suffix('\n')?;
+    let (principal, rest) = rest.split_once(' ')?;
+    let (key, signature) = rest.split_once(' ')?;
+    let (principal, key) = (principal.parse().ok()?, unhex(key)?);
+    let parts = [labels::AUDIT_GAP_APPROVAL, stated.as_bytes()];
+    verify(&key, &parts, &unhex(signature)?).ok()?;
+    Some(Approval { principal, key })
 }
 
 /// The bytes in the one line that there is.

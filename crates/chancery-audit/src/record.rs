@@ -137,6 +137,8 @@ pub struct Facts {
     pub credential: Option<HandleId>,
     /// The posture's epoch.
     pub posture_epoch: u64,
+    /// How many people have approved what a command carries out.
+    pub approvals: u8,
     /// SHA-256 of the tenant's sealed head, for a change of authority; of the kept bytes, for a start; a
     /// [`LinkLife`], for the use of a link; else zeros.
     pub head_digest: [u8; 32],
@@ -212,6 +214,7 @@ impl Facts {
             authentication: Authentication::Service,
             credential: None,
             posture_epoch: 0,
+            approvals: 0,
             head_digest: [0; 32],
             message: [0; 32],
             output: [0; 32],

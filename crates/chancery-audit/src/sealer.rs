@@ -190,7 +190,7 @@ impl Sealer {
             authorization: AuthorizationGroup {
                 policy: [0; 32],
                 rule: 0,
-                approvals: 0,
+                approvals: facts.approvals,
                 posture_epoch: facts.posture_epoch,
                 head_digest: facts.head_digest,
             },

@@ -53,6 +53,7 @@ fn reason_next(reason: Reason) -> Next {
         R::IllegalTransition
         | R::Malformed
         | R::NameTaken
+        | R::NeedsApproval
         | R::NotAuthorized
         | R::OperationIdReused
         | R::PayloadRefused
@@ -97,10 +98,11 @@ fn reason_words(reason: Reason) -> &'static str {
         Reason::Forbidden => "your role does not allow this, or there is no such thing",
         Reason::HandleExpired => "the handle has run out or was revoked; have another one issued",
         Reason::HandleInvalid => "the handle is none of this service, or was altered",
-        Reason::IllegalTransition => "the version's state does not admit this",
+        Reason::IllegalTransition => "the state of what it is about does not admit this",
         Reason::KeyUnusable => "no version of the key may do this now",
         Reason::Malformed => "the request is not of the form that the operation takes",
         Reason::NameTaken => "the name is taken",
+        Reason::NeedsApproval => "it takes the approval of other people; propose it",
         Reason::NotAuthorized => "the handle does not allow this operation, or not in this context",
         Reason::OperationIdReused => "the operation id was used with another request",
         Reason::OperationIdStale => {

@@ -35,7 +35,7 @@ const COMMAND: u8 = 2;
 pub const RETIRE_ORIGIN: u8 = 16;
 
 /// What commands are called in records, by their numbers. 13 counts uses, which is a kind of its own.
-const COMMANDS: [(u8, &str); 16] = [
+const COMMANDS: [(u8, &str); 21] = [
     (0, "genesis"),
     (1, "create-key"),
     (2, "import-key"),
@@ -52,6 +52,11 @@ const COMMANDS: [(u8, &str); 16] = [
     (14, "disclose"),
     (15, "prune-audit"),
     (RETIRE_ORIGIN, "retire-origin"),
+    (17, "propose"),
+    (18, "approve"),
+    (19, "withdraw"),
+    (20, "carry-out"),
+    (21, "raise-approvals"),
 ];
 
 /// What the service itself records.

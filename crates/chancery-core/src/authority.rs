@@ -14,15 +14,17 @@ use minicbor::{Decode, Encode};
 
 use crate::epoch::Epoch;
 use crate::handle::LinkId;
-use crate::id::{KeyId, PrincipalId, TenantId};
+use crate::id::{KeyId, PrincipalId, ProposalId, TenantId};
 use crate::key::Key;
 use crate::name::Name;
 use crate::posture::Posture;
 use crate::principal::Principal;
+use crate::proposal::Proposal;
 use crate::sequencer::Mark;
 
 mod decide;
 mod permit;
+mod propose;
 
 pub use decide::{Decided, DueDestruction, Effect, Fresh, Refusal};
 pub use permit::{Permit, Use};
@@ -43,6 +45,9 @@ pub struct TenantRow {
     /// Handles issued before this epoch are void.
     #[n(3)]
     pub min_issue_epoch: Epoch,
+    /// How many people besides the proposer approve what takes approvals. 0 is `solo`; it only rises.
+    #[n(4)]
+    pub approvals: u8,
 }
 
 /// A revoked link.
@@ -78,6 +83,9 @@ pub enum Row {
     /// The posture.
     #[n(5)]
     Posture(#[n(0)] Posture),
+    /// A proposal.
+    #[n(6)]
+    Proposal(#[n(0)] Proposal),
 }
 
 impl Row {
@@ -90,6 +98,7 @@ impl Row {
             Self::Key(key) => key.tenant,
             Self::Revocation(revocation) => revocation.tenant,
             Self::Posture(_) => TenantId::SYSTEM,
+            Self::Proposal(proposal) => proposal.tenant,
         }
     }
 
@@ -102,6 +111,7 @@ impl Row {
             Self::Key(key) => (3, key.id.as_bytes()),
             Self::Revocation(revocation) => (4, &revocation.link.0),
             Self::Posture(_) => (5, &[]),
+            Self::Proposal(proposal) => (6, std::slice::from_ref(&proposal.place)),
         };
         [self.tenant().as_bytes(), [kind].as_slice(), id].concat()
     }
@@ -120,6 +130,8 @@ struct Tenant {
     keys: BTreeMap<KeyId, Arc<Key>>,
     names: BTreeMap<Name, KeyId>,
     revoked: BTreeSet<LinkId>,
+    /// By their places.
+    proposals: BTreeMap<u8, Proposal>,
 }
 
 /// The whole of it.
@@ -141,7 +153,8 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// [`Contradiction`] if it belongs to no tenant, takes another key's name, or goes back in epochs.
+    /// [`Contradiction`] if it belongs to no tenant, takes another key's name, or goes back in epochs,
+    /// approvals or what became of a proposal.
     pub fn apply(&mut self, row: Row) -> Result<(), Contradiction> {
         match row {
             Row::Posture(posture) => self.posture = posture,
@@ -158,6 +171,9 @@ impl Authority {
                     tenant.revoked.insert(row.link);
                 }
             }
+            Row::Proposal(proposal) => {
+                self.tenant_mut(proposal.tenant)?.apply_proposal(proposal)?;
+            }
         }
         Ok(())
     }
@@ -167,7 +183,10 @@ impl Authority {
             self.tenants.insert(row.id, Tenant::new(row));
             return Ok(());
         };
-        if row.epoch < tenant.row.epoch || row.min_issue_epoch < tenant.row.min_issue_epoch {
+        let goes_back = row.epoch < tenant.row.epoch
+            || row.min_issue_epoch < tenant.row.min_issue_epoch
+            || row.approvals < tenant.row.approvals;
+        if goes_back {
             return Err(Contradiction);
         }
         if row.min_issue_epoch > tenant.row.min_issue_epoch {
@@ -239,6 +258,24 @@ impl Authority {
         self.tenants.keys().copied()
     }
 
+    /// The most approvals that a tenant asks for; what concerns all tenants takes as many.
+    #[must_use]
+    pub fn approvals(&self) -> u8 {
+        self.tenants.values().map(|tenant| tenant.row.approvals).max().unwrap_or_default()
+    }
+
+    /// A tenant's proposal.
+    #[must_use]
+    pub fn proposal(&self, tenant: TenantId, id: ProposalId) -> Option<&Proposal> {
+        let mut proposals = self.tenants.get(&tenant)?.proposals.values();
+        proposals.find(|proposal| proposal.id == id)
+    }
+
+    /// A tenant's proposals, in the order of their places.
+    pub fn proposals(&self, tenant: TenantId) -> impl Iterator<Item = &Proposal> {
+        self.tenants.get(&tenant).into_iter().flat_map(|tenant| tenant.proposals.values())
+    }
+
     /// The posture.
     #[must_use]
     pub fn posture(&self) -> &Posture {
@@ -265,6 +302,7 @@ impl Tenant {
             keys: BTreeMap::new(),
             names: BTreeMap::new(),
             revoked: BTreeSet::new(),
+            proposals: BTreeMap::new(),
         }
     }
 

@@ -5,22 +5,25 @@
 //! encoded command, and says when it was made and when it runs out. The signer rebuilds the base from
 //! the command itself, so whatever a front claims about the request changes nothing.
 
-use std::fmt::Write as _;
-
 use minicbor::{Decode, Encode};
 
 use crate::action::Action;
 use crate::context::Pair;
 use crate::disclosure::Disclosure;
 use crate::handle::{LinkId, Operations};
-use crate::id::{HandleId, OperationId, PrincipalId};
+use crate::id::{HandleId, OperationId, PrincipalId, ProposalId};
 use crate::key::Key;
 use crate::name::{Name, Scope};
 use crate::principal::{Right, Role};
+use crate::proposal::{Proposal, Proposed};
 use crate::purpose::Purpose;
 use crate::record_group::RecordGroups;
 use crate::state::KeyEvent;
 use crate::suite::Suite;
+
+mod signature;
+
+pub use signature::SignatureParameters;
 
 /// What a new key is to be.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -178,6 +181,50 @@ pub enum Command {
     /// Remove archived segments of the audit log from the data directory.
     #[n(15)]
     PruneAudit(#[n(0)] PruneAudit),
+    /// Propose what takes approvals.
+    #[n(17)]
+    Propose {
+        /// What.
+        #[n(0)]
+        proposed: Proposed,
+        /// How long it can be approved and carried out, in milliseconds.
+        #[n(1)]
+        ttl_ms: u64,
+    },
+    /// Approve what somebody else has proposed.
+    #[n(18)]
+    Approve {
+        /// The proposal.
+        #[n(0)]
+        proposal: ProposalId,
+        /// What it proposes: that is what is approved.
+        #[n(1)]
+        proposed: Proposed,
+    },
+    /// Take a proposal off the table.
+    #[n(19)]
+    Withdraw {
+        /// The proposal.
+        #[n(0)]
+        proposal: ProposalId,
+    },
+    /// Do what one has proposed and others have approved.
+    #[n(20)]
+    CarryOut {
+        /// The proposal.
+        #[n(0)]
+        proposal: ProposalId,
+        /// What it proposes.
+        #[n(1)]
+        proposed: Proposed,
+    },
+    /// Raise how many people besides the proposer approve. It cannot be lowered.
+    #[n(21)]
+    RaiseApprovals {
+        /// So many from now on.
+        #[n(0)]
+        approvals: u8,
+    },
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -222,6 +269,9 @@ pub enum Command {
         #[n(1)]
         groups: RecordGroups,
     },
+    /// Read the proposals that are remembered.
+    #[n(40)]
+    ListProposals,
 }
 
 /// Which segments of the audit log to remove, and where they are archived.
@@ -322,13 +372,17 @@ impl Command {
             Self::ListKeys { .. }
             | Self::ShowKey { .. }
             | Self::ReadStatus
-            | Self::ReadOperation { .. } => Right::Read,
+            | Self::ReadOperation { .. }
+            | Self::ListProposals => Right::Read,
             Self::QueryAudit(_) | Self::OpenRecord { .. } | Self::CountUses { .. } => {
                 Right::ReadAudit
             }
             Self::Disclose(_) => Right::Disclose,
             Self::InspectStore { .. } => Right::InspectStore,
             Self::PruneAudit(_) => Right::PruneAudit,
+            Self::Propose { .. } | Self::CarryOut { .. } => Right::Propose,
+            Self::Approve { .. } | Self::Withdraw { .. } => Right::Approve,
+            Self::RaiseApprovals { .. } => Right::RaiseApprovals,
         }
     }
 
@@ -371,6 +425,12 @@ impl Command {
             Self::CountUses { .. } => 13,
             Self::Disclose(_) => 14,
             Self::PruneAudit(_) => 15,
+            // 16 is the retirement of a log, which no service takes.
+            Self::Propose { .. } => 17,
+            Self::Approve { .. } => 18,
+            Self::Withdraw { .. } => 19,
+            Self::CarryOut { .. } => 20,
+            Self::RaiseApprovals { .. } => 21,
             Self::ListKeys { .. } => 32,
             Self::ShowKey { .. } => 33,
             Self::ReadStatus => 34,
@@ -378,6 +438,7 @@ impl Command {
             Self::QueryAudit(_) => 36,
             Self::InspectStore { .. } => 37,
             Self::OpenRecord { .. } => 38,
+            Self::ListProposals => 40,
         }
     }
 
@@ -409,6 +470,14 @@ impl Command {
             Self::CountUses { .. } => ("POST", "/v1/audit/count".into()),
             Self::Disclose(_) => ("POST", "/v1/audit/disclose".into()),
             Self::PruneAudit(_) => ("POST", "/v1/audit/prune".into()),
+            Self::Propose { .. } => ("POST", "/v1/proposals".into()),
+            Self::Approve { proposal, .. } => ("POST", format!("/v1/proposals/{proposal}/approve")),
+            Self::Withdraw { proposal } => ("POST", format!("/v1/proposals/{proposal}/withdraw")),
+            Self::CarryOut { proposal, .. } => {
+                ("POST", format!("/v1/proposals/{proposal}/carry-out"))
+            }
+            Self::RaiseApprovals { .. } => ("POST", "/v1/posture/approvals".into()),
+            Self::ListProposals => ("GET", "/v1/proposals".into()),
             Self::QueryAudit(_) => ("POST", "/v1/audit/query".into()),
             Self::InspectStore { .. } => ("POST", "/v1/store/inspect".into()),
             Self::OpenRecord { .. } => ("POST", "/v1/audit/open".into()),
@@ -426,50 +495,6 @@ pub fn event_name(event: KeyEvent) -> &'static str {
         KeyEvent::Deactivate => "deactivate",
         KeyEvent::ReportCompromise => "compromise",
         KeyEvent::Destroy => "destroy-now",
-    }
-}
-
-/// What a command's signature says besides the command.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct SignatureParameters {
-    /// Who signs.
-    #[n(0)]
-    pub principal: PrincipalId,
-    /// The operation id.
-    #[n(1)]
-    pub operation: OperationId,
-    /// When it was made, in seconds since 1970.
-    #[n(2)]
-    pub created_s: u64,
-    /// When it runs out, in seconds since 1970.
-    #[n(3)]
-    pub expires_s: u64,
-}
-
-impl SignatureParameters {
-    /// The value of `@signature-params`, which is also that of the `Signature-Input` field.
-    #[must_use]
-    pub fn to_field(&self) -> String {
-        format!(
-            "(\"@method\" \"@path\" \"idempotency-key\" \"chancery-command-digest\");created={};expires={};keyid=\"{}\";alg=\"ed25519\";tag=\"chancery\"",
-            self.created_s, self.expires_s, self.principal
-        )
-    }
-
-    /// The signature base of `command`, whose canonical encoding has the digest `digest_base64`.
-    #[must_use]
-    pub fn base(&self, command: &Command, digest_base64: &str) -> String {
-        let (method, path) = command.route();
-        let mut base = String::new();
-        // Writing to a `String` cannot fail.
-        let _ = write!(
-            base,
-            "\"@method\": {method}\n\"@path\": {path}\n\"idempotency-key\": {}\n\"chancery-command-digest\": sha-256=:{digest_base64}:\n\"@signature-params\": {}",
-            self.operation,
-            self.to_field()
-        );
-        base
     }
 }
 
@@ -511,6 +536,12 @@ pub enum Answer {
     /// What opens records, sealed to who may open them.
     #[n(6)]
     Disclosure(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// A proposal as it is now.
+    #[n(7)]
+    Proposal(#[n(0)] Proposal),
+    /// Proposals, in the order in which they were made.
+    #[n(8)]
+    Proposals(#[n(0)] Vec<Proposal>),
 }
 
 #[cfg(test)]
@@ -524,25 +555,6 @@ mod tests {
             version: Some(1),
             event: KeyEvent::Suspend,
         }
-    }
-
-    #[test]
-    fn the_signature_base_binds_route_id_digest_and_life() {
-        let parameters = SignatureParameters {
-            principal: PrincipalId::from_bytes([0x11; 16]),
-            operation: OperationId::from_bytes([0x22; 16]),
-            created_s: 100,
-            expires_s: 160,
-        };
-        assert_eq!(
-            parameters.base(&suspend(), "ZGlnZXN0"),
-            "\"@method\": POST\n\
-             \"@path\": /v1/keys/invoices/suspend\n\
-             \"idempotency-key\": 22222222-2222-2222-2222-222222222222\n\
-             \"chancery-command-digest\": sha-256=:ZGlnZXN0:\n\
-             \"@signature-params\": (\"@method\" \"@path\" \"idempotency-key\" \"chancery-command-digest\")\
-             ;created=100;expires=160;keyid=\"11111111-1111-1111-1111-111111111111\";alg=\"ed25519\";tag=\"chancery\""
-        );
     }
 
     #[test]

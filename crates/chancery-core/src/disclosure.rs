@@ -32,6 +32,19 @@ pub enum Disclosed {
         #[n(0)]
         indices: Vec<u64>,
     },
+    /// Everything of these months, the service's own records too, for two people who can open it together alone.
+    #[n(3)]
+    Everything {
+        /// The first.
+        #[n(0)]
+        first: u16,
+        /// The last.
+        #[n(1)]
+        last: u16,
+        /// The X25519 key of the second person, which is another than the first one's.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        second: [u8; 32],
+    },
 }
 
 /// What is disclosed, and to whom.
@@ -46,26 +59,46 @@ pub struct Disclosure {
     pub recipient: [u8; 32],
 }
 
+impl Disclosure {
+    /// Whether it is of everything.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        matches!(self.what, Disclosed::Everything { .. })
+    }
+
+    /// Checks that it names something, no more than one disclosure may, and two people where it takes two.
+    ///
+    /// # Errors
+    ///
+    /// [`DisclosureError`].
+    pub fn check(&self) -> Result<(), DisclosureError> {
+        match self.what {
+            Disclosed::Everything { second, .. } if second == self.recipient => {
+                Err(DisclosureError::OnePerson)
+            }
+            _ => self.what.check(),
+        }
+    }
+}
+
 /// Nothing can be disclosed that way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DisclosureError {
     /// The months are none, or too many.
     #[error("months are named from the first to the last, {DISCLOSED_MONTHS_MAX} at most")]
     Months,
+    /// The two keys are one.
+    #[error("it is sealed to two people, each with a key of their own")]
+    OnePerson,
     /// The records are none, too many, or not in order.
     #[error("records are named once each, in ascending order, {DISCLOSED_RECORDS_MAX} at most")]
     Records,
 }
 
 impl Disclosed {
-    /// Checks that it names something, and no more than one disclosure may.
-    ///
-    /// # Errors
-    ///
-    /// [`DisclosureError`].
-    pub fn check(&self) -> Result<(), DisclosureError> {
+    fn check(&self) -> Result<(), DisclosureError> {
         match self {
-            Self::Months { first, last } => {
+            Self::Months { first, last } | Self::Everything { first, last, .. } => {
                 let further = last.checked_sub(*first);
                 let is_some = further.is_some_and(|further| further < DISCLOSED_MONTHS_MAX);
                 is_some.then_some(()).ok_or(DisclosureError::Months)

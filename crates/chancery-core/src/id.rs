@@ -129,6 +129,8 @@ ids! {
     OperationId;
     /// Names a principal.
     PrincipalId;
+    /// Names a proposal.
+    ProposalId;
     /// Names a tenant.
     TenantId;
 }

@@ -28,6 +28,7 @@ pub mod limits;
 pub mod name;
 pub mod posture;
 pub mod principal;
+pub mod proposal;
 pub mod purpose;
 pub mod reason;
 pub mod record_group;

@@ -108,6 +108,18 @@ pub const REVOCATIONS_MAX: usize = 65_536;
 /// The most keys one tenant may have: 1 000 000.
 pub const KEYS_MAX: usize = 1_000_000;
 
+/// The most proposals of a tenant that are remembered: 64, some 60 KiB. The place of one that is over is taken again.
+pub const PROPOSALS_MAX: u8 = 64;
+
+/// The most open proposals of one principal: 16, a quarter, so that nobody keeps others from proposing.
+pub const PROPOSALS_OF_ONE_MAX: usize = 16;
+
+/// The longest life of a proposal: 7 days. Who approves looks at what holds then, not at what held months ago.
+pub const PROPOSAL_TTL_MAX: Duration = Duration::from_hours(7 * 24);
+
+/// The most approvals that can be asked for: 4. More people than that are not found in the night in which it matters.
+pub const APPROVALS_MAX: u8 = 4;
+
 /// How long a version waits from scheduling to destruction: 30 days.
 pub const DESTRUCTION_DELAY: Duration = Duration::from_hours(30 * 24);
 

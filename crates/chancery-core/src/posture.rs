@@ -1,6 +1,7 @@
 //! Posture: the typed settings that say how strong things must be.
 //!
-//! Genesis posture is `solo`: one person runs the service, approvals are 0, and every status says so.
+//! How many people a change takes is a tenant's own setting ([`crate::authority::TenantRow`]); genesis has `solo`, where one
+//! person runs the service, approvals are 0, and every status says so.
 
 use minicbor::{Decode, Encode};
 
@@ -11,11 +12,8 @@ pub struct Posture {
     /// Grows with each change of posture; bound in signed frames.
     #[n(0)]
     pub epoch: u64,
-    /// How many people besides the proposer approve a weaker setting. 0 is `solo`; it only rises.
-    #[n(1)]
-    pub approvals: u8,
     /// Whether keys may sign bytes as they come.
-    #[n(2)]
+    #[n(1)]
     pub raw: RawSigning,
 }
 
@@ -33,5 +31,5 @@ pub enum RawSigning {
 
 impl Posture {
     /// The posture of a first start.
-    pub const SOLO: Self = Self { epoch: 1, approvals: 0, raw: RawSigning::Refused };
+    pub const SOLO: Self = Self { epoch: 1, raw: RawSigning::Refused };
 }

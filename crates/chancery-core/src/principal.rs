@@ -1,4 +1,4 @@
-//! Principals and the three built-in roles.
+//! Principals and the built-in roles.
 //!
 //! A principal here is a local one: it has a signing key, and what changes authority carries its
 //! signature. [`Role::may`] is the whole of who may give which command; who uses keys holds a handle
@@ -23,6 +23,9 @@ pub enum Role {
     /// Reads.
     #[n(2)]
     Auditor,
+    /// Approves what operators propose.
+    #[n(3)]
+    Approver,
 }
 
 /// What a command asks for, as far as roles go.
@@ -52,11 +55,17 @@ pub enum Right {
     Disclose,
     /// Remove archived segments of the audit log.
     PruneAudit,
+    /// Propose what takes approvals, and carry it out.
+    Propose,
+    /// Approve what others propose, or withdraw it.
+    Approve,
+    /// Raise the number of approvals.
+    RaiseApprovals,
 }
 
 impl Role {
     /// Every role, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Operator, Self::Developer, Self::Auditor];
+    pub const ALL: [Self; 4] = [Self::Operator, Self::Developer, Self::Auditor, Self::Approver];
 
     /// Whether the role includes the right. The whole table.
     #[must_use]
@@ -72,6 +81,7 @@ impl Role {
                     | Right::Read
             ),
             Self::Auditor => matches!(right, Right::Read | Right::ReadAudit),
+            Self::Approver => matches!(right, Right::Read | Right::Approve),
         }
     }
 
@@ -82,6 +92,7 @@ impl Role {
             Self::Operator => "operator",
             Self::Developer => "developer",
             Self::Auditor => "auditor",
+            Self::Approver => "approver",
         }
     }
 }

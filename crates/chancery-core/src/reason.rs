@@ -80,7 +80,7 @@ reasons! {
     Forbidden = 16, "forbidden", 403, AfterAuthentication;
     /// The name is taken.
     NameTaken = 17, "name-taken", 409, AfterAuthentication;
-    /// The state of the version does not admit this.
+    /// The state of what it is about does not admit this.
     IllegalTransition = 18, "illegal-transition", 409, AfterAuthentication;
     /// Purpose and algorithm do not go together, or posture does not name the purpose.
     PurposeRefused = 19, "purpose-refused", 422, AfterAuthentication;
@@ -105,6 +105,8 @@ reasons! {
     /// No quorum of witnesses has cosigned the log since the start, for longer than posture allows; only reductions
     /// are taken.
     Unwitnessed = 29, "unwitnessed", 503, AfterAuthentication;
+    /// It takes the approval of other people, and there are too few.
+    NeedsApproval = 30, "needs-approval", 403, AfterAuthentication;
 }
 
 impl Reason {

@@ -29,6 +29,8 @@ labels! {
     AUDIT_FOLLOWS = "audit-follows/v1";
     /// An operator's statement that a log is retired, and of what is lost with it.
     AUDIT_GAP = "audit-gap/v1";
+    /// Another person's approval of such a statement.
+    AUDIT_GAP_APPROVAL = "audit-gap-approval/v1";
     /// The commitment of one group of an audit record.
     AUDIT_GROUP_COMMITMENT = "audit-group-commitment/v1";
     /// The keyed hash that stands for an operation id in audit records.

@@ -128,7 +128,7 @@ pub struct Mapping {
 }
 
 /// Each action by its name in the audit.
-const MAPPINGS: [(&str, Mapping); 32] = [
+const MAPPINGS: [(&str, Mapping); 37] = [
     ("sign", api(Activity::Other)),
     ("verify", api(Activity::Other)),
     ("mac", api(Activity::Other)),
@@ -159,6 +159,11 @@ const MAPPINGS: [(&str, Mapping); 32] = [
     ("create-principal", entity(Activity::Create, "principal")),
     ("prune-audit", entity(Activity::Delete, "audit log segments")),
     ("retire-origin", entity(Activity::Update, "audit log")),
+    ("propose", entity(Activity::Create, "proposal")),
+    ("approve", entity(Activity::Update, "proposal")),
+    ("withdraw", entity(Activity::Disable, "proposal")),
+    ("carry-out", entity(Activity::Update, "proposal")),
+    ("raise-approvals", entity(Activity::Update, "posture")),
     ("begin-import", entity(Activity::Create, "one-time key")),
     ("disclose", entity(Activity::Read, "audit")),
     ("start", START),

@@ -190,6 +190,23 @@ impl Checkpoints {
         self.covered
     }
 
+    /// Refuses a store by which fewer people are enough than the lock directory remembers.
+    pub(crate) fn hold_approvals(&self, stored: u8) -> Result<(), SignerError> {
+        let unread = "it cannot be read how many approvals are asked for";
+        if self.lock.approvals().map_err(SignerError::system(unread))? > stored {
+            let why =
+                "it asks for fewer approvals than the lock directory remembers: it was taken back";
+            return Err(SignerError::Inconsistent(why));
+        }
+        self.raise_approvals(stored)
+    }
+
+    /// Has the lock directory remember how many approvals are asked for.
+    pub(crate) fn raise_approvals(&self, approvals: u8) -> Result<(), SignerError> {
+        let unwritten = "the lock directory cannot remember how many approvals are asked for";
+        self.lock.raise_approvals(approvals).map_err(SignerError::disk(unwritten))
+    }
+
     /// The lock record's file, and how many records it remembers.
     pub(crate) fn lock_record(&self) -> (String, u64) {
         let size = self.lock.remembered().map_or(0, |tree| tree.size);

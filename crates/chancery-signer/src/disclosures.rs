@@ -5,7 +5,8 @@
 //!            info = DISCLOSURE, associated data = nothing, plaintext = signed disclosure)
 //! ```
 //!
-//! RFC 9180, base mode, single shot. What is in it says [`chancery_audit::disclosure`]; the log has signed it.
+//! RFC 9180, base mode, single shot. What takes two people to open is sealed to the second, and that file to the first.
+//! What is in it says [`chancery_audit::disclosure`]; the log has signed it.
 //!
 //! **Invariant:** a disclosure leaves behind its record, as every answer to a command does.
 
@@ -50,8 +51,12 @@ pub(crate) fn make(
     let names = if names.len() > NAMED_KEYS_MAX { Vec::new() } else { names };
     let contents = match &disclosure.what {
         Disclosed::Months { first, last } => {
-            Contents::Tenant(months(shared, tenant, (*first, *last), names)?)
+            Contents::Tenant(of_tenant(shared, tenant, (*first, *last), names)?)
         }
+        Disclosed::Everything { first, last, .. } => Contents::Everything {
+            tenant: of_tenant(shared, tenant, (*first, *last), names)?,
+            service: months(shared, TenantId::SYSTEM, (*first, *last))?,
+        },
         Disclosed::Records { indices } => {
             let record = |index: &u64| record(shared, tenant, *index, &names);
             Contents::Case(indices.iter().map(record).collect::<Result<_, _>>()?)
@@ -60,13 +65,24 @@ pub(crate) fn make(
     let keys = lock(&shared.checkpoints).verifier_keys().map(Clone::clone);
     let file = DisclosureFile::new(&shared.origin, made_ms, &keys.each_ref(), contents);
     let signed = file.sign(&shared.receipt_key).map(Zeroizing::new).ok_or_else(unavailable)?;
-    let recipient = HpkePublicKey(disclosure.recipient.to_vec());
-    let sealed = DH_KEM_X25519_HKDF_SHA256_AES_256.seal(DISCLOSURE, &[], &signed, &recipient);
+    let file = match &disclosure.what {
+        Disclosed::Everything { second, .. } => {
+            seal(&seal(&signed, second)?, &disclosure.recipient)?
+        }
+        _ => seal(&signed, &disclosure.recipient)?,
+    };
+    Ok(Answer::Disclosure(file))
+}
+
+/// Seals to a recipient.
+fn seal(plaintext: &[u8], recipient: &[u8; 32]) -> Result<Vec<u8>, Refusal> {
+    let recipient = HpkePublicKey(recipient.to_vec());
+    let sealed = DH_KEM_X25519_HKDF_SHA256_AES_256.seal(DISCLOSURE, &[], plaintext, &recipient);
     let (enc, ciphertext) = sealed.map_err(|_| Refusal {
         reason: Reason::Malformed,
-        detail: "the recipient's key is no X25519 key that can be sealed to".to_owned(),
+        detail: "a recipient's key is no X25519 key that can be sealed to".to_owned(),
     })?;
-    Ok(Answer::Disclosure([&MAGIC[..], &enc.0, &ciphertext].concat()))
+    Ok([&MAGIC[..], &enc.0, &ciphertext].concat())
 }
 
 /// The keys of those months that have any.
@@ -74,8 +90,7 @@ fn months(
     shared: &Shared,
     tenant: TenantId,
     (first, last): (u16, u16),
-    names: Vec<(KeyId, Name)>,
-) -> Result<TenantDisclosed, Refusal> {
+) -> Result<Vec<MonthDisclosed>, Refusal> {
     let vault = lock(&shared.vault);
     let mut months = Vec::new();
     for month in first..=last {
@@ -83,7 +98,17 @@ fn months(
         let secrets = secrets.and_then(|bytes| MonthSecrets::from_bytes(&bytes));
         months.extend(secrets.map(|secrets| MonthDisclosed::of(month, &secrets)));
     }
-    drop(vault);
+    Ok(months)
+}
+
+/// A tenant's months, with the names of its keys.
+fn of_tenant(
+    shared: &Shared,
+    tenant: TenantId,
+    range: (u16, u16),
+    names: Vec<(KeyId, Name)>,
+) -> Result<TenantDisclosed, Refusal> {
+    let months = months(shared, tenant, range)?;
     if months.is_empty() {
         let detail =
             "there are no keys of those months: nothing was recorded, or they are gone".to_owned();
@@ -127,6 +152,11 @@ pub enum RecipientError {
     /// It is none.
     #[error(transparent)]
     NotADisclosure(#[from] NotADisclosure),
+    /// It takes the other person's key too.
+    #[error(
+        "the disclosure is for two people: it opens with both their keys (`--recipient-key` twice)"
+    )]
+    NotAlone,
     /// It is sealed to another key, or was altered.
     #[error("the disclosure does not open with that key: it is sealed to another, or was altered")]
     NotForUs,
@@ -153,18 +183,35 @@ impl Recipient {
         Self { private: HpkePrivateKey::from(private.to_vec()) }
     }
 
-    /// Opens a disclosure's file.
+    /// Opens a disclosure's file; with the other person's key, where it takes two, in whichever order they are given.
     ///
     /// # Errors
     ///
     /// [`RecipientError`].
-    pub fn open(&self, file: &[u8]) -> Result<DisclosureFile, RecipientError> {
+    pub fn open(
+        &self,
+        file: &[u8],
+        other: Option<&Self>,
+    ) -> Result<DisclosureFile, RecipientError> {
+        let (opened, inner) = match (self.unseal(file), other) {
+            (Err(RecipientError::NotForUs), Some(other)) => (other.unseal(file)?, Some(self)),
+            (opened, other) => (opened?, other),
+        };
+        if !opened.starts_with(MAGIC) {
+            return Ok(DisclosureFile::parse(&opened)?);
+        }
+        let opened = inner.ok_or(RecipientError::NotAlone)?.unseal(&opened)?;
+        Ok(DisclosureFile::parse(&opened)?)
+    }
+
+    /// What is sealed to it.
+    fn unseal(&self, file: &[u8]) -> Result<Zeroizing<Vec<u8>>, RecipientError> {
         let sealed = file.strip_prefix(MAGIC).ok_or(NotADisclosure)?;
         let (enc, ciphertext) = sealed.split_at_checked(ENC_BYTES).ok_or(NotADisclosure)?;
         let enc = EncapsulatedSecret(enc.to_vec());
         let opened = DH_KEM_X25519_HKDF_SHA256_AES_256
             .open(&enc, DISCLOSURE, &[], ciphertext, &self.private)
             .map_err(|_| RecipientError::NotForUs)?;
-        Ok(DisclosureFile::parse(&Zeroizing::new(opened))?)
+        Ok(Zeroizing::new(opened))
     }
 }

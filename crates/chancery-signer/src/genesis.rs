@@ -226,6 +226,7 @@ pub(crate) fn first_tenant(
         name: "default".parse().map_err(|_| SignerError::Certificate)?,
         epoch,
         min_issue_epoch: Epoch::default(),
+        approvals: 0,
     };
     vault.begin_tenant(tenant)?;
     let rows = vec![Row::Tenant(row), Row::Principal(operator)];

@@ -5,6 +5,9 @@
 //! put there last. So whoever takes the data directory back, and not this file too, is found out at the next
 //! start: the log must still have what is remembered here.
 //!
+//! Beside it `NAME.approvals` says how many people approve what takes more than one, which a data directory that was taken
+//! back to a time of fewer does not say.
+//!
 //! **Invariant:** a checkpoint is signed only over a [`Locked`] state, and only [`LockRecord::advance`] makes
 //! one.
 
@@ -86,6 +89,30 @@ impl LockRecord {
             self.held = Some(next);
         }
         Ok(Locked(state.tree()))
+    }
+
+    /// How many approvals it remembers that the service asks for.
+    pub(crate) fn approvals(&self) -> io::Result<u8> {
+        let bytes = match self.disk.read_whole(&self.approvals_name()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            read => read?,
+        };
+        let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n'));
+        let number = number.and_then(|number| number.parse().ok());
+        number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is altered"))
+    }
+
+    /// Remembers how many approvals the service asks for, if that is more.
+    pub(crate) fn raise_approvals(&self, approvals: u8) -> io::Result<()> {
+        if self.approvals()? >= approvals {
+            return Ok(());
+        }
+        self.disk.write_whole(&self.approvals_name(), format!("{approvals}\n").as_bytes())
+    }
+
+    fn approvals_name(&self) -> String {
+        let name = self.name.strip_suffix(".lock").unwrap_or(&self.name);
+        format!("{name}.approvals")
     }
 
     fn read(&self) -> io::Result<Option<Checkpoint>> {

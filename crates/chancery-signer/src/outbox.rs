@@ -53,6 +53,9 @@ pub(crate) struct OutboxEntry {
     /// Of a retirement, the number of its cause.
     #[n(14)]
     pub(crate) cause: Option<u16>,
+    /// How many people have approved it.
+    #[n(15)]
+    pub(crate) approvals: u8,
 }
 
 /// The operation id of an outbox row, and its answer.
@@ -88,6 +91,7 @@ impl OutboxEntry {
             authentication: Authentication::Service,
             credential: None,
             cause: None,
+            approvals: 0,
         }
     }
 
@@ -122,6 +126,7 @@ impl OutboxEntry {
         facts.credential = self.credential;
         facts.cause = self.cause.and_then(Cause::from_number);
         facts.operation_id = self.operation_id;
+        facts.approvals = self.approvals;
         facts.posture_epoch = self.posture_epoch;
         facts.head_digest = self.head_digest;
         facts.message = self.message;

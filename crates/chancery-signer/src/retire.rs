@@ -19,15 +19,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use chancery_audit::disk::{DirectoryDisk, Disk as _};
-use chancery_audit::gap::{Gap, GapError, SignedGap};
+use chancery_audit::gap::{Approval, Gap, GapError, SignedGap};
 use chancery_audit::origin::Origin;
 use chancery_audit::publish::{GAP_FILE, LOG_DIRECTORY};
 use chancery_audit::shelf::Shelf;
 use chancery_core::authority::Authority;
 use chancery_core::clock::millis;
 use chancery_core::id::PrincipalId;
-use chancery_core::limits::CLOCK_DRIFT_MAX;
-use chancery_core::principal::Role;
+use chancery_core::limits::{CLOCK_DRIFT_MAX, PROPOSAL_TTL_MAX};
+use chancery_core::principal::{Right, Role};
 use chancery_core::retirement::Cause;
 use chancery_crypto::key::PrivateKey;
 use chancery_memory::Arena;
@@ -66,9 +66,21 @@ pub enum RetireError {
     Altered(PathBuf),
     /// More is needed than one person.
     #[error(
-        "the posture asks for {0} approvals, and there is no way to give them for a retirement"
+        "this takes {needed} other people, and {has} have approved it: `--propose FILE` writes the statement, they approve \
+         it with `chancery audit approve-gap FILE`, and `--approved FILE` retires the log"
     )]
-    Approvals(u8),
+    Approvals {
+        /// How many people must approve.
+        needed: u8,
+        /// How many of those who may have.
+        has: usize,
+    },
+    /// What was approved is not what is here, or too old.
+    #[error(
+        "the statement is not of what is here and remembered now, or more than 7 days old: propose it again, and have it \
+         approved again"
+    )]
+    Another,
     /// The files cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -167,16 +179,12 @@ impl Retirement {
         Ok(found::look(&self.data, &self.vault, &self.secrets, lock_directory)?)
     }
 
-    /// Signs the statement and writes it down. From then on the retirement is to be finished.
+    /// Signs the statement. Nothing has begun then.
     ///
     /// # Errors
     ///
-    /// [`RetireError`]; then nothing has begun.
-    pub fn begin(&self, found: &Found, asked: &Asked<'_>) -> Result<SignedGap, RetireError> {
-        let approvals = self.authority.posture().approvals;
-        if approvals > 0 {
-            return Err(RetireError::Approvals(approvals));
-        }
+    /// [`RetireError`] if there is nothing to retire the log for, or whoever asks may not.
+    pub fn propose(&self, found: &Found, asked: &Asked<'_>) -> Result<SignedGap, RetireError> {
         let key = Origin::of_signer(asked.key).map_err(|_| GapError)?.receipt_key;
         if !self.is_operator(asked.operator, &key) {
             return Err(RetireError::NotAnOperator(asked.operator));
@@ -188,7 +196,7 @@ impl Retirement {
         if found.last_ms.is_some_and(|last_ms| at_ms < last_ms) {
             return Err(RetireError::Clock);
         }
-        let gap = Gap {
+        Ok(Gap {
             origin: found.origin.name(),
             log_id: found.origin.log_id,
             here: found.here,
@@ -199,18 +207,50 @@ impl Retirement {
             at_ms,
             operator: asked.operator,
             key,
-        };
-        let aside = steps::directory(&self.data, &gap);
+        }
+        .sign(asked.key)?)
+    }
+
+    /// Writes a signed statement down, if as many people have approved it as it takes. From then on the retirement is to
+    /// be finished.
+    ///
+    /// # Errors
+    ///
+    /// [`RetireError`]; then nothing has begun.
+    pub fn begin(&self, found: &Found, signed: &SignedGap) -> Result<(), RetireError> {
+        let gap = signed.gap();
+        if !self.is_operator(gap.operator, &gap.key) {
+            return Err(RetireError::NotAnOperator(gap.operator));
+        }
+        self.check_approvals(found, signed)?;
+        if !is_of(gap, found) || !is_recent(gap) {
+            return Err(RetireError::Another);
+        }
+        let aside = steps::directory(&self.data, gap);
         if aside.exists() {
             return Err(RetireError::InTheWay(aside));
         }
         // What cannot be carried over is found before anything has begun.
-        steps::check_reductions(&self.data, &gap)?;
-        let signed = gap.sign(asked.key)?;
+        steps::check_reductions(&self.data, gap)?;
         let written = DirectoryDisk::open(&self.data)
             .and_then(|disk| disk.write_whole(RETIRING_FILE, signed.text().as_bytes()));
-        written.map_err(RetireError::system("the retirement cannot be begun"))?;
-        Ok(signed)
+        written.map_err(RetireError::system("the retirement cannot be begun"))
+    }
+
+    /// A data directory that was taken back may say that one person is enough; the lock directory remembers that it takes
+    /// more.
+    fn check_approvals(&self, found: &Found, signed: &SignedGap) -> Result<(), RetireError> {
+        let needed = self.authority.approvals().max(found.approvals);
+        let counts = |approval: &&Approval| {
+            self.authority
+                .principal(approval.principal)
+                .is_some_and(|known| known.role.may(Right::Approve) && known.public == approval.key)
+        };
+        let has = signed.approvals().iter().filter(counts).count();
+        if has < usize::from(needed) {
+            return Err(RetireError::Approvals { needed, has });
+        }
+        Ok(())
     }
 
     /// Takes the steps of a retirement that was begun, and says after each that it is durable.
@@ -250,6 +290,23 @@ impl Retirement {
         }
         Err(RetireError::Altered(self.data.join(RETIRING_FILE)))
     }
+}
+
+/// Whether a statement says what was found.
+fn is_of(gap: &Gap, found: &Found) -> bool {
+    gap.log_id == found.origin.log_id
+        && gap.here == found.here
+        && gap.head == found.head
+        && gap.finding == found.finding
+        && gap.remembered == found.remembered
+        && found.last_ms.is_none_or(|last_ms| gap.at_ms >= last_ms)
+}
+
+/// Whether it is no older than a proposal may be, and not of the time to come.
+fn is_recent(gap: &Gap) -> bool {
+    let now_ms = entropy::sample().wall_ms;
+    let is_past = gap.at_ms <= now_ms.saturating_add(millis(CLOCK_DRIFT_MAX));
+    is_past && now_ms.saturating_sub(gap.at_ms) <= millis(PROPOSAL_TTL_MAX)
 }
 
 fn read_begun(data: &Path) -> Result<Option<SignedGap>, RetireError> {

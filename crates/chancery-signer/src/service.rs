@@ -25,7 +25,7 @@ use chancery_audit::wal::{Address, Chain, Wal, read_frame};
 use chancery_core::authority::{Authority, Fresh};
 use chancery_core::clock::{Clock, Sample, Served};
 use chancery_core::handle::HandleKeyId;
-use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, TenantId};
 use chancery_core::idempotency::{EntryName, Place};
 use chancery_core::limits::LANE_OPERATIONS_MAX;
 use chancery_core::reason::Reason;
@@ -149,6 +149,7 @@ impl Shared {
             key: KeyId::from_bytes([0; 16]),
             handle: HandleId::from_bytes([0; 16]),
             principal: PrincipalId::from_bytes([0; 16]),
+            proposal: ProposalId::from_bytes([0; 16]),
             public: Vec::new(),
         }
     }
@@ -344,6 +345,7 @@ fn start(config: SignerConfig, arena: Arena) -> Result<Arc<Shared>, SignerError>
         },
         size: opened.recovered.size,
     })?;
+    checkpoints.hold_approvals(loaded.authority.approvals())?;
     if let Some(gap) = &loaded.gap {
         retire::publish(&config.data, gap, &origin, &receipt_key)?;
     }

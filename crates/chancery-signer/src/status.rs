@@ -5,6 +5,7 @@ use chancery_audit::gap::Gap;
 use chancery_audit::witnessed::{Party, Standing};
 use chancery_core::clock::Quality;
 use chancery_core::id::TenantId;
+use chancery_core::proposal::{Ending, Proposal};
 use chancery_memory::ArenaKind;
 
 use crate::counters::lock;
@@ -25,7 +26,8 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
     let reading = core.now(entropy::sample());
     let row = core.authority.tenant(tenant).cloned();
     let keys = core.authority.keys_after(tenant, None).count();
-    let approvals = core.authority.posture().approvals;
+    let approvals = row.as_ref().map_or(0, |row| row.approvals);
+    let proposed = of_proposals(core.authority.proposals(tenant), reading.unix_ms);
     drop(core);
     let (lock_record, locked_size) = lock(&shared.checkpoints).lock_record();
     let standings = shared.others.as_ref().map(Others::standings);
@@ -33,7 +35,7 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
     let clock = if reading.quality == Quality::Plausible { "plausible" } else { "suspect" };
     Status {
         mode: shared.mode().into(),
-        posture: if is_solo { "solo".into() } else { format!("{approvals} approvals") },
+        posture: posture_name(approvals),
         origin: shared.origin.name(),
         log_size: progress.size,
         log_root: progress.root,
@@ -44,7 +46,7 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
         epoch: row.as_ref().map_or(0, |row| row.epoch.number),
         clock: clock.into(),
         arena: arena_name(shared.arena.kind()).into(),
-        advice: advice(shared, is_solo, clock, standings.as_ref()),
+        advice: [proposed, advice(shared, is_solo, clock, standings.as_ref())].concat(),
         node: shared.origin.node(),
         lock_record,
         locked_size,
@@ -52,6 +54,33 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
         witnessed_size: standings.as_ref().map_or(0, |known| known.witnessed_size),
         others: standings.into_iter().flat_map(|known| known.parties).map(other).collect(),
     }
+}
+
+fn posture_name(approvals: u8) -> String {
+    match approvals {
+        0 => "solo".into(),
+        1 => "1 approval".into(),
+        more => format!("{more} approvals"),
+    }
+}
+
+/// What is open, and the break-glass of the last days.
+fn of_proposals<'p>(proposals: impl Iterator<Item = &'p Proposal>, now_ms: u64) -> Vec<String> {
+    let (mut told, mut open) = (Vec::new(), 0);
+    for proposal in proposals.filter(|proposal| now_ms < proposal.expires_ms) {
+        match proposal.ending {
+            None => open += 1,
+            Some(Ending::CarriedOut) if proposal.proposed.is_everything() => told.push(format!(
+                "break-glass: everything of the log was disclosed (proposal {}, by {})",
+                proposal.id, proposal.proposer
+            )),
+            Some(_) => {}
+        }
+    }
+    if open > 0 {
+        told.push(format!("{open} proposals are open (`chancery proposal list`)"));
+    }
+    told
 }
 
 fn quorum_name(quorum: Quorum) -> &'static str {

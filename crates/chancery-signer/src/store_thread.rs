@@ -19,9 +19,10 @@ use chancery_core::clock::Reading;
 use chancery_core::command::{Answer, Command, PruneAudit};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle;
-use chancery_core::id::{HandleId, KeyId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, PrincipalId, ProposalId, TenantId};
 use chancery_core::idempotency::{Place, Reservation, Room};
 use chancery_core::name::Scope;
+use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
 use chancery_core::sequencer::{Claim, Counting, Mark};
 use chancery_crypto::primitive::sha256;
@@ -156,6 +157,7 @@ impl StoreThread {
         let material = self.material(job)?;
         let fresh = self.fresh(now, material.as_ref())?;
         let decided = lock(&self.shared.core).authority.decide(principal, command, fresh, now)?;
+        let decided = self.complete(job, decided, now)?;
         if let Command::PruneAudit(prune) = command {
             return self.prune(job, (prune, &decided), now);
         }
@@ -170,6 +172,23 @@ impl StoreThread {
         }
     }
 
+    /// What was decided, with the answer that only the shell can give.
+    fn complete(
+        &self,
+        job: &CommandJob,
+        decided: Decided,
+        now: Reading,
+    ) -> Result<Decided, Refusal> {
+        let Verified { principal, command, .. } = &job.verified;
+        let (Command::Disclose(disclosure)
+        | Command::CarryOut { proposed: Proposed::Disclose(disclosure), .. }) = command
+        else {
+            return Ok(decided);
+        };
+        let answer = disclosures::make(&self.shared, principal.tenant, disclosure, now.unix_ms)?;
+        Ok(Decided { answer, ..decided })
+    }
+
     fn fresh(&self, now: Reading, material: Option<&NewMaterial>) -> Result<Fresh, Refusal> {
         let entropy = || entropy::bytes::<10>().map_err(|_| unavailable());
         Ok(Fresh {
@@ -177,6 +196,7 @@ impl StoreThread {
             key: KeyId::v7(now.unix_ms, entropy()?),
             handle: HandleId::v7(now.unix_ms, entropy()?),
             principal: PrincipalId::v7(now.unix_ms, entropy()?),
+            proposal: ProposalId::v7(now.unix_ms, entropy()?),
             public: material.map(|material| material.public.clone()).unwrap_or_default(),
         })
     }
@@ -214,8 +234,12 @@ impl StoreThread {
         now: Reading,
     ) -> OutboxEntry {
         let Verified { principal, command, parameters, claimed, .. } = &job.verified;
-        let posture_epoch = lock(&self.shared.core).authority.posture().epoch;
+        let (posture_epoch, approvals) = {
+            let authority = &lock(&self.shared.core).authority;
+            (authority.posture().epoch, authority.approvals_of(principal, command))
+        };
         OutboxEntry {
+            approvals,
             operation: command.number(),
             suite: suite_of(command),
             key: decided.key,
@@ -270,10 +294,6 @@ impl StoreThread {
             (None, Command::BeginImport) => {
                 self.shared.imports.begin().map_err(|_| unavailable())?
             }
-            (None, Command::Disclose(disclosure)) => {
-                let tenant = job.verified.principal.tenant;
-                disclosures::make(&self.shared, tenant, disclosure, now.unix_ms)?
-            }
             _ => decided.answer.clone(),
         };
         let reply = CommandReply::Committed { answer, index: None };
@@ -325,7 +345,17 @@ impl StoreThread {
             };
         }
         self.take_effect(decided, &entry, OutAnswer::Command(reply), job.asker.clone());
-        if matches!(job.verified.command, Command::CreatePrincipal { .. }) {
+        if let Command::RaiseApprovals { approvals } = job.verified.command {
+            let raised = lock(&self.shared.checkpoints).raise_approvals(approvals);
+            raised.unwrap_or_else(|error| halt(&error));
+        }
+        if let Command::CarryOut { proposal, proposed } = &job.verified.command
+            && proposed.is_everything()
+        {
+            let by = job.verified.principal.id;
+            eprintln!("chancery signer: break-glass: proposal {proposal} of {by} was carried out");
+        }
+        if makes_principal(&job.verified.command) {
             // Without it the new principal's reductions are not taken while the log fails; it says so itself.
             self.shared.write_roots().unwrap_or_else(|error| halt(&error));
         }
@@ -485,6 +515,14 @@ fn epoch_of(rows: &[Row]) -> Option<Epoch> {
         Row::Tenant(row) => Some(row.epoch),
         _ => None,
     })
+}
+
+fn makes_principal(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::CreatePrincipal { .. }
+            | Command::CarryOut { proposed: Proposed::CreatePrincipal { .. }, .. }
+    )
 }
 
 fn suite_of(command: &Command) -> u16 {

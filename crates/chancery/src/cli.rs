@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::children;
 use crate::commands::{
-    audit, bench, cipher, data_key, derive, handle, key, mac, operation, principal, serve, sign,
-    status, store, witness,
+    audit, bench, cipher, data_key, derive, handle, key, mac, operation, posture, principal,
+    proposal, serve, sign, status, store, witness,
 };
 use crate::courier;
 use crate::exit::Failure;
@@ -69,6 +69,8 @@ enum Command {
     Operation(operation::OperationArgs),
     Audit(audit::AuditArgs),
     Principal(principal::PrincipalArgs),
+    Proposal(proposal::ProposalArgs),
+    Posture(posture::PostureArgs),
     Store(store::StoreArgs),
     Witness(witness::WitnessArgs),
     Bench(bench::BenchArgs),
@@ -109,6 +111,8 @@ impl Cli {
             Command::Operation(args) => operation::run(shared, &args),
             Command::Audit(args) => audit::run(shared, args),
             Command::Principal(args) => principal::run(shared, &args),
+            Command::Proposal(args) => proposal::run(shared, &args),
+            Command::Posture(args) => posture::run(shared, &args),
             Command::Store(args) => store::run(shared, args),
             Command::Witness(args) => witness::run(shared, &args),
             Command::Bench(args) => bench::run(shared, &args),

@@ -122,6 +122,29 @@ pub(crate) struct OutputArgs {
     pub(crate) overwrite: OverwriteArgs,
 }
 
+/// Where a result goes, of a command that may be proposed instead and has none then.
+#[derive(Args, Debug)]
+pub(crate) struct LaterOutputArgs {
+    /// The file that the result is written to, or `-`.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "propose",
+        conflicts_with = "propose"
+    )]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
+}
+
+impl LaterOutputArgs {
+    /// Where it goes; nowhere yet, if the command is proposed.
+    pub(crate) fn now(&self) -> Option<OutputArgs> {
+        let out = self.out.clone()?;
+        Some(OutputArgs { out, overwrite: self.overwrite })
+    }
+}
+
 /// What happens to a file that is there.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct OverwriteArgs {

@@ -26,6 +26,11 @@ pub(crate) fn text(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// `2026-11`, of a month counted since January 1970.
+pub(crate) fn month(month: u16) -> String {
+    format!("{:04}-{:02}", 1970 + month / 12, month % 12 + 1)
+}
+
 /// The milliseconds since 1970 of a time or a day; `None` if the text is neither.
 pub(crate) fn parse(text: &str) -> Option<u64> {
     let (day, time) = match text.split_once('T') {

@@ -30,6 +30,7 @@ use chancery_client::{Client, Refusal};
 use chancery_core::cbor;
 use chancery_core::command::Command;
 use chancery_core::id::{OperationId, PrincipalId};
+use chancery_core::proposal::Proposed;
 use zeroize::Zeroizing;
 
 use crate::commands::command;
@@ -140,9 +141,48 @@ impl Pending {
 
     /// Removes the file: the outcome is known.
     pub(crate) fn forget(&self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            eprintln!("chancery: `{}` can be removed: {error}", self.path.display());
-        }
+        forget(&self.path);
+    }
+}
+
+/// What is kept of a principal that was proposed: its key, until it is made.
+pub(crate) struct Proposer {
+    /// Its seed.
+    pub(crate) seed: Seed,
+    path: PathBuf,
+}
+
+impl Proposer {
+    /// What was kept when it was proposed.
+    pub(crate) fn of(proposed: &Proposed) -> Result<Self, Failure> {
+        let directory = directory()?;
+        let files = fs::read_dir(&directory);
+        let files = files.with_context(|| format!("cannot list `{}`", directory.display()))?;
+        let paths = files.filter_map(Result::ok).map(|file| file.path());
+        // A file that holds something else is another command's.
+        let found = paths.filter_map(|path| read(&path).ok().map(|sent| (path, sent))).find(
+            |(_, sent)| matches!(&sent.command, Command::Propose { proposed: kept, .. } if kept == proposed),
+        );
+        let seed = found.and_then(|(path, sent)| Some(Self { seed: sent.seed?, path }));
+        let seed = seed.ok_or_else(|| {
+            Misuse(format!(
+                "the key that was made for this principal is not in `{}`: carry it out where, and as the user by whom, \
+                 it was proposed",
+                directory.display()
+            ))
+        });
+        Ok(seed?)
+    }
+
+    /// Removes the file: the profile is written.
+    pub(crate) fn forget(&self) {
+        forget(&self.path);
+    }
+}
+
+fn forget(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        eprintln!("chancery: `{}` can be removed: {error}", path.display());
     }
 }
 
@@ -152,11 +192,15 @@ pub(crate) fn another_command(operation: OperationId) -> Failure {
 }
 
 fn path(operation: OperationId) -> Result<PathBuf> {
+    Ok(directory()?.join(operation.to_string()))
+}
+
+fn directory() -> Result<PathBuf> {
     let directory = state::directory()
         .context("neither XDG_STATE_HOME nor HOME says where to keep what is sent; set one")?;
     let directory = directory.join("pending");
     private_directory(&directory)?;
-    Ok(directory.join(operation.to_string()))
+    Ok(directory)
 }
 
 fn read(path: &Path) -> Result<Sent> {

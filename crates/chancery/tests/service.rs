@@ -35,6 +35,7 @@ mod service {
     mod people;
     mod processes;
     mod proofs;
+    mod proposals;
     mod prunes;
     mod queries;
     mod readiness;

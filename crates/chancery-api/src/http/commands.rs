@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use audit_query::{AuditQueryBody, QueriedOutcome};
 use audit_query::{audit_query, audit_query_body};
 pub use disclose::DiscloseBody;
-use disclose::disclose;
+use disclose::disclosure;
+pub use proposals::{ProposeBody, ProposedBody, ProposedObject, RaiseApprovalsBody};
 
 use crate::http::fields::{Base64, object, spelt, text};
 use crate::http::routes::{CommandKind, Found, Target};
@@ -29,6 +30,7 @@ use crate::http::{HttpError, parse, render};
 
 mod audit_query;
 mod disclose;
+mod proposals;
 
 /// The query of a list: `after=NAME`.
 const AFTER: &str = "after=";
@@ -280,14 +282,22 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         | Command::CancelDestruction { version, .. } => render(&VersionBody { version: *version }),
         Command::IssueHandle(new) => render(&issue_handle_body(new)),
         Command::RevokeHandle { link } => render(&RevokeHandleBody { link: IdText(link.0) }),
-        Command::RevokeIssued { .. } | Command::RevokeIssuedOf { .. } | Command::BeginImport => {
-            render(&EmptyBody {})
+        Command::RevokeIssued { .. }
+        | Command::RevokeIssuedOf { .. }
+        | Command::BeginImport
+        | Command::Withdraw { .. } => render(&EmptyBody {}),
+        Command::CreatePrincipal { name, role, public } => {
+            render(&create_principal_body(name, *role, public))
         }
-        Command::CreatePrincipal { name, role, public } => render(&CreatePrincipalBody {
-            name: name.clone(),
-            role: *role,
-            public_key: Base64(public.to_vec()),
-        }),
+        Command::Propose { proposed, ttl_ms } => {
+            render(&ProposeBody { proposed: proposed.into(), ttl_ms: *ttl_ms })
+        }
+        Command::Approve { proposed, .. } | Command::CarryOut { proposed, .. } => {
+            render(&ProposedBody { proposed: proposed.into() })
+        }
+        Command::RaiseApprovals { approvals } => {
+            render(&RaiseApprovalsBody { approvals: *approvals })
+        }
         Command::QueryAudit(query) => render(&audit_query_body(query)?),
         Command::InspectStore { after } => {
             render(&InspectStoreBody { after: Base64::unless_empty(after) })
@@ -308,9 +318,14 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         Command::ListKeys { .. }
         | Command::ShowKey { .. }
         | Command::ReadStatus
-        | Command::ReadOperation { .. } => return Ok(None),
+        | Command::ReadOperation { .. }
+        | Command::ListProposals => return Ok(None),
     };
     Ok(Some(body))
+}
+
+fn create_principal_body(name: &Name, role: Role, public: &[u8; 32]) -> CreatePrincipalBody {
+    CreatePrincipalBody { name: name.clone(), role, public_key: Base64(public.to_vec()) }
 }
 
 fn create_key_body(new: &NewKey) -> CreateKeyBody {
@@ -374,6 +389,7 @@ fn read_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Http
         CommandKind::ShowKey => Command::ShowKey { key: key_in(parts.found)? },
         CommandKind::ReadStatus => Command::ReadStatus,
         CommandKind::ReadOperation => Command::ReadOperation { id: operation_in(parts.found)? },
+        CommandKind::ListProposals => Command::ListProposals,
         _ => return Err(HttpError::UnknownRoute),
     })
 }
@@ -405,7 +421,21 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
             let EmptyBody {} = parse(body)?;
             Command::RevokeIssuedOf { principal: principal_in(found)? }
         }
-        CommandKind::CreatePrincipal => create_principal(parse(body)?)?,
+        CommandKind::CreatePrincipal => {
+            let (name, role, public) = create_principal(parse(body)?)?;
+            Command::CreatePrincipal { name, role, public }
+        }
+        CommandKind::Propose => proposals::propose(parse(body)?)?,
+        CommandKind::Approve => proposals::approve(found, parse(body)?)?,
+        CommandKind::CarryOut => proposals::carry_out(found, parse(body)?)?,
+        CommandKind::Withdraw => {
+            let EmptyBody {} = parse(body)?;
+            Command::Withdraw { proposal: proposals::proposal_in(found)? }
+        }
+        CommandKind::RaiseApprovals => {
+            let RaiseApprovalsBody { approvals } = parse(body)?;
+            Command::RaiseApprovals { approvals }
+        }
         CommandKind::BeginImport => {
             let EmptyBody {} = parse(body)?;
             Command::BeginImport
@@ -413,7 +443,7 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
         CommandKind::QueryAudit => Command::QueryAudit(audit_query(parse(body)?)?),
         CommandKind::InspectStore => inspect_store(parse(body)?),
         CommandKind::OpenRecord => open_record(parse(body)?)?,
-        CommandKind::Disclose => disclose(parse(body)?)?,
+        CommandKind::Disclose => Command::Disclose(disclosure(parse(body)?)?),
         CommandKind::PruneAudit => prune_audit(parse(body)?)?,
         CommandKind::CountUses => {
             let CountUsesBody { key, version } = parse(body)?;
@@ -506,10 +536,10 @@ fn operations(names: &[String]) -> Result<Operations, HttpError> {
     Ok(set)
 }
 
-fn create_principal(body: CreatePrincipalBody) -> Result<Command, HttpError> {
+fn create_principal(body: CreatePrincipalBody) -> Result<(Name, Role, [u8; 32]), HttpError> {
     let error = HttpError::Malformed("`public_key` is an Ed25519 key of 32 bytes");
     let public = body.public_key.0.try_into().map_err(|_| error)?;
-    Ok(Command::CreatePrincipal { name: body.name, role: body.role, public })
+    Ok((body.name, body.role, public))
 }
 
 fn inspect_store(body: InspectStoreBody) -> Command {

@@ -8,7 +8,8 @@ mod views;
 use chancery_core::action::Action;
 use chancery_core::handle::Operation;
 use chancery_core::limits::{
-    BATCH_ITEMS_MAX, CONTEXT_PAIRS_MAX, CONTEXT_VALUE_BYTES_MAX, DOMAIN_BYTES_MAX, NAME_BYTES_MAX,
+    APPROVALS_MAX, BATCH_ITEMS_MAX, CONTEXT_PAIRS_MAX, CONTEXT_VALUE_BYTES_MAX, DOMAIN_BYTES_MAX,
+    NAME_BYTES_MAX,
 };
 use chancery_core::principal::Role;
 use chancery_core::reason::Reason;
@@ -205,6 +206,14 @@ fn command_summary(kind: CommandKind) -> &'static str {
         CommandKind::PruneAudit => {
             "Remove archived segments of the audit log that are older than is kept."
         }
+        CommandKind::Propose => "Propose what takes the approval of others.",
+        CommandKind::Approve => "Approve what somebody else has proposed.",
+        CommandKind::Withdraw => "Take a proposal off the table.",
+        CommandKind::CarryOut => "Do what one has proposed and others have approved.",
+        CommandKind::RaiseApprovals => {
+            "Raise how many people besides the proposer approve; it cannot be lowered."
+        }
+        CommandKind::ListProposals => "Read the proposals that are remembered.",
         CommandKind::OpenRecord => "Open groups of an audit record, to be shown to somebody else.",
     }
 }
@@ -224,9 +233,13 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::ScheduleDestruction | CommandKind::CancelDestruction => Some("VersionBody"),
         CommandKind::IssueHandle => Some("IssueHandleBody"),
         CommandKind::RevokeHandle => Some("RevokeHandleBody"),
-        CommandKind::RevokeIssued | CommandKind::RevokeIssuedOf | CommandKind::BeginImport => {
-            Some("EmptyBody")
-        }
+        CommandKind::RevokeIssued
+        | CommandKind::RevokeIssuedOf
+        | CommandKind::BeginImport
+        | CommandKind::Withdraw => Some("EmptyBody"),
+        CommandKind::Propose => Some("ProposeBody"),
+        CommandKind::Approve | CommandKind::CarryOut => Some("ProposedBody"),
+        CommandKind::RaiseApprovals => Some("RaiseApprovalsBody"),
         CommandKind::CreatePrincipal => Some("CreatePrincipalBody"),
         CommandKind::QueryAudit => Some("AuditQueryBody"),
         CommandKind::InspectStore => Some("InspectStoreBody"),
@@ -237,7 +250,8 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::ListKeys
         | CommandKind::ShowKey
         | CommandKind::ReadStatus
-        | CommandKind::ReadOperation => None,
+        | CommandKind::ReadOperation
+        | CommandKind::ListProposals => None,
     }
 }
 
@@ -364,6 +378,10 @@ fn requests() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("OpenRecordBody", open_record_schema()),
+        ("Proposed", proposed_schema()),
+        ("ProposeBody", object(&[("proposed", reference("Proposed")), ("ttl_ms", time())], &[])),
+        ("ProposedBody", object(&[("proposed", reference("Proposed"))], &[])),
+        ("RaiseApprovalsBody", object(&[("approvals", approvals_schema())], &[])),
         ("CreatePrincipalBody", principal_schema()),
         ("IssueHandleBody", handle_schema()),
         ("UseBody", use_schema()),
@@ -432,6 +450,7 @@ fn answers() -> Vec<(&'static str, Value)> {
     let code = || reference("Code");
     let id = || reference("Id");
     vec![
+        ("Proposal", proposal_schema()),
         ("BatchAnswer", object(&[("results", list(&reference("UseAnswer")))], &[])),
         (
             "CommandAnswer",
@@ -484,7 +503,37 @@ fn disclose_schema() -> Value {
     let indices = list(&time());
     object(
         &[("recipient", reference("Bytes"))],
-        &[("first_month", number()), ("last_month", number()), ("log_indices", indices)],
+        &[
+            ("first_month", number()),
+            ("last_month", number()),
+            ("log_indices", indices),
+            ("second_recipient", reference("Bytes")),
+        ],
+    )
+}
+
+fn approvals_schema() -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": APPROVALS_MAX})
+}
+
+fn proposed_schema() -> Value {
+    let one = |name: &'static str, body: &str| object(&[(name, reference(body))], &[]);
+    json!({"oneOf": [
+        one("create_principal", "CreatePrincipalBody"),
+        one("disclose", "DiscloseBody"),
+    ]})
+}
+
+fn proposal_schema() -> Value {
+    object(
+        &[
+            ("id", reference("Id")),
+            ("proposer", reference("Id")),
+            ("proposed", reference("Proposed")),
+            ("expires_ms", time()),
+            ("approvals", list(&reference("Id"))),
+        ],
+        &[("ending", word(&["carried-out", "withdrawn"]))],
     )
 }
 
@@ -500,6 +549,8 @@ fn answer_schema() -> Value {
         one("operation", reference("OperationView")),
         one("opening", reference("Bytes")),
         one("principal", reference("Id")),
+        one("proposal", reference("Proposal")),
+        one("proposals", list(&reference("Proposal"))),
         one("records", list(&reference("Record"))),
         one("status", reference("Status")),
         one("store_rows", reference("StoreRows")),

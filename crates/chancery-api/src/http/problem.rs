@@ -264,6 +264,7 @@ mod tests {
 503 audit-failed
 403 uses-exhausted
 503 unwitnessed
+403 needs-approval
 408 body-timeout
 405 method-not-allowed
 503 signer-unavailable

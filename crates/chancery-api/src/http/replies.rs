@@ -16,6 +16,10 @@ use crate::http::problem::{Code, Outcome, Problem};
 use crate::message::{CommandReply, OperationView, OtherView, RecordView, Status, StorePage};
 use crate::token;
 
+mod proposal;
+
+pub use proposal::{EndingName, ProposalObject};
+
 /// The names of states.
 const STATES: [(KeyState, &str); 6] = [
     (KeyState::PreActivation, "pre-activation"),
@@ -103,6 +107,10 @@ pub enum AnswerObject {
     Opening(Base64),
     /// A principal's id.
     Principal(#[serde(with = "text")] PrincipalId),
+    /// A proposal as it is now.
+    Proposal(Box<ProposalObject>),
+    /// Proposals, in the order in which they were made.
+    Proposals(Vec<ProposalObject>),
     /// Rows of the store.
     StoreRows(StoreRowsObject),
     /// Audit records, the oldest first.
@@ -367,6 +375,10 @@ impl From<Answer> for AnswerObject {
             Answer::Disclosure(sealed) => Self::Disclosure(Base64(sealed)),
             Answer::Handle(bytes) => Self::Handle(Token(token::encode(&bytes))),
             Answer::Principal(id) => Self::Principal(id),
+            Answer::Proposal(proposal) => Self::Proposal(Box::new((&proposal).into())),
+            Answer::Proposals(proposals) => {
+                Self::Proposals(proposals.iter().map(ProposalObject::from).collect())
+            }
             Answer::Keys { keys, more } => {
                 Self::Keys(KeysObject { keys: keys.iter().map(KeyObject::from).collect(), more })
             }

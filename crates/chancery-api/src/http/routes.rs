@@ -88,6 +88,18 @@ pub enum CommandKind {
     Disclose,
     /// Remove archived segments of the audit log.
     PruneAudit,
+    /// Propose what takes approvals.
+    Propose,
+    /// Approve it.
+    Approve,
+    /// Take it off the table.
+    Withdraw,
+    /// Do what was proposed and approved.
+    CarryOut,
+    /// Raise the number of approvals.
+    RaiseApprovals,
+    /// Read the proposals.
+    ListProposals,
 }
 
 /// One row.
@@ -160,7 +172,7 @@ const fn read(path: &'static str, kind: CommandKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 48] = [
+pub const ROUTES: [Route; 54] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -196,6 +208,12 @@ pub const ROUTES: [Route; 48] = [
     command("/v1/handles/revoke", CommandKind::RevokeHandle),
     command("/v1/principals", CommandKind::CreatePrincipal),
     command("/v1/principals/{id}/revoke-handles", CommandKind::RevokeIssuedOf),
+    command("/v1/proposals", CommandKind::Propose),
+    read("/v1/proposals", CommandKind::ListProposals),
+    command("/v1/proposals/{id}/approve", CommandKind::Approve),
+    command("/v1/proposals/{id}/withdraw", CommandKind::Withdraw),
+    command("/v1/proposals/{id}/carry-out", CommandKind::CarryOut),
+    command("/v1/posture/approvals", CommandKind::RaiseApprovals),
     read("/v1/status", CommandKind::ReadStatus),
     read("/v1/operations/{id}", CommandKind::ReadOperation),
     command("/v1/audit/query", CommandKind::QueryAudit),

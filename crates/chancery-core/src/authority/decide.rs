@@ -7,7 +7,7 @@ use crate::command::{
 };
 use crate::epoch::Epoch;
 use crate::handle::{Caveat, LinkId, Operation, Operations, Root};
-use crate::id::{HandleId, KeyId, NodeId, PrincipalId, TenantId};
+use crate::id::{HandleId, KeyId, NodeId, PrincipalId, ProposalId, TenantId};
 use crate::key::{Key, KeyVersion, Provenance, VersionError};
 use crate::limits::{CAVEATS_MAX, DESTRUCTION_DELAY, HANDLE_TTL_MAX, KEYS_MAX, REVOCATIONS_MAX};
 use crate::name::Name;
@@ -28,7 +28,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(reason: Reason, detail: impl Into<String>) -> Self {
+    pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
 }
@@ -50,6 +50,8 @@ pub struct Fresh {
     pub handle: HandleId,
     /// For a new principal.
     pub principal: PrincipalId,
+    /// For a new proposal.
+    pub proposal: ProposalId,
     /// The public half of new material, as SubjectPublicKeyInfo in DER; empty where there is none.
     pub public: Vec<u8>,
 }
@@ -92,7 +94,7 @@ pub struct Decided {
 }
 
 impl Decided {
-    fn read(answer: Answer) -> Self {
+    pub(super) fn read(answer: Answer) -> Self {
         Self { rows: Vec::new(), effect: Effect::None, answer, key: None, handle: None }
     }
 }
@@ -152,6 +154,18 @@ impl Authority {
         now: Reading,
     ) -> Result<Decided, Refusal> {
         self.admit(principal, command)?;
+        self.home(principal)?.check_alone(command)?;
+        self.decide_alone(principal, command, fresh, now)
+    }
+
+    /// Decides a command that takes nobody else, or has their approval.
+    pub(super) fn decide_alone(
+        &self,
+        principal: &Principal,
+        command: &Command,
+        fresh: Fresh,
+        now: Reading,
+    ) -> Result<Decided, Refusal> {
         let tenant = self.home(principal)?;
         match command {
             Command::CreateKey(new) => {
@@ -195,7 +209,7 @@ impl Authority {
                 Ok(Decided { key: Some((key.id, *version)), ..Decided::read(Answer::Done) })
             }
             Command::Disclose(disclosure) => {
-                let checked = disclosure.what.check();
+                let checked = disclosure.check();
                 checked.map_err(|error| Refusal::new(Reason::Malformed, error.to_string()))?;
                 Ok(Decided::read(Answer::Done))
             }
@@ -206,6 +220,12 @@ impl Authority {
                 Err(Refusal::new(Reason::Malformed, detail))
             }
             Command::ShowKey { key } => Ok(Decided::read(Answer::Key(tenant.named(key)?.clone()))),
+            Command::Propose { .. }
+            | Command::Approve { .. }
+            | Command::Withdraw { .. }
+            | Command::CarryOut { .. }
+            | Command::ListProposals => self.decide_proposal(principal, command, fresh, now),
+            Command::RaiseApprovals { approvals } => tenant.raise_approvals(*approvals),
             // The shell answers these from what it alone knows; the decision is only that they may be asked.
             Command::BeginImport
             | Command::ReadStatus
@@ -258,7 +278,7 @@ impl Authority {
         due.collect()
     }
 
-    fn home(&self, principal: &Principal) -> Result<&Tenant, Refusal> {
+    pub(super) fn home(&self, principal: &Principal) -> Result<&Tenant, Refusal> {
         let tenant = self.tenants.get(&principal.tenant);
         tenant.ok_or_else(|| Refusal::new(Reason::Forbidden, "the principal's tenant is gone"))
     }
@@ -273,7 +293,7 @@ impl Authority {
 
 impl Tenant {
     /// The tenant's row under its next epoch.
-    fn advanced(&self) -> TenantRow {
+    pub(super) fn advanced(&self) -> TenantRow {
         TenantRow { epoch: self.row.epoch.next(), ..self.row.clone() }
     }
 

@@ -8,7 +8,7 @@ use crate::command::{
 use crate::context::{Context, Pair};
 use crate::handle::tests::Mixer;
 use crate::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
-use crate::id::{HandleId, NodeId};
+use crate::id::{HandleId, NodeId, ProposalId};
 use crate::key::tests::sample;
 use crate::limits::{HANDLE_TTL_MAX, REVOCATIONS_MAX};
 use crate::name::Scope;
@@ -16,6 +16,8 @@ use crate::principal::Role;
 use crate::reason::Reason;
 use crate::state::{KeyEvent, KeyState};
 use crate::suite::Suite;
+
+mod proposals;
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 const NOW: u64 = 1_000_000;
@@ -41,6 +43,7 @@ fn fresh() -> Fresh {
         key: KeyId::from_bytes([7; 16]),
         handle: HandleId::from_bytes([9; 16]),
         principal: PrincipalId::from_bytes([8; 16]),
+        proposal: ProposalId::from_bytes([6; 16]),
         public: vec![1],
     }
 }
@@ -62,7 +65,13 @@ fn new_key(text: &str) -> NewKey {
 fn genesis() -> Authority {
     let mut authority = Authority::default();
     let epoch = Epoch::default();
-    let row = TenantRow { id: TENANT, name: name("default"), epoch, min_issue_epoch: epoch };
+    let row = TenantRow {
+        id: TENANT,
+        name: name("default"),
+        epoch,
+        min_issue_epoch: epoch,
+        approvals: 0,
+    };
     authority.apply(Row::Tenant(row)).unwrap();
     for role in Role::ALL {
         authority.apply(Row::Principal(principal(role))).unwrap();
@@ -218,6 +227,7 @@ fn a_handle_of_one_tenant_is_of_no_use_with_a_key_of_another() {
         name: name("foreign"),
         epoch: Epoch::default(),
         min_issue_epoch: Epoch::default(),
+        approvals: 0,
     };
     authority.apply(Row::Tenant(row)).unwrap();
     let elsewhere = |tenant, key| {
@@ -334,6 +344,7 @@ fn roles_do_what_their_table_says() {
         Command::CancelDestruction { key: name("k"), version: 1 },
         Command::ShowKey { key: name("k") },
         Command::QueryAudit(crate::command::AuditQuery::default()),
+        Command::Withdraw { proposal: ProposalId::from_bytes([6; 16]) },
     ];
     let row = |role: Role| {
         let may = asked.iter().map(|asked| {
@@ -344,9 +355,10 @@ fn roles_do_what_their_table_says() {
     };
     assert_eq!(
         Role::ALL.map(row).join("\n"),
-        "operator: yes yes yes yes yes yes yes\n\
-         developer: yes yes no no no yes no\n\
-         auditor: no no no no no yes yes"
+        "operator: yes yes yes yes yes yes yes yes\n\
+         developer: yes yes no no no yes no no\n\
+         auditor: no no no no no yes yes no\n\
+         approver: no no no no no yes no yes"
     );
 }
 

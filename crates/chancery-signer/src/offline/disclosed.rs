@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::sleep;
 
-use chancery_audit::disclosure::{Contents, DisclosureFile, TenantDisclosed};
+use chancery_audit::disclosure::{Contents, DisclosureFile, TenantDisclosed, secrets_of};
 use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::frame::{Frame, Item};
 use chancery_audit::frames::{FrameReader, ReadBackError};
@@ -48,6 +48,8 @@ struct Months {
     disk: DirectoryDisk,
     tenant: TenantDisclosed,
     secrets: BTreeMap<Month, MonthSecrets>,
+    /// Of what the service itself records.
+    service: BTreeMap<Month, MonthSecrets>,
     log_id: [u8; 32],
     promised: Promised,
     pruned: Option<Pruned>,
@@ -66,12 +68,13 @@ impl Disclosed {
         let keys = file.verifier_keys().map_err(|_| SignerError::Certificate)?;
         let keys: Vec<_> = keys.iter().collect();
         let (promised, finding) = Promised::read(&published(directory), &keys);
-        let tenant = match file.contents {
+        let (tenant, service) = match file.contents {
             Contents::Case(records) => {
                 let case = Case::new(records, promised, origin.name(), finding);
                 return Ok(Self(Kind::Case(Box::new(case))));
             }
-            Contents::Tenant(tenant) => tenant,
+            Contents::Tenant(tenant) => (tenant, BTreeMap::new()),
+            Contents::Everything { tenant, service } => (tenant, secrets_of(&service)),
         };
         let disk = open_log(directory)?;
         if read_origin(&disk).map_err(SignerError::from)? != origin {
@@ -83,7 +86,7 @@ impl Disclosed {
         let mut reach = reach(&disk, &origin, &remembered, || sleep(SETTLING))?;
         reach.findings.extend(finding);
         let (secrets, log_id) = (tenant.secrets(), origin.log_id);
-        let months = Months { disk, tenant, secrets, log_id, promised, pruned, reach };
+        let months = Months { disk, tenant, secrets, service, log_id, promised, pruned, reach };
         Ok(Self(Kind::Tenant(Box::new(months))))
     }
 
@@ -113,7 +116,11 @@ impl Disclosed {
             Kind::Case(case) => case.scope(),
             Kind::Tenant(months) => {
                 let number = months.secrets.len();
-                format!("{number} months of the tenant `{}`", months.tenant.name)
+                let own = match months.service.len() {
+                    0 => String::new(),
+                    own => format!(", and {own} of the service's own records"),
+                };
+                format!("{number} months of the tenant `{}`{own}", months.tenant.name)
             }
         }
     }
@@ -153,13 +160,22 @@ fn published(directory: &Path) -> PathBuf {
 }
 
 impl Months {
+    /// The keys of a tenant's months, if any were disclosed.
+    fn secrets_of(&self, tenant: TenantId) -> Option<&BTreeMap<Month, MonthSecrets>> {
+        match tenant {
+            TenantId::SYSTEM => Some(&self.service),
+            tenant if tenant == self.tenant.tenant => Some(&self.secrets),
+            _ => None,
+        }
+    }
+
     fn keys_of(
         &self,
         tenant: TenantId,
         month: Month,
         boot_nonce: [u8; 16],
     ) -> Result<Option<Arc<MonthKeys>>, SignerError> {
-        let secrets = self.secrets.get(&month).filter(|_| tenant == self.tenant.tenant);
+        let secrets = self.secrets_of(tenant).and_then(|secrets| secrets.get(&month));
         let boot = Boot { log_id: self.log_id, boot_nonce };
         let keys = secrets.map(|secrets| MonthKeys::derive(secrets, boot)).transpose()?;
         Ok(keys.map(Arc::new))
@@ -186,9 +202,9 @@ impl Source for Months {
         FrameReader::frame_of(&self.disk, index)
     }
 
-    /// What was not disclosed is not there: neither another month nor what the service itself records.
-    fn shows(&self, tenant: TenantId, item: &Item) -> bool {
-        item.tenant == tenant && self.secrets.contains_key(&item.month)
+    /// What was not disclosed is not there.
+    fn shows(&self, _: TenantId, item: &Item) -> bool {
+        self.secrets_of(item.tenant).is_some_and(|secrets| secrets.contains_key(&item.month))
     }
 
     fn pruned(&self) -> Option<Pruned> {

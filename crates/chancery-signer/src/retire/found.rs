@@ -42,6 +42,8 @@ pub struct Found {
     pub remembered: Vec<Remembered>,
     /// Which of that is not here.
     pub lost: Vec<Remembered>,
+    /// How many approvals the lock directory remembers that the service asks for.
+    pub(super) approvals: u8,
     /// The time of the last frame that holds, in milliseconds since 1970.
     pub(super) last_ms: Option<u64>,
 }
@@ -69,6 +71,9 @@ pub(super) fn look(
 ) -> Result<Found, SignerError> {
     let origin = origin_of(secrets)?;
     let (mut remembered, finding) = remembered(data, secrets, &origin, lock_directory)?;
+    let approvals = LockRecord::open(lock_directory, &key_name(&origin)?)?
+        .approvals()
+        .map_err(SignerError::system("it cannot be read how many approvals are asked for"))?;
     let disk = DirectoryDisk::open_read_only(&data.join(AUDIT_DIRECTORY));
     if let Some(resume) = disk.as_ref().ok().and_then(|disk| resume(disk, vault, &origin)) {
         let frontier = &resume.tail.frontier;
@@ -89,6 +94,7 @@ pub(super) fn look(
         finding: finding.as_deref().map(one_line),
         remembered,
         lost,
+        approvals,
         last_ms: here.last_ms,
         origin,
     })

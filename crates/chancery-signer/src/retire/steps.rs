@@ -194,7 +194,9 @@ fn raise_one(
     let missing = SignerError::Inconsistent("a tenant's row is missing");
     let row = authority.tenant(tenant).ok_or(missing)?;
     let epoch = Epoch { generation: generation(row.epoch, gap.at_ms), ..row.epoch.next() };
-    let row = TenantRow { epoch, min_issue_epoch: epoch, ..row.clone() };
+    // Of a state that was taken back it may say that fewer were enough.
+    let approvals = u8::try_from(signed.approvals().len()).unwrap_or(u8::MAX).max(row.approvals);
+    let row = TenantRow { epoch, min_issue_epoch: epoch, approvals, ..row.clone() };
     let rows = vec![Row::Tenant(row)];
     let change = Change { tenant, epoch, rows, material: None, erased: None, command };
     let now = Reading {
@@ -209,6 +211,7 @@ fn raise_one(
         authentication: Authentication::Signature,
         message: signed.digest(),
         cause: Some(gap.cause.number()),
+        approvals: u8::try_from(signed.approvals().len()).unwrap_or(u8::MAX),
         ..OutboxEntry::of_service(tenant, now, authority.posture().epoch)
     };
     vault.commit(&change, |head| entry.with_head(head), &[])?;

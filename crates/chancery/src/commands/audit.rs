@@ -1,5 +1,6 @@
 //! `audit`: what was done, as the service tells it and as the files prove it.
 
+mod approve_gap;
 mod archive;
 mod disclose;
 mod export;
@@ -51,6 +52,7 @@ enum AuditCommand {
     Restore(restore::RestoreArgs),
     Prune(prune::PruneArgs),
     Retire(retire::RetireArgs),
+    ApproveGap(approve_gap::ApproveGapArgs),
     Disclose(disclose::DiscloseArgs),
     Recipient(recipient::RecipientArgs),
     Verify(verify::VerifyArgs),
@@ -70,6 +72,7 @@ pub(crate) fn run(shared: &Shared, args: AuditArgs) -> Result<(), Failure> {
         AuditCommand::Prune(args) => prune::run(shared, &args),
         AuditCommand::Restore(args) => restore::run(shared, &args),
         AuditCommand::Retire(args) => retire::run(shared, &args),
+        AuditCommand::ApproveGap(args) => approve_gap::run(shared, &args),
         AuditCommand::Disclose(args) => disclose::run(shared, &args),
         AuditCommand::Recipient(args) => recipient::run(shared, &args),
         AuditCommand::Verify(args) => verify::run(shared, &args),

@@ -11,6 +11,7 @@ use chancery_core::command::Command;
 use chancery_core::id::{OperationId, PrincipalId};
 use chancery_core::name::Name;
 use chancery_core::principal::Role;
+use chancery_core::proposal::Proposed;
 use chancery_core::suite::Suite;
 use chancery_crypto::key::{PrivateKey, PublicKey};
 use clap::{Args, Subcommand};
@@ -18,10 +19,11 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::cli::Shared;
-use crate::commands::{RepeatArgs, unexpected};
+use crate::commands::proposal::ProposeArgs;
+use crate::commands::{RepeatArgs, proposal, unexpected};
 use crate::connection;
 use crate::exit::Failure;
-use crate::files::{OutputArgs, Secrecy};
+use crate::files::{LaterOutputArgs, OutputArgs, Secrecy};
 use crate::pending::{Pending, Sent, another_command};
 use crate::render::{View, show};
 
@@ -47,25 +49,30 @@ enum PrincipalCommand {
 Examples:
   chancery principal create ada --role auditor --out ada.toml
   chancery --context-file ada.toml audit query
+  chancery principal create grace --role approver --propose
 
-An operator does everything, a developer makes keys and issues handles, an auditor reads.
+An operator does everything, a developer makes keys and issues handles, an auditor reads, an approver approves what
+operators propose. Where posture asks for approvals, a principal is proposed, and its profile written when that is
+carried out (`chancery proposal`).
 If no answer comes, the new key stays under $XDG_STATE_HOME/chancery/pending (or ~/.local/state), its owner's
 alone; the same command with --operation-id makes the profile of it.")]
 struct CreateArgs {
     /// The principal's name.
     name: Name,
-    /// What they are there to do: operator, developer or auditor.
+    /// What they are there to do: operator, developer, auditor or approver.
     #[arg(long, value_parser = role)]
     role: Role,
     #[command(flatten)]
-    output: OutputArgs,
+    output: LaterOutputArgs,
+    #[command(flatten)]
+    propose: ProposeArgs,
     #[command(flatten)]
     repeat: RepeatArgs,
 }
 
 fn role(text: &str) -> Result<Role, String> {
     let role = Role::ALL.into_iter().find(|role| role.name() == text);
-    role.ok_or_else(|| "a role is operator, developer or auditor".into())
+    role.ok_or_else(|| "a role is operator, developer, auditor or approver".into())
 }
 
 /// Carries `principal` out.
@@ -75,7 +82,8 @@ pub(crate) fn run(shared: &Shared, args: &PrincipalArgs) -> Result<(), Failure> 
 }
 
 fn create(shared: &Shared, args: &CreateArgs) -> Result<(), Failure> {
-    args.output.check()?;
+    let Some(output) = args.output.now() else { return propose(shared, args) };
+    output.check()?;
     let operation = args.repeat.operation()?;
     let issuer = connection::profile(shared)?;
     let client = connection::client_for(shared, &issuer)?;
@@ -89,12 +97,31 @@ fn create(shared: &Shared, args: &CreateArgs) -> Result<(), Failure> {
     let answer = pending.give(&client)?;
     let AnswerObject::Principal(principal) = answer.answer else { return Err(unexpected()) };
     let profile = Profile { principal, role: args.role, signing_key, ..issuer };
-    let written = args.output.write(Secrecy::Secret, profile.to_toml().as_bytes());
+    let written = output.write(Secrecy::Secret, profile.to_toml().as_bytes());
     written.with_context(|| {
         format!("`{}` is made; `--operation-id {operation}` writes its profile", args.name)
     })?;
     pending.forget();
-    report(shared, args, principal, operation)
+    report(shared, (args, &output), principal, operation)
+}
+
+/// Proposes the principal. Its key stays here until that is carried out.
+fn propose(shared: &Shared, args: &CreateArgs) -> Result<(), Failure> {
+    let operation = args.repeat.operation()?;
+    let issuer = connection::profile(shared)?;
+    let client = connection::client_for(shared, &issuer)?;
+    let pending = Pending::of(operation, issuer.principal, || {
+        let sent = draw(args, issuer.principal)?;
+        let proposed = Proposed::of(&sent.command).context("it cannot be proposed")?;
+        Ok(Sent { command: args.propose.command(proposed), ..sent })
+    })?;
+    let is_same = matches!(&pending.sent.command,
+        Command::Propose { proposed: Proposed::CreatePrincipal { name, role, .. }, .. }
+            if *name == args.name && *role == args.role);
+    if !is_same {
+        return Err(another_command(operation));
+    }
+    proposal::tell(shared, &pending.give(&client)?)
 }
 
 /// A fresh key, and the command that makes its principal.
@@ -113,14 +140,14 @@ fn draw(args: &CreateArgs, principal: PrincipalId) -> Result<Sent> {
 
 fn report(
     shared: &Shared,
-    args: &CreateArgs,
+    (args, output): (&CreateArgs, &OutputArgs),
     id: PrincipalId,
     operation: OperationId,
 ) -> Result<(), Failure> {
-    if args.output.is_standard() {
+    if output.is_standard() {
         return Ok(());
     }
-    let file = args.output.out.display().to_string();
+    let file = output.out.display().to_string();
     let view = View::Fields(vec![
         ("written", file.clone()),
         ("principal", id.to_string()),

@@ -12,10 +12,11 @@ use chancery_core::context::Context;
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Handle, HandleKeyId, LinkId, Operation, Operations, Root};
-use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, TenantId};
 use chancery_core::key::{Key, KeyVersion, Provenance};
 use chancery_core::name::Scope;
 use chancery_core::principal::{Principal, Role};
+use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::state::{KeyEvent, KeyState};
@@ -248,10 +249,14 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         }
         CommandKind::InspectStore => Command::InspectStore { after: Vec::new() },
         CommandKind::CountUses => Command::CountUses { key: key(), version: 1 },
-        CommandKind::Disclose => Command::Disclose(Disclosure {
-            what: Disclosed::Records { indices: vec![0] },
-            recipient: X25519_BASE_POINT,
-        }),
+        CommandKind::Disclose => Command::Disclose(disclosure()),
+        CommandKind::Propose => Command::Propose { proposed: proposed(), ttl_ms: 60_000 },
+        CommandKind::Approve => Command::Approve { proposal: PROPOSAL, proposed: proposed() },
+        CommandKind::Withdraw => Command::Withdraw { proposal: PROPOSAL },
+        CommandKind::CarryOut => Command::CarryOut { proposal: PROPOSAL, proposed: proposed() },
+        // As it is, so that it stays possible to do everything else.
+        CommandKind::RaiseApprovals => Command::RaiseApprovals { approvals: 0 },
+        CommandKind::ListProposals => Command::ListProposals,
         // Nothing, so that it may be done anywhere.
         CommandKind::PruneAudit => Command::PruneAudit(PruneAudit {
             segments: 0,
@@ -263,6 +268,18 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
             groups: RecordGroups::of(&[RecordGroup::Time]).unwrap(),
         },
     }
+}
+
+/// No proposal has it.
+const PROPOSAL: ProposalId = ProposalId::from_bytes([6; 16]);
+
+fn disclosure() -> Disclosure {
+    let what = Disclosed::Records { indices: vec![0] };
+    Disclosure { what, recipient: X25519_BASE_POINT }
+}
+
+fn proposed() -> Proposed {
+    Proposed::Disclose(disclosure())
 }
 
 pub(super) fn fresh_key(key: chancery_core::name::Name) -> NewKey {
@@ -301,7 +318,13 @@ impl Core {
     pub(super) fn new(cell: &Cell) -> Self {
         let mut authority = Authority::default();
         let epoch = Epoch::default();
-        let tenant = TenantRow { id: TENANT, name: name("default"), epoch, min_issue_epoch: epoch };
+        let tenant = TenantRow {
+            id: TENANT,
+            name: name("default"),
+            epoch,
+            min_issue_epoch: epoch,
+            approvals: 0,
+        };
         authority.apply(Row::Tenant(tenant)).unwrap();
         let key = key_in(cell.state.unwrap_or(State::of(KeyState::Active)), cell.operation);
         authority.apply(Row::Key(key.clone())).unwrap();
@@ -340,6 +363,7 @@ impl Core {
             key: KeyId::from_bytes([8; 16]),
             handle: HandleId::from_bytes([9; 16]),
             principal: PrincipalId::from_bytes([10; 16]),
+            proposal: ProposalId::from_bytes([6; 16]),
             public: Vec::new(),
         };
         let decided = self.authority.decide(&principal, &asked, fresh, NOW);

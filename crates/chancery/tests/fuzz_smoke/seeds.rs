@@ -20,11 +20,13 @@ use chancery_core::command::{
     AuditQuery, Command, NewHandle, NewKey, PruneAudit, SignatureParameters,
 };
 use chancery_core::context::{Context, Pair};
+use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
-use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, TenantId};
 use chancery_core::name::Scope;
 use chancery_core::principal::Role;
+use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::state::KeyEvent;
@@ -160,7 +162,20 @@ fn new_key() -> NewKey {
 }
 
 /// One command of each shape.
-fn each_command() -> [(&'static str, Command); 12] {
+/// No proposal has it.
+const PROPOSAL: ProposalId = ProposalId::from_bytes([6; 16]);
+
+fn proposed() -> Proposed {
+    let what = Disclosed::Everything { first: 682, last: 683, second: [8; 32] };
+    Proposed::Disclose(Disclosure { what, recipient: [9; 32] })
+}
+
+fn newcomer() -> Proposed {
+    let name = "ada".parse().unwrap();
+    Proposed::CreatePrincipal { name, role: Role::Approver, public: [4; 32] }
+}
+
+fn each_command() -> [(&'static str, Command); 17] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -190,6 +205,11 @@ fn each_command() -> [(&'static str, Command); 12] {
             "create-principal",
             Command::CreatePrincipal { name: key(), role: Role::Auditor, public: [4; 32] },
         ),
+        ("propose", Command::Propose { proposed: proposed(), ttl_ms: 86_400_000 }),
+        ("approve", Command::Approve { proposal: PROPOSAL, proposed: proposed() }),
+        ("withdraw", Command::Withdraw { proposal: PROPOSAL }),
+        ("carry-out", Command::CarryOut { proposal: PROPOSAL, proposed: newcomer() }),
+        ("raise-approvals", Command::RaiseApprovals { approvals: 2 }),
         ("list-keys", Command::ListKeys { after: Some(key()) }),
         ("inspect-store", Command::InspectStore { after: vec![1; 17] }),
         (

@@ -18,6 +18,7 @@ const READS: &[&str] = &[
     "handle show narrow.h",
     "bench --handle release.h --connections 1 --seconds 1",
     "audit query",
+    "proposal list",
     "audit timeline release",
     "audit export --to file:audit.jsonl --once",
     "audit recipient --out recipient.key",
@@ -27,16 +28,22 @@ const READS: &[&str] = &[
 ];
 
 /// `serve` prints no result, and a witness lines for policies. `key public`, `random` and, among the tests of witnesses
-/// and of archives, `witness submit`, `audit archive`, `audit restore` and `audit prune` are checked by themselves, and
-/// there is no fork to prove.
-const OTHERS: [&str; 9] = [
+/// and of archives, `witness submit`, `audit archive`, `audit restore` and `audit prune` are checked by themselves, as are
+/// proposals, and there is no fork to prove.
+const OTHERS: [&str; 15] = [
     "serve",
     "key public",
     "random",
+    "audit approve-gap",
     "audit archive",
     "audit prove-fork",
     "audit prune",
     "audit restore",
+    "posture raise-approvals",
+    "proposal approve",
+    "proposal carry-out",
+    "proposal show",
+    "proposal withdraw",
     "witness serve",
     "witness submit",
 ];

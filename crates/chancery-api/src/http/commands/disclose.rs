@@ -1,6 +1,5 @@
 //! The body of `Command::Disclose`.
 
-use chancery_core::command::Command;
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use serde::{Deserialize, Serialize};
 
@@ -22,34 +21,50 @@ pub struct DiscloseBody {
     pub log_indices: Option<Vec<u64>>,
     /// The X25519 key of who may open it.
     pub recipient: Base64,
+    /// The X25519 key of the second person: then the months are those of everything, the service's own records too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_recipient: Option<Base64>,
 }
 
 impl From<&Disclosure> for DiscloseBody {
     fn from(disclosure: &Disclosure) -> Self {
         let recipient = Base64(disclosure.recipient.to_vec());
         let (mut first_month, mut last_month, mut log_indices) = (None, None, None);
+        let mut second_recipient = None;
         match &disclosure.what {
             Disclosed::Months { first, last } => {
                 (first_month, last_month) = (Some(*first), Some(*last));
             }
             Disclosed::Records { indices } => log_indices = Some(indices.clone()),
+            Disclosed::Everything { first, last, second } => {
+                (first_month, last_month) = (Some(*first), Some(*last));
+                second_recipient = Some(Base64(second.to_vec()));
+            }
         }
-        Self { first_month, last_month, log_indices, recipient }
+        Self { first_month, last_month, log_indices, recipient, second_recipient }
     }
 }
 
-/// The command that a body asks for.
-pub(super) fn disclose(body: DiscloseBody) -> Result<Command, HttpError> {
-    let what = match (body.first_month, body.last_month, body.log_indices) {
-        (Some(first), Some(last), None) => Disclosed::Months { first, last },
-        (None, None, Some(indices)) => Disclosed::Records { indices },
+/// The disclosure that a body asks for.
+pub(super) fn disclosure(body: DiscloseBody) -> Result<Disclosure, HttpError> {
+    let second = body
+        .second_recipient
+        .map(|key| recipient(key, "`second_recipient` is an X25519 key of 32 bytes"));
+    let what = match (body.first_month, body.last_month, body.log_indices, second.transpose()?) {
+        (Some(first), Some(last), None, None) => Disclosed::Months { first, last },
+        (Some(first), Some(last), None, Some(second)) => {
+            Disclosed::Everything { first, last, second }
+        }
+        (None, None, Some(indices), None) => Disclosed::Records { indices },
         _ => {
             let what = "what is disclosed is `first_month` and `last_month`, or `log_indices`";
             return Err(HttpError::Malformed(what));
         }
     };
-    let recipient = body.recipient.0.try_into();
-    let recipient =
-        recipient.map_err(|_| HttpError::Malformed("`recipient` is an X25519 key of 32 bytes"))?;
-    Ok(Command::Disclose(Disclosure { what, recipient }))
+    let recipient = recipient(body.recipient, "`recipient` is an X25519 key of 32 bytes")?;
+    Ok(Disclosure { what, recipient })
+}
+
+fn recipient(key: Base64, wrong: &'static str) -> Result<[u8; 32], HttpError> {
+    key.0.try_into().map_err(|_| HttpError::Malformed(wrong))
 }

@@ -2,6 +2,8 @@
 
 use chancery_core::command::{AuditQuery, PruneAudit};
 use chancery_core::disclosure::{Disclosed, Disclosure};
+use chancery_core::id::ProposalId;
+use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
 
 use super::*;
@@ -60,6 +62,17 @@ fn disclose(what: Disclosed) -> Command {
     Command::Disclose(Disclosure { what, recipient: [9; 32] })
 }
 
+const PROPOSAL: ProposalId = ProposalId::from_bytes([7; 16]);
+
+fn proposed() -> Proposed {
+    let what = Disclosed::Everything { first: 682, last: 683, second: [8; 32] };
+    Proposed::Disclose(Disclosure { what, recipient: [9; 32] })
+}
+
+fn newcomer() -> Proposed {
+    Proposed::CreatePrincipal { name: part("ada"), role: Role::Approver, public: [6; 32] }
+}
+
 fn every_command() -> Vec<Command> {
     let key = || part("invoices");
     let mut commands = vec![
@@ -85,6 +98,14 @@ fn every_command() -> Vec<Command> {
         Command::CountUses { key: key(), version: 2 },
         disclose(Disclosed::Months { first: 682, last: 683 }),
         disclose(Disclosed::Records { indices: vec![1, 300] }),
+        disclose(Disclosed::Everything { first: 682, last: 683, second: [8; 32] }),
+        Command::Propose { proposed: proposed(), ttl_ms: 86_400_000 },
+        Command::Approve { proposal: PROPOSAL, proposed: proposed() },
+        Command::Approve { proposal: PROPOSAL, proposed: newcomer() },
+        Command::Withdraw { proposal: PROPOSAL },
+        Command::CarryOut { proposal: PROPOSAL, proposed: newcomer() },
+        Command::RaiseApprovals { approvals: 2 },
+        Command::ListProposals,
         Command::PruneAudit(PruneAudit {
             segments: 3,
             entry: [5; 32],

@@ -43,11 +43,11 @@ pub(super) struct FilesArgs {
     #[arg(long, value_name = "NAME", requires = "dir")]
     tenant: Option<Name>,
     /// Of `--dir`: no root key, but what was disclosed of it, sealed to your key.
-    #[arg(long, value_name = "FILE", requires_all = ["dir", "recipient_key"], conflicts_with_all = ["root_key", "passphrase_file", "tenant"])]
+    #[arg(long, value_name = "FILE", requires_all = ["dir", "recipient_keys"], conflicts_with_all = ["root_key", "passphrase_file", "tenant"])]
     disclosure: Option<PathBuf>,
-    /// Of `--disclosure`: your private key, as `chancery audit recipient` made it.
-    #[arg(long, value_name = "FILE", requires = "disclosure")]
-    recipient_key: Option<PathBuf>,
+    /// Of `--disclosure`: your private key, as `chancery audit recipient` made it; of what takes two people, both.
+    #[arg(long = "recipient-key", value_name = "FILE", requires = "disclosure")]
+    recipient_keys: Vec<PathBuf>,
 }
 
 /// What answers.
@@ -92,8 +92,9 @@ impl FilesArgs {
         // From here on there are keys in this process.
         harden().context("this process cannot be hardened to hold keys")?;
         let failed = |error| failure(directory, error);
-        let opened = if let (Some(file), Some(key)) = (&self.disclosure, &self.recipient_key) {
-            let disclosed = Disclosed::open(directory, recipient::open(file, key)?);
+        let opened = if let Some(file) = &self.disclosure {
+            let disclosed =
+                Disclosed::open(directory, recipient::open(file, &self.recipient_keys)?);
             Opened::Disclosed(Box::new(disclosed.map_err(failed)?))
         } else {
             let archive = Archive::open(directory, &self.root_source(directory)?);

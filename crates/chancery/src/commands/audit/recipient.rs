@@ -1,6 +1,6 @@
 //! `audit recipient`: the key pair of somebody to whom records are disclosed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use chancery_audit::disclosure::DisclosureFile;
@@ -10,7 +10,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::cli::Shared;
-use crate::exit::Failure;
+use crate::exit::{Failure, Misuse};
 use crate::files::{Input, OutputArgs, Secrecy, read_text};
 use crate::parse;
 use crate::render::{View, show};
@@ -51,18 +51,31 @@ pub(super) fn run(shared: &Shared, args: &RecipientArgs) -> Result<(), Failure> 
     Ok(show(shared.format, &view, &json!({ "public_key": public, "written": written }))?)
 }
 
-/// Opens a disclosure with the private key in a file.
-pub(super) fn open(disclosure: &Path, key: &Path) -> Result<DisclosureFile, Failure> {
+/// Opens a disclosure with the private keys in files: one, or those of two people.
+pub(super) fn open(disclosure: &Path, keys: &[PathBuf]) -> Result<DisclosureFile, Failure> {
+    let keys = keys.iter().map(|key| recipient(key)).collect::<Result<Vec<_>>>()?;
+    let [key, rest @ ..] = keys.as_slice() else {
+        return Err(Misuse("`--recipient-key FILE` opens a disclosure".into()).into());
+    };
+    let other = match rest {
+        [] => None,
+        [other] => Some(other),
+        _ => return Err(Misuse("a disclosure opens with one key or two".into()).into()),
+    };
+    let sealed = Input::open(disclosure)?.read_all(DISCLOSURE_BYTES_MAX)?;
+    let name = disclosure.display();
+    key.open(&sealed, other).map_err(|error| match error {
+        RecipientError::Provider => Failure::Failed(anyhow!(error)),
+        error => Failure::NotVerified(format!("`{name}`: {error}")),
+    })
+}
+
+fn recipient(key: &Path) -> Result<Recipient> {
     let text = Zeroizing::new(read_text(key, KEY_BYTES_MAX)?);
     let digits = text.strip_prefix(FORMAT).and_then(|rest| rest.strip_suffix('\n'));
     let private = digits.and_then(|digits| parse::bytes32(digits).ok()).map(Zeroizing::new);
     let private = private.with_context(|| {
         format!("`{}` is no recipient's key; `chancery audit recipient` makes one", key.display())
     })?;
-    let sealed = Input::open(disclosure)?.read_all(DISCLOSURE_BYTES_MAX)?;
-    let name = disclosure.display();
-    Recipient::with_key(&private).open(&sealed).map_err(|error| match error {
-        RecipientError::Provider => Failure::Failed(anyhow!(error)),
-        error => Failure::NotVerified(format!("`{name}`: {error}")),
-    })
+    Ok(Recipient::with_key(&private))
 }

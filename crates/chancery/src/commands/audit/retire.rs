@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
+use chancery_audit::gap::SignedGap;
 use chancery_core::retirement::Cause;
-use chancery_core::suite::Suite;
-use chancery_crypto::key::PrivateKey;
 use chancery_memory::process::harden;
 use chancery_signer::{Asked, Found, RetireError, Retired, Retirement, RootSource, Step};
 use clap::Args;
@@ -15,6 +14,7 @@ use crate::cli::Shared;
 use crate::commands::serve::state_directory;
 use crate::connection;
 use crate::exit::{Failure, Misuse, this_with};
+use crate::files::OverwriteArgs;
 use crate::moment;
 use crate::render::{View, show};
 use crate::supervisor::{Lock, private_directory};
@@ -29,6 +29,8 @@ Examples:
   chancery audit retire --data chancery-data --reason lost
   chancery audit retire --data chancery-data --reason lost --yes 5120
   chancery audit retire --data /var/lib/chancery --root-key /etc/chancery/root.key --reason taken-back
+  chancery audit retire --reason lost --yes 5120 --propose gap     (then: chancery audit approve-gap gap --yes 5120)
+  chancery audit retire --approved gap
 
 An operator signs what is here and what is remembered (`--context-file`, or admin.toml of the data directory). The next
 start begins a log of another name, which says which one it follows. The files of the retired one are kept in
@@ -48,8 +50,14 @@ pub(super) struct RetireArgs {
     #[arg(long, value_name = "DIR")]
     lock_directory: Option<PathBuf>,
     /// Why: lost, taken-back, forked, damaged, keys-exposed or other.
-    #[arg(long, value_name = "CODE")]
-    reason: Cause,
+    #[arg(long, value_name = "CODE", required_unless_present = "approved")]
+    reason: Option<Cause>,
+    /// With --yes: sign the statement into this file, for others to approve, and change nothing.
+    #[arg(long, value_name = "FILE", requires = "yes")]
+    propose: Option<PathBuf>,
+    /// Do what this statement says, which others have approved where posture asks for that.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["reason", "yes", "whole", "propose"])]
+    approved: Option<PathBuf>,
     /// Do it. SIZE is the largest number of records that is remembered, as it is shown without this.
     #[arg(long, value_name = "SIZE")]
     yes: Option<u64>,
@@ -85,22 +93,21 @@ pub(super) fn run(shared: &Shared, args: &RetireArgs) -> Result<(), Failure> {
         begun.clone()
     } else {
         let found = retirement.look(&args.lock_directory(&root_key)?).map_err(failed)?;
-        let Some(size) = args.yes else { return Err(ask(shared, args, &found)?) };
-        if size != found.largest() {
-            let what =
-                format!("`--yes {size}` is not what is remembered, which is {}", found.largest());
-            return Err(Misuse(what).into());
-        }
-        let profile = profile(shared, &data)?;
-        let key = PrivateKey::from_secret(Suite::Ed25519, profile.signing_key.as_slice());
-        let key = key.context("the profile's signing key cannot be used")?;
-        let asked = Asked {
-            operator: profile.principal,
-            key: &key,
-            cause: args.reason,
-            is_whole_taken: args.whole,
+        let signed = match (&args.approved, args.yes) {
+            (Some(file), _) => super::approve_gap::read(file)?,
+            (None, None) => return Err(ask(shared, args, &found)?),
+            (None, Some(size)) => sign(shared, (args, size), (&retirement, &found), &data)?,
         };
-        retirement.begin(&found, &asked).map_err(failed)?
+        if let Some(file) = &args.propose {
+            return super::approve_gap::write(
+                shared,
+                file,
+                OverwriteArgs { force: false },
+                &signed,
+            );
+        }
+        retirement.begin(&found, &signed).map_err(failed)?;
+        signed
     };
     let retired = retirement.finish(&gap, &mut |step| {
         if Some(step) == args.stop_behind {
@@ -130,6 +137,24 @@ impl RetireArgs {
         let parent = file.parent().context("the root key's file has no directory")?;
         Ok(parent.to_owned())
     }
+}
+
+/// The statement of what was found, signed by the operator.
+fn sign(
+    shared: &Shared,
+    (args, size): (&RetireArgs, u64),
+    (retirement, found): (&Retirement, &Found),
+    data: &Path,
+) -> Result<SignedGap, Failure> {
+    if size != found.largest() {
+        let what =
+            format!("`--yes {size}` is not what is remembered, which is {}", found.largest());
+        return Err(Misuse(what).into());
+    }
+    let (operator, key) = super::approve_gap::signer(&profile(shared, data)?)?;
+    let cause = args.reason.context("`--reason` says why")?;
+    let asked = Asked { operator, key: &key, cause, is_whole_taken: args.whole };
+    retirement.propose(found, &asked).map_err(failed)
 }
 
 /// The profile that is named, or the administrator's in the data directory.
