@@ -28,6 +28,7 @@ FIELD_COMMITMENT = b"chancery/audit-field-commitment/v1\0"
 GROUP_COMMITMENT = b"chancery/audit-group-commitment/v1\0"
 PROOF_BYTES_MAX = 32 * 1024 * 1024
 USE, COUNT = 1, 6
+MONTHS_NAMED_MAX = 1_200
 TREE_SIZE_MAX = 2**63 - 1
 
 
@@ -268,7 +269,7 @@ def payload_salts(seed):
 
 
 def check_opening(data):
-    """The leaf that an opening leads to, and what it shows."""
+    """The leaf that an opening leads to, what it shows, the payload's digests, and the names of earlier months."""
     form, root, groups, *rest = cbor(data)
     payload = rest[0] if rest else None
     require(len(rest) <= 1 and rest != [None] and form == 1 and len(root) == 32 and groups, "not an opening")
@@ -280,9 +281,10 @@ def check_opening(data):
         check_inclusion(leaf_hash(commitment), number, 8, root, siblings)
         shown[GROUPS[number]] = (salt, cbor(value))
     require(("payload" in shown) == (payload is not None), "a payload without its group")
-    digests = []
+    digests, names = [], []
     if payload is not None:
-        section, seed, digests = payload
+        section, seed, digests, *named = payload
+        require(len(named) <= 1 and named != [None], "not a payload")
         salts = payload_salts(seed)
         fields = [
             sha256(FIELD_COMMITMENT, bytes([5, field]), salts[field], (32).to_bytes(4, "big"), digest)
@@ -290,7 +292,19 @@ def check_opening(data):
         ]
         require(section == 3 and all(len(digest) == 32 for digest in digests), "not a payload")
         require(shown["payload"] == (salts[3], fields), "the payload is not what its group commits to")
-    return leaf_hash(to_cbor([1, 1, root])), {name: value for name, (_, value) in shown.items()}, digests
+        names = check_names(named[0], digests, shown) if named else []
+    return leaf_hash(to_cbor([1, 1, root])), {name: value for name, (_, value) in shown.items()}, digests, names
+
+
+def check_names(named, digests, shown):
+    """What the key version of a count was called in the months before, the oldest first."""
+    form, months = named
+    require(form == 1 and 1 <= len(months) <= MONTHS_NAMED_MAX, "not names")
+    require(all(len(month) == 2 and [len(name) for name in month] == [16, 16] for month in months), "not names")
+    require(len({tuple(month) for month in months}) == len(months), "a name of two months")
+    require("operation" in shown and shown["operation"][1][0] == COUNT, "names beside no count")
+    require(sha256(to_cbor(named)) == digests[1], "the names are not what the record commits to")
+    return [tuple(month) for month in months]
 
 
 def check_record(text, policy, files):
@@ -298,7 +312,7 @@ def check_record(text, policy, files):
     lines = head.split("\n")
     require(lines[0] == "c2sp.org/tlog-proof@v1" and len(lines) >= 3, "not a proof")
     require(lines[1].startswith("extra ") and lines[2].startswith("index "), "not a proof with an opening")
-    leaf, shown, digests = check_opening(unbase64(lines[1][6:]))
+    leaf, shown, digests, _ = check_opening(unbase64(lines[1][6:]))
     index, path = decimal(lines[2][6:]), [unbase64(line) for line in lines[3:]]
     checkpoint = policy.vouched(note)
     check_inclusion(leaf, index, checkpoint["size"], checkpoint["root"], path)
@@ -317,27 +331,41 @@ def check_record(text, policy, files):
 
 
 def check_uses(checkpoint, records, policy):
-    checkpoint, first, last, uses = policy.vouched(checkpoint), None, -1, []
+    checkpoint, found, last, uses, named = policy.vouched(checkpoint), [], -1, [], []
     for index, path, opening in records:
-        leaf, shown, _ = check_opening(opening)
+        leaf, shown, _, names = check_opening(opening)
         check_inclusion(leaf, index, checkpoint["size"], checkpoint["root"], path)
         kind, (tenant, key, version, counted, _), number = shown["operation"][0], *shown["key"]
         require(counted == 1 and kind in (USE, COUNT), "a record that is no use, and states no count")
-        first = first or (index, number, (tenant, key, version))
-        require(number == first[1] + len(uses) and (tenant, key, version) == first[2], "a use is left out")
+        found.append((index, number, (tenant, key), version))
+        named += [names + [(tenant, key)]] if names else []
+        require(number == found[0][1] + len(uses) and version == found[0][3], "a use is left out")
         require(index > last, "records out of order")
         last = index
         uses += [{"record": index, "use_index": number}] if kind == USE else []
-    require(first is not None, "a proof of nothing")
-    index, number, (_, key, version) = first
+    require(found, "a proof of nothing")
+    before = check_months(found, named)
+    index, number, _, version = found[0]
     return {
         "claim": "complete" if uses else "not-used",
-        "key": {"pseudonym": key.hex(), "version": version},
+        "key": {"pseudonym": found[-1][2][1].hex(), "version": version, "before": before},
         "from_record": 0 if number == 0 else index,
         "to_record": last,
         "uses": uses,
         "checkpoints": [checkpoint],
     }
+
+
+def check_months(found, named):
+    """Follows a version through its names: no record is of another, and none goes back to an earlier name."""
+    require(len(named) <= 1, "two records that name months")
+    names = named[0] if named else [found[-1][2]]
+    require(len(set(names)) == len(names), "a name of two months")
+    require(all(name in names for _, _, name, _ in found), "a record of another key version")
+    places = [names.index(name) for _, _, name, _ in found]
+    require(places == sorted(places), "months out of order")
+    first = {name: index for index, _, name, _ in reversed(found)}
+    return [{"pseudonym": name[1].hex(), "from_record": first[name]} for name in names[: places[-1]] if name in first]
 
 
 def check_trees(claim, notes, path, policy):

@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 import chancery_formats as formats
+import proofs
 from chancery_formats import LABELS, cbor, sha256
 
 HERE = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent.parent)
@@ -377,3 +378,4 @@ def primitives():
 if __name__ == "__main__":
     for part in (primitives, canonical_cbor, handles, commands, rows, log, journal, messages):
         part()
+    write("proofs", proofs.vectors())

@@ -10,6 +10,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod called;
 pub mod codec;
 pub mod dense;
 pub mod disclosure;

@@ -3,7 +3,7 @@
 //! ```text
 //! opening         = CBOR [1, root (32), [group opening, …], payload opening]     the last only with group 5
 //! group opening   = [group, salt (32), value (bytes), [sibling (32) × 3]]
-//! payload opening = [3, seed (32), payload section]
+//! payload opening = [3, seed (32), payload section, names]     the last only of a count, where it names months
 //! ```
 //!
 //! A group leads by its commitment and three siblings to the root, and the root to the leaf. Groups that are
@@ -18,9 +18,10 @@ use chancery_log::{Hash, Leaf, TreeHead, verify_inclusion};
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
+use crate::called::Names;
 use crate::record::{
-    ActorGroup, AuthorizationGroup, BuildGroup, CountedKeyGroup, OperationGroup, PayloadGroup,
-    PayloadSection, SourceGroup, TimeGroup, hash_of_leaf,
+    ActorGroup, AuthorizationGroup, BuildGroup, CountedKeyGroup, Kind, OperationGroup,
+    PayloadGroup, PayloadSection, SourceGroup, TimeGroup, hash_of_leaf,
 };
 use crate::sealer::payload_group;
 
@@ -70,6 +71,8 @@ pub(crate) struct PayloadOpening {
     pub(crate) seed: ByteArray<32>,
     #[n(2)]
     pub(crate) payload: PayloadSection,
+    #[n(3)]
+    pub(crate) names: Option<Names>,
 }
 
 /// A record, as far as it was opened.
@@ -87,6 +90,8 @@ pub struct Opened {
     pub authorization: Option<AuthorizationGroup>,
     /// On which bytes, and with which result, as digests.
     pub payload: Option<PayloadSection>,
+    /// Of a count: what the key version was called in the months before.
+    pub names: Option<Names>,
     /// On which node.
     pub source: Option<SourceGroup>,
     /// By which program.
@@ -115,6 +120,7 @@ impl Opening {
             section: PAYLOAD_SECTION,
             seed: (*seed).into(),
             payload,
+            names: None,
         });
         Self { format: FORMAT, root: (*root.as_bytes()).into(), groups, payload }
     }
@@ -146,6 +152,15 @@ impl Opening {
         self
     }
 
+    /// The same, with the names that the payload's output digest is of; nothing if it is of others, or not shown.
+    #[must_use]
+    pub fn with_names(mut self, names: Names) -> Option<Self> {
+        let payload = self.payload.as_mut()?;
+        let is_of_them = payload.payload.output == names.digest();
+        payload.names = Some(names);
+        is_of_them.then_some(self)
+    }
+
     /// The hash of the leaf whose record it opens.
     #[must_use]
     pub fn leaf(&self) -> Hash {
@@ -169,6 +184,9 @@ impl Opening {
             (None, None) => None,
             _ => return Err(OpeningError::NotAnOpening),
         };
+        if let Some(names) = self.payload.as_ref().and_then(|payload| payload.names.as_ref()) {
+            opened.name(names)?;
+        }
         Ok(opened)
     }
 }
@@ -197,6 +215,18 @@ impl PayloadOpening {
 }
 
 impl Opened {
+    /// Takes names, if a count says them: what comes out of anything else may be whatever a caller made it.
+    fn name(&mut self, names: &Names) -> Result<(), OpeningError> {
+        let operation = self.operation.as_ref().ok_or(OpeningError::NotAnOpening)?;
+        let payload = self.payload.as_ref().ok_or(OpeningError::NotAnOpening)?;
+        if operation.kind != Kind::Count || !names.is_one() {
+            return Err(OpeningError::NotAnOpening);
+        }
+        self.names = Some(names.clone());
+        let is_committed = payload.output == names.digest();
+        is_committed.then_some(()).ok_or(OpeningError::NotCommitted)
+    }
+
     fn take(&mut self, opening: &GroupOpening) -> Result<(), OpeningError> {
         let known = RecordGroup::ALL.into_iter().find(|group| is(opening, *group));
         let value = &opening.value;

@@ -3,15 +3,19 @@
 //! The records are durable, so whatever becomes of an answer, the operation was carried out and can be asked for again
 //! by its id. The sequencer's thread holds them and lets them go, so that no reduction is answered past one.
 //!
-//! **Invariant:** an answer leaves once the witnessed log has its record, or as one that cannot be read now.
+//! **Invariant:** an answer leaves once the witnessed log has its record, or as one that cannot be read now. It has taken
+//! a [`Room`] before anything was spent on it, and gives it back when it is gone.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chancery_api::message::UseResult;
+use chancery_core::id::PrincipalId;
 use chancery_core::reason::Reason;
 
+use crate::counters::lock;
 use crate::outlet::{Assembly, Outlet};
 
 /// How long an answer waits: 10 s, some rounds.
@@ -20,22 +24,53 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many may wait at once: 1 024, a quarter of what a lane may have outstanding, so that other keys go on.
 const HELD_MAX: usize = 1_024;
 
+/// How many of them may be of one principal: a half, so that nobody keeps all others out.
+const HELD_OF_ONE_PRINCIPAL_MAX: usize = HELD_MAX / 2;
+
 /// What the lanes and the one who asks the witnesses see of them.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    count: AtomicUsize,
+    rooms: Mutex<Rooms>,
     is_urgent: AtomicBool,
 }
 
+/// How many are taken, and by whom.
+#[derive(Debug, Default)]
+struct Rooms {
+    taken: usize,
+    by_principal: BTreeMap<PrincipalId, usize>,
+}
+
+/// Room for one answer of a principal, until it is dropped. Few uses need one, so that it takes the place of a pointer.
+#[derive(Debug)]
+pub(crate) struct Room(
+    #[expect(dead_code, reason = "it is kept until it is dropped, and says nothing")] Box<Taken>,
+);
+
+/// What is given back.
+#[derive(Debug)]
+struct Taken {
+    by: PrincipalId,
+    waiting: Arc<Waiting>,
+}
+
 impl Waiting {
-    /// Whether there is no room for another.
-    pub(crate) fn is_full(&self) -> bool {
-        self.count.load(Ordering::Relaxed) >= HELD_MAX
+    /// Takes room for an answer that is going to wait, if there is any for that principal.
+    pub(crate) fn take(self: &Arc<Self>, principal: PrincipalId) -> Option<Room> {
+        let mut rooms = lock(&self.rooms);
+        let of_the_principal = rooms.by_principal.get(&principal).copied().unwrap_or_default();
+        if rooms.taken >= HELD_MAX || of_the_principal >= HELD_OF_ONE_PRINCIPAL_MAX {
+            return None;
+        }
+        rooms.taken += 1;
+        rooms.by_principal.insert(principal, of_the_principal + 1);
+        drop(rooms);
+        Some(Room(Box::new(Taken { by: principal, waiting: Arc::clone(self) })))
     }
 
-    /// Whether any wait.
+    /// Whether any wait, or are going to.
     pub(crate) fn is_any(&self) -> bool {
-        self.count.load(Ordering::Relaxed) > 0
+        lock(&self.rooms).taken > 0
     }
 
     /// Whether some have come to wait since this was asked last.
@@ -44,8 +79,22 @@ impl Waiting {
     }
 }
 
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut rooms = lock(&self.waiting.rooms);
+        rooms.taken = rooms.taken.saturating_sub(1);
+        let left = rooms.by_principal.get(&self.by).map_or(0, |taken| taken.saturating_sub(1));
+        if left == 0 {
+            rooms.by_principal.remove(&self.by);
+        } else {
+            rooms.by_principal.insert(self.by, left);
+        }
+    }
+}
+
 /// An answer whose record is durable.
 pub(crate) struct HeldAnswer {
+    pub(crate) room: Room,
     pub(crate) assembly: Arc<Assembly>,
     pub(crate) position: usize,
     pub(crate) result: UseResult,
@@ -71,7 +120,6 @@ impl HeldAnswers {
             return answer.assembly.repeat(answer.position, answer.result);
         }
         self.answers.push((Instant::now(), answer));
-        self.seen.count.store(self.answers.len(), Ordering::Relaxed);
         self.seen.is_urgent.store(true, Ordering::Relaxed);
     }
 
@@ -85,7 +133,7 @@ impl HeldAnswers {
             is_witnessed(&answer.result, size) || since.elapsed() >= PATIENCE
         };
         for (_, answer) in self.answers.extract_if(.., is_over) {
-            let HeldAnswer { assembly, position, result } = answer;
+            let HeldAnswer { assembly, position, result, room: _room } = answer;
             let outlet = assembly.outlet();
             if !outlets.iter().any(|known| Arc::ptr_eq(known, outlet)) {
                 outlets.push(Arc::clone(outlet));
@@ -95,7 +143,6 @@ impl HeldAnswers {
                 if is_witnessed(&result, size) { result } else { withheld(&result) },
             );
         }
-        self.seen.count.store(self.answers.len(), Ordering::Relaxed);
         outlets
     }
 }
@@ -123,20 +170,22 @@ mod tests {
 
     use super::*;
 
-    fn answer(index: u64) -> HeldAnswer {
+    const ONE: PrincipalId = PrincipalId::from_bytes([1; 16]);
+
+    fn answer(seen: &Arc<Waiting>, index: u64) -> HeldAnswer {
         let outlet = Outlet::new(UnixStream::pair().unwrap().0).unwrap();
         let assembly = Assembly::new(Arc::new(outlet), 1, 1, Arc::default());
         let id = OperationId::v7(1, [0; 10]);
         let (output, receipt) = (Vec::new(), Vec::new());
         let result = UseResult::Committed { id, output, version: 1, index, receipt };
-        HeldAnswer { assembly, position: 0, result }
+        HeldAnswer { room: seen.take(ONE).unwrap(), assembly, position: 0, result }
     }
 
     #[test]
     fn an_answer_leaves_when_its_record_is_witnessed_and_not_before() {
         let seen = Arc::new(Waiting::default());
         let mut held = HeldAnswers::new(Arc::clone(&seen));
-        let (first, second) = (answer(6), answer(7));
+        let (first, second) = (answer(&seen, 6), answer(&seen, 7));
         let [one, other] = [&first, &second].map(|answer| Arc::clone(&answer.assembly));
         held.take(first);
         held.take(second);
@@ -146,7 +195,7 @@ mod tests {
         assert!(one.is_complete() && !other.is_complete());
         // What was cosigned stays cosigned.
         assert!(held.witnessed(3).is_empty());
-        let third = answer(6);
+        let third = answer(&seen, 6);
         let one = Arc::clone(&third.assembly);
         held.take(third);
         assert!(one.is_complete());
@@ -155,14 +204,26 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_so_many() {
+    fn there_is_room_for_so_many_and_for_so_many_of_one_principal() {
         let seen = Arc::new(Waiting::default());
+        let [other, third] = [2, 3].map(|byte| PrincipalId::from_bytes([byte; 16]));
+        let take = |principal, count| -> Vec<Room> {
+            (0..count).map(|_| seen.take(principal).unwrap()).collect()
+        };
         let mut held = HeldAnswers::new(Arc::clone(&seen));
-        let one = answer(0).assembly;
-        for _ in 0..HELD_MAX {
-            assert!(!seen.is_full());
-            held.take(HeldAnswer { assembly: Arc::clone(&one), ..answer(9) });
+        for _ in 0..HELD_OF_ONE_PRINCIPAL_MAX {
+            held.take(answer(&seen, 9));
         }
-        assert!(seen.is_full());
+        assert!(seen.take(ONE).is_none());
+        let mut rooms = take(other, HELD_MAX - HELD_OF_ONE_PRINCIPAL_MAX);
+        assert!(seen.take(other).is_none() && seen.take(third).is_none());
+        rooms.pop();
+        assert!(seen.take(ONE).is_none(), "room of others");
+        rooms.extend(take(third, 1));
+        assert!(seen.take(third).is_none());
+        held.witnessed(10);
+        assert!(seen.take(ONE).is_some() && seen.is_any());
+        drop(rooms);
+        assert!(!seen.is_any() && lock(&seen.rooms).by_principal.is_empty());
     }
 }

@@ -61,8 +61,6 @@ pub(crate) struct Repeated {
     pub(crate) result: UseResult,
     /// Where it goes, and what to do if authority moves before.
     pub(crate) redo: Redo,
-    /// Whether it waits for witnesses.
-    pub(crate) waits: bool,
 }
 
 /// Where an answer goes, and what happens on its way.
@@ -83,8 +81,6 @@ pub(crate) struct ItemWay {
     pub(crate) position: usize,
     pub(crate) tenant: TenantId,
     pub(crate) receipt: ReceiptWish,
-    /// Whether it waits for witnesses.
-    pub(crate) waits: bool,
     /// What to do if authority moves before it joins.
     pub(crate) redo: Option<Redo>,
 }

@@ -17,6 +17,7 @@ mod audit;
 mod authority_tls;
 mod barrier;
 mod build;
+mod called;
 mod checkpoints;
 mod commands;
 mod config;

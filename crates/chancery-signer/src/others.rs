@@ -61,6 +61,8 @@ struct Witnessed {
     /// When they did, by their own clocks, in seconds since 1970: a checkpoint of the same size is another if it is
     /// later, and one that is shown again is not.
     time_s: u64,
+    /// How many signatures are under it: those of more witnesses may come later.
+    signatures: usize,
     /// When it came.
     at: Instant,
 }
@@ -284,7 +286,11 @@ impl Others {
         let Ok(vouched) = self.trust.vouched(note.clone()) else { return };
         let tree = vouched.checkpoint.tree;
         let Some(time_s) = self.trust.cosigned_s(&note) else { return };
-        let is_later = |known: Witnessed| (tree.size, time_s) > (known.size, known.time_s);
+        let note = self.trust.kept(&note);
+        let signatures = note.signatures().len();
+        let is_later = |known: Witnessed| {
+            (tree.size, time_s, signatures) > (known.size, known.time_s, known.signatures)
+        };
         if !lock(&self.known).witnessed.is_none_or(is_later) {
             return;
         }
@@ -299,13 +305,12 @@ impl Others {
                 return;
             }
         }
-        let put = Shelf::at(&self.published)
-            .put(WITNESSED_CHECKPOINT, self.trust.kept(&note).to_string().as_bytes());
+        let put = Shelf::at(&self.published).put(WITNESSED_CHECKPOINT, note.to_string().as_bytes());
         if let Err(error) = put {
             eprintln!("chancery signer: what was cosigned cannot be published: {error}");
         }
         lock(&self.known).witnessed =
-            Some(Witnessed { size: tree.size, time_s, at: Instant::now() });
+            Some(Witnessed { size: tree.size, time_s, signatures, at: Instant::now() });
     }
 
     /// Whether there are witnesses that are to cosign.

@@ -3,6 +3,7 @@
 //! An entry holds all that its record will say, and the answer, so that it can be recorded after a crash as
 //! it would have been before. It is the operation's row too.
 
+use chancery_audit::called::Names;
 use chancery_audit::record::{Authentication, Counted, Facts, Kind};
 use chancery_audit::resume::HeadHash;
 use chancery_audit::sealer::{Kept, Sealer};
@@ -144,16 +145,18 @@ impl OutboxEntry {
         self.submit(sealer, (self.facts(), Counting::Nothing), (number, answer), way)
     }
 
-    /// The record of an entry that says how many uses of a key version there are so far, for the sequencer.
+    /// The record of an entry that says how many uses of a key version there are so far, and what the key was called in
+    /// the months before; for the sequencer.
     pub(crate) fn count(
         &self,
         sealer: &mut Sealer,
-        (key, version): (KeyId, u32),
+        ((key, version), names): ((KeyId, u32), Option<Names>),
         answer: OutAnswer,
         way: CommandWay,
     ) -> Result<Submission, SignerError> {
         let mut facts = self.facts();
         facts.kind = Kind::Count;
+        facts.output = names.map_or([0; 32], |names| names.digest());
         facts.counted = Counted::Yes;
         let so_far = Counting::SoFar(CountedUse::Version(key, version));
         self.submit(sealer, (facts, so_far), (0, answer), way)

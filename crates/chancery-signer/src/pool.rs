@@ -100,8 +100,8 @@ impl Pool {
                         Work::Job(job, since) if since.elapsed() > WAIT_MAX => {
                             worker.turn_away(&job);
                         }
-                        Work::Job(job, _) => worker.finish(&job),
-                        Work::Redo(redo) => worker.redo(&redo),
+                        Work::Job(job, _) => worker.finish(job),
+                        Work::Redo(redo) => worker.redo(redo),
                         Work::Repeat(job, place) => worker.repeat(job, place),
                         Work::Command(job, since) if since.elapsed() > WAIT_MAX => {
                             commands::turn_away(&shared, &job);

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use chancery_api::message::{CommandReply, OperationView, RecordView};
+use chancery_audit::called::Names;
 use chancery_audit::frame::Item;
-use chancery_audit::sealer::MonthKeys;
+use chancery_audit::record::Kind;
+use chancery_audit::sealer::{MonthKeys, NameClass};
 use chancery_core::authority::Refusal;
 use chancery_core::command::{AuditQuery, Command};
-use chancery_core::id::{OperationId, PrincipalId, TenantId};
+use chancery_core::id::{KeyId, OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
-use chancery_core::record_group::RecordGroups;
+use chancery_core::record_group::{RecordGroup, RecordGroups};
 
+use crate::called;
 use crate::commands::CommandJob;
 use crate::config::IndexWish;
 use crate::counters::lock;
@@ -104,7 +107,25 @@ pub(crate) fn opening(
 ) -> Result<Vec<u8>, Refusal> {
     let (item, keys) = located(source, tenant, index)?;
     let opening = keys.opening(&item, groups).ok_or_else(altered)?;
-    Ok(opening.to_bytes())
+    let named = names(source, &item, &keys, groups);
+    Ok(named.and_then(|names| opening.clone().with_names(names)).unwrap_or(opening).to_bytes())
+}
+
+/// What the key version of a count was called in the months before, if that is to be shown.
+fn names(
+    source: &impl Source,
+    item: &Item,
+    keys: &MonthKeys,
+    groups: RecordGroups,
+) -> Option<Names> {
+    let shows = |wanted| groups.iter().any(|group| group == wanted);
+    if item.kind != Kind::Count || !shows(RecordGroup::Operation) || !shows(RecordGroup::Payload) {
+        return None;
+    }
+    let (section, _) = keys.open(item)?;
+    let is_its = |id: &KeyId| keys.pseudonym(NameClass::Key, id.as_bytes()) == section.key.key;
+    let key = source.keys(item.tenant).into_iter().map(|(id, _)| id).find(is_its)?;
+    called::before(source, (item.tenant, key), item.month).ok()?
 }
 
 /// A record of one's own tenant, or of the service itself, and what opens it.

@@ -41,6 +41,7 @@ use crate::pool::Pool;
 use crate::resumes::Resumes;
 use crate::spare::Spare;
 use crate::summaries::{Summaries, Summary};
+use crate::uses::Redo;
 
 /// How often it is checked that the open segment is still the file of its name.
 const LINK_CHECK: Duration = Duration::from_secs(1);
@@ -269,11 +270,12 @@ impl Thread {
 
     /// Lets answers go that are on record already. What took effect since they were decided is behind them.
     fn give_again(&mut self, repeated: Vec<Repeated>) {
-        for Repeated { claim, result, redo, waits } in repeated {
-            let assembly = &redo.request.assembly;
-            let position = redo.position;
-            if waits {
-                self.held.take(HeldAnswer { assembly: Arc::clone(assembly), position, result });
+        for Repeated { claim, result, redo } in repeated {
+            let Redo { request, position, room, .. } = redo;
+            let assembly = &request.assembly;
+            if let Some(room) = room {
+                let assembly = Arc::clone(assembly);
+                self.held.take(HeldAnswer { room, assembly, position, result });
             } else {
                 assembly.repeat(position, result);
             }
@@ -382,9 +384,9 @@ impl Thread {
                 continue;
             };
             let outlet = match way {
-                Way::Item(way) => {
+                Way::Item(mut way) => {
                     let receipt = self.receipt(&way, position, written);
-                    self.put(&way, released, Recorded { index: seat.index.0, receipt });
+                    self.put(&mut way, released, Recorded { index: seat.index.0, receipt });
                     self.barrier.note(way.tenant, &way.assembly);
                     Some(Arc::clone(way.assembly.outlet()))
                 }
@@ -401,13 +403,13 @@ impl Thread {
     }
 
     /// Puts a result in its place, or has it wait for witnesses.
-    fn put(&mut self, way: &ItemWay, released: Released<Answer>, recorded: Recorded) {
-        if !way.waits {
+    fn put(&mut self, way: &mut ItemWay, released: Released<Answer>, recorded: Recorded) {
+        let Some(room) = way.redo.as_mut().and_then(|redo| redo.room.take()) else {
             return way.assembly.put(way.position, released, recorded);
-        }
+        };
         let Some(result) = recorded_result(released, recorded) else { return };
         let assembly = Arc::clone(&way.assembly);
-        self.held.take(HeldAnswer { assembly, position: way.position, result });
+        self.held.take(HeldAnswer { room, assembly, position: way.position, result });
     }
 
     /// The ids of a durable frame are carried out, the uses of its handles counted, and its bytes charged.

@@ -11,7 +11,7 @@ use std::sync::mpsc::sync_channel;
 use chancery_api::message::CommandReply;
 use chancery_audit::journal::Entry;
 use chancery_audit::record::{Facts, Kind};
-use chancery_audit::sealer::Sealer;
+use chancery_audit::sealer::{Sealer, month_of};
 use chancery_audit::wal::{Address, read_frame};
 use chancery_core::authority::{Decided, DueDestruction, Effect, Fresh, Refusal, Row};
 use chancery_core::cbor;
@@ -29,6 +29,7 @@ use chancery_crypto::primitive::sha256;
 use zeroize::Zeroizing;
 
 use crate::aside::{Afterwards, Aside};
+use crate::called;
 use crate::commands::{Asker, CommandJob, Verified};
 use crate::config::{EXIT_AUDIT_FAILED, SignerError};
 use crate::counters::lock;
@@ -299,10 +300,15 @@ impl StoreThread {
         let reply = CommandReply::Committed { answer, index: None };
         let entry = self.entry(job, decided, &reply, now);
         let way = CommandWay { asker: job.asker.clone(), ..CommandWay::default() };
-        let (sealer, answer) = (&mut self.sealer, OutAnswer::Command(reply));
+        let answer = OutAnswer::Command(reply);
         let submission = match (&job.verified.command, decided.key) {
-            (Command::CountUses { .. }, Some(version)) => entry.count(sealer, version, answer, way),
-            _ => entry.submission(sealer, 0, answer, way),
+            (Command::CountUses { .. }, Some(version)) => {
+                let of = (job.verified.principal.tenant, version.0);
+                let names = called::before(&*self.shared, of, month_of(now.unix_ms));
+                let names = names.map_err(|_| unavailable())?;
+                entry.count(&mut self.sealer, (version, names), answer, way)
+            }
+            _ => entry.submission(&mut self.sealer, 0, answer, way),
         };
         self.shared.inbox.send(submission.map_err(|_| unavailable())?);
         Ok(())

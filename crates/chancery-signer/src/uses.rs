@@ -27,6 +27,7 @@ use chancery_crypto::{envelope, labels};
 
 use crate::counters::{Counters, lock};
 use crate::entropy;
+use crate::held::Room;
 use crate::inbox::{Finished, ItemWay, Submission, Way};
 use crate::others::Others;
 use crate::outlet::{Answer, Assembly};
@@ -71,6 +72,8 @@ pub(crate) struct Redo {
     pub(crate) position: usize,
     /// Where the operation stands, if it was carried out before and only its answer is given again.
     pub(crate) place: Option<Place>,
+    /// Where its answer waits for witnesses: room for that.
+    pub(crate) room: Option<Room>,
 }
 
 /// A use that was decided.
@@ -80,6 +83,8 @@ pub(crate) struct Job {
     pub(crate) permit: Permit,
     /// Where it stands, if it was carried out before.
     pub(crate) place: Option<Place>,
+    /// Where its answer waits for witnesses: room for that.
+    room: Option<Room>,
 }
 
 impl Job {
@@ -249,14 +254,17 @@ impl Worker {
     ) {
         match decision {
             UseDecision::Permitted(permit) => {
-                let job = Job { request, position, permit, place: None };
-                if job.permit.key().witnessed && self.shared.waiting.is_full() {
+                let mut job = Job { request, position, permit, place: None, room: None };
+                if !self.has_room(&mut job) {
                     return self.turn_away(&job);
                 }
                 self.start(job);
             }
             UseDecision::Repeat(place, permit) => {
-                let job = Job { request, position, permit, place: Some(place) };
+                let mut job = Job { request, position, permit, place: Some(place), room: None };
+                if !self.has_room(&mut job) {
+                    return self.refuse(&job.request, position, Reason::OperationInFlight, now);
+                }
                 if compute::runs_again(job.request.operation) {
                     return self.start(job);
                 }
@@ -272,12 +280,21 @@ impl Worker {
         }
     }
 
+    /// Whether there is room for its answer, which is taken; one that waits for nobody needs none.
+    fn has_room(&self, job: &mut Job) -> bool {
+        if !job.permit.key().witnessed {
+            return true;
+        }
+        job.room = self.shared.waiting.take(job.request.handle.root().subject);
+        job.room.is_some()
+    }
+
     /// Slow algorithms go to the pool, so that nothing quick waits behind them.
     fn start(&mut self, job: Job) {
         let is_slow = job.permit.key().suite.properties().is_slow
             && !matches!(job.permit.operation(), Operation::Verify);
         if !is_slow {
-            return self.finish(&job);
+            return self.finish(job);
         }
         if let Err(job) = self.shared.pool.submit(job) {
             self.turn_away(&job);
@@ -285,7 +302,7 @@ impl Worker {
     }
 
     /// Computes a permitted use and makes its record.
-    pub(crate) fn finish(&mut self, job: &Job) {
+    pub(crate) fn finish(&mut self, job: Job) {
         let Some(item) = job.request.items.get(job.position) else { return };
         // Decided before the mode began, it would use a key while reductions wait to be recorded.
         let computed = match self.shared.uses_no_key() {
@@ -295,13 +312,15 @@ impl Worker {
         match computed {
             Ok(computed) => self.commit(job, computed),
             Err(reason) => {
-                self.give_back(job);
+                self.give_back(&job);
                 self.refuse(&job.request, job.position, job.failure(reason), job.permit.now());
             }
         }
     }
 
-    fn commit(&mut self, job: &Job, mut computed: compute::Computed) {
+    fn commit(&mut self, mut job: Job, mut computed: compute::Computed) {
+        let room = job.room.take();
+        let job = &job;
         let Job { request, permit, .. } = job;
         let position = job.position;
         let Some(item) = request.items.get(position) else { return };
@@ -359,8 +378,7 @@ impl Worker {
                 position,
                 tenant: facts.tenant,
                 receipt: request.receipt,
-                waits: permit.key().witnessed,
-                redo: Some(Redo { request: Arc::clone(request), position, place: job.place }),
+                redo: Some(Redo { request: Arc::clone(request), position, place: job.place, room }),
             }),
         })));
     }
@@ -431,7 +449,6 @@ impl Worker {
                 position,
                 tenant: facts.tenant,
                 receipt: Receipt::Unwanted,
-                waits: false,
                 redo: None,
             }),
         })));
@@ -443,7 +460,7 @@ impl Worker {
     }
 
     /// Decides again what was overtaken by a change of authority.
-    pub(crate) fn redo(&mut self, redo: &Redo) {
+    pub(crate) fn redo(&mut self, redo: Redo) {
         Counters::add(&self.shared.counters.redecided, 1);
         let Some(item) = redo.request.items.get(redo.position) else { return };
         let mut core = lock(&self.shared.core);
@@ -456,14 +473,14 @@ impl Worker {
             (&holders(&redo.request), now),
         ));
         drop(core);
-        let (request, position) = (Arc::clone(&redo.request), redo.position);
-        let is_given_again = redo.place.filter(|_| !compute::runs_again(redo.request.operation));
-        match (permitted, redo.place) {
+        let Redo { request, position, place, room } = redo;
+        let is_given_again = place.filter(|_| !compute::runs_again(request.operation));
+        match (permitted, place) {
             (Ok(permit), place) => {
-                let job = Job { request, position, permit, place };
+                let job = Job { request, position, permit, place, room };
                 match is_given_again {
                     Some(place) => self.repeat(job, place),
-                    None => self.finish(&job),
+                    None => self.finish(job),
                 }
             }
             (Err(_), Some(_)) => self.refuse(&request, position, Reason::ResultWithheld, now),

@@ -9,5 +9,5 @@ mod watch;
 
 pub(crate) use self::elsewhere::{look, of_peer, of_witness};
 pub(crate) use self::exchange::Exchange;
-pub(crate) use self::round::{Fault, Round, WITNESS_MAX, places, run};
+pub(crate) use self::round::{Fault, Round, WITNESS_MAX, lost, places, run};
 pub(crate) use self::watch::Watch;

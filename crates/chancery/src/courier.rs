@@ -5,9 +5,12 @@
 //! signed ([`chancery_audit::witnessed`]): in other hands it can keep a service from starting, and no more.
 //!
 //! A round is made when the service asks for one, when there is a new checkpoint and the last round was long enough
-//! ago, and once a minute in any case. Peers are asked when the service asks for all, and once a minute: one that hangs is
-//! in nobody's way for longer than a witness is.
+//! ago, and once a minute in any case. Peers are asked when the service asks for all, and once a minute. Each of them is
+//! asked by a thread of its own, so that one that hangs is in nobody's way: what a quorum has cosigned is written down
+//! at once, and the next round begins without those that have not answered.
 
+mod party;
+mod places;
 mod round;
 
 use std::ffi::OsString;
@@ -23,7 +26,8 @@ use clap::Args;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Gid, Uid};
 
-use self::round::{Courier, Places, Wanted};
+use self::places::Places;
+use self::round::{Courier, Wanted};
 use crate::children;
 use crate::cosigning::Exchange;
 use crate::exit::Failure;
@@ -146,15 +150,15 @@ pub(crate) fn run(args: &CourierArgs) -> Result<(), Failure> {
 fn go_round(mut courier: Courier, every: Duration) -> ! {
     let mut next: Option<(Instant, Instant)> = None;
     loop {
+        courier.hear(POLL);
         let Wanted { is_asked, is_hurried, is_new } = courier.looks();
         let now = Instant::now();
         let is_all = is_asked || next.is_none_or(|(_, latest)| now >= latest);
         let is_due = next.is_none_or(|(soonest, _)| is_new && now >= soonest);
-        if is_all || is_hurried || is_due {
-            courier.round(is_all);
+        if courier.is_free() && (is_all || is_hurried || is_due) {
+            courier.begin(is_all);
             let latest = next.filter(|_| !is_all).map_or(now + HEARTBEAT, |(_, latest)| latest);
             next = Some((now + every, latest));
         }
-        std::thread::sleep(POLL);
     }
 }

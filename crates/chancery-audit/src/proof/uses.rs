@@ -9,7 +9,9 @@
 //! no gap. So between the first and the last of them the log has these uses and no other; from its beginning on, where
 //! the first says that there was none before it.
 //!
-//! Pseudonyms change by the month, since their keys do: one proof is of one month.
+//! Pseudonyms change by the month, since their keys do. A proof over several months has one record more that says how
+//! many uses there were and shows what the version was called before ([`crate::called`]); records stand in the order
+//! of those names, and from that record on there is one name.
 
 use chancery_core::cbor;
 use chancery_log::note::Note;
@@ -19,8 +21,9 @@ use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
 use super::{ProofError, Trust, Vouched};
+use crate::called::{Called, Names};
 use crate::opening::{Opened, Opening, OpeningError};
-use crate::record::{Counted, KeyGroup, Kind};
+use crate::record::{Counted, KeyGroup, Kind, Pseudonym};
 
 const FORMAT: u8 = 2;
 
@@ -57,8 +60,10 @@ pub struct Uses {
     pub from: u64,
     /// The last one.
     pub to: u64,
-    /// The version, under the pseudonyms of the month.
+    /// The version, under the pseudonyms of the last month.
     pub version: KeyGroup,
+    /// What it was called before: the key's pseudonym, and the first record under it.
+    pub before: Vec<(u64, Pseudonym)>,
     /// The uses: the record's index, the number of the use, and what else is shown.
     pub uses: Vec<(u64, u64, Opened)>,
     /// The checkpoint that all of it is under, and who signed that.
@@ -66,12 +71,22 @@ pub struct Uses {
 }
 
 /// What one record says of the count.
-#[derive(Clone)]
 struct Counts {
+    called: Called,
     version: KeyGroup,
     is_use: bool,
     number: u64,
 }
+
+/// A record that was opened.
+struct Entry {
+    index: u64,
+    counts: Counts,
+    opened: Opened,
+}
+
+/// What the version is called in the months of a proof, the oldest first; the last is its name now.
+struct Months(Vec<Called>);
 
 impl UsesProof {
     /// Makes a proof of records that were opened, in their order in the log.
@@ -122,32 +137,90 @@ impl UsesProof {
     /// [`ProofError`], which says what does not hold.
     pub fn check(&self, trust: &Trust) -> Result<Uses, ProofError> {
         let vouched = trust.vouched(Note::parse(self.checkpoint.as_bytes())?)?;
-        let mut first: Option<(u64, Counts)> = None;
-        let (mut last, mut uses) = (None, Vec::new());
-        for record in &self.records {
-            let opened = record.open(&vouched.checkpoint.tree)?;
-            let counts = counts(&opened)?;
-            let (_, begin) = first.get_or_insert_with(|| (record.index, counts.clone()));
-            let next = begin.number.saturating_add(u64::try_from(uses.len()).unwrap_or(u64::MAX));
-            let is_behind = last.is_none_or(|last| record.index > last);
-            if counts.number != next || counts.version != begin.version || !is_behind {
-                return Err(ProofError::Gap { index: record.index });
-            }
-            last = Some(record.index);
-            if counts.is_use {
-                uses.push((record.index, counts.number, opened));
-            }
-        }
-        let (Some((index, begin)), Some(to)) = (first, last) else {
+        let tree = &vouched.checkpoint.tree;
+        let entries = self.records.iter().map(|record| record.entry(tree));
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return Err(ProofError::NotAProof);
         };
         // Before the first use, and before a statement that there was none, there was none in this log.
-        let from = if begin.number == 0 { 0 } else { index };
-        Ok(Uses { from, to, version: begin.version, uses, vouched })
+        let from = if first.counts.number == 0 { 0 } else { first.index };
+        let (to, version) = (last.index, last.counts.version.clone());
+        let before = Months::of(&entries)?.followed(&entries)?;
+        leaves_nothing_out(&entries)?;
+        let uses = entries.into_iter().filter(|entry| entry.counts.is_use);
+        let uses = uses.map(|entry| (entry.index, entry.counts.number, entry.opened)).collect();
+        Ok(Uses { from, to, version, before, uses, vouched })
+    }
+}
+
+/// Each use has the number after that of the one before it, and is behind it; of one version.
+fn leaves_nothing_out(entries: &[Entry]) -> Result<(), ProofError> {
+    let mut expected = entries.first().map_or(0, |first| first.counts.number);
+    let mut before: Option<&Entry> = None;
+    for entry in entries {
+        let Counts { version, number, is_use, .. } = &entry.counts;
+        let follows = before.is_none_or(|before| {
+            let known = &before.counts.version;
+            entry.index > before.index
+                && (version.version, version.counted) == (known.version, known.counted)
+        });
+        if *number != expected || !follows {
+            return Err(ProofError::Gap { index: entry.index });
+        }
+        expected = expected.saturating_add(u64::from(*is_use));
+        before = Some(entry);
+    }
+    Ok(())
+}
+
+impl Months {
+    /// What the records show: the names of one, and its own; or one name alone.
+    fn of(entries: &[Entry]) -> Result<Self, ProofError> {
+        let mut shown =
+            entries.iter().filter_map(|entry| Some((entry, entry.opened.names.as_ref()?)));
+        let (own, names) = match (shown.next(), shown.next()) {
+            (Some((entry, names)), None) => (Some(entry), Names::months(names)),
+            (None, _) => (entries.last(), &[][..]),
+            // Which of two would count is nowhere said.
+            (Some(_), Some(_)) => return Err(ProofError::NotAProof),
+        };
+        let own = own.map(|entry| entry.counts.called);
+        if own.is_some_and(|own| names.contains(&own)) {
+            return Err(ProofError::NotAProof);
+        }
+        Ok(Self(names.iter().copied().chain(own).collect()))
+    }
+
+    /// Follows the version through its names: no record is of another, and none goes back. Gives each name but the last
+    /// with the first record under it.
+    fn followed(&self, entries: &[Entry]) -> Result<Vec<(u64, Pseudonym)>, ProofError> {
+        let mut left = self.0.iter();
+        let mut current = left.next();
+        let mut found: Vec<(u64, Called)> = Vec::new();
+        for entry in entries {
+            let called = entry.counts.called;
+            while current.is_some_and(|name| *name != called) {
+                current = left.next();
+            }
+            if current.is_none() {
+                return Err(ProofError::Gap { index: entry.index });
+            }
+            if found.last().is_none_or(|(_, last)| *last != called) {
+                found.push((entry.index, called));
+            }
+        }
+        found.pop();
+        Ok(found.into_iter().map(|(index, called)| (index, called.key())).collect())
     }
 }
 
 impl RecordProof {
+    fn entry(&self, tree: &TreeHead) -> Result<Entry, ProofError> {
+        let opened = self.open(tree)?;
+        Ok(Entry { index: self.index, counts: counts(&opened)?, opened })
+    }
+
     fn open(&self, tree: &TreeHead) -> Result<Opened, ProofError> {
         let opening = Opening::parse(&self.opening)?;
         let path: Vec<Hash> = self.path.iter().map(|hash| Hash::from(**hash)).collect();
@@ -169,5 +242,5 @@ fn counts(opened: &Opened) -> Result<Counts, ProofError> {
     };
     // Where the key is may differ from one use to the next, and says nothing of which it is.
     let version = KeyGroup { protection: 0, ..key.group.clone() };
-    Ok(Counts { version, is_use, number: key.use_index })
+    Ok(Counts { called: Called::of(&version), version, is_use, number: key.use_index })
 }

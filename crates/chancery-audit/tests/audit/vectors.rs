@@ -10,6 +10,7 @@ use chancery_audit::dense;
 use chancery_audit::disk::Disk as _;
 use chancery_audit::frame::Item;
 use chancery_audit::journal::{Entry, JOURNAL_BYTES, JOURNAL_FILE, Journal};
+use chancery_audit::proof::{Trust, UsesProof};
 use chancery_audit::receipt::Receipt;
 use chancery_audit::repack::repack;
 use chancery_audit::sealer::{MonthKeys, MonthSecrets};
@@ -317,4 +318,23 @@ fn a_reduction_journal_is_read_and_written_as_the_second_implementation_does() {
     journal.clear().unwrap();
     journal.append(&entries[2]).unwrap();
     assert!(written() == file("second"));
+}
+
+#[test]
+fn proofs_of_uses_are_taken_and_refused_alike() {
+    let vectors = vectors("proofs");
+    let trust = Trust::parse(vectors["policy"].as_str().unwrap()).unwrap();
+    let check = |vector: &Value| UsesProof::parse(&bytes(&vector["proof"]))?.check(&trust);
+    for vector in list(&vectors["accepted"]) {
+        let uses = check(vector).unwrap_or_else(|error| panic!("{}: {error}", vector["name"]));
+        let before: Vec<_> = uses.before.iter().map(|(_, name)| name.to_vec()).collect();
+        let expected: Vec<_> = list(&vector["shows"]["before"]).iter().map(bytes).collect();
+        assert_eq!(before, expected, "{}", vector["name"]);
+        let found: Vec<u64> = uses.uses.iter().map(|(index, ..)| *index).collect();
+        let expected: Vec<u64> = list(&vector["shows"]["uses"]).iter().map(number).collect();
+        assert_eq!(found, expected, "{}", vector["name"]);
+    }
+    for vector in list(&vectors["refused"]) {
+        assert!(check(vector).is_err(), "{}", vector["name"]);
+    }
 }

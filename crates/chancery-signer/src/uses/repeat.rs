@@ -36,7 +36,7 @@ impl Worker {
             );
         };
         if job.request.operation == Operation::GenerateDataKey {
-            return self.unwrap_again(&job, &kept);
+            return self.unwrap_again(job, &kept);
         }
         let Some(result) = self.recall(&job, place, kept, &frame) else {
             return self.refuse(
@@ -46,15 +46,14 @@ impl Worker {
                 job.permit.now(),
             );
         };
-        let Job { request, position, permit, .. } = job;
-        let redo = Redo { request, position, place: Some(place) };
-        let waits = permit.key().witnessed;
+        let Job { request, position, permit, room, .. } = job;
+        let redo = Redo { request, position, place: Some(place), room };
         let claim = Claim {
             tenant: permit.key().tenant,
             decided: permit.decided(),
             counting: Counting::Nothing,
         };
-        self.out.push(Submission::Repeated(Box::new(Repeated { claim, result, redo, waits })));
+        self.out.push(Submission::Repeated(Box::new(Repeated { claim, result, redo })));
     }
 
     fn kept(&self, job: &Job, place: Place) -> Option<(KeptAnswer, Frame)> {
@@ -66,12 +65,12 @@ impl Worker {
         Some((kept, frame))
     }
 
-    fn unwrap_again(&mut self, job: &Job, kept: &KeptAnswer) {
-        let (request, position) = (&job.request, job.position);
-        match compute::data_key_again(&self.shared, job, kept.version, &kept.output) {
-            Some(computed) => self.commit(job, computed),
-            None => self.refuse(request, position, Reason::AnswerUnreadable, job.permit.now()),
+    fn unwrap_again(&mut self, job: Job, kept: &KeptAnswer) {
+        let computed = compute::data_key_again(&self.shared, &job, kept.version, &kept.output);
+        if let Some(computed) = computed {
+            return self.commit(job, computed);
         }
+        self.refuse(&job.request, job.position, Reason::AnswerUnreadable, job.permit.now());
     }
 
     fn recall(

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use chancery_audit::proof::{ProofError, Trust, Vouched};
-use chancery_audit::witnessed::Standing;
 use chancery_log::TreeHead;
 use chancery_log::note::{Note, NoteSignature};
 
@@ -26,8 +25,6 @@ pub(crate) struct Round {
     pub(crate) vouched: Option<Vouched>,
     /// Of each witness that did not cosign, what was wrong with it.
     pub(crate) faults: Vec<Fault>,
-    /// Who did.
-    pub(crate) cosigned: Vec<String>,
 }
 
 /// A witness did not cosign.
@@ -37,8 +34,6 @@ pub(crate) struct Fault {
     pub(crate) witness: String,
     /// What was wrong.
     pub(crate) what: String,
-    /// What that says of what it holds.
-    pub(crate) standing: Standing,
 }
 
 impl fmt::Display for Fault {
@@ -66,19 +61,15 @@ pub(crate) fn run(exchange: &Exchange, trust: &Trust, published: &Published) -> 
     if let Err(error @ (ProofError::Unsigned | ProofError::Note(_))) = trust.vouched(note.clone()) {
         return Err(error).context("the published checkpoint is not one of the policy's logs");
     }
-    let (mut faults, mut cosigned) = (Vec::new(), Vec::new());
+    let mut faults = Vec::new();
     for (witness, asked) in ask_all(exchange, &places(trust), (&note, tree), published) {
         match asked {
             Ok(lines) => {
                 for line in lines {
                     note.add(line);
                 }
-                cosigned.push(witness);
             }
-            Err(error) => {
-                let standing = error.standing();
-                faults.push(Fault { witness, what: error.to_string(), standing });
-            }
+            Err(error) => faults.push(Fault { witness, what: error.to_string() }),
         }
     }
     // As everybody will read it: a note has a longest length and a number of signatures.
@@ -88,7 +79,7 @@ pub(crate) fn run(exchange: &Exchange, trust: &Trust, published: &Published) -> 
         Err(ProofError::Quorum) => None,
         Err(error) => return Err(error.into()),
     };
-    Ok(Round { note, vouched, faults, cosigned })
+    Ok(Round { note, vouched, faults })
 }
 
 type Asked = Result<Vec<NoteSignature>, AskError>;
@@ -118,10 +109,12 @@ fn ask_all(
 impl Round {
     /// What to say of a round that came to fewer cosignatures than the policy asks for.
     pub(crate) fn lost(&self) -> anyhow::Error {
-        let faults: Vec<_> = self.faults.iter().map(|fault| format!("\n  {fault}")).collect();
-        anyhow!(
-            "fewer witnesses cosigned the checkpoint than the policy asks for{}",
-            faults.concat()
-        )
+        lost(&self.faults)
     }
+}
+
+/// What to say where fewer cosigned than the policy asks for.
+pub(crate) fn lost(faults: &[Fault]) -> anyhow::Error {
+    let faults: Vec<_> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+    anyhow!("fewer witnesses cosigned the checkpoint than the policy asks for{}", faults.concat())
 }

@@ -40,13 +40,11 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use anyhow::anyhow;
-    use chancery_audit::witnessed::Standing;
 
     use super::*;
 
     fn fault(witness: &str) -> Fault {
-        let what = "it is away".to_owned();
-        Fault { witness: witness.into(), standing: Standing::Away(what.clone()), what }
+        Fault { witness: witness.into(), what: "it is away".into() }
     }
 
     const KEPT: Result<()> = Ok(());

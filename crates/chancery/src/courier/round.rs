@@ -1,92 +1,60 @@
-//! One round of the courier: who is asked, and what is written down of it.
+//! Rounds of the courier: when one begins, what it still waits for, and what is written down of it.
+//!
+//! A round carries one checkpoint to all witnesses at once. What enough of them cosigned is written down at that moment;
+//! the next round may begin then, and those that have not answered yet are asked again when they have. A report waits
+//! for everybody who was asked, as long as they may take.
+//!
+//! **Invariant:** a report that answers a wish says of everybody what they answered since the wish.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::thread::{self, ScopedJoinHandle};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result};
 use chancery_audit::proof::Trust;
 use chancery_audit::publish::{CHECKPOINT_FILE, POLICY_FILE};
 use chancery_audit::shelf::Shelf;
 use chancery_audit::witnessed::{
-    ASKED_FILE, Asked, COSIGNED_FILE, HURRY_FILE, PARTIES_MAX, Party, REPORT_FILE, Report,
-    Standing, policy_of, seen_file,
+    ASKED_FILE, Asked, COSIGNED_FILE, HURRY_FILE, REPORT_FILE, Report, policy_of, seen_file,
 };
 use chancery_log::TreeHead;
 use chancery_log::checkpoint::Checkpoint;
-use chancery_log::note::{KeyName, Note};
-use chancery_log::policy::Policy;
+use chancery_log::note::{KeyName, Note, NoteSignature};
 
-use crate::cosigning::{self, Exchange, Round, WITNESS_MAX, Watch, look, of_peer, of_witness};
+use super::party::{Known, Question, Said, Who};
+use super::places::Places;
+use crate::cosigning::{Exchange, Fault, WITNESS_MAX, Watch, lost};
 use crate::published::Published;
 
 /// Of an answer: who reaches its directory may read it.
 const ANSWER_MODE: u32 = 0o644;
 
-/// Who is asked.
-pub(super) struct Places {
-    /// The lines of a policy that name witnesses, or nothing.
-    witnesses: String,
-    peers: Vec<String>,
-}
+/// How much later than its deadline an answer is still taken: 500 ms, for what notices the deadline.
+const LEEWAY: Duration = Duration::from_millis(500);
 
-impl Places {
-    /// Checks that there is somebody to ask, and where.
-    pub(super) fn new(witnesses: String, peers: Vec<String>) -> Result<Self> {
-        let places = Self { witnesses, peers };
-        for url in places.urls()? {
-            port(&url)?;
-        }
-        if places.urls()?.len() > PARTIES_MAX {
-            bail!("there are more than {PARTIES_MAX} witnesses and peers");
-        }
-        Ok(places)
-    }
-
-    fn urls(&self) -> Result<BTreeSet<String>> {
-        let mut urls: BTreeSet<String> = self.peers.iter().cloned().collect();
-        if !self.witnesses.is_empty() {
-            let policy = Policy::parse(&self.witnesses)?;
-            urls.extend(policy.witnesses().iter().filter_map(|(_, party)| party.url.clone()));
-        }
-        Ok(urls)
-    }
-
-    /// The ports of all of them.
-    pub(super) fn ports(&self) -> BTreeSet<u16> {
-        let urls = self.urls().unwrap_or_default();
-        urls.iter().filter_map(|url| port(url).ok()).collect()
-    }
-}
-
-/// The port of a URL.
-fn port(url: &str) -> Result<u16> {
-    let what = || anyhow!("`{url}` is not a URL such as https://witness.example/w1");
-    let uri: ureq::http::Uri = url.parse().map_err(|_| what())?;
-    match (uri.scheme_str(), uri.host(), uri.port_u16()) {
-        (Some("http" | "https"), Some(_), Some(port)) => Ok(port),
-        (Some("http"), Some(_), None) => Ok(80),
-        (Some("https"), Some(_), None) => Ok(443),
-        _ => Err(what()),
-    }
-}
+/// How long a report waits: for an answer, and for what the witness shows that contradicts the log.
+const REPORT_PATIENCE: Duration = WITNESS_MAX.saturating_add(WITNESS_MAX).saturating_add(LEEWAY);
 
 /// What goes round.
 pub(super) struct Courier {
-    places: Places,
-    exchange: Exchange,
+    lines: String,
+    parties: Vec<Known>,
+    said: Receiver<Said>,
     log: PathBuf,
     asked: PathBuf,
     answers: PathBuf,
     last_asked: Option<Asked>,
     last_hurry: Option<Asked>,
     last_checkpoint: Vec<u8>,
-    /// What peers said when they were asked last.
-    peers: Vec<Party>,
+    /// The last round that was begun.
+    round: Option<Round>,
+    /// The report that is waited for.
+    due: Option<Due>,
     watch: Watch,
 }
 
@@ -96,17 +64,41 @@ pub(super) struct Wanted {
     pub(super) is_asked: bool,
     /// Answers wait for a quorum.
     pub(super) is_hurried: bool,
-    /// There is a checkpoint that was not carried.
+    /// There is a checkpoint that was not carried, or that no quorum has cosigned.
     pub(super) is_new: bool,
 }
 
 /// What this log has published.
-struct Own {
-    published: Published,
-    log: Trust,
-    trust: Trust,
-    tree: TreeHead,
-    origin: KeyName,
+pub(super) struct Own {
+    pub(super) published: Published,
+    pub(super) log: Trust,
+    pub(super) trust: Trust,
+    pub(super) note: Note,
+    pub(super) tree: TreeHead,
+    pub(super) origin: KeyName,
+}
+
+/// A checkpoint on its way.
+struct Round {
+    number: u64,
+    /// The last that went to all: this one, or one before it.
+    all: u64,
+    asked: Option<Asked>,
+    begun: Instant,
+    own: Arc<Own>,
+    /// It with the cosignatures that came.
+    note: Note,
+    is_enough: bool,
+}
+
+/// A report that waits for those who were asked in a round, or in the last that went to all.
+struct Due {
+    round: u64,
+    all: u64,
+    asked: Option<Asked>,
+    until: Instant,
+    size: u64,
+    is_enough: bool,
 }
 
 impl Courier {
@@ -116,16 +108,24 @@ impl Courier {
         exchange: Exchange,
         [log, asked, answers]: [PathBuf; 3],
     ) -> Self {
+        let Places { lines, witnesses, peers } = places;
+        let exchange = Arc::new(exchange);
+        let (answer, said) = channel();
+        let all = witnesses.into_iter().map(Who::Witness).chain(peers.into_iter().map(Who::Peer));
+        let start =
+            |(number, who)| Known::start(who, number, Arc::clone(&exchange), answer.clone());
         Self {
-            places,
-            exchange,
+            lines,
+            parties: all.enumerate().map(start).collect(),
+            said,
             log,
             asked,
             answers,
             last_asked: None,
             last_hurry: None,
             last_checkpoint: Vec::new(),
-            peers: Vec::new(),
+            round: None,
+            due: None,
             watch: Watch::default(),
         }
     }
@@ -137,7 +137,8 @@ impl Courier {
         Wanted {
             is_asked: is_other(self.wish(ASKED_FILE), self.last_asked),
             is_hurried: is_other(self.wish(HURRY_FILE), self.last_hurry),
-            is_new: !checkpoint.is_empty() && checkpoint != self.last_checkpoint,
+            is_new: !checkpoint.is_empty()
+                && (checkpoint != self.last_checkpoint || self.lacks_quorum()),
         }
     }
 
@@ -145,9 +146,23 @@ impl Courier {
         Asked::parse(&fs::read(self.asked.join(file)).ok()?)
     }
 
-    /// Makes a round: to all, or to witnesses alone. What goes wrong is said on standard error, and in the report as far
+    fn lacks_quorum(&self) -> bool {
+        !self.lines.is_empty() && self.round.as_ref().is_some_and(|round| !round.is_enough)
+    }
+
+    /// Whether another round may begin: the last one has its quorum, or comes to none.
+    pub(super) fn is_free(&self) -> bool {
+        self.round.as_ref().is_none_or(|round| {
+            let mut witnesses = self.parties.iter().filter(|party| party.is_witness);
+            round.is_enough
+                || round.begun.elapsed() > WITNESS_MAX + LEEWAY
+                || !witnesses.any(|party| party.owes(round.number))
+        })
+    }
+
+    /// Begins a round: to all, or to witnesses alone. What goes wrong is said on standard error, and in the report as far
     /// as it comes to one.
-    pub(super) fn round(&mut self, is_all: bool) {
+    pub(super) fn begin(&mut self, is_all: bool) {
         let asked = if is_all { self.wish(ASKED_FILE) } else { self.last_asked };
         let hurry = self.wish(HURRY_FILE);
         let checkpoint = fs::read(self.log.join(CHECKPOINT_FILE)).unwrap_or_default();
@@ -155,89 +170,118 @@ impl Courier {
         if checkpoint.is_empty() {
             return;
         }
-        if let Err(error) = self.carry(asked, is_all) {
-            eprintln!("chancery courier: {error:#}");
-        }
         (self.last_asked, self.last_hurry, self.last_checkpoint) = (asked, hurry, checkpoint);
+        match self.own() {
+            Ok(own) => self.carry(own, is_all),
+            Err(error) => eprintln!("chancery courier: {error:#}"),
+        }
     }
 
     fn own(&self) -> Result<Own> {
         let text =
             fs::read_to_string(self.log.join(POLICY_FILE)).context("the log's own policy")?;
         let log = Trust::parse(&text)?;
-        let trust = Trust::parse(&policy_of(log.log_keys(), &self.places.witnesses));
+        let trust = Trust::parse(&policy_of(log.log_keys(), &self.lines));
         let published = Published::Directory(self.log.clone(), Shelf::at(&self.log));
         let (note, tree) = published.checkpoint()?;
-        let checkpoint: Checkpoint = note.unverified_text().parse()?;
+        let checkpoint = log.signed_by_log(note.clone());
+        let Checkpoint { origin, .. } =
+            checkpoint.context("the published checkpoint is not this log's")?;
         // Without witnesses the log's own policy is all there is.
-        let trust = if self.places.witnesses.is_empty() { Trust::parse(&text)? } else { trust? };
-        Ok(Own { published, log, trust, tree, origin: checkpoint.origin })
+        let trust = if self.lines.is_empty() { Trust::parse(&text)? } else { trust? };
+        Ok(Own { published, log, trust, note, tree, origin })
     }
 
-    fn carry(&mut self, asked: Option<Asked>, is_all: bool) -> Result<()> {
-        let own = self.own()?;
-        let mut parties = Vec::new();
-        let mut seen = Vec::new();
-        let mut is_enough = false;
-        if own.trust.witnesses().next().is_some() {
-            let round = cosigning::run(&self.exchange, &own.trust, &own.published)?;
-            for said in self.watch.after(Some(&round.faults), &lost(&round)) {
-                eprintln!("chancery courier: {said}");
-            }
-            parties.extend(standings(&round));
-            seen.extend(self.evidence(&own, &parties));
-            is_enough = round.vouched.is_some();
-            if is_enough {
-                let note = own.trust.kept(&round.note);
-                self.put(COSIGNED_FILE, note.to_string().as_bytes())?;
+    fn carry(&mut self, own: Own, is_all: bool) {
+        let begun = Instant::now();
+        let (last, last_all) = self.round.as_ref().map_or((0, 0), |last| (last.number, last.all));
+        let number = last + 1;
+        let all = if is_all { number } else { last_all };
+        let own = Arc::new(own);
+        for party in self.parties.iter_mut().filter(|party| is_all || party.is_witness) {
+            let own = Arc::clone(&own);
+            party.ask(Question { own, round: number, deadline: begun + WITNESS_MAX });
+        }
+        let note = own.note.clone();
+        let asked = self.last_asked;
+        let round = Round { number, all, asked, begun, own, note, is_enough: false };
+        self.due.get_or_insert_with(|| Due::of(&round));
+        self.round = Some(round);
+    }
+
+    /// Takes in what comes within so long, or at once if something comes.
+    pub(super) fn hear(&mut self, patience: Duration) {
+        let first = self.said.recv_timeout(patience);
+        if matches!(first, Err(RecvTimeoutError::Disconnected)) {
+            thread::sleep(patience);
+        }
+        let all: Vec<Said> = first.into_iter().chain(self.said.try_iter()).collect();
+        let mut lines = Vec::new();
+        for mut said in all {
+            let is_last = self.round.as_ref().is_some_and(|round| round.number == said.round);
+            lines.extend(std::mem::take(&mut said.lines).into_iter().filter(|_| is_last));
+            if let Some(party) = self.parties.get_mut(said.party) {
+                party.hear(said);
             }
         }
-        if is_all {
-            let (peers, notes) = self.ask_peers(&own).into_iter().unzip();
-            self.peers = peers;
-            seen.extend(Vec::<Option<Note>>::into_iter(notes).flatten());
+        if let Err(error) = self.cosigned(lines).and_then(|()| self.report()) {
+            eprintln!("chancery courier: {error:#}");
         }
-        parties.extend(self.peers.iter().cloned());
+    }
+
+    /// Adds cosignatures to the checkpoint, and writes it down once they are enough.
+    fn cosigned(&mut self, lines: Vec<NoteSignature>) -> Result<()> {
+        let Some(round) = self.round.as_mut().filter(|_| !lines.is_empty()) else { return Ok(()) };
+        for line in lines {
+            round.note.add(line);
+        }
+        // As everybody will read it: a note has a longest length and a number of signatures.
+        let note = Note::parse(round.note.to_string().as_bytes())?;
+        if round.own.trust.vouched(note.clone()).is_err() {
+            return Ok(());
+        }
+        round.is_enough = true;
+        let (kept, size) = (round.own.trust.kept(&note), round.own.tree.size);
+        if let Some(due) = &mut self.due {
+            (due.is_enough, due.size) = (true, size);
+        }
+        Ok(self.put(COSIGNED_FILE, kept.to_string().as_bytes())?)
+    }
+
+    /// Writes the report that is due, if everybody has answered or had their time. What was begun since has one of its
+    /// own.
+    fn report(&mut self) -> Result<()> {
+        let is_over = |due: &mut Due| {
+            Instant::now() > due.until || !self.parties.iter().any(|party| due.awaits(party))
+        };
+        let Some(due) = self.due.take_if(is_over) else { return Ok(()) };
+        for party in self.parties.iter_mut().filter(|party| due.awaits(party)) {
+            party.give_up();
+        }
+        let later = self.round.as_ref().filter(|round| round.number > due.round);
+        self.due = later.map(Due::of);
+        self.tell(&due);
+        let seen: Vec<&Note> = self.parties.iter().filter_map(Known::seen).collect();
         for (number, note) in seen.iter().enumerate() {
             self.put(&seen_file(number), note.to_string().as_bytes())?;
         }
         // Last: whoever waits for it finds the rest.
-        let report = Report { asked, size: own.tree.size, is_enough, parties };
+        let parties = self.parties.iter().filter_map(Known::party).collect();
+        let Due { asked, size, is_enough, .. } = due;
+        let report = Report { asked, size, is_enough, parties };
         Ok(self.put(REPORT_FILE, report.to_text().as_bytes())?)
     }
 
-    /// What peers hold, all asked at once; one that hangs keeps none of the others.
-    fn ask_peers(&self, own: &Own) -> Vec<(Party, Option<Note>)> {
-        let deadline = Instant::now() + WITNESS_MAX;
-        let ask = |url: &String| {
-            let log = (&own.log, own.tree);
-            let (party, note) =
-                look(&self.exchange, &of_peer(url), log, own.published.tiles(), deadline);
-            (Party { name: url.clone(), ..party }, note)
-        };
-        thread::scope(|scope| {
-            let asking: Vec<_> =
-                self.places.peers.iter().map(|url| scope.spawn(move || ask(url))).collect();
-            let end = |asking: ScopedJoinHandle<'_, _>| {
-                asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            asking.into_iter().map(end).collect()
-        })
-    }
-
-    /// What witnesses hold that contradict this log, by their own word and with the log's signature.
-    fn evidence(&self, own: &Own, parties: &[Party]) -> Vec<Note> {
-        if !parties.iter().any(|party| party.standing.contradicts()) {
-            return Vec::new();
+    /// Says what was lost, and what is back.
+    fn tell(&mut self, due: &Due) {
+        if self.lines.is_empty() {
+            return;
         }
-        let places = cosigning::places(&own.trust);
-        let deadline = Instant::now() + WITNESS_MAX;
-        let shown = places.iter().filter_map(|place| {
-            let url = of_witness(place.url, &own.origin);
-            let log = (&own.log, own.tree);
-            look(&self.exchange, &url, log, own.published.tiles(), deadline).1
-        });
-        shown.collect()
+        let faults: Vec<Fault> = self.parties.iter().filter_map(Known::fault).collect();
+        let kept = if due.is_enough { Ok(()) } else { Err(lost(&faults)) };
+        for said in self.watch.after(Some(&faults), &kept) {
+            eprintln!("chancery courier: {said}");
+        }
     }
 
     /// Puts an answer in its place, whole.
@@ -251,39 +295,20 @@ impl Courier {
     }
 }
 
-fn lost(round: &Round) -> Result<()> {
-    match round.vouched {
-        Some(_) => Ok(()),
-        None => Err(round.lost()),
+impl Due {
+    /// Whether it waits for that one.
+    fn awaits(&self, party: &Known) -> bool {
+        party.owes(self.round) || party.owes(self.all)
     }
-}
 
-fn standings(round: &Round) -> Vec<Party> {
-    let cosigned = round.cosigned.iter();
-    let cosigned = cosigned.map(|name| Party { name: name.clone(), standing: Standing::Cosigned });
-    let faults = round.faults.iter();
-    let faults =
-        faults.map(|fault| Party { name: fault.witness.clone(), standing: fault.standing.clone() });
-    cosigned.chain(faults).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_is_that_of_the_url_or_of_its_scheme() {
-        for (url, expected) in [
-            ("http://w.example", Some(80)),
-            ("https://w.example/w1", Some(443)),
-            ("http://127.0.0.1:9000/", Some(9000)),
-            ("https://[::1]:8443", Some(8443)),
-            ("ftp://w.example", None),
-            ("w.example", None),
-            ("https://", None),
-            ("/w1", None),
-        ] {
-            assert_eq!(port(url).ok(), expected, "{url}");
+    fn of(round: &Round) -> Self {
+        Self {
+            round: round.number,
+            all: round.all,
+            asked: round.asked,
+            until: round.begun + REPORT_PATIENCE,
+            size: round.own.tree.size,
+            is_enough: round.is_enough,
         }
     }
 }

@@ -6,16 +6,28 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use chancery_client::{KeyHandle, NotCommitted, Outcome};
+use chancery_client::{Input, Item, KeyHandle, NotCommitted, Outcome};
+use chancery_core::command::NewHandle;
+use chancery_core::context::Context;
+use chancery_core::handle::{Operation, Operations};
+use chancery_core::limits::BATCH_ITEMS_MAX;
+use chancery_core::principal::Role;
+use chancery_core::purpose::Usage;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::people::Person;
 use super::witnesses::scene::{Scene, shown, size};
 use crate::harness::{
-    Service, committed, copy, eventually, fresh, key_and_handle, refused, sign, signal, text,
+    Service, committed, copy, eventually, fresh, issue, key_and_handle, plainly, refused, sign,
+    signal, text,
 };
 use crate::wire::{Request, Wire};
+
+/// How long a witness may take: 5 s, as the service has it.
+const WITNESS_MAX: Duration = Duration::from_secs(5);
 
 /// The arguments by which a service asks the witnesses of a policy, as often as it may.
 fn asking(policy: &str, more: &[&str]) -> Vec<String> {
@@ -370,6 +382,86 @@ fn peers_that_hang_are_in_the_way_of_no_answer_that_waits_for_witnesses() {
     let said = status(&scene.service);
     assert_eq!(said["others"].as_array().unwrap().len(), 4, "{said}");
     assert!(said["others"].to_string().contains("away: "), "{said}");
+}
+
+#[test]
+fn a_witness_that_hangs_keeps_no_answer_waiting_for_a_quorum_that_does_not() {
+    let mut scene = Scene::with(3);
+    let policy = scene.policy(2, "");
+    scene.witnesses[2].end(Signal::KILL);
+    // It takes connections and says nothing, for as long as it is given.
+    let silent = TcpListener::bind(&scene.witnesses[2].address).unwrap();
+    restarted(&mut scene, asking(&policy, &[]));
+    scene.service.wait_until_up();
+    let (client, handle) = (scene.service.client(), waiting_key(&scene.service, "w"));
+    let begun = Instant::now();
+    for _ in 0..8 {
+        let index = committed(sign(&client, &handle, b"m", fresh())).log_index;
+        assert!(cosigned(&scene.service) > Some(index));
+    }
+    assert!(begun.elapsed() < WITNESS_MAX, "{:?}", begun.elapsed());
+    let away = |said: &Value| said["others"].to_string().matches("away: ").count();
+    eventually("it is said", || away(&status(&scene.service)) == 1);
+    // It is asked again once it answers, and counts where another one is lost.
+    drop(silent);
+    scene.witnesses[2].launch();
+    scene.witnesses[0].end(Signal::KILL);
+    eventually("it counts", || {
+        matches!(sign(&client, &handle, b"m", fresh()), Outcome::Committed(_))
+    });
+    eventually("that is said", || {
+        let said = status(&scene.service);
+        away(&said) == 1 && said["others"].to_string().matches("cosigned").count() == 2
+    });
+}
+
+#[test]
+fn one_principal_has_half_of_the_room_for_answers_that_wait_for_witnesses() {
+    let mut scene = Scene::with(1);
+    let policy = scene.policy(1, "");
+    restarted(&mut scene, asking(&policy, &[]));
+    scene.service.wait_until_up();
+    let (client, handle) = (scene.service.client(), waiting_key(&scene.service, "w"));
+    let other = Person::new(&scene.service, "second", Role::Operator, 7);
+    let theirs = issue(
+        &client,
+        NewHandle {
+            key: "w".parse().unwrap(),
+            operations: Operations::usual(Usage::Sign),
+            ttl_ms: 900_000,
+            pins: Vec::new(),
+            holder: Vec::new(),
+            subject: Some(other.id),
+            max_uses: None,
+        },
+    );
+    let size = || status(&scene.service)["log_size"].as_u64().unwrap();
+    let full = u64::try_from(2 * BATCH_ITEMS_MAX).unwrap();
+    scene.witnesses[0].end(Signal::KILL);
+    let before = size();
+    let batch = || {
+        let context = Context::default();
+        let item = |_| Item { input: Input::Message(b"m"), operation: fresh(), context: &context };
+        let items: Vec<_> = (0..BATCH_ITEMS_MAX).map(item).collect();
+        committed(client.batch(&handle, Operation::Sign, &items, &plainly(fresh())))
+    };
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..2).map(|_| scope.spawn(batch)).collect();
+        eventually("they are on record", || size() >= before + full);
+        // What does not fit is refused before anything is spent on it.
+        for refusal in batch() {
+            assert_eq!(refused(refusal), "overloaded");
+        }
+        scene.witnesses[0].launch();
+        committed(sign(&other.client(), &theirs, b"m", fresh()));
+        for outcome in waiting.into_iter().flat_map(|batch| batch.join().unwrap()) {
+            committed(outcome);
+        }
+    });
+    // Their room is free again.
+    for outcome in batch() {
+        committed(outcome);
+    }
 }
 
 #[test]

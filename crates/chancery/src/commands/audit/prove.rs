@@ -45,9 +45,9 @@ Examples:
   chancery audit prove --index 17 --dir /mnt/evidence/chancery-data --root-key root.key --out 17.audit-proof
 
 With `--key` the file proves all uses of a key version since then, that there were no others until now, or that there
-was none: the log counts the uses of each version without a gap. It is of one month at most. With `--checkpoint` or
-`--witnessed` it is until the last use, or the last such proof, that the checkpoint covers; with `--dir`, that is the
-published one.
+was none: the log counts the uses of each version without a gap. With `--checkpoint` or `--witnessed` it is until the last
+use, or the last such proof, that the checkpoint covers; with `--dir`, that is the published one. It goes back into earlier
+months, in which the key has other pseudonyms, if such a proof was made in the month in which it ends.
 
 Groups are time, operation, key, actor, authorization, payload, source and build. Whoever has the file checks it with
 `chancery audit verify-proof`."

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use chancery_audit::opening::Opened;
 use chancery_audit::proof::{Trees, Used, Uses, Vouched};
-use chancery_audit::record::{Counted, CountedKeyGroup, Kind, OperationGroup};
+use chancery_audit::record::{Counted, CountedKeyGroup, Kind, OperationGroup, Pseudonym};
 use chancery_core::clock::Quality;
 use chancery_core::handle::Operation;
 use chancery_core::reason::Reason;
@@ -178,15 +178,18 @@ fn closed(opened: &Opened) -> Vec<&'static str> {
 
 /// What the proof of all uses of a key version shows.
 pub(super) fn of_uses(proved: &Uses) -> Shown {
-    let Uses { from, to, version, uses, vouched } = proved;
+    let Uses { from, to, version, before, uses, vouched } = proved;
     let claim = if uses.is_empty() { "not-used" } else { "complete" };
     let mut shown = Shown::of(claim);
     let pseudonym = hex(&version.key);
     shown.say(
         "key",
-        format!("pseudonym {pseudonym} of this month, version {}", version.version),
-        json!({"pseudonym": pseudonym, "version": version.version}),
+        format!("pseudonym {pseudonym} of the last month, version {}", version.version),
+        json!({"pseudonym": pseudonym, "version": version.version, "before": names_before(before)}),
     );
+    for (index, pseudonym) in before {
+        shown.lines.push(("before that", format!("{} from record {index} on", hex(pseudonym))));
+    }
     shown.say("from record", from.to_string(), json!(from));
     shown.say("to record", to.to_string(), json!(to));
     shown.lines.push(("uses", uses.len().to_string()));
@@ -210,6 +213,12 @@ pub(super) fn of_uses(proved: &Uses) -> Shown {
          was done elsewhere with stolen key bytes is in no log",
     );
     shown
+}
+
+/// What the key was called before.
+fn names_before(before: &[(u64, Pseudonym)]) -> Value {
+    let all = before.iter();
+    all.map(|(index, name)| json!({"pseudonym": hex(name), "from_record": index})).collect()
 }
 
 /// What the proof about two trees shows.

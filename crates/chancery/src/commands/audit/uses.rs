@@ -2,9 +2,10 @@
 
 use anyhow::{Context as _, anyhow};
 use chancery_api::http::replies::RecordObject;
+use chancery_audit::called::Called;
 use chancery_audit::opening::Opening;
 use chancery_audit::proof::{USES_MAX, UsesProof};
-use chancery_audit::record::KeyGroup;
+use chancery_audit::record::Kind;
 use chancery_client::Client;
 use chancery_core::command::{AuditQuery, Command, QUERY_RECORDS_MAX};
 use chancery_core::name::Name;
@@ -45,7 +46,10 @@ pub(super) fn prove(
     kept: Option<(Note, TreeHead)>,
     (reader, published, output): (&Reader, &Published, &OutputArgs),
 ) -> Result<(), Failure> {
-    let groups = groups(wanted.groups);
+    let groups = match wanted.groups {
+        Some(groups) => with(groups, &USUAL),
+        None => RecordGroups::of(&USUAL).ok_or_else(unexpected)?,
+    };
     let (end, (note, tree)) = match (kept, reader) {
         (None, Reader::Service(client)) => {
             let end = count(client, wanted)?;
@@ -57,7 +61,7 @@ pub(super) fn prove(
             (last_under(reader, wanted, kept.1.size)?, kept)
         }
     };
-    let records = openings(reader, wanted, (end.index, groups))?;
+    let records = openings(reader, wanted, (&end, groups))?;
     reader.all_was_read()?;
     let proof = UsesProof::make(&records, (&note, tree), published.tiles());
     let proof =
@@ -66,7 +70,7 @@ pub(super) fn prove(
     if output.is_standard() {
         return Ok(());
     }
-    let uses = records.len() - usize::from(!end.is_use);
+    let uses = records.iter().filter(|(_, opening)| is_of_a_use(opening)).count();
     let written = output.out.display().to_string();
     let view = View::Fields(vec![
         ("uses", uses.to_string()),
@@ -80,10 +84,11 @@ pub(super) fn prove(
     )?)
 }
 
-fn groups(asked: Option<RecordGroups>) -> RecordGroups {
-    let asked: Vec<_> = asked.into_iter().flat_map(RecordGroups::iter).collect();
-    let needed = USUAL.into_iter().filter(|group| !asked.contains(group));
-    let all: Vec<_> = asked.iter().copied().chain(needed).collect();
+/// Groups, and others that are needed besides.
+fn with(groups: RecordGroups, needed: &[RecordGroup]) -> RecordGroups {
+    let asked: Vec<_> = groups.iter().collect();
+    let needed = needed.iter().filter(|group| !asked.contains(group));
+    let all: Vec<_> = asked.iter().chain(needed).copied().collect();
     // Each stands there once.
     RecordGroups::of(&all).unwrap_or(RecordGroups::ALL)
 }
@@ -118,43 +123,120 @@ fn last_under(reader: &Reader, wanted: &Wanted, size: u64) -> Result<End, Failur
     )))
 }
 
+/// What is found on the way from the end of a proof towards the beginning of the log.
+struct Walk<'a> {
+    reader: &'a Reader,
+    groups: RecordGroups,
+    /// The records, the newest first.
+    found: Vec<(u64, Opening)>,
+    /// The newest statement of how many uses there were, and its place among them.
+    count: Option<(u64, usize)>,
+    /// What tenant and key are called in the month that was reached.
+    current: Called,
+    /// What they were called before, once that was needed.
+    names: Vec<Called>,
+}
+
 /// The uses before the record at `end`, the last before `since_ms` included, and that record; opened, in
-/// their order. Of other months, which have other pseudonyms, none.
+/// their order. Of earlier months as far as a statement on the way says what the key was called there.
 fn openings(
     reader: &Reader,
     wanted: &Wanted,
-    (end, groups): (u64, RecordGroups),
+    (end, groups): (&End, RecordGroups),
 ) -> Result<Vec<(u64, Opening)>, Failure> {
-    let last = reader.opened(end, groups)?;
-    let version = version(&last)?;
-    let mut found = vec![(end, last)];
-    let mut before = end;
+    let mut walk = Walk::from(reader, end, groups)?;
+    let mut before = end.index;
     loop {
         let page = page(reader, wanted, before)?;
         let Some(oldest) = page.first() else { break };
         before = oldest.log_index;
-        for record in page.iter().rev().filter(|record| is_use(record, wanted.version)) {
-            let opening = reader.opened(record.log_index, groups)?;
-            if self::version(&opening)? != version {
-                return Ok(in_order(found));
+        for record in page.iter().rev() {
+            if walk.count.is_none() && is_count(record, wanted.version) {
+                walk.count = Some((record.log_index, walk.found.len()));
             }
-            found.push((record.log_index, opening));
-            if found.len() > USES_MAX {
-                return Err(Failure::Failed(anyhow!(
-                    "there are more than {USES_MAX} uses, as many as one proof holds; give a later `--since`"
-                )));
+            if !is_use(record, wanted.version) {
+                continue;
+            }
+            if !walk.take(record.log_index)? {
+                say_where_it_begins(record.log_index);
+                return Ok(walk.in_order());
             }
             if record.time_ms < wanted.since_ms || record.use_index == Some(0) {
-                return Ok(in_order(found));
+                return Ok(walk.in_order());
             }
         }
     }
-    Ok(in_order(found))
+    Ok(walk.in_order())
 }
 
-fn in_order(mut records: Vec<(u64, Opening)>) -> Vec<(u64, Opening)> {
-    records.reverse();
-    records
+/// A proof that begins later than was asked for proves what it proves, and whoever asked is told.
+fn say_where_it_begins(index: u64) {
+    eprintln!(
+        "chancery: the proof begins behind record {index}, which is of an earlier month: no statement that it covers says \
+         what the key was called then; without `--checkpoint` and `--dir` this command makes one"
+    );
+}
+
+impl<'a> Walk<'a> {
+    fn from(reader: &'a Reader, end: &End, groups: RecordGroups) -> Result<Self, Failure> {
+        let last = reader.opened(end.index, groups)?;
+        let current = called(&last)?;
+        let count = (!end.is_use).then_some((end.index, 0));
+        Ok(Self {
+            reader,
+            groups,
+            found: vec![(end.index, last)],
+            count,
+            current,
+            names: Vec::new(),
+        })
+    }
+
+    /// Takes a use, if it is known to be of the same key.
+    fn take(&mut self, index: u64) -> Result<bool, Failure> {
+        let opening = self.reader.opened(index, self.groups)?;
+        let called = called(&opening)?;
+        if called != self.current && !self.has_name(called)? {
+            return Ok(false);
+        }
+        self.current = called;
+        self.found.push((index, opening));
+        if self.found.len() > USES_MAX {
+            return Err(Failure::Failed(anyhow!(
+                "there are more than {USES_MAX} uses, as many as one proof holds; give a later `--since`"
+            )));
+        }
+        Ok(true)
+    }
+
+    /// Whether the newest statement says that the key was called so; it is then among the records, and shows that.
+    fn has_name(&mut self, called: Called) -> Result<bool, Failure> {
+        if !self.names.is_empty() {
+            return Ok(self.names.contains(&called));
+        }
+        let Some((index, place)) = self.count else { return Ok(false) };
+        let opening = self.reader.opened(index, with(self.groups, &[RecordGroup::Payload]))?;
+        let opened = opening.open().context("the service's answer opens nothing")?;
+        let Some(names) = opened.names.filter(|names| names.months().contains(&called)) else {
+            return Ok(false);
+        };
+        self.names = names.months().to_vec();
+        match self.found.get_mut(place).filter(|(known, _)| *known == index) {
+            Some(known) => known.1 = opening,
+            None => self.found.insert(place, (index, opening)),
+        }
+        Ok(true)
+    }
+
+    fn in_order(mut self) -> Vec<(u64, Opening)> {
+        self.found.reverse();
+        self.found
+    }
+}
+
+fn is_of_a_use(opening: &Opening) -> bool {
+    let operation = opening.open().ok().and_then(|opened| opened.operation);
+    operation.is_some_and(|operation| operation.kind == Kind::Use)
 }
 
 fn is_use(record: &RecordObject, version: u32) -> bool {
@@ -181,8 +263,8 @@ fn page(reader: &Reader, wanted: &Wanted, before: u64) -> Result<Vec<RecordObjec
     reader.page(&query)
 }
 
-fn version(opening: &Opening) -> Result<KeyGroup, Failure> {
+/// What tenant and key are called in a record.
+fn called(opening: &Opening) -> Result<Called, Failure> {
     let opened = opening.open().context("the service's answer opens nothing")?;
-    let key = opened.key.ok_or_else(unexpected)?;
-    Ok(KeyGroup { protection: 0, ..key.group })
+    Ok(Called::of(&opened.key.ok_or_else(unexpected)?.group))
 }
