@@ -153,8 +153,8 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// [`Contradiction`] if it belongs to no tenant, takes another key's name, or goes back in epochs,
-    /// approvals or what became of a proposal.
+    /// [`Contradiction`] if it belongs to no tenant, takes another key's name, goes back in epochs, approvals or what became
+    /// of a proposal, or takes back what of a key stays for good.
     pub fn apply(&mut self, row: Row) -> Result<(), Contradiction> {
         match row {
             Row::Posture(posture) => self.posture = posture,
@@ -326,7 +326,7 @@ impl Tenant {
                 && before.name == key.name;
             let goes_on = key.authority_epoch >= before.authority_epoch
                 && key.min_issue_epoch >= before.min_issue_epoch
-                && key.versions.len() >= before.versions.len();
+                && before.is_kept_by(&key);
             if !is_same || !goes_on {
                 return Err(Contradiction);
             }

@@ -16,7 +16,7 @@ use minicbor::{Decode, Encode};
 use crate::limits::{CLOCK_DRIFT_MAX, OFFLINE_MAX, REDUCTION_AHEAD_MAX};
 
 /// Time for which the service has run, in milliseconds over all its starts. Destruction waits count this alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Served(#[n(0)] u64);
 

@@ -131,13 +131,25 @@ ids! {
     PrincipalId;
     /// Names a proposal.
     ProposalId;
+    /// Names a rollout: one staged change of a key's schedule.
+    RolloutId;
     /// Names a tenant.
     TenantId;
+    /// Names a registered verifier: who acknowledges trust bundles and reports on what it verifies.
+    VerifierId;
 }
 
 impl TenantId {
     /// The tenant of the service's own records, which has no keys and no principals.
     pub const SYSTEM: Self = Self([0; 16]);
+}
+
+impl PrincipalId {
+    /// Whether it names nobody: the id of zeros, which no principal has.
+    #[must_use]
+    pub fn is_nobody(self) -> bool {
+        self.0 == Bytes::default()
+    }
 }
 
 fn v7(unix_ms: u64, entropy: [u8; 10]) -> Bytes {

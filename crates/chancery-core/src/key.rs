@@ -1,15 +1,17 @@
 //! Keys and their versions: metadata alone, never key bytes.
 //!
-//! **Invariant:** version numbers begin at 1, grow by one, and are never used again. A key's purpose and
-//! algorithm never change.
+//! **Invariant:** version numbers begin at 1, grow by one, and are never used again. A key's purpose never changes,
+//! nor does the algorithm of a version. What was published once stays published, whatever becomes of it.
 
 use minicbor::{Decode, Encode};
 
 use crate::clock::Served;
 use crate::epoch::Epoch;
-use crate::id::{KeyId, TenantId};
+use crate::id::{KeyId, RolloutId, TenantId};
+use crate::limits::KEY_VERSIONS_MAX;
 use crate::name::{Name, Scope};
 use crate::purpose::Purpose;
+use crate::schedule::{Moving, Schedule};
 use crate::state::{KeyEvent, KeyState, TransitionError};
 use crate::suite::Suite;
 
@@ -23,6 +25,18 @@ pub enum Provenance {
     /// Brought in from outside, where copies may remain.
     #[n(1)]
     Imported,
+}
+
+/// Since when verifiers can know a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(array)]
+pub struct Published {
+    /// The first epoch whose trust bundle holds it.
+    #[n(0)]
+    pub epoch: Epoch,
+    /// When that was, in time served.
+    #[n(1)]
+    pub at: Served,
 }
 
 /// One generation of key material.
@@ -47,6 +61,15 @@ pub struct KeyVersion {
     /// When its material is destroyed, in time served; from scheduling on it neither protects nor processes.
     #[n(5)]
     pub destruction: Option<Served>,
+    /// Since when its verifying half is in the trust bundle. Never taken back.
+    #[n(6)]
+    pub published: Option<Published>,
+    /// The epoch at which it was first allowed to protect.
+    #[n(7)]
+    pub active_from: Option<Epoch>,
+    /// Its algorithm, where that is not the key's: after a migration.
+    #[n(8)]
+    pub suite: Option<Suite>,
 }
 
 impl KeyVersion {
@@ -63,7 +86,7 @@ impl KeyVersion {
     }
 }
 
-/// A named lineage of versions with one purpose and one algorithm.
+/// A named lineage of versions with one purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct Key {
@@ -82,10 +105,10 @@ pub struct Key {
     /// What it is for.
     #[n(4)]
     pub purpose: Purpose,
-    /// Its algorithm.
+    /// Its algorithm, but for versions that have one of their own.
     #[n(5)]
     pub suite: Suite,
-    /// Which version protects. Moved by rollouts, apart from state.
+    /// Which version protects, outside the share. Moved by rollouts, apart from state.
     #[n(6)]
     pub scheduled: u32,
     /// The tenant's epoch at which this key's authority last changed.
@@ -100,6 +123,9 @@ pub struct Key {
     /// Whether an answer leaves only when a quorum of witnesses has cosigned its record. Permanent.
     #[n(10)]
     pub witnessed: bool,
+    /// The rollout that moves the schedule, and what the version that it brings in has of the protecting.
+    #[n(11)]
+    pub moving: Option<Box<Moving>>,
 }
 
 /// A key's version cannot be changed so.
@@ -113,6 +139,15 @@ pub enum VersionError {
     /// No destruction stands scheduled.
     #[error("version {0} is not scheduled for destruction")]
     DestructionNotScheduled(u32),
+    /// It does not protect, and the schedule is not moved onto it.
+    #[error("version {0} does not protect now; no schedule is moved onto it")]
+    NotProtecting(u32),
+    /// It does not have the number after the last one, or is not of a new version's state.
+    #[error("a new version has the number after the last one, and starts as PreActivation")]
+    NotNew,
+    /// There are as many as a key may have.
+    #[error("a key has at most {KEY_VERSIONS_MAX} versions; create another key")]
+    TooMany,
     /// The state does not admit the event.
     #[error(transparent)]
     Transition(#[from] TransitionError),
@@ -132,6 +167,105 @@ impl Key {
     #[must_use]
     pub fn scheduled_version(&self) -> Option<&KeyVersion> {
         self.version(self.scheduled)
+    }
+
+    /// The algorithm of a version.
+    #[must_use]
+    pub fn suite_of(&self, version: &KeyVersion) -> Suite {
+        version.suite.unwrap_or(self.suite)
+    }
+
+    /// Which versions protect, and for whom.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        Schedule { version: self.scheduled, moving: self.moving.as_deref().cloned() }
+    }
+
+    /// The rollout that moves the schedule.
+    #[must_use]
+    pub fn rollout(&self) -> Option<RolloutId> {
+        self.moving.as_ref().map(|moving| moving.rollout)
+    }
+
+    /// Moves the schedule. What protects by it for the first time must be able to.
+    ///
+    /// # Errors
+    ///
+    /// [`VersionError`] if there is no such version, or it does not protect.
+    pub fn reschedule(&mut self, schedule: Schedule) -> Result<(), VersionError> {
+        let before = self.schedule();
+        let protected = [Some(before.version), before.incoming()];
+        for number in [Some(schedule.version), schedule.incoming()].into_iter().flatten() {
+            let version = self.version(number).ok_or(VersionError::Unknown(number))?;
+            let goes_on = before.version == schedule.version && protected.contains(&Some(number));
+            if !goes_on && !version.protects() {
+                return Err(VersionError::NotProtecting(number));
+            }
+        }
+        self.scheduled = schedule.version;
+        self.moving = schedule.moving.map(Box::new);
+        Ok(())
+    }
+
+    /// Adds a version, which neither protects nor is published yet.
+    ///
+    /// # Errors
+    ///
+    /// [`VersionError`] if it is not the next one, is anything but new, or is one too many.
+    pub fn add(&mut self, version: KeyVersion) -> Result<(), VersionError> {
+        if self.versions.len() >= KEY_VERSIONS_MAX {
+            return Err(VersionError::TooMany);
+        }
+        let last = self.versions.last().map_or(0, |version| version.number);
+        let is_new = version.state == KeyState::PreActivation
+            && version.destruction.is_none()
+            && version.published.is_none()
+            && version.active_from.is_none();
+        if !is_new || Some(version.number) != last.checked_add(1) {
+            return Err(VersionError::NotNew);
+        }
+        self.versions.push(version);
+        Ok(())
+    }
+
+    /// Puts a version into the trust bundle, from an epoch on. One that is there stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`VersionError`] if there is no such version.
+    pub fn publish(&mut self, number: u32, published: Published) -> Result<(), VersionError> {
+        self.version_mut(number)?.published.get_or_insert(published);
+        Ok(())
+    }
+
+    /// Allows a version to protect from an epoch on: a new one is activated.
+    ///
+    /// # Errors
+    ///
+    /// [`VersionError`] as [`Self::apply`].
+    pub fn activate(&mut self, number: u32, epoch: Epoch) -> Result<(), VersionError> {
+        let version = self.version(number).ok_or(VersionError::Unknown(number))?;
+        if version.state == KeyState::PreActivation {
+            self.apply(number, KeyEvent::Activate)?;
+        }
+        self.version_mut(number)?.active_from.get_or_insert(epoch);
+        Ok(())
+    }
+
+    /// Whether the key after `self` keeps what may not be taken back: its versions, their numbers, algorithms and
+    /// provenance, and what was published.
+    #[must_use]
+    pub fn is_kept_by(&self, next: &Self) -> bool {
+        let keeps = |(before, after): (&KeyVersion, &KeyVersion)| {
+            let lasting =
+                |version: &KeyVersion| (version.number, version.suite, version.provenance);
+            let kept = |before: bool, same: bool| !before || same;
+            lasting(before) == lasting(after)
+                && kept(before.published.is_some(), before.published == after.published)
+                && kept(before.active_from.is_some(), before.active_from == after.active_from)
+        };
+        next.versions.len() >= self.versions.len()
+            && self.versions.iter().zip(&next.versions).all(keeps)
     }
 
     /// Moves one version along the state table.
@@ -190,6 +324,7 @@ impl Key {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::schedule::{Accept, Fraction, Mode, Selector, Share};
 
     pub(crate) fn sample(name: &str) -> Key {
         let version = KeyVersion {
@@ -199,6 +334,9 @@ pub(crate) mod tests {
             provenance: Provenance::Generated,
             public: vec![1, 2, 3],
             destruction: None,
+            published: Some(Published { epoch: Epoch::default(), at: Served::default() }),
+            active_from: Some(Epoch::default()),
+            suite: None,
         };
         let part = |text: &str| text.parse().unwrap();
         Key {
@@ -217,7 +355,101 @@ pub(crate) mod tests {
             min_issue_epoch: Epoch::default(),
             versions: vec![version],
             witnessed: false,
+            moving: None,
         }
+    }
+
+    pub(crate) fn next_version(key: &Key) -> KeyVersion {
+        let last = key.versions.last().unwrap();
+        KeyVersion {
+            number: last.number + 1,
+            state: KeyState::PreActivation,
+            published: None,
+            active_from: None,
+            ..last.clone()
+        }
+    }
+
+    fn moving(version: u32, mode: Mode) -> Moving {
+        let (accept, selector) = (Accept::AnyOf, Selector::default());
+        let share = Share { version, fraction: Fraction::WHOLE, mode, accept, selector };
+        Moving { rollout: RolloutId::from_bytes([3; 16]), share: Some(share) }
+    }
+
+    fn with_second() -> Key {
+        let mut key = sample("k");
+        key.add(next_version(&key)).unwrap();
+        key
+    }
+
+    #[test]
+    fn a_new_version_has_the_next_number_and_nothing_of_an_old_one() {
+        let mut key = sample("k");
+        let next = next_version(&key);
+        for refused in [
+            KeyVersion { number: 3, ..next.clone() },
+            KeyVersion { number: 1, ..next.clone() },
+            KeyVersion { state: KeyState::Active, ..next.clone() },
+            KeyVersion { published: key.versions[0].published, ..next.clone() },
+            KeyVersion { active_from: Some(Epoch::default()), ..next.clone() },
+            KeyVersion { destruction: Some(Served::default()), ..next.clone() },
+        ] {
+            assert_eq!(key.add(refused), Err(VersionError::NotNew));
+        }
+        assert_eq!(key.add(next), Ok(()));
+        assert_eq!(key.versions.len(), 2);
+    }
+
+    #[test]
+    fn a_key_has_as_many_versions_as_it_may_and_no_more() {
+        let mut key = sample("k");
+        while key.versions.len() < KEY_VERSIONS_MAX {
+            key.add(next_version(&key)).unwrap();
+        }
+        assert_eq!(key.add(next_version(&key)), Err(VersionError::TooMany));
+    }
+
+    #[test]
+    fn no_schedule_is_moved_onto_a_version_that_does_not_protect() {
+        let mut key = with_second();
+        let share = |mode| Schedule { version: 1, moving: Some(moving(2, mode)) };
+        let refused = Err(VersionError::NotProtecting(2));
+        assert_eq!(key.reschedule(share(Mode::PublishOnly)), Ok(()));
+        assert_eq!(key.reschedule(share(Mode::NewOnly)), refused);
+        assert_eq!(key.reschedule(Schedule::settled(2)), refused);
+        key.activate(2, Epoch { generation: 0, number: 9 }).unwrap();
+        assert_eq!(key.reschedule(share(Mode::NewOnly)), Ok(()));
+        key.apply(1, KeyEvent::ReportCompromise).unwrap();
+        assert_eq!(key.reschedule(share(Mode::NewOnly)), Ok(()));
+        assert_eq!(key.reschedule(Schedule::settled(2)), Ok(()));
+        assert_eq!(key.reschedule(Schedule::settled(1)), Err(VersionError::NotProtecting(1)));
+        assert_eq!(key.reschedule(Schedule::settled(3)), Err(VersionError::Unknown(3)));
+    }
+
+    #[test]
+    fn what_was_published_stays_so_and_keeps_its_epoch() {
+        let mut key = with_second();
+        let at = |number| Published {
+            epoch: Epoch { generation: 0, number },
+            at: Served::from_ms(number),
+        };
+        key.publish(2, at(5)).unwrap();
+        key.publish(2, at(7)).unwrap();
+        assert_eq!(key.version(2).unwrap().published, Some(at(5)));
+        let mut withdrawn = key.clone();
+        withdrawn.versions[1].published = None;
+        assert!(key.is_kept_by(&key) && !key.is_kept_by(&withdrawn));
+        withdrawn.versions.pop();
+        assert!(!key.is_kept_by(&withdrawn));
+    }
+
+    #[test]
+    fn a_key_without_a_rollout_is_encoded_as_if_there_were_none() {
+        let mut key = sample("k");
+        key.versions[0].published = None;
+        key.versions[0].active_from = None;
+        let bytes = crate::cbor::encode(&key);
+        assert_eq!(bytes.first(), Some(&0x8b), "an array of the eleven fields before");
     }
 
     #[test]
@@ -250,6 +482,10 @@ pub(crate) mod tests {
     fn a_key_survives_its_encoding() {
         let mut key = sample("k");
         key.schedule_destruction(1, Served::from_ms(9)).unwrap();
+        let next =
+            KeyVersion { suite: Some(Suite::MlDsa65), destruction: None, ..next_version(&key) };
+        key.add(next).unwrap();
+        key.moving = Some(Box::new(moving(2, Mode::DualSign)));
         assert_eq!(crate::cbor::decode(&crate::cbor::encode(&key), "key"), Ok(key));
     }
 }

@@ -33,6 +33,8 @@ pub mod purpose;
 pub mod reason;
 pub mod record_group;
 pub mod retirement;
+pub mod rollout;
+pub mod schedule;
 pub mod sequencer;
 pub mod state;
 pub mod step;

@@ -123,6 +123,38 @@ pub const APPROVALS_MAX: u8 = 4;
 /// How long a version waits from scheduling to destruction: 30 days.
 pub const DESTRUCTION_DELAY: Duration = Duration::from_hours(30 * 24);
 
+/// The most versions of one key: 256, so that its row stays under 0.7 MiB with the longest public halves; a key that
+/// rotates each month has room for twenty years.
+pub const KEY_VERSIONS_MAX: usize = 256;
+
+/// The most stages of a rollout's plan: 16, which leaves room for nine steps of a ramp.
+pub const PLAN_STAGES_MAX: usize = 16;
+
+/// The most triggers of one stage: 8; there are seven metrics.
+pub const STAGE_TRIGGERS_MAX: usize = 8;
+
+/// The most names in one list of a selector: 16.
+pub const SELECTOR_NAMES_MAX: usize = 16;
+
+/// The longest duration in a plan: twenty years, the longest life of an artefact that is signed today.
+pub const PLAN_DURATION_MAX: Duration = Duration::from_hours(20 * 366 * 24);
+
+/// The longest stage: 400 days, a year and what an audit takes; a rollout that takes longer is forgotten.
+pub const STAGE_DURATION_MAX: Duration = Duration::from_hours(400 * 24);
+
+/// The most that a trigger looks back over: 30 days, the period of an error budget.
+pub const TRIGGER_WINDOW_MAX: Duration = Duration::from_hours(30 * 24);
+
+/// The fewest verifiers whose reports move a trigger: 2, so that nobody causes a rollback alone.
+pub const REPORTERS_MIN: u16 = 2;
+
+/// The least fraction of registered verifiers that a plan may ask for, in parts per million: nine of ten. Who must go
+/// on with fewer overrides that by name.
+pub const ACKNOWLEDGED_MIN_PPM: u32 = 900_000;
+
+/// The largest canary, in parts per million: a tenth. What is larger is no canary.
+pub const CANARY_MAX_PPM: u32 = 100_000;
+
 /// How far ahead of the mark a wall clock may be after a restart: 7 days.
 pub const OFFLINE_MAX: Duration = Duration::from_hours(7 * 24);
 

@@ -8,7 +8,7 @@ use crate::command::{
 use crate::epoch::Epoch;
 use crate::handle::{Caveat, LinkId, Operation, Operations, Root};
 use crate::id::{HandleId, KeyId, NodeId, PrincipalId, ProposalId, TenantId};
-use crate::key::{Key, KeyVersion, Provenance, VersionError};
+use crate::key::{Key, KeyVersion, Provenance, Published, VersionError};
 use crate::limits::{CAVEATS_MAX, DESTRUCTION_DELAY, HANDLE_TTL_MAX, KEYS_MAX, REVOCATIONS_MAX};
 use crate::name::Name;
 use crate::posture::RawSigning;
@@ -319,6 +319,9 @@ impl Tenant {
             provenance,
             public: fresh.public,
             destruction: None,
+            published: Some(Published { epoch: row.epoch, at: now.served }),
+            active_from: Some(row.epoch),
+            suite: None,
         };
         let key = Key {
             id: fresh.key,
@@ -332,6 +335,7 @@ impl Tenant {
             min_issue_epoch: Epoch::default(),
             versions: vec![version],
             witnessed: new.witnessed,
+            moving: None,
         };
         Self::changed(row, key, 1, Effect::Recorded)
     }

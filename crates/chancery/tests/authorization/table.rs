@@ -290,6 +290,7 @@ pub(super) fn fresh_key(key: chancery_core::name::Name) -> NewKey {
         suite: suite.parse().unwrap(),
         scope: scope(),
         witnessed: false,
+        moving: None,
     }
 }
 
@@ -409,6 +410,9 @@ pub(super) fn key_in(state: State, operation: Option<Operation>) -> Key {
         provenance: Provenance::Generated,
         public: Vec::new(),
         destruction: scheduled.then_some(Served::from_ms(1)),
+        published: None,
+        active_from: None,
+        suite: None,
     };
     Key {
         id: KeyId::from_bytes([7; 16]),
@@ -422,6 +426,7 @@ pub(super) fn key_in(state: State, operation: Option<Operation>) -> Key {
         min_issue_epoch: Epoch::default(),
         versions: vec![version],
         witnessed: false,
+        moving: None,
     }
 }
 

@@ -14,6 +14,9 @@ fn version(number: u32, state: KeyState) -> KeyVersion {
         provenance: Provenance::Imported,
         public: if number == 1 { Vec::new() } else { vec![1, 2, 3] },
         destruction: (number == 2).then(|| Served::from_ms(9)),
+        published: None,
+        active_from: None,
+        suite: None,
     }
 }
 
@@ -35,6 +38,7 @@ fn key() -> Key {
         min_issue_epoch: Epoch::default(),
         versions: (1..).zip(KeyState::ALL).map(|(number, state)| version(number, state)).collect(),
         witnessed: true,
+        moving: None,
     }
 }
 

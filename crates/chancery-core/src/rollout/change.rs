@@ -1,0 +1,133 @@
+//! What a step of a rollout changes: the next row, the schedule, and versions, all under one new epoch.
+//!
+//! **Invariant:** a change applies to the key that it was decided on and to no other. It carries that key's epoch, and
+//! whoever applies it compares: a decision that was overtaken comes to nothing, however long it was under way.
+
+use super::Rollout;
+use crate::clock::Served;
+use crate::epoch::Epoch;
+use crate::key::{Key, KeyVersion, Published, VersionError};
+use crate::schedule::Schedule;
+use crate::state::{KeyEvent, KeyState};
+
+/// What happens to one version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionChange {
+    /// Its verifying half goes into the trust bundle.
+    Publish {
+        /// Which.
+        version: u32,
+        /// When.
+        at: Served,
+    },
+    /// It may protect from here on.
+    Activate {
+        /// Which.
+        version: u32,
+    },
+    /// It moves along the state table.
+    Move {
+        /// Which.
+        version: u32,
+        /// By what.
+        event: KeyEvent,
+    },
+    /// Its destruction is scheduled.
+    ScheduleDestruction {
+        /// Which.
+        version: u32,
+        /// For when.
+        due: Served,
+    },
+}
+
+/// What a step changes. Either all of it takes effect or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Change {
+    /// The rollout's next row.
+    pub rollout: Rollout,
+    /// The key's authority epoch that it was decided on.
+    pub fence: Epoch,
+    /// The epoch under which it takes effect.
+    pub epoch: Epoch,
+    /// The key's schedule from then on.
+    pub schedule: Schedule,
+    /// What happens to versions.
+    pub versions: Vec<VersionChange>,
+}
+
+/// A change does not apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// The key has changed since.
+    #[error("the key has changed since this was decided; decide again")]
+    Overtaken,
+    /// It is of another key.
+    #[error("the change is of another key")]
+    OtherKey,
+    /// The epoch is not after the key's.
+    #[error("a change takes an epoch after the key's last one")]
+    EpochReused,
+    /// A version does not admit it.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+}
+
+impl Change {
+    /// The key with this change.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; then nothing of it is to be applied.
+    pub fn applied(&self, key: &Key) -> Result<Key, ChangeError> {
+        if key.id != self.rollout.key {
+            return Err(ChangeError::OtherKey);
+        }
+        if key.authority_epoch != self.fence {
+            return Err(ChangeError::Overtaken);
+        }
+        if self.epoch <= self.fence {
+            return Err(ChangeError::EpochReused);
+        }
+        let mut next = key.clone();
+        self.versions.iter().try_for_each(|change| self.apply(change, &mut next))?;
+        next.reschedule(self.schedule.clone())?;
+        next.authority_epoch = self.epoch;
+        Ok(next)
+    }
+
+    fn apply(&self, change: &VersionChange, key: &mut Key) -> Result<(), VersionError> {
+        match *change {
+            VersionChange::Publish { version, at } => {
+                key.publish(version, Published { epoch: self.epoch, at })
+            }
+            VersionChange::Activate { version } => key.activate(version, self.epoch),
+            VersionChange::Move { version, event } => key.apply(version, event),
+            VersionChange::ScheduleDestruction { version, due } => {
+                key.schedule_destruction(version, due)
+            }
+        }
+    }
+
+    /// Whether it takes protecting away from a version that has it, or moves one towards its end: then nothing that was
+    /// decided before is released after it.
+    #[must_use]
+    pub fn is_reduction(&self, key: &Key) -> bool {
+        let before = key.schedule();
+        let protected = [Some(before.version), before.incoming()];
+        let protects = [Some(self.schedule.version), self.schedule.incoming()];
+        let loses = protected.into_iter().flatten().any(|it| !protects.contains(&Some(it)));
+        let ends = self.versions.iter().any(|change| match change {
+            VersionChange::Move { event, .. } => event.is_reduction(),
+            VersionChange::ScheduleDestruction { .. } => true,
+            VersionChange::Publish { .. } | VersionChange::Activate { .. } => false,
+        });
+        loses || ends
+    }
+}
+
+/// The event by which a version that is retired leaves its state, if it must.
+pub(super) fn retiring(version: &KeyVersion) -> Option<KeyEvent> {
+    matches!(version.state, KeyState::Active | KeyState::Suspended).then_some(KeyEvent::Deactivate)
+}

@@ -1,0 +1,103 @@
+//! How a rollout goes back: to the schedule there was, under a new epoch; or, where that version may never protect
+//! again, to a standby; or, where there is none, nowhere.
+//!
+//! **Invariant:** nothing here changes a state but to activate a standby, and nothing is taken out of the trust bundle:
+//! what the new version signed stays verifiable.
+
+use super::cause::Halt;
+use super::change::{Change, VersionChange};
+use super::gate::{Acknowledged, left_ms};
+use super::{Ending, Entered, Rollout, Situation, Status};
+use crate::key::KeyVersion;
+use crate::schedule::{Accept, Schedule};
+use crate::state::KeyState;
+
+impl Rollout {
+    /// The change by which it goes back; nothing if there is no way, and it is paused already.
+    pub(super) fn retreat(&self, halt: Halt, ending: Ending, at: &Situation<'_>) -> Option<Change> {
+        if !self.has_return() {
+            return self.paused(halt, at);
+        }
+        let is_given_up = !self.is_trial() && halt == Halt::Person && ending == Ending::Aborted;
+        if is_given_up {
+            return Some(self.ended(halt, ending, at));
+        }
+        if !self.may_return(at) {
+            return self.stood_by(halt, at).or_else(|| self.paused(halt, at));
+        }
+        // What does not verify cannot be one of two signatures either.
+        let asks_both = self.current().is_some_and(|stage| stage.accept == Accept::AllOf);
+        if asks_both && halt != Halt::SelfVerification {
+            return Some(self.withdrawing(halt, ending, at));
+        }
+        Some(self.ended(halt, ending, at))
+    }
+
+    /// Whether the version there was may protect again.
+    pub(super) fn may_return(&self, at: &Situation<'_>) -> bool {
+        let protects = at.key.version(self.from).is_some_and(KeyVersion::protects);
+        protects && !self.cause.forbids_return()
+    }
+
+    fn ended(&self, halt: Halt, ending: Ending, at: &Situation<'_>) -> Change {
+        let mut change = self.next(at);
+        change.schedule = Schedule::settled(self.from);
+        change.rollout.status = match ending {
+            Ending::RolledBack => Status::RolledBack(halt),
+            Ending::Aborted => Status::Aborted(halt),
+        };
+        change
+    }
+
+    /// Both go on signing until every verifier has been told that one signature is enough.
+    fn withdrawing(&self, halt: Halt, ending: Ending, at: &Situation<'_>) -> Change {
+        let mut change = self.next(at);
+        let moving = change.schedule.moving.as_mut();
+        if let Some(share) = moving.and_then(|moving| moving.share.as_mut()) {
+            share.accept = Accept::AnyOf;
+        }
+        change.rollout.entered = Entered { served: at.now, epoch: change.epoch };
+        change.rollout.status = Status::Withdrawing { halt, ending };
+        change
+    }
+
+    /// The end of that, if it has come.
+    pub(super) fn withdrawn(
+        &self,
+        halt: Halt,
+        ending: Ending,
+        at: &Situation<'_>,
+    ) -> Option<Change> {
+        if !self.may_return(at) {
+            return self.stood_by(halt, at).or_else(|| self.paused(halt, at));
+        }
+        let wait_ms = self.plan.bounds.publication_ms();
+        let is_told = left_ms(self.entered.served, wait_ms, at.now) == 0;
+        let is_broken = at.observed.broken.contains(&self.to)
+            || !at.key.version(self.to).is_some_and(KeyVersion::protects);
+        (is_told || is_broken).then(|| self.ended(halt, ending, at))
+    }
+
+    /// A third version that verifiers know takes over, if there is one.
+    fn stood_by(&self, halt: Halt, at: &Situation<'_>) -> Option<Change> {
+        let version = at.key.versions.iter().find(|version| self.may_stand_by(version, at))?.number;
+        let mut change = self.next(at);
+        change.versions.push(VersionChange::Activate { version });
+        change.schedule = Schedule::settled(version);
+        change.rollout.status = Status::OnStandby { halt, version };
+        Some(change)
+    }
+
+    fn may_stand_by(&self, version: &KeyVersion, at: &Situation<'_>) -> bool {
+        let is_third = version.number != self.from && version.number != self.to;
+        let may_protect = matches!(version.state, KeyState::PreActivation | KeyState::Active)
+            && version.destruction.is_none()
+            && !at.observed.broken.contains(&version.number);
+        let asked = self.plan.acknowledgement();
+        let is_known = version.published.is_some_and(|published| {
+            let epochs = (published.epoch, at.epoch);
+            Acknowledged::count(epochs, asked, at.verifiers).is_enough()
+        });
+        is_third && may_protect && is_known && self.unpropagated_ms(version.number, at) == 0
+    }
+}
