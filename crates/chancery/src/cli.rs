@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::children;
 use crate::commands::{
-    audit, bench, cipher, data_key, derive, handle, key, mac, operation, posture, principal,
+    audit, bench, cipher, data_key, derive, handle, key, mac, operation, plan, posture, principal,
     proposal, serve, sign, status, store, witness,
 };
 use crate::courier;
@@ -71,6 +71,7 @@ enum Command {
     Principal(principal::PrincipalArgs),
     Proposal(proposal::ProposalArgs),
     Posture(posture::PostureArgs),
+    Plan(plan::PlanArgs),
     Store(store::StoreArgs),
     Witness(witness::WitnessArgs),
     Bench(bench::BenchArgs),
@@ -113,6 +114,7 @@ impl Cli {
             Command::Principal(args) => principal::run(shared, &args),
             Command::Proposal(args) => proposal::run(shared, &args),
             Command::Posture(args) => posture::run(shared, &args),
+            Command::Plan(args) => plan::run(shared, &args),
             Command::Store(args) => store::run(shared, args),
             Command::Witness(args) => witness::run(shared, &args),
             Command::Bench(args) => bench::run(shared, &args),

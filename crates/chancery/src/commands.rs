@@ -10,6 +10,7 @@ pub(crate) mod key;
 pub(crate) mod mac;
 pub(crate) mod message;
 pub(crate) mod operation;
+pub(crate) mod plan;
 pub(crate) mod posture;
 pub(crate) mod principal;
 pub(crate) mod proposal;

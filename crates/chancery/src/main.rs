@@ -18,6 +18,7 @@ mod log_files;
 mod moment;
 mod parse;
 mod pending;
+mod plan_text;
 mod policy;
 mod privileges;
 mod progress;

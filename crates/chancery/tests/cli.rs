@@ -193,6 +193,8 @@ fn every_command_has_a_help_text_with_an_example_of_itself() {
             "proposal withdraw",
             "proposal carry-out",
             "posture raise-approvals",
+            "plan check",
+            "plan show",
             "store check",
             "store dump",
             "witness serve",

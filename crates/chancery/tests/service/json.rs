@@ -19,6 +19,7 @@ const READS: &[&str] = &[
     "bench --handle release.h --connections 1 --seconds 1",
     "audit query",
     "proposal list",
+    "plan check standard",
     "audit timeline release",
     "audit export --to file:audit.jsonl --once",
     "audit recipient --out recipient.key",
@@ -27,10 +28,10 @@ const READS: &[&str] = &[
     "store dump --data d",
 ];
 
-/// `serve` prints no result, and a witness lines for policies. `key public`, `random` and, among the tests of witnesses
+/// `serve` prints no result, `plan show` a text, and a witness lines for policies. `key public`, `random` and, among the tests of witnesses
 /// and of archives, `witness submit`, `audit archive`, `audit restore` and `audit prune` are checked by themselves, as are
 /// proposals, and there is no fork to prove.
-const OTHERS: [&str; 15] = [
+const OTHERS: [&str; 16] = [
     "serve",
     "key public",
     "random",
@@ -39,6 +40,7 @@ const OTHERS: [&str; 15] = [
     "audit prove-fork",
     "audit prune",
     "audit restore",
+    "plan show",
     "posture raise-approvals",
     "proposal approve",
     "proposal carry-out",

@@ -1,0 +1,110 @@
+//! How the words of a plan are spelt.
+
+use chancery_core::rollout::{
+    Advance, Comparator, Kind, Lacking, Metric, Path, Response, StageName,
+};
+use chancery_core::schedule::{Accept, Mode};
+
+/// A word of a plan, which has one spelling.
+pub(super) trait Word: Copy + PartialEq + 'static {
+    /// Every word of its kind, with its spelling.
+    fn all() -> Vec<(&'static str, Self)>;
+
+    /// Its spelling.
+    fn spelt(self) -> &'static str {
+        Self::all().iter().find(|(_, word)| *word == self).map_or("", |(text, _)| text)
+    }
+
+    /// The word of a spelling, or what there is.
+    fn of(text: &str) -> Result<Self, String> {
+        let all = Self::all();
+        let found = all.iter().find(|(spelling, _)| *spelling == text).map(|(_, word)| *word);
+        found.ok_or_else(|| {
+            let there: Vec<_> = all.iter().map(|(spelling, _)| *spelling).collect();
+            format!("`{text}` is none of {}", there.join(", "))
+        })
+    }
+}
+
+macro_rules! words {
+    ($($kind:ident: $($text:literal = $word:ident),*;)*) => {$(
+        impl Word for $kind {
+            fn all() -> Vec<(&'static str, Self)> {
+                vec![$(($text, Self::$word),)*]
+            }
+        }
+    )*};
+}
+
+words! {
+    Accept: "any-of" = AnyOf, "all-of" = AllOf;
+    Advance: "automatic" = Automatic, "person" = Person;
+    Comparator: "above" = Above, "at-least" = AtLeast, "below" = Below;
+    Kind: "routine" = Routine, "emergency" = Emergency;
+    Lacking: "wait" = Wait, "pause" = Pause, "roll-back" = RollBack;
+    Mode: "publish-only" = PublishOnly, "dual-sign" = DualSign, "new-only" = NewOnly;
+    Response: "pause" = Pause, "roll-back" = RollBack;
+}
+
+impl Word for Metric {
+    fn all() -> Vec<(&'static str, Self)> {
+        Self::ALL.map(|metric| (metric.code(), metric)).into()
+    }
+}
+
+impl Word for Path {
+    fn all() -> Vec<(&'static str, Self)> {
+        Self::ALL.map(|path| (path.code(), path)).into()
+    }
+}
+
+impl Word for StageName {
+    fn all() -> Vec<(&'static str, Self)> {
+        Self::ALL.map(|name| (name.code(), name)).into()
+    }
+}
+
+/// The units of durations, the longest first, in milliseconds.
+const UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// A duration in milliseconds as text: in the longest unit that it is a whole number of.
+pub(crate) fn duration_text(ms: u64) -> String {
+    let unit = UNITS.iter().find(|(_, unit)| ms > 0 && ms.is_multiple_of(*unit));
+    unit.map_or_else(|| "0s".into(), |(name, unit)| format!("{}{name}", ms / unit))
+}
+
+/// A duration in milliseconds: `0s`, `500ms`, `90s`, `15m`, `24h`, `7d`.
+pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    let unit = text.strip_prefix(digits).and_then(|unit| UNITS.iter().find(|it| it.0 == unit));
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number: Option<u64> = digits.parse().ok().filter(|_| is_number);
+    let ms = number.zip(unit).and_then(|(number, (_, unit))| number.checked_mul(*unit));
+    ms.ok_or_else(|| format!("`{text}` is not a duration such as 500ms, 90s, 15m, 24h or 7d"))
+}
+
+/// The decimals of fractions and thresholds, which are counted in millionths.
+const DECIMALS: usize = 6;
+
+/// Millionths as a decimal number.
+pub(super) fn millionths_text(millionths: u64) -> String {
+    let (whole, part) = (millionths / 1_000_000, millionths % 1_000_000);
+    let part = format!("{part:0DECIMALS$}");
+    let part = part.trim_end_matches('0');
+    format!("{whole}.{}", if part.is_empty() { "0" } else { part })
+}
+
+/// A decimal number in millionths, exactly, out of its text in the plan.
+pub(super) fn millionths(text: &str) -> Result<u64, String> {
+    let error = || format!("`{text}` is not a number from 0 up with at most {DECIMALS} decimals");
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number =
+        |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(part) || part.len() > DECIMALS {
+        return Err(error());
+    }
+    let part: u64 = format!("{part:0<DECIMALS$}").parse().map_err(|_| error())?;
+    let whole: u64 = whole.parse().map_err(|_| error())?;
+    whole.checked_mul(1_000_000).and_then(|whole| whole.checked_add(part)).ok_or_else(error)
+}
