@@ -29,6 +29,7 @@ GROUP_COMMITMENT = b"chancery/audit-group-commitment/v1\0"
 PROOF_BYTES_MAX = 32 * 1024 * 1024
 USE, COUNT = 1, 6
 MONTHS_NAMED_MAX = 1_200
+NAMING = 2
 TREE_SIZE_MAX = 2**63 - 1
 
 
@@ -198,10 +199,11 @@ class Key:
 class Policy:
     def __init__(self, text):
         self.logs, self.witnesses, self.groups, self.quorum = [], {}, {}, None
-        for line in text.splitlines():
-            items = line.split()
-            if not items or items[0].startswith("#"):
-                continue
+        lines = [line.removesuffix("\r").replace("\t", " ").split(" ") for line in text.split("\n")]
+        said = [[item for item in items if item] for items in lines]
+        said = [items for items in said if items and not items[0].startswith("#")]
+        self.digest = sha256("".join(" ".join(items) + "\n" for items in said).encode())
+        for items in said:
             if items[0] == "log" and len(items) in (2, 3):
                 self.logs.append(Key(items[1]))
             elif items[0] == "witness" and len(items) in (3, 4):
@@ -214,7 +216,7 @@ class Policy:
             elif items[0] == "quorum" and len(items) == 2 and self.quorum is None:
                 self.quorum = items[1] if items[1] == "none" else self.known(items[1])
             else:
-                raise Refused(f"a line of the policy that says nothing: {line}")
+                raise Refused(f"a line of the policy that says nothing: {' '.join(items)}")
         require(self.quorum is not None, "a policy without a quorum")
         publics = [key.public for key in self.logs + list(self.witnesses.values())]
         require(len(set(publics)) == len(publics), "a key stands twice in the policy")
@@ -312,7 +314,12 @@ def check_record(text, policy, files):
     lines = head.split("\n")
     require(lines[0] == "c2sp.org/tlog-proof@v1" and len(lines) >= 3, "not a proof")
     require(lines[1].startswith("extra ") and lines[2].startswith("index "), "not a proof with an opening")
-    leaf, shown, digests, _ = check_opening(unbase64(lines[1][6:]))
+    opening, named = unbase64(lines[1][6:]), None
+    extra = cbor(opening)
+    if extra[0] == NAMING:
+        _, named, opening = extra
+        check_digest(named)
+    leaf, shown, digests, _ = check_opening(opening)
     index, path = decimal(lines[2][6:]), [unbase64(line) for line in lines[3:]]
     checkpoint = policy.vouched(note)
     check_inclusion(leaf, index, checkpoint["size"], checkpoint["root"], path)
@@ -327,10 +334,23 @@ def check_record(text, policy, files):
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         require(result.get(name) == found, f"`{path}` is not the {name} that the record is about, or that is not shown")
-    return result | {"checkpoints": [checkpoint]}
+    return result | {"checkpoints": [checkpoint], "policy": compared(policy, named)}
 
 
-def check_uses(checkpoint, records, policy):
+def check_digest(named):
+    require(isinstance(named, bytes) and len(named) == 32, "not the digest of a policy")
+
+
+def compared(policy, named):
+    """Whether the policy is the one that the proof names: its maker's word, signed by nobody, and no condition."""
+    is_named = None if named is None else named == policy.digest
+    return {"given": policy.digest, "named": named, "is_named": is_named}
+
+
+def check_uses(policy, checkpoint, records, *digests):
+    require(len(digests) <= 1, "not a proof")
+    for digest in digests:
+        check_digest(digest)
     checkpoint, found, last, uses, named = policy.vouched(checkpoint), [], -1, [], []
     for index, path, opening in records:
         leaf, shown, _, names = check_opening(opening)
@@ -353,6 +373,7 @@ def check_uses(checkpoint, records, policy):
         "to_record": last,
         "uses": uses,
         "checkpoints": [checkpoint],
+        "policy": compared(policy, *digests or [None]),
     }
 
 
@@ -368,7 +389,10 @@ def check_months(found, named):
     return [{"pseudonym": name[1].hex(), "from_record": first[name]} for name in names[: places[-1]] if name in first]
 
 
-def check_trees(claim, notes, path, policy):
+def check_trees(policy, claim, notes, path, *named):
+    require(len(named) <= 1, "not a proof")
+    for digest in named:
+        check_digest(digest)
     number, claim = claim
     require(len(notes) == 2, "not a proof")
     one, two = (policy.vouched(note) for note in notes)
@@ -376,7 +400,17 @@ def check_trees(claim, notes, path, policy):
     root = one["root"] if number == 1 else claim[0]
     require(number == 1 and claim == [] or number == 2 and root != one["root"], "not a claim")
     check_consistency(one["size"], root, two["size"], two["root"], path)
-    return {"claim": "consistent" if number == 1 else "fork", "checkpoints": [one, two]}
+    named = compared(policy, *named or [None])
+    return {"claim": "consistent" if number == 1 else "fork", "checkpoints": [one, two], "policy": named}
+
+
+def check_proof(data, policy, files):
+    if data.startswith(b"c2sp.org/tlog-proof@v1\n"):
+        return check_record(data.decode(), policy, files)
+    require(not files, "only the proof of one operation is about bytes")
+    form, *parts = cbor(data)
+    require(form in (1, 2), "not a proof")
+    return check_trees(policy, *parts) if form == 1 else check_uses(policy, *parts)
 
 
 def main():
@@ -393,14 +427,7 @@ def main():
         require(len(data) <= PROOF_BYTES_MAX, "a proof too long")
         with open(args.policy, encoding="utf-8") as file:
             policy = Policy(file.read())
-        is_record = data.startswith(b"c2sp.org/tlog-proof@v1\n")
-        if is_record:
-            result = check_record(data.decode(), policy, files)
-        else:
-            require(not files, "only the proof of one operation is about bytes")
-            form, *parts = cbor(data)
-            require(form in (1, 2), "not a proof")
-            result = check_trees(*parts, policy) if form == 1 else check_uses(*parts, policy)
+        result = check_proof(data, policy, files)
     except (Refused, ValueError, TypeError, IndexError, KeyError) as error:
         print(f"{args.proof} proves nothing: {error}", file=sys.stderr)
         return 4

@@ -46,6 +46,8 @@ class Key:
 LOG, WITNESS = Key(ORIGIN, SEED, 1), Key("witness.example/vectors", WITNESS_SEED, 4)
 POLICY = f"log {LOG.vkey()}\nquorum none\n"
 WITNESSED = f"log {LOG.vkey()}\nwitness w {WITNESS.vkey()} http://witness.example\nquorum w\n"
+SPACED = f"# the same\n\n  log\t{LOG.vkey()}\nquorum  none"
+POLICIES = {"own": POLICY, "witnessed": WITNESSED, "spaced": SPACED}
 
 
 class Log:
@@ -107,13 +109,26 @@ class Log:
         text = f"{ORIGIN}\n{len(self.leaves)}\n{root}\n"
         return text + "\n" + LOG.line(text) + WITNESS.line(text)
 
-    def proof(self, *records):
+    def record(self, index, policy=None, groups=USUAL, names=None):
+        """The proof of one record."""
+        opening = self.opening(index, groups, names)
+        extra = cbor([2, policy, opening]) if policy else opening
+        path = formats.tree_path(self.leaves, index)
+        lines = ["c2sp.org/tlog-proof@v1", f"extra {base64.b64encode(extra).decode()}", f"index {index}"]
+        lines += [base64.b64encode(one).decode() for one in path]
+        return ("\n".join(lines) + "\n\n" + self.note()).encode()
+
+    def trees(self, *policy):
+        """That the log continues itself."""
+        return cbor([1, [1, []], [self.note(), self.note()], [], *policy])
+
+    def proof(self, *records, policy=None):
         """A proof of records: indices, with the names that one shows."""
         records = [record if isinstance(record, tuple) else (record, None) for record in records]
         entries = [
             [index, formats.tree_path(self.leaves, index), self.opening(index, names=names)] for index, names in records
         ]
-        return cbor([2, self.note(), entries])
+        return cbor([2, self.note(), entries, *([policy] if policy else [])])
 
 
 def vectors():
@@ -175,7 +190,7 @@ def vectors():
     refused += damaged(log, accepted[0][1])
     policy = verifier.Policy(POLICY)
     for name, proof, expected in accepted:
-        result = check(proof, policy)
+        result = verifier.check_proof(proof, policy, {})
         found = {
             "before": [bytes.fromhex(one["pseudonym"]) for one in result["key"]["before"]],
             "uses": [use["record"] for use in result["uses"]],
@@ -184,10 +199,32 @@ def vectors():
     for name, proof in refused:
         assert_refused(name, proof, policy)
     return {
-        "policy": POLICY,
+        "policies": POLICIES,
+        "naming": naming(log),
         "accepted": [{"name": name, "proof": proof, "shows": shows} for name, proof, shows in accepted],
         "refused": [{"name": name, "proof": proof} for name, proof in refused],
     }
+
+
+def naming(log):
+    """Proofs that name a policy, checked under one."""
+    own, witnessed = (verifier.Policy(policy).digest for policy in (POLICY, WITNESSED))
+    assert own == sha256(POLICY.encode()) == verifier.Policy(POLICIES["spaced"]).digest != witnessed
+    proofs = [
+        ("a record", lambda policy: log.record(0, policy)),
+        ("uses", lambda policy: log.proof(0, 2, policy=policy)),
+        ("trees", lambda policy: log.trees(*([policy] if policy else []))),
+    ]
+    vectors = []
+    for name, make in proofs:
+        for given, named in (("own", own), ("spaced", own), ("witnessed", own), ("witnessed", witnessed), ("own", None)):
+            proof = make(named)
+            policy = verifier.Policy(POLICIES[given])
+            said = verifier.check_proof(proof, policy, {})["policy"]
+            is_named = None if named is None else named == policy.digest
+            assert said == {"given": policy.digest, "named": named, "is_named": is_named}, (name, given, said)
+            vectors.append({"name": name, "proof": proof, "policy": given, "given": policy.digest, "named": named})
+    return vectors
 
 
 def damaged(log, proof):
@@ -203,20 +240,20 @@ def damaged(log, proof):
         ("another index", cbor([form, note, other])),
         ("another checkpoint", cbor([form, foreign, records])),
         ("a record of no key", cbor([form, note, [[0, path, log.opening(0, groups=(0, 1))]]])),
+        ("a digest of 31 bytes", cbor([form, note, records, bytes(31)])),
+        ("a digest that is none", cbor([form, note, records, None])),
+        ("two digests", cbor([form, note, records, bytes(32), bytes(32)])),
+        ("trees, with a digest of 31 bytes", log.trees(bytes(31))),
+        ("trees, with two digests", log.trees(bytes(32), bytes(32))),
+        ("a record, with a digest of 31 bytes", log.record(0, bytes(31))),
         ("bytes behind it", proof + b"\0"),
         ("a byte less", proof[:-1]),
     ]
 
 
-def check(proof, policy):
-    form, *parts = verifier.cbor(proof)
-    verifier.require(form == 2, "not a proof of uses")
-    return verifier.check_uses(*parts, policy)
-
-
 def assert_refused(name, proof, policy):
     try:
-        check(proof, policy)
+        verifier.check_proof(proof, policy, {})
     except (verifier.Refused, ValueError, TypeError, IndexError, KeyError):
         return
     raise AssertionError(f"not refused: {name}")

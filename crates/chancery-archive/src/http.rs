@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
@@ -13,12 +13,15 @@ use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use ureq::Agent;
 use ureq::http::{Request, Response};
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::tls::TlsConfig;
+
+/// How firmly an object is locked.
+pub(crate) const LOCK_MODE: &str = "x-amz-object-lock-mode";
+
+/// Until when it is.
+pub(crate) const LOCK_UNTIL: &str = "x-amz-object-lock-retain-until-date";
 
 /// The longest answer that is read: 1 GiB; a dense segment has some 60 MiB at most.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
@@ -26,61 +29,37 @@ const ANSWER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How long one request may take: 5 min, for a segment over a slow line.
 const ATTEMPT: Duration = Duration::from_mins(5);
 
-/// Whom the store must be vouched for by.
-#[derive(Clone, Debug, Default)]
-pub struct Authorities(Vec<CertificateDer<'static>>);
-
-/// The text holds no certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is no list of certificates in PEM")]
-pub struct NotCertificates;
-
-impl Authorities {
-    /// Those of a text in PEM.
-    ///
-    /// # Errors
-    ///
-    /// [`NotCertificates`] if there is none in it.
-    pub fn parse(pem: &[u8]) -> Result<Self, NotCertificates> {
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-        match certificates {
-            Ok(certificates) if !certificates.is_empty() => Ok(Self(certificates)),
-            _ => Err(NotCertificates),
-        }
-    }
-
-    fn tls(&self) -> TlsConfig {
-        let roots: Vec<_> =
-            self.0.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-        TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .build()
-    }
-}
+/// What a store said last of the lock of an object: its mode, and until when.
+pub(crate) type Told = Arc<Mutex<Option<(String, String)>>>;
 
 /// Makes the client.
 #[derive(Debug)]
-pub(crate) struct Connector(pub(crate) Authorities);
+pub(crate) struct Connector {
+    pub(crate) tls: TlsConfig,
+    pub(crate) told: Told,
+}
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         let config = Agent::config_builder()
-            .tls_config(self.0.tls())
+            .tls_config(self.tls.clone())
             .proxy(None)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .timeout_global(Some(ATTEMPT))
             .build();
-        Ok(HttpClient::new(Waiting(config.new_agent())))
+        let told = Arc::clone(&self.told);
+        Ok(HttpClient::new(Waiting { agent: config.new_agent(), told }))
     }
 }
 
 /// A client that waits for the answer in the calling thread.
 #[derive(Debug)]
-struct Waiting(Agent);
+struct Waiting {
+    agent: Agent,
+    told: Told,
+}
 
 impl HttpService for Waiting {
     // As the attribute of the `async-trait` crate would write it.
@@ -95,8 +74,11 @@ impl HttpService for Waiting {
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await?.to_bytes().to_vec();
-            let answer = self.0.run(Request::from_parts(parts, body)).map_err(failed)?;
+            let answer = self.agent.run(Request::from_parts(parts, body)).map_err(failed)?;
             let (parts, mut body) = answer.into_parts();
+            let said = |name| Some(parts.headers.get(name)?.to_str().ok()?.to_owned());
+            let lock = said(LOCK_MODE).zip(said(LOCK_UNTIL));
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = lock;
             let bytes = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(failed)?;
             Ok(Response::from_parts(parts, bytes.into()))
         })

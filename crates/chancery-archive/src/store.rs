@@ -2,28 +2,67 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, RetryConfig,
+    ClientOptions, Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    RetryConfig,
 };
 use tokio::runtime::Runtime;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue};
+use ureq::tls::TlsConfig;
 
-use crate::http::{Authorities, Connector};
+use crate::http::{Connector, LOCK_MODE, LOCK_UNTIL, Told};
 use crate::target::{Access, Target};
 
 /// A store that is away or busy is asked again for so long: 1 min.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A time up to its seconds: `2030-01-31T00:00:00`; what stores write behind that differs.
+const SECOND_CHARS: usize = 19;
+
+/// How firmly a bucket keeps what is put there (object lock).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockMode {
+    /// Who has the right to may still remove it.
+    Governance,
+    /// Nobody may.
+    Compliance,
+}
+
+/// What a bucket is asked to keep, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// How firmly.
+    pub mode: LockMode,
+    /// Until then, to the second: `2030-01-31T00:00:00Z`.
+    pub until: String,
+}
+
 /// An open archive.
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
+    /// By which objects are put.
+    puts: Arc<dyn ObjectStore>,
+    /// What is asked for each of them, and what was told of the last that was read.
+    lock: Option<Lock>,
+    told: Told,
     runtime: Runtime,
+}
+
+impl LockMode {
+    /// As the protocol has it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Governance => "GOVERNANCE",
+            Self::Compliance => "COMPLIANCE",
+        }
+    }
 }
 
 /// Whether an object was put.
@@ -60,6 +99,15 @@ pub enum StoreError {
         /// The object.
         path: String,
     },
+    /// It is there, and not locked as it should be.
+    #[error(
+        "`{path}` is in the archive, and the store does not say that it keeps it as long as was asked: object lock must \
+         be on for the bucket, and reading an object's retention allowed"
+    )]
+    NotLocked {
+        /// The object.
+        path: String,
+    },
     /// What was put is not what is read.
     #[error("`{path}` of the archive does not come back as it was put there")]
     NotBack {
@@ -69,7 +117,8 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens an archive. `access` says how a bucket is asked; its authorities are those of `authorities`.
+    /// Opens an archive. `access` says how a bucket is asked, `tls` how it is reached; each object that is put is to be
+    /// locked so.
     ///
     /// # Errors
     ///
@@ -77,26 +126,37 @@ impl Store {
     pub fn open(
         target: &Target,
         access: Option<&Access>,
-        authorities: Authorities,
+        tls: &TlsConfig,
+        lock: Option<Lock>,
     ) -> Result<Self, StoreError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(StoreError::Unopened)?;
         let refused = |error: Error| StoreError::Unopened(io::Error::other(error));
-        let objects: Arc<dyn ObjectStore> = match target {
+        let told = Told::default();
+        let (objects, puts): (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>) = match target {
+            Target::Directory(_) if lock.is_some() => {
+                let what = io::Error::other("a directory has no object lock; a bucket has");
+                return Err(StoreError::Unopened(what));
+            }
             Target::Directory(path) => {
                 std::fs::create_dir_all(path).map_err(StoreError::Unopened)?;
                 let files = LocalFileSystem::new_with_prefix(path).map_err(refused)?;
-                Arc::new(files.with_fsync(true))
+                let files: Arc<dyn ObjectStore> = Arc::new(files.with_fsync(true));
+                (Arc::clone(&files), files)
             }
             Target::Bucket { bucket, prefix } => {
                 let missing =
                     || io::Error::other("a bucket needs the file that says how it is asked");
                 let access = access.ok_or_else(missing).map_err(StoreError::Unopened)?;
-                let store = bucket_of(bucket, access, authorities).map_err(refused)?;
-                Arc::new(PrefixStore::new(store, prefix.as_str()))
+                let open = |lock: Option<&Lock>| {
+                    let connector = Connector { tls: tls.clone(), told: Arc::clone(&told) };
+                    let store = bucket_of(bucket, access, connector, lock).map_err(refused)?;
+                    Ok(Arc::new(PrefixStore::new(store, prefix.as_str())))
+                };
+                (open(None)?, open(lock.as_ref())?)
             }
         };
-        Ok(Self { objects, runtime })
+        Ok(Self { objects, puts, lock, told, runtime })
     }
 
     /// An object's bytes, if it is there.
@@ -128,7 +188,7 @@ impl Store {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let place = Path::from(path);
         let payload = PutPayload::from(bytes.to_vec());
-        match self.wait(self.objects.put_opts(&place, payload, options)) {
+        match self.wait(self.puts.put_opts(&place, payload, options)) {
             Ok(_) => {}
             // Somebody else came between: what they put must be the same.
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
@@ -140,8 +200,23 @@ impl Store {
             }
             Err(error) => return Err(failed(path, "it cannot be put there", error)),
         }
-        let is_back = self.get(path)?.as_deref() == Some(bytes);
-        is_back.then_some(Put::New).ok_or_else(|| StoreError::NotBack { path: path.to_owned() })
+        if self.get(path)?.as_deref() != Some(bytes) {
+            return Err(StoreError::NotBack { path: path.to_owned() });
+        }
+        if !self.is_locked() {
+            return Err(StoreError::NotLocked { path: path.to_owned() });
+        }
+        Ok(Put::New)
+    }
+
+    /// Whether the store said of what was read last that it is locked as was asked.
+    fn is_locked(&self) -> bool {
+        let Some(lock) = &self.lock else { return true };
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = |time: &str| time.get(..SECOND_CHARS).map(str::to_owned);
+        told.as_ref().is_some_and(|(mode, until)| {
+            mode == lock.mode.name() && second(until) == second(&lock.until)
+        })
     }
 
     /// The paths of the objects below a path, in order.
@@ -181,9 +256,24 @@ impl Store {
 fn bucket_of(
     bucket: &str,
     access: &Access,
-    authorities: Authorities,
-) -> Result<impl ObjectStore, Error> {
-    let builder = AmazonS3Builder::new()
+    connector: Connector,
+    lock: Option<&Lock>,
+) -> Result<AmazonS3, Error> {
+    let mut builder = AmazonS3Builder::new();
+    if let Some(Lock { mode, until }) = lock {
+        let value = |text: &str| {
+            let generic = |error| Error::Generic { store: "S3", source: Box::new(error) };
+            HeaderValue::from_str(text).map_err(generic)
+        };
+        let mode = (HeaderName::from_static(LOCK_MODE), value(mode.name())?);
+        let until = (HeaderName::from_static(LOCK_UNTIL), value(until)?);
+        let headers = HeaderMap::from_iter([mode, until]);
+        // The protocol asks for a checksum beside a lock.
+        builder = builder
+            .with_client_options(ClientOptions::new().with_default_headers(headers))
+            .with_checksum_algorithm(Checksum::SHA256);
+    }
+    let builder = builder
         .with_bucket_name(bucket)
         .with_endpoint(&access.endpoint)
         .with_allow_http(access.is_to_this_machine())
@@ -191,7 +281,7 @@ fn bucket_of(
         .with_access_key_id(&access.access_key_id)
         .with_secret_access_key(&access.secret_access_key)
         .with_retry(RetryConfig { retry_timeout: PATIENCE, ..RetryConfig::default() })
-        .with_http_connector(Connector(authorities));
+        .with_http_connector(connector);
     match &access.session_token {
         Some(token) => builder.with_token(token).build(),
         None => builder.build(),

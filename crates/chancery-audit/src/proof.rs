@@ -1,6 +1,6 @@
 //! Proofs of what a log says, checked with a policy and nothing else: no network, no service, no key of it.
 //!
-//! One record is shown by the text of C2SP tlog-proof, whose `extra` is its [`Opening`]; all uses of a key version,
+//! One record is shown by the text of C2SP tlog-proof, whose `extra` is its [`Opening`], alone or with the digest of a policy; all uses of a key version,
 //! by a [`UsesProof`]; what is said of whole trees, by a [`TreeProof`]. Whose word counts is for the policy (C2SP tlog-policy) to say: [`Trust`].
 //!
 //! **Invariant:** [`Used`], [`Uses`] and [`Trees`] are made by a check alone.
@@ -9,10 +9,13 @@ mod trees;
 mod trust;
 mod uses;
 
+use chancery_core::cbor;
 use chancery_log::note::NoteError;
 use chancery_log::tile::{TileError, TileReader, TileTree};
 use chancery_log::tlog_proof::{TlogProof, TlogProofError};
 use chancery_log::{ConsistencyError, InclusionError, Leaf, TreeHead, verify_inclusion};
+use minicbor::bytes::ByteArray;
+use minicbor::{Decode, Encode};
 
 use crate::opening::{Opened, Opening, OpeningError};
 pub use trees::{TreeProof, Trees};
@@ -69,6 +72,21 @@ pub enum ProofError {
     Form(#[from] TlogProofError),
 }
 
+/// The number of the form of `extra` that holds an opening and names a policy; an opening alone has another.
+const NAMING: u8 = 2;
+
+/// An opening, and the policy under which the proof of it was made.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct Naming {
+    #[n(0)]
+    form: u8,
+    #[n(1)]
+    policy: ByteArray<32>,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    opening: Vec<u8>,
+}
+
 /// A record, proved to be in a log.
 #[derive(Clone, Debug)]
 pub struct Used {
@@ -78,9 +96,11 @@ pub struct Used {
     pub opened: Opened,
     /// The checkpoint that it is under, and who signed that.
     pub vouched: Vouched,
+    /// The digest of the policy that the proof names: a word of who made it, signed by nobody.
+    pub policy: Option<[u8; 32]>,
 }
 
-/// Makes the proof that a log says what `opening` shows, under `checkpoint`.
+/// Makes the proof that a log says what `opening` shows, under `checkpoint`; naming a policy, if there is one to name.
 ///
 /// # Errors
 ///
@@ -89,12 +109,18 @@ pub fn prove(
     (index, opening): (u64, &Opening),
     (checkpoint, tree): (chancery_log::note::Note, TreeHead),
     tiles: impl TileReader,
+    policy: Option<[u8; 32]>,
 ) -> Result<TlogProof, TileError> {
     let path = TileTree::new(tree.size, tiles).inclusion_proof(index)?;
     // What tiles say is not believed: the path must lead to the root that was signed.
     let leaf = Leaf { index, hash: opening.leaf() };
     verify_inclusion(&leaf, &tree, &path).map_err(|_| TileError::OutOfTree { size: tree.size })?;
-    Ok(TlogProof { extra: opening.to_bytes(), index, path, checkpoint })
+    let opening = opening.to_bytes();
+    let extra = match policy {
+        None => opening,
+        Some(policy) => cbor::encode(&Naming { form: NAMING, policy: policy.into(), opening }),
+    };
+    Ok(TlogProof { extra, index, path, checkpoint })
 }
 
 /// Checks the proof of one record.
@@ -104,9 +130,13 @@ pub fn prove(
 /// [`ProofError`], which says what does not hold.
 pub fn check(bytes: &[u8], trust: &Trust) -> Result<Used, ProofError> {
     let TlogProof { extra, index, path, checkpoint } = TlogProof::parse(bytes)?;
-    let opening = Opening::parse(&extra)?;
+    let naming = cbor::decode::<Naming>(&extra, "extra").ok();
+    let naming = naming.filter(|naming| naming.form == NAMING);
+    let opening = naming.as_ref().map_or(&extra, |naming| &naming.opening);
+    let opening = Opening::parse(opening)?;
+    let policy = naming.map(|naming| *naming.policy);
     let vouched = trust.vouched(checkpoint)?;
     let leaf = Leaf { index, hash: opening.leaf() };
     verify_inclusion(&leaf, &vouched.checkpoint.tree, &path)?;
-    Ok(Used { index, opened: opening.open()?, vouched })
+    Ok(Used { index, opened: opening.open()?, vouched, policy })
 }

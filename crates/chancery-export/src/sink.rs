@@ -19,7 +19,6 @@ pub mod otlp;
 pub mod stdout;
 pub mod syslog;
 pub mod target;
-pub mod tls;
 
 /// A place for events.
 pub trait Sink {

@@ -66,8 +66,7 @@ impl Policy {
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         let mut reader = PolicyReader::default();
         let said = (1..).zip(text.lines()).filter_map(|(number, line)| {
-            let items: Vec<&str> =
-                line.split([' ', '\t']).filter(|item| !item.is_empty()).collect();
+            let items: Vec<&str> = items(line).collect();
             let says = items.first().is_some_and(|first| !first.starts_with('#'));
             says.then_some((number, items))
         });
@@ -82,6 +81,18 @@ impl Policy {
         let missing = PolicyError { line: last + 1, what: "a policy has one line `quorum NAME`" };
         let PolicyReader { logs, witnesses, quorum, .. } = reader;
         Ok(Self { logs, witnesses, quorum: quorum.ok_or(missing)? })
+    }
+
+    /// What a policy says, in one spelling: its lines without comments and empty ones, items parted by one space, each
+    /// line with a line feed.
+    #[must_use]
+    pub fn plain(text: &str) -> String {
+        let said = text.lines().filter_map(|line| {
+            let items: Vec<&str> = items(line).collect();
+            let says = items.first().is_some_and(|first| !first.starts_with('#'));
+            says.then(|| items.join(" ") + "\n")
+        });
+        said.collect()
     }
 
     /// The logs whose checkpoints are taken.
@@ -111,6 +122,11 @@ impl Policy {
         };
         self.quorum.is_met(&has_signed)
     }
+}
+
+/// The items of a line.
+fn items(line: &str) -> impl Iterator<Item = &str> {
+    line.split([' ', '\t']).filter(|item| !item.is_empty())
 }
 
 impl Quorum {

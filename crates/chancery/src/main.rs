@@ -6,6 +6,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 usage, 3 outcome unknown, 4 verification failed.
 
 mod accounts;
+mod authorities;
 mod children;
 mod cli;
 mod commands;

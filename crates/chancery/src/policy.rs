@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use chancery_audit::proof::Trust;
+use chancery_log::note::Note;
 use chancery_log::policy::Policy;
 
 use crate::files::read_text;
@@ -22,6 +23,26 @@ pub(crate) fn text(path: &Path) -> Result<String> {
 pub(crate) fn read(path: &Path) -> Result<Policy> {
     let text = read_text(path, POLICY_BYTES_MAX)?;
     Policy::parse(&text).with_context(|| format!("`{}`", path.display()))
+}
+
+/// The policy under which a proof is made, which must hold under it: the digest by which the proof names it.
+pub(crate) fn named(
+    policy: Option<&Path>,
+    usual: impl FnOnce() -> Result<Option<String>>,
+    checkpoints: &[&Note],
+) -> Result<Option<[u8; 32]>> {
+    let text = match policy {
+        Some(path) => Some(text(path)?),
+        None => usual()?,
+    };
+    let Some(text) = text else { return Ok(None) };
+    let trust = Trust::parse(&text)?;
+    for note in checkpoints {
+        let vouched = trust.vouched((*note).clone());
+        vouched
+            .context("the checkpoint does not count under the policy that the proof is to name")?;
+    }
+    Ok(Some(trust.digest()))
 }
 
 /// Reads a policy with the keys that it names.

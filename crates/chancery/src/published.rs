@@ -5,9 +5,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use chancery_audit::publish::CHECKPOINT_FILE;
+use chancery_audit::publish::{CHECKPOINT_FILE, POLICY_FILE};
 use chancery_audit::shelf::Shelf;
-use chancery_audit::witnessed::WITNESSED_CHECKPOINT;
+use chancery_audit::witnessed::{WITNESSED_CHECKPOINT, WITNESSED_POLICY};
 use chancery_client::Client;
 use chancery_log::checkpoint::Checkpoint;
 use chancery_log::note::{NOTE_BYTES_MAX, Note};
@@ -79,6 +79,21 @@ impl Published {
             Self::Service(_) => format!("the service gives no {what}"),
         };
         parse(&self.read(file).with_context(what)?).with_context(what)
+    }
+
+    /// The log's own policy.
+    pub(crate) fn policy(&self) -> Result<String> {
+        self.text(POLICY_FILE)
+    }
+
+    /// The policy of the witnesses that have cosigned.
+    pub(crate) fn witnessed_policy(&self) -> Result<String> {
+        self.text(WITNESSED_POLICY)
+    }
+
+    fn text(&self, file: &str) -> Result<String> {
+        let what = || format!("the published `{file}` cannot be read");
+        String::from_utf8(self.read(file).with_context(what)?).with_context(what)
     }
 
     /// The first checkpoint that covers the record at `index`, if that comes soon.

@@ -7,6 +7,7 @@
 //! | [`planted`](crash::planted) | a write is lost though it was reported done, a frame is cut off: the journal must notice |
 //! | [`disk`](crash::disk) | the disk of a running service fails, or is full: reductions are still taken |
 //! | [`power`](crash::power) | all that a run did to its files is replayed, and power is lost at each call: unsynced sectors are lost or torn |
+//! | [`published`](crash::published) | the same, at each call on what is published: it holds by itself wherever power is lost, and a later start contradicts no checkpoint that was there to be read |
 //! | [`first_start`](crash::first_start) | the same of a first start, with the keys and the directories that it makes |
 //! | [`deaths`](crash::deaths) | all three processes are killed at random under load |
 //!
@@ -35,6 +36,7 @@ mod crash {
     mod planted;
     mod points;
     mod power;
+    mod published;
     mod recorded;
     #[expect(dead_code, reason = "only some states of a point are run over real processes")]
     #[path = "../../../chancery-audit/tests/audit/replay.rs"]

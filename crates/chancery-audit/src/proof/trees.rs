@@ -1,7 +1,7 @@
 //! Proofs about whole trees: that one continues another, or that a log contradicts itself.
 //!
 //! ```text
-//! proof = CBOR [1, claim, [checkpoint (text), checkpoint (text)], [hash (32), …]]
+//! proof = CBOR [1, claim, [checkpoint (text), checkpoint (text)], [hash (32), …], policy digest (32)]    the last if named
 //! claim = [1]                    the second continues the first
 //!       | [2, root (32)]         the log of the second had this root where the first says another
 //! ```
@@ -33,6 +33,8 @@ pub struct TreeProof {
     checkpoints: [String; 2],
     #[n(3)]
     hashes: Vec<ByteArray<32>>,
+    #[n(4)]
+    policy: Option<ByteArray<32>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -100,7 +102,20 @@ impl TreeProof {
             claim,
             checkpoints: [old.to_string(), new.to_string()],
             hashes: hashes.iter().map(|hash| (*hash.as_bytes()).into()).collect(),
+            policy: None,
         })
+    }
+
+    /// The same, naming the policy under which it was made.
+    #[must_use]
+    pub fn naming(self, policy: Option<[u8; 32]>) -> Self {
+        Self { policy: policy.map(ByteArray::from), ..self }
+    }
+
+    /// The digest of the policy that it names: a word of who made the proof, signed by nobody.
+    #[must_use]
+    pub fn policy(&self) -> Option<[u8; 32]> {
+        self.policy.map(|digest| *digest)
     }
 
     /// Whether it is to prove that the log has forked.

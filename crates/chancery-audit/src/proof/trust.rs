@@ -1,6 +1,7 @@
 //! Whose signatures count under a checkpoint.
 
 use chancery_crypto::notes::NoteKey;
+use chancery_crypto::primitive::sha256;
 use chancery_log::checkpoint::Checkpoint;
 use chancery_log::cosignature::split_time;
 use chancery_log::note::{Note, NoteError, NoteSignature, NoteVerifier, VerifierKey};
@@ -10,6 +11,7 @@ use super::ProofError;
 
 /// A policy with the keys that it names.
 pub struct Trust {
+    digest: [u8; 32],
     policy: Policy,
     logs: Vec<NoteKey>,
     witnesses: Vec<NoteKey>,
@@ -46,13 +48,20 @@ impl Trust {
     ///
     /// [`TrustError`], which names the line or the key.
     pub fn parse(policy: &str) -> Result<Self, TrustError> {
+        let digest = sha256(&[Policy::plain(policy).as_bytes()]);
         let policy = Policy::parse(policy)?;
         let key =
             |key: &VerifierKey| NoteKey::new(key.clone()).map_err(|_| TrustError::Key(key.clone()));
         let logs = policy.logs().iter().map(|party| key(&party.key)).collect::<Result<_, _>>()?;
         let witnesses = policy.witnesses().iter().map(|(_, party)| key(&party.key));
         let witnesses = witnesses.collect::<Result<_, _>>()?;
-        Ok(Self { policy, logs, witnesses })
+        Ok(Self { digest, policy, logs, witnesses })
+    }
+
+    /// SHA-256 of the policy in its one spelling ([`Policy::plain`]), by which a proof names it.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 
     /// The witnesses: of each its name in the policy, where it is if that is said, and its key.

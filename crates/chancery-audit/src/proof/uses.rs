@@ -1,7 +1,7 @@
 //! Proofs of all uses of a key version in a part of the log, also that there were none.
 //!
 //! ```text
-//! proof  = CBOR [2, checkpoint (text), [record, …]]
+//! proof  = CBOR [2, checkpoint (text), [record, …], policy digest (32)]     the last if it is named
 //! record = [index, [hash (32), …], opening (bytes)]
 //! ```
 //!
@@ -40,6 +40,8 @@ pub struct UsesProof {
     checkpoint: String,
     #[n(2)]
     records: Vec<RecordProof>,
+    #[n(3)]
+    policy: Option<ByteArray<32>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -109,7 +111,19 @@ impl UsesProof {
             Ok(RecordProof { index: *index, path, opening: opening.to_bytes() })
         };
         let records = records.iter().map(&mut proved).collect::<Result<_, _>>()?;
-        Ok(Self { format: FORMAT, checkpoint: checkpoint.to_string(), records })
+        Ok(Self { format: FORMAT, checkpoint: checkpoint.to_string(), records, policy: None })
+    }
+
+    /// The same, naming the policy under which it was made.
+    #[must_use]
+    pub fn naming(self, policy: Option<[u8; 32]>) -> Self {
+        Self { policy: policy.map(ByteArray::from), ..self }
+    }
+
+    /// The digest of the policy that it names: a word of who made the proof, signed by nobody.
+    #[must_use]
+    pub fn policy(&self) -> Option<[u8; 32]> {
+        self.policy.map(|digest| *digest)
     }
 
     /// Its encoding.

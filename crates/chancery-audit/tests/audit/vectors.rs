@@ -10,7 +10,7 @@ use chancery_audit::dense;
 use chancery_audit::disk::Disk as _;
 use chancery_audit::frame::Item;
 use chancery_audit::journal::{Entry, JOURNAL_BYTES, JOURNAL_FILE, Journal};
-use chancery_audit::proof::{Trust, UsesProof};
+use chancery_audit::proof::{ProofError, TreeProof, Trust, UsesProof, check};
 use chancery_audit::receipt::Receipt;
 use chancery_audit::repack::repack;
 use chancery_audit::sealer::{MonthKeys, MonthSecrets};
@@ -323,8 +323,9 @@ fn a_reduction_journal_is_read_and_written_as_the_second_implementation_does() {
 #[test]
 fn proofs_of_uses_are_taken_and_refused_alike() {
     let vectors = vectors("proofs");
-    let trust = Trust::parse(vectors["policy"].as_str().unwrap()).unwrap();
-    let check = |vector: &Value| UsesProof::parse(&bytes(&vector["proof"]))?.check(&trust);
+    let trust = |name: &str| Trust::parse(vectors["policies"][name].as_str().unwrap()).unwrap();
+    let own = trust("own");
+    let check = |vector: &Value| UsesProof::parse(&bytes(&vector["proof"]))?.check(&own);
     for vector in list(&vectors["accepted"]) {
         let uses = check(vector).unwrap_or_else(|error| panic!("{}: {error}", vector["name"]));
         let before: Vec<_> = uses.before.iter().map(|(_, name)| name.to_vec()).collect();
@@ -335,6 +336,23 @@ fn proofs_of_uses_are_taken_and_refused_alike() {
         assert_eq!(found, expected, "{}", vector["name"]);
     }
     for vector in list(&vectors["refused"]) {
-        assert!(check(vector).is_err(), "{}", vector["name"]);
+        assert!(named(&bytes(&vector["proof"]), &own).is_err(), "{}", vector["name"]);
     }
+    for vector in list(&vectors["naming"]) {
+        let trust = trust(vector["policy"].as_str().unwrap());
+        assert_eq!(trust.digest(), array(&vector["given"]));
+        let expected = vector["named"].is_string().then(|| array(&vector["named"]));
+        assert_eq!(named(&bytes(&vector["proof"]), &trust), Ok(expected), "{}", vector["name"]);
+    }
+}
+
+/// The policy that a proof names, if it proves anything.
+fn named(proof: &[u8], trust: &Trust) -> Result<Option<[u8; 32]>, ProofError> {
+    if let Ok(trees) = TreeProof::parse(proof) {
+        return trees.check(trust).map(|_| trees.policy());
+    }
+    if let Ok(uses) = UsesProof::parse(proof) {
+        return uses.check(trust).map(|_| uses.policy());
+    }
+    check(proof, trust).map(|used| used.policy)
 }

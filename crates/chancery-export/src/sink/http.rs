@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::Response;
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
 use super::otlp;
-use super::tls::Authorities;
 use super::{LossKind, Sink, SinkError};
 use crate::event::Event;
 use crate::limits::{ANSWER_BYTES_MAX, DETAIL_CHARS_MAX};
@@ -124,11 +124,11 @@ impl HttpSink {
         url: String,
         form: Form,
         headers: Vec<Header>,
-        (authorities, attempt): (&Authorities, Duration),
+        (tls, attempt): (TlsConfig, Duration),
         version: String,
     ) -> Self {
         let config = Agent::config_builder()
-            .tls_config(authorities.of_http())
+            .tls_config(tls)
             .proxy(None)
             .max_idle_age(IDLE_MAX)
             .max_redirects(0)
@@ -262,9 +262,9 @@ mod tests {
     #[test]
     fn a_batch_is_an_array_or_lines() {
         let of = |form| {
-            let trust = Authorities::default();
+            let tls = TlsConfig::default();
             let attempt = Duration::from_secs(1);
-            HttpSink::new(String::new(), form, Vec::new(), (&trust, attempt), "1".into())
+            HttpSink::new(String::new(), form, Vec::new(), (tls, attempt), "1".into())
                 .body(&[event(1), event(2)])
         };
         let (media, array) = of(Form::Array);

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Stream};
 
-use super::tls::{Authorities, AuthoritiesError};
 use super::{LossKind, Sink, SinkError};
 use crate::event::{Event, Outcome};
 use crate::moment;
@@ -45,19 +44,19 @@ pub struct SyslogSink {
 }
 
 impl SyslogSink {
-    /// A receiver whom one of the authorities vouches for; each attempt ends within `attempt`.
+    /// A receiver who is reached by that TLS; each attempt ends within `attempt`.
     ///
     /// # Errors
     ///
-    /// [`AuthoritiesError`] if TLS cannot be set up.
+    /// [`rustls::Error`] if the host has no name that a certificate can have.
     pub fn new(
         host: String,
         port: u16,
-        (authorities, attempt): (&Authorities, Duration),
-    ) -> Result<Self, AuthoritiesError> {
+        (tls, attempt): (Arc<ClientConfig>, Duration),
+    ) -> Result<Self, rustls::Error> {
         let name = ServerName::try_from(host.clone())
             .map_err(|error| rustls::Error::General(error.to_string()))?;
-        Ok(Self { host, port, name, tls: authorities.client()?, attempt, here: host_name() })
+        Ok(Self { host, port, name, tls, attempt, here: host_name() })
     }
 
     fn send(&self, frames: &[u8]) -> io::Result<()> {

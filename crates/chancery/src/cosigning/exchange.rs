@@ -6,22 +6,16 @@
 //! **Invariant:** an answer comes before its deadline, is of a bounded length, and is one that a witness gives.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use chancery_log::note::{NOTE_BYTES_MAX, Note, NoteError};
 use chancery_log::witness::{
     ADD_CHECKPOINT_PATH, ANSWER_BYTES_MAX, AddCheckpoint, Answer, AnswerError,
 };
-use rustls::crypto::aws_lc_rs;
 use ureq::Agent;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
-use crate::files::read_text;
-
-/// The longest file of authorities, in bytes: 1 MiB, more than a system's whole list.
-const CA_BYTES_MAX: usize = 1024 * 1024;
+use crate::authorities::Authorities;
 
 /// How long a connection is kept for the next request: 5 s. Our witness closes it after 10 s, and a request may not
 /// meet that.
@@ -49,14 +43,8 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Over HTTP, and over HTTPS as far as the authorities in `ca` vouch for it.
     pub(crate) fn new(ca: Option<&Path>) -> Result<Self> {
-        let authorities = ca.map(authorities).transpose()?.unwrap_or_default();
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
-            .root_certs(RootCerts::new_with_certs(&authorities))
-            .build();
         let config = Agent::config_builder()
-            .tls_config(tls)
+            .tls_config(Authorities::load(ca)?.of_http())
             .proxy(None)
             .max_idle_age(IDLE_MAX)
             .max_redirects(0)
@@ -96,21 +84,4 @@ impl Exchange {
         let body = response.body_mut().with_config().limit(most).read_to_vec()?;
         Ok(Note::parse(&body)?)
     }
-}
-
-fn authorities(path: &Path) -> Result<Vec<Certificate<'static>>> {
-    let what = || format!("`{}` is no list of certificates in PEM", path.display());
-    let text = read_text(path, CA_BYTES_MAX)?;
-    let items = parse_pem(text.as_bytes()).collect::<Result<Vec<_>, _>>().with_context(what)?;
-    let certificates: Vec<_> = items
-        .into_iter()
-        .filter_map(|item| match item {
-            PemItem::Certificate(certificate) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() {
-        bail!(what());
-    }
-    Ok(certificates)
 }

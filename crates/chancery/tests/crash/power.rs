@@ -9,13 +9,18 @@
 //! [`super::first_start`]. That a missing sync would be noticed is shown by leaving it out of the recording.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use chancery_audit::publish::CHECKPOINT_FILE;
 
 use super::journal::{Findings, Journal};
-use super::model::{Event, Image, Model};
+use super::model::{Event, FileImage, Image, Model};
 use super::points::sample;
+use super::published;
 use super::recorded::{
-    Change, DIRECTORIES, Recorded, changes, directories, events, images, lay_out,
+    Change, DIRECTORIES, PUBLISHED, Recorded, changes, directories, events, images, lay_out,
 };
 use super::replay::{Random, Replay};
 use super::scene::{Scene, runs_all};
@@ -45,10 +50,12 @@ pub(super) struct Recording {
     pub(super) changes: Vec<Recorded>,
 }
 
-/// What may be left at a point: one image for each directory, and the point.
+/// What may be left at a point: one image for each directory, the point, and the checkpoints that were there to be
+/// read until then.
 pub(super) struct State {
-    images: Vec<Image>,
+    pub(super) images: Vec<Image>,
     pub(super) point: usize,
+    pub(super) seen: Arc<[Vec<u8>]>,
 }
 
 /// What else is held against a service that has come up, besides the journal as it stood.
@@ -57,9 +64,14 @@ pub(super) type More<'m> = &'m (dyn Fn(&mut Service, &Journal) -> Findings + Syn
 impl Recording {
     /// The workload of a service that was started and stopped once, its signer traced.
     fn later() -> Self {
+        Self::with_pauses(Duration::ZERO)
+    }
+
+    /// The same, with pauses of that length between its operations.
+    pub(super) fn with_pauses(pause: Duration) -> Self {
         let service = Scene::later().service();
         let start = images(&service);
-        let (ended, journal) = Scene::run(&service, &Tracing::Whole);
+        let (ended, journal) = Scene::run_with_pauses(&service, &Tracing::Whole, pause);
         assert!(!ended.by_itself, "the signer ended by itself:\n{}", service.log());
         assert_eq!(journal.unanswered(), 0);
         let changes = changes(&ended.trace, &directories(&service));
@@ -82,15 +94,24 @@ impl Recording {
 
     /// States at these points.
     pub(super) fn states(&self, points: &[usize], more: u64) -> Vec<State> {
+        let mut states = Vec::new();
+        self.each_state(points, more, &mut |state| states.push(state));
+        states
+    }
+
+    /// Shows states at these points, *all lost*, *all kept*, and so many more of each.
+    pub(super) fn each_state(&self, points: &[usize], more: u64, show: &mut dyn FnMut(State)) {
         let disks = self.start.each_ref().map(Model::of);
         let mut replays = self.start.each_ref().map(Replay::of);
         let mut random = Random::seeded(7);
-        let mut states = Vec::new();
+        let mut seen: Vec<Vec<u8>> = Vec::new();
         for (point, recorded) in self.changes.iter().enumerate() {
             let done: Vec<Event> = events(&disks[recorded.directory], &recorded.change);
             for event in &done {
                 replays[recorded.directory].apply(event);
             }
+            let published = disks[PUBLISHED].image().get(CHECKPOINT_FILE).map(FileImage::to_bytes);
+            seen.extend(published.filter(|note| seen.last() != Some(note)));
             if !points.contains(&point) {
                 continue;
             }
@@ -101,9 +122,11 @@ impl Recording {
                     place.next().expect("as many as were asked for").push(image);
                 });
             }
-            states.extend(images.into_iter().map(|images| State { images, point }));
+            let seen: Arc<[Vec<u8>]> = seen.clone().into();
+            for images in images {
+                show(State { images, point, seen: Arc::clone(&seen) });
+            }
         }
-        states
     }
 
     /// Starts the service on a state, and says what is wrong with it, if anything.
@@ -114,7 +137,9 @@ impl Recording {
         if !comes_up(&mut service) {
             return vec![service.log()];
         }
-        let mut findings = journal.judge(&service);
+        let mut findings = published::faults(&state.images);
+        findings.extend(journal.judge(&service));
+        findings.extend(published::contradictions(&service, &state.seen));
         findings.extend(more(&mut service, journal));
         findings
     }

@@ -19,7 +19,7 @@ use super::model::{Event, FileImage, Image, Model, SECTOR_BYTES};
 use crate::harness::Service;
 
 /// The directories that are replayed, each after the one that it is in: its label, and the place of that one.
-const TREE: [(&str, usize); 8] = [
+const TREE: [(&str, usize); 14] = [
     ("the service's", 0),
     ("state", 0),
     ("chancery", 1),
@@ -28,6 +28,12 @@ const TREE: [(&str, usize); 8] = [
     ("audit", 4),
     ("reductions", 4),
     ("index", 4),
+    ("log", 4),
+    ("tile", 8),
+    ("0", 9),
+    ("000.p", 10),
+    ("entries", 9),
+    ("000.p", 12),
 ];
 
 /// How many they are.
@@ -39,8 +45,17 @@ pub(super) const DATA: usize = 4;
 /// The place of the one with the keys, where the service puts them by itself.
 pub(super) const KEYS: usize = 3;
 
-/// What lies in them and is no state: the runtime's sockets and locks, and files of the test.
-const NO_STATE: [&str; 3] = ["run", "log", "trace"];
+/// The place of the one that is published. Behind it are those in it: of the tiles of leaves, and of the leaves.
+pub(super) const PUBLISHED: usize = 8;
+
+/// The place of the one with the partial tiles over the leaves' hashes.
+pub(super) const TILES: usize = 11;
+
+/// The place of the one with the partial tiles of leaves.
+pub(super) const ENTRIES: usize = 13;
+
+/// What lies in them and is no state, each with its place: files of the test, and the runtime's sockets and locks.
+const NO_STATE: [(usize, &str); 3] = [(0, "log"), (0, "trace"), (DATA, "run")];
 
 /// The calls that are replayed.
 pub(super) const CALLS: &str = "openat,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,ftruncate,\
@@ -87,10 +102,15 @@ struct Line<'t> {
 /// The directories of a service, in the order of [`TREE`].
 pub(super) fn directories(service: &Service) -> [PathBuf; DIRECTORIES] {
     let data = service.data();
-    let [audit, reductions, index] = ["audit", "reductions", "index"].map(|name| data.join(name));
+    let below = |name: &str| data.join(name);
+    let [audit, reductions, index] = ["audit", "reductions", "index"].map(below);
+    let published = ["log", "log/tile", "log/tile/0", "log/tile/0/000.p"].map(below);
+    let entries = ["log/tile/entries", "log/tile/entries/000.p"].map(below);
     let (state, chancery) = (service.path("state"), service.path("state/chancery"));
     let own = service.directory().to_owned();
-    [own, state, chancery, service.usual_keys(), data, audit, reductions, index]
+    let private = [own, state, chancery, service.usual_keys(), data, audit, reductions, index];
+    let all = private.into_iter().chain(published).chain(entries).collect::<Vec<_>>();
+    all.try_into().expect("as many as there are in the tree")
 }
 
 /// Every change in the trace of a service with these directories.
@@ -221,7 +241,7 @@ impl Reader<'_> {
         let index = self.directories.iter().position(|known| known == above)?;
         let label = self.directories.iter().position(|known| known == path);
         let name = label.map_or(path.file_name()?.to_str()?, |known| TREE[known].0);
-        (!NO_STATE.contains(&name)).then(|| (index, name.to_owned()))
+        (!NO_STATE.contains(&(index, name))).then(|| (index, name.to_owned()))
     }
 }
 
@@ -278,7 +298,7 @@ fn escaped(rest: &mut impl Iterator<Item = u8>) -> u8 {
 /// The files of a service's directories, all of them durable.
 pub(super) fn images(service: &Service) -> [Image; DIRECTORIES] {
     let directories = directories(service);
-    let mut images = directories.each_ref().map(|directory| files(directory));
+    let mut images = std::array::from_fn(|place| files(place, &directories[place]));
     for (place, (label, above)) in TREE.iter().enumerate().skip(1) {
         if directories[place].exists() {
             images[*above].insert((*label).to_owned(), FileImage::default());
@@ -287,12 +307,12 @@ pub(super) fn images(service: &Service) -> [Image; DIRECTORIES] {
     images
 }
 
-fn files(directory: &Path) -> Image {
+fn files(place: usize, directory: &Path) -> Image {
     let mut image = Image::new();
     let entries = std::fs::read_dir(directory).into_iter().flatten().map(Result::unwrap);
     for entry in entries.filter(|entry| entry.file_type().unwrap().is_file()) {
         let name = entry.file_name().into_string().unwrap();
-        if !NO_STATE.contains(&name.as_str()) {
+        if !NO_STATE.contains(&(place, name.as_str())) {
             image.insert(name, FileImage::of(&std::fs::read(entry.path()).unwrap()));
         }
     }
@@ -310,7 +330,8 @@ pub(super) fn lay_out(service: &Service, images: &[Image]) {
             if !is_there[place] {
                 continue;
             }
-            fs::DirBuilder::new().mode(0o700).create(path).unwrap();
+            let mode = if place < PUBLISHED { 0o700 } else { 0o755 };
+            fs::DirBuilder::new().mode(mode).create(path).unwrap();
         }
         let is_directory = |name: &str| TREE[1..].contains(&(name, place));
         for (name, file) in images[place].iter().filter(|(name, _)| !is_directory(name)) {
@@ -374,13 +395,17 @@ fn changes_are_read_from_a_trace_in_the_order_in_which_they_count() {
 7 100.000900 ftruncate(4</s/d/store.redb>, 4096) = -1 EIO (Input/output error) <0.000010>
 7 100.000950 pwrite64(6</elsewhere/file>, \"x\", 1, 0) = 1 <0.000010>
 7 100.000960 write(2</s/log>, \"said\", 4) = 4 <0.000010>
+7 100.000965 write(9</s/d/log/checkpoint.new>, \"note\", 4) = 4 <0.000010>
 7 100.000970 write(7</s/state/chancery/k/root.key>, \"ab\", 2) = 2 <0.000010>
 7 100.000980 write(7</s/state/chancery/k/root.key>, \"c\", 1) = 1 <0.000010>
 7 100.001000 +++ exited with 0 +++
 ";
     let directories = ["/s", "/s/state", "/s/state/chancery", "/s/state/chancery/k"];
     let data = ["/s/d", "/s/d/audit", "/s/d/reductions", "/s/d/index"];
-    let directories: Vec<PathBuf> = directories.iter().chain(&data).map(PathBuf::from).collect();
+    let log = ["/s/d/log", "/s/d/log/tile", "/s/d/log/tile/0", "/s/d/log/tile/0/000.p"];
+    let entries = ["/s/d/log/tile/entries", "/s/d/log/tile/entries/000.p"];
+    let all = directories.iter().chain(&data).chain(&log).chain(&entries);
+    let directories: Vec<PathBuf> = all.map(PathBuf::from).collect();
     let changes = changes(trace, &directories.try_into().unwrap());
     let shown: Vec<_> = changes.into_iter().map(|one| (one.directory, one.change)).collect();
     let create = |name: &str, is_emptied| Change::Create { name: name.into(), is_emptied };
@@ -401,6 +426,7 @@ fn changes_are_read_from_a_trace_in_the_order_in_which_they_count() {
             (5, Change::Rename { from: name(), to: "spare".into() }),
             (5, Change::SyncDirectory),
             (5, Change::Remove { name: "0000000000000000.seg".into() }),
+            (PUBLISHED, write("checkpoint.new", 0, b"note")),
             (KEYS, write("root.key", 0, b"ab")),
             (KEYS, write("root.key", 2, b"c")),
         ]

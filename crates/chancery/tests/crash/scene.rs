@@ -2,6 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::journal::{Findings, Journal};
 use super::points::{Call, Fault, Point, calls, sample};
@@ -54,11 +55,20 @@ impl Scene {
 
     /// Runs the workload under a trace.
     pub(super) fn run(service: &Service, tracing: &Tracing) -> (Ended, Journal) {
+        Self::run_with_pauses(service, tracing, Duration::ZERO)
+    }
+
+    /// The same, with pauses of that length between its operations.
+    pub(super) fn run_with_pauses(
+        service: &Service,
+        tracing: &Tracing,
+        pause: Duration,
+    ) -> (Ended, Journal) {
         run(service, tracing, |is_alive| {
             if !answers(service, is_alive) {
                 return Journal::default();
             }
-            Worker::new(&service.client(), is_alive).run()
+            Worker::new(&service.client(), is_alive).with_pauses(pause).run()
         })
     }
 

@@ -1,5 +1,7 @@
 //! The fixed workload: every kind of change, in at most fifty operations, one after the other.
 
+use std::time::Duration;
+
 use chancery_api::http::replies::{AnswerObject, CommandAnswer};
 use chancery_client::{Client, KeyHandle, Outcome};
 use chancery_core::command::{Command, NewHandle};
@@ -22,12 +24,18 @@ pub(super) struct Worker<'c> {
     client: &'c Client,
     is_alive: &'c dyn Fn() -> bool,
     pen: Pen,
+    pause: Duration,
 }
 
 impl<'c> Worker<'c> {
     /// `is_alive` says whether the service can still answer.
     pub(super) fn new(client: &'c Client, is_alive: &'c dyn Fn() -> bool) -> Self {
-        Self { client, is_alive, pen: Pen::new() }
+        Self { client, is_alive, pen: Pen::new(), pause: Duration::ZERO }
+    }
+
+    /// One that waits so long before each operation.
+    pub(super) fn with_pauses(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// The fixed workload.
@@ -63,6 +71,7 @@ impl<'c> Worker<'c> {
 
     /// Asks, and goes on for as long as somebody answers.
     fn ask(&mut self, request: &Request) -> Result<Option<Answer>, NobodyThere> {
+        std::thread::sleep(self.pause);
         match self.pen.ask(self.client, request) {
             Outcome::Committed(answer) => Ok(Some(answer)),
             Outcome::Refused(_) | Outcome::Unknown(_) if (self.is_alive)() => Ok(None),

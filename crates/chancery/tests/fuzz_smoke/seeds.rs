@@ -407,7 +407,7 @@ fn proofs() -> [Seed; 3] {
     note.add(both.signatures()[0].clone());
     let no_tiles = |_: Tile| None;
     let trees = TreeProof::make((&note, tree), (&note, tree), no_tiles).unwrap();
-    let record = prove((0, &opening), (note, tree), |_: Tile| Some(vec![tree.root])).unwrap();
+    let record = prove((0, &opening), (note, tree), |_: Tile| Some(vec![tree.root]), None).unwrap();
     [
         Seed {
             target: "proofs",

@@ -246,3 +246,33 @@ fn nothing_is_overwritten_and_logs_do_not_mix() {
     // Its checkpoint is signed by keys that this policy does not name.
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_bucket_is_asked_to_keep_each_object_and_must_say_that_it_does() {
+    let service = service();
+    let store = Seaweed::start(service.directory());
+    store.shell("s3.bucket.create -name locked -withLock");
+    let access = store.access().display().to_string();
+    let archive = |bucket: &str, more: &[&str]| {
+        let to = format!("s3://{bucket}/logs");
+        let named = ["audit", "archive", "--to", &to, "--data", "d", "--s3", &access];
+        service.cli(&[&named[..], more].concat())
+    };
+    let lock = ["--lock", "governance", "--lock-for", "2d"];
+    let output = archive("locked", &lock);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // Again nothing is put, and what is there comes back.
+    let output = archive("locked", &lock);
+    assert!(text(&output.stdout).contains("segments put now  0"), "{}", text(&output.stdout));
+    let locked =
+        Archive { name: "s3://locked/logs".into(), more: vec!["--s3".into(), access.clone()] };
+    locked.restore(&service, &service.path("restored"));
+    // A bucket without locks does not keep what it was asked to, and that is said.
+    let output = archive(BUCKET, &lock);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    let said = text(&output.stderr);
+    assert!(said.contains("of the archive") || said.contains("is in the archive"), "{said}");
+    let output = service
+        .cli(&[&["audit", "archive", "--to", "file:kept", "--data", "d"], &lock[..]].concat());
+    assert!(text(&output.stderr).contains("no object lock"), "{}", text(&output.stderr));
+}

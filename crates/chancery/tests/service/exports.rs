@@ -1,6 +1,7 @@
 //! The export over real processes: every sink, whatever it answers; an exporter that is killed; and that nobody who signs
 //! waits for any of it.
 
+mod client_certificates;
 mod http;
 mod scene;
 mod syslog;

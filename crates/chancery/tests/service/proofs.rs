@@ -272,3 +272,54 @@ fn all_uses_of_a_key_are_proved_and_that_there_was_none() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("no version 2"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_proof_names_its_policy_and_whether_another_is_given_is_said() {
+    let signed = Signed::new();
+    let published = PathBuf::from(signed.log()).join("checkpoint");
+    signed.prove(&["--operation", &signed.operation], "one");
+    fs::copy(&published, signed.path("kept")).unwrap();
+    let own = fs::read_to_string(signed.policy()).unwrap();
+    // The same, written otherwise; and one more key, of another log.
+    fs::write(signed.path("same"), format!("# kept\n{}", own.replace(' ', "\t  "))).unwrap();
+    let vectors = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../vectors/proofs.json");
+    let vectors: Value = serde_json::from_slice(&fs::read(vectors).unwrap()).unwrap();
+    let foreign = vectors["policies"]["own"].as_str().unwrap().lines().next().unwrap();
+    fs::write(signed.path("more"), format!("{foreign}\n{own}")).unwrap();
+    fs::write(signed.path("other"), format!("{foreign}\nquorum none\n")).unwrap();
+    signed.prove(&["--key", "k"], "all");
+    let (kept, since, same) = (signed.path("kept"), signed.path("since"), signed.path("same"));
+    let consistent = ["audit", "prove-consistent", &kept, "--out", &since, "--policy", &same];
+    signed.service.done(&consistent);
+    for proof in ["one", "all", "since"] {
+        for (policy, is_named) in [("same", true), ("more", false)] {
+            let (file, policy) = (signed.path(proof), signed.path(policy));
+            let verify = ["audit", "verify-proof", &file, "--policy", &policy];
+            let shown = signed.service.done(&[&["--format", "json"], &verify[..]].concat());
+            let shown: Value = serde_json::from_str(&shown).unwrap();
+            assert_eq!(shown["policy"]["is_named"], is_named, "{proof}: {shown}");
+            let said = signed.service.done(&verify);
+            let words = if is_named { "the one that the proof names" } else { "another than the" };
+            assert!(said.contains(words), "{proof}: {said}");
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../verifier/verify_proof.py");
+            let second = Command::new("python3").arg(script).args(&verify[2..]).output().unwrap();
+            let theirs: Value = serde_json::from_slice(&second.stdout).unwrap();
+            assert_eq!(theirs["policy"], shown["policy"], "{proof}");
+        }
+    }
+    // Of a checkpoint that was kept nobody knows the policy, unless it is said.
+    let under = ["--receipt", &signed.path("receipt"), "--checkpoint", &kept];
+    signed.prove(&under, "kept.proof");
+    assert!(signed.shown("kept.proof", &[])["policy"]["named"].is_null());
+    signed.prove(&[&under[..], &["--policy", &same]].concat(), "named.proof");
+    assert_eq!(signed.shown("named.proof", &[])["policy"]["is_named"], true);
+    let other = signed.path("other");
+    let out = signed.path("none");
+    let prove = [&["audit", "prove"], &under[..], &["--policy", &other, "--out", &out]].concat();
+    let output = signed.service.cli(&prove);
+    assert!(
+        text(&output.stderr).contains("does not count under the policy"),
+        "{}",
+        text(&output.stderr)
+    );
+}

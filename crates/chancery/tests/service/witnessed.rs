@@ -126,6 +126,7 @@ fn what_is_signed_is_cosigned_and_proved_under_the_published_policy() {
     for proof in ["one.proof", "all.proof"] {
         let output = shown(&scene.verify(proof, published.to_str().unwrap()));
         assert_eq!(output["checkpoints"][0]["witnesses"].as_array().unwrap().len(), 4, "{output}");
+        assert_eq!(output["policy"]["is_named"], true, "{output}");
         shown(&scene.second(proof, published.to_str().unwrap()));
     }
     let data = scene.service.data();

@@ -83,6 +83,12 @@ pub(super) struct ExportArgs {
     /// The authorities of the sink, in PEM; none of the system's are taken.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// The certificate that is shown to a sink which asks for one, and those that lead to its authority, in PEM.
+    #[arg(long, value_name = "FILE", requires_all = ["client_key", "ca"])]
+    client_cert: Option<PathBuf>,
+    /// Of `--client-cert`: its private key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
     /// Fields for each request, such as `Authorization: …`, one in a line.
     #[arg(long, value_name = "FILE")]
     header_file: Option<PathBuf>,

@@ -21,6 +21,7 @@ use crate::cli::Shared;
 use crate::exit::Failure;
 use crate::files::{Input, OutputArgs, Secrecy};
 use crate::parse;
+use crate::policy;
 use crate::published::{Published, PublishedArgs, kept_checkpoint};
 use crate::render::{View, show};
 
@@ -81,6 +82,10 @@ pub(super) struct ProveArgs {
     /// says who they are.
     #[arg(long, conflicts_with = "checkpoint")]
     witnessed: bool,
+    /// The policy under which the proof is made, which it names by its digest: the published one if not given; with
+    /// `--checkpoint` it names none then.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     #[command(flatten)]
     published: PublishedArgs,
     #[command(flatten)]
@@ -116,7 +121,8 @@ pub(super) fn run(shared: &Shared, args: &ProveArgs) -> Result<(), Failure> {
             None if args.witnessed => Some(published.witnessed()?),
             kept => kept.as_deref().map(kept_checkpoint).transpose()?,
         };
-        return uses::prove(shared, &wanted, kept, (&reader, &published, &args.output));
+        let named = |note: &Note| args.named(&published, note);
+        return uses::prove(shared, &wanted, (kept, &named), (&reader, &published, &args.output));
     }
     let (index, opening) = opening(shared, args)?;
     let published = args.published.open_or(shared, args.files.published().as_deref())?;
@@ -125,7 +131,8 @@ pub(super) fn run(shared: &Shared, args: &ProveArgs) -> Result<(), Failure> {
         None if args.witnessed => published.witnessed_over(index)?,
         None => published.checkpoint_over(index)?,
     };
-    let proof = prove((index, &opening), checkpoint, &published)?;
+    let policy = args.named(&published, &checkpoint.0)?;
+    let proof = prove((index, &opening), checkpoint, &published, policy)?;
     args.output.write(Secrecy::Public, proof.as_bytes())?;
     if args.output.is_standard() {
         return Ok(());
@@ -133,6 +140,18 @@ pub(super) fn run(shared: &Shared, args: &ProveArgs) -> Result<(), Failure> {
     let written = args.output.out.display().to_string();
     let view = View::Fields(vec![("record", index.to_string()), ("written", written.clone())]);
     Ok(show(shared.format, &view, &json!({ "log_index": index, "written": written }))?)
+}
+
+impl ProveArgs {
+    /// The digest of the policy that the proof names.
+    fn named(&self, published: &Published, note: &Note) -> Result<Option<[u8; 32]>> {
+        let usual = || match &self.checkpoint {
+            Some(_) => Ok(None),
+            None if self.witnessed => published.witnessed_policy().map(Some),
+            None => published.policy().map(Some),
+        };
+        policy::named(self.policy.as_deref(), usual, &[note])
+    }
 }
 
 /// A checkpoint that was kept, if it covers the record.
@@ -152,8 +171,9 @@ fn prove(
     (index, opening): (u64, &Opening),
     checkpoint: (Note, TreeHead),
     published: &Published,
+    policy: Option<[u8; 32]>,
 ) -> Result<String> {
-    let proof = proof::prove((index, opening), checkpoint, published.tiles());
+    let proof = proof::prove((index, opening), checkpoint, published.tiles(), policy);
     let what = || {
         format!(
             "the published log does not lead to record {index} as it was opened; if it is the log of that record, a \

@@ -176,6 +176,24 @@ fn closed(opened: &Opened) -> Vec<&'static str> {
     groups.into_iter().filter(|group| group.1).map(|group| group.0).collect()
 }
 
+impl Shown {
+    /// Says whether the policy is the one that the proof names.
+    pub(super) fn policy(&mut self, given: &[u8; 32], named: Option<&[u8; 32]>) {
+        let text = match named {
+            None => "the proof names none".to_owned(),
+            Some(named) if named == given => "the one that the proof names".to_owned(),
+            Some(named) => format!(
+                "another than the one under which the proof was made, of SHA-256 {}: it holds under yours, which may ask \
+                 for less, or for others",
+                hex(named)
+            ),
+        };
+        let (given, named) = (hex(given), named.map(|named| hex(named)));
+        let is_named = named.as_ref().map(|named| *named == given);
+        self.say("policy", text, json!({"given": given, "named": named, "is_named": is_named}));
+    }
+}
+
 /// What the proof of all uses of a key version shows.
 pub(super) fn of_uses(proved: &Uses) -> Shown {
     let Uses { from, to, version, before, uses, vouched } = proved;

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Error, Result};
 use chancery_archive::archiving::ArchiveError;
-use chancery_archive::http::Authorities;
 use chancery_archive::restoring::RestoreError;
-use chancery_archive::store::Store;
+use chancery_archive::store::{Lock, Store};
 use chancery_archive::target::{Access, Target};
 use clap::Args;
 
+use crate::authorities::Authorities;
 use crate::exit::{Failure, Misuse};
 use crate::files::read_text;
 
-/// The longest file that says how a store is asked, and the longest of authorities: 1 MiB.
+/// The longest file that says how a store is asked: 1 MiB.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
 /// How an archive is asked.
@@ -31,6 +31,11 @@ pub(super) struct AccessArgs {
 impl AccessArgs {
     /// Opens an archive.
     pub(super) fn open(&self, target: &Target) -> Result<Store> {
+        self.open_with(target, None)
+    }
+
+    /// Opens an archive in which each object that is put is to be locked so.
+    pub(super) fn open_with(&self, target: &Target, lock: Option<Lock>) -> Result<Store> {
         let is_bucket = matches!(target, Target::Bucket { .. });
         if is_bucket != self.s3.is_some() {
             let what = "`--s3 FILE` is what a bucket is asked with, and s3://… names one";
@@ -40,13 +45,9 @@ impl AccessArgs {
             let text = read_text(path, TEXT_BYTES_MAX)?;
             Access::parse(&text).with_context(|| format!("`{}`", path.display()))
         });
-        let authorities = self.ca.as_ref().map(|path| {
-            let text = read_text(path, TEXT_BYTES_MAX)?;
-            Authorities::parse(text.as_bytes()).with_context(|| format!("`{}`", path.display()))
-        });
-        let authorities = authorities.transpose()?.unwrap_or_default();
+        let tls = Authorities::load(self.ca.as_deref())?.of_http();
         let access = access.transpose()?;
-        Store::open(target, access.as_ref(), authorities).with_context(|| format!("`{target}`"))
+        Store::open(target, access.as_ref(), &tls, lock).with_context(|| format!("`{target}`"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `audit prove-consistent` and `audit prove-fork`: what two checkpoints of a log have to do with each other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use chancery_audit::proof::TreeProof;
@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::cli::Shared;
 use crate::exit::Failure;
 use crate::files::{OutputArgs, Secrecy};
+use crate::policy;
 use crate::published::{Published, PublishedArgs, kept_checkpoint};
 use crate::render::{View, show};
 
@@ -26,6 +27,9 @@ pub(super) struct ConsistentArgs {
     /// The checkpoint that was kept.
     #[arg(value_name = "CHECKPOINT")]
     kept: PathBuf,
+    /// The policy under which the proof is made, which it names by its digest.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     #[command(flatten)]
     published: PublishedArgs,
     #[command(flatten)]
@@ -46,6 +50,9 @@ pub(super) struct ForkArgs {
     /// The other.
     #[arg(value_name = "OTHER")]
     other: PathBuf,
+    /// The policy under which the proof is made, which it names by its digest.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     #[command(flatten)]
     published: PublishedArgs,
     #[command(flatten)]
@@ -68,7 +75,7 @@ pub(super) fn consistent(shared: &Shared, args: &ConsistentArgs) -> Result<(), F
         )));
     }
     args.output.check()?;
-    let proof = make((&old, &new), &published)?;
+    let proof = make((&old, &new), &published, args.policy.as_deref())?;
     put(shared, &proof, &args.output)?;
     if proof.is_fork() {
         return Err(Failure::NotVerified(format!(
@@ -83,7 +90,7 @@ pub(super) fn consistent(shared: &Shared, args: &ConsistentArgs) -> Result<(), F
 pub(super) fn fork(shared: &Shared, args: &ForkArgs) -> Result<(), Failure> {
     let (one, other) = (kept_checkpoint(&args.one)?, kept_checkpoint(&args.other)?);
     let (old, new) = if one.1.size <= other.1.size { (one, other) } else { (other, one) };
-    let proof = make((&old, &new), &args.published.open(shared)?)?;
+    let proof = make((&old, &new), &args.published.open(shared)?, args.policy.as_deref())?;
     if !proof.is_fork() {
         return Err(Failure::NotVerified(
             "the two checkpoints do not contradict each other: the larger log continues the smaller one".into(),
@@ -92,9 +99,15 @@ pub(super) fn fork(shared: &Shared, args: &ForkArgs) -> Result<(), Failure> {
     Ok(put(shared, &proof, &args.output)?)
 }
 
-fn make((old, new): (&Signed, &Signed), published: &Published) -> Result<TreeProof> {
+fn make(
+    (old, new): (&Signed, &Signed),
+    published: &Published,
+    policy: Option<&Path>,
+) -> Result<TreeProof> {
     let proof = TreeProof::make((&old.0, old.1), (&new.0, new.1), published.tiles());
-    proof.context("the published files are not those of the larger log, or are not whole")
+    let what = "the published files are not those of the larger log, or are not whole";
+    let policy = policy::named(policy, || Ok(None), &[&old.0, &new.0])?;
+    Ok(proof.context(what)?.naming(policy))
 }
 
 fn put(shared: &Shared, proof: &TreeProof, output: &OutputArgs) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `audit prove --key`: all uses of a key version, and that there are no others.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, Result as Made, anyhow};
 use chancery_api::http::replies::RecordObject;
 use chancery_audit::called::Called;
 use chancery_audit::opening::Opening;
@@ -39,11 +39,14 @@ struct End {
     is_use: bool,
 }
 
+/// The digest of the policy that a proof under a checkpoint names.
+pub(super) type Named<'n> = &'n dyn Fn(&Note) -> Made<Option<[u8; 32]>>;
+
 /// Carries `audit prove --key` out: until now, or as far as a checkpoint goes that was kept.
 pub(super) fn prove(
     shared: &Shared,
     wanted: &Wanted,
-    kept: Option<(Note, TreeHead)>,
+    (kept, named): (Option<(Note, TreeHead)>, Named<'_>),
     (reader, published, output): (&Reader, &Published, &OutputArgs),
 ) -> Result<(), Failure> {
     let groups = match wanted.groups {
@@ -61,11 +64,13 @@ pub(super) fn prove(
             (last_under(reader, wanted, kept.1.size)?, kept)
         }
     };
+    let policy = named(&note)?;
     let records = openings(reader, wanted, (&end, groups))?;
     reader.all_was_read()?;
     let proof = UsesProof::make(&records, (&note, tree), published.tiles());
     let proof =
         proof.context("the published log does not lead to the records as they were opened")?;
+    let proof = proof.naming(policy);
     output.write(Secrecy::Public, &proof.to_bytes())?;
     if output.is_standard() {
         return Ok(());

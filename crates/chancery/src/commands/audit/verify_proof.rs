@@ -22,7 +22,7 @@ use crate::render::{View, show};
 ///
 /// The policy names the keys of the log, and the witnesses that must have signed (C2SP tlog-policy); the service
 /// writes that of its log to `DIR/log/policy`. Get it from whom you trust, not with the proof. Exits with 4 if
-/// the proof does not hold.
+/// the proof does not hold. That it was made under another policy is said, and is no fault: what counts is yours.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -55,14 +55,15 @@ pub(super) fn run(shared: &Shared, args: &VerifyProofArgs) -> Result<(), Failure
         let what = "only the proof of one operation is about bytes that a file can be held against";
         return Err(Failure::NotVerified(what.into()));
     }
-    let shown = if let Ok(trees) = TreeProof::parse(&bytes) {
-        shown::of_trees(&trees.check(&trust).map_err(nothing)?)
+    let (mut shown, named) = if let Ok(trees) = TreeProof::parse(&bytes) {
+        (shown::of_trees(&trees.check(&trust).map_err(nothing)?), trees.policy())
     } else if let Ok(uses) = UsesProof::parse(&bytes) {
-        shown::of_uses(&uses.check(&trust).map_err(nothing)?)
+        (shown::of_uses(&uses.check(&trust).map_err(nothing)?), uses.policy())
     } else {
         let used = proof::check(&bytes, &trust).map_err(nothing)?;
-        shown::of_record(&used, &compared(args, used.opened.payload.as_ref())?)
+        (shown::of_record(&used, &compared(args, used.opened.payload.as_ref())?), used.policy)
     };
+    shown.policy(&trust.digest(), named.as_ref());
     Ok(show(shared.format, &View::Fields(shown.lines), &Value::Object(shown.json))?)
 }
 

@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use super::http::reset;
 use crate::harness::eventually;
@@ -37,16 +39,36 @@ impl Identity {
         Self { authority, certificate, key }
     }
 
+    /// Writes its certificate and its key into files.
+    pub(super) fn write(&self, certificate: &str, key: &str) {
+        fs::write(certificate, self.certificate.pem()).unwrap();
+        fs::write(key, self.key.serialize_pem()).unwrap();
+    }
+
     fn server(&self) -> Arc<ServerConfig> {
+        self.asking(None)
+    }
+
+    /// A server that asks who is there, and takes those for whom this authority vouches.
+    pub(super) fn asking(&self, clients: Option<&str>) -> Arc<ServerConfig> {
         let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![self.certificate.der().clone()], key.into())
             .unwrap();
-        Arc::new(config)
+        let config = match clients {
+            None => config.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                let authority = CertificateDer::from_pem_slice(authority.as_bytes());
+                roots.add(authority.unwrap()).unwrap();
+                let roots = Arc::new(roots);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                config.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let config = config.with_single_cert(vec![self.certificate.der().clone()], key.into());
+        Arc::new(config.unwrap())
     }
 }
 
@@ -67,9 +89,13 @@ pub(super) struct Receiver {
 
 impl Receiver {
     pub(super) fn new(identity: &Identity, manner: Manner) -> Self {
+        Self::with(identity.server(), manner)
+    }
+
+    pub(super) fn with(config: Arc<ServerConfig>, manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (config, taken) = (identity.server(), Arc::<Mutex<Vec<u8>>>::default());
+        let taken = Arc::<Mutex<Vec<u8>>>::default();
         let shared = Arc::clone(&taken);
         std::thread::spawn(move || {
             for (socket, number) in listener.incoming().zip(0_u32..) {

@@ -11,9 +11,10 @@ use chancery_export::sink::http::{Form, Header, HttpSink};
 use chancery_export::sink::stdout::StdoutSink;
 use chancery_export::sink::syslog::SyslogSink;
 use chancery_export::sink::target::Target;
-use chancery_export::sink::tls::Authorities;
+use ureq::tls::TlsConfig;
 
 use super::{Body, ExportArgs};
+use crate::authorities::Authorities;
 
 /// Sink, cursor and dead letters.
 pub(super) struct Opened {
@@ -40,12 +41,12 @@ fn cursor(path: &Path) -> Result<(CursorFile, Option<Cursor>)> {
 }
 
 fn sink(args: &ExportArgs) -> Result<Box<dyn Sink + Send>> {
-    let authorities = args
-        .ca
-        .as_deref()
-        .map(|path| Authorities::load(path).with_context(|| format!("`{}`", path.display())));
-    let authorities = authorities.transpose()?.unwrap_or_default();
-    let trust = (&authorities, args.timeout);
+    let authorities = Authorities::load(args.ca.as_deref())?;
+    let authorities = match (&args.client_cert, &args.client_key) {
+        (Some(chain), Some(key)) => authorities.showing(chain, key)?,
+        _ => authorities,
+    };
+    let by_http = (authorities.of_http(), args.timeout);
     Ok(match &args.to {
         Target::Stdout => Box::new(StdoutSink),
         Target::File(path) => {
@@ -54,11 +55,11 @@ fn sink(args: &ExportArgs) -> Result<Box<dyn Sink + Send>> {
         }
         Target::Http(url) => {
             let form = if args.body == Body::Array { Form::Array } else { Form::Lines };
-            Box::new(http(args, (url, form), trust)?)
+            Box::new(http(args, (url, form), by_http)?)
         }
-        Target::Otlp(url) => Box::new(http(args, (url, Form::Otlp), trust)?),
+        Target::Otlp(url) => Box::new(http(args, (url, Form::Otlp), by_http)?),
         Target::Syslog { host, port } => {
-            let sink = SyslogSink::new(host.clone(), *port, trust);
+            let sink = SyslogSink::new(host.clone(), *port, (authorities.client()?, args.timeout));
             Box::new(sink.context("TLS cannot be set up for the sink")?)
         }
     })
@@ -67,12 +68,12 @@ fn sink(args: &ExportArgs) -> Result<Box<dyn Sink + Send>> {
 fn http(
     args: &ExportArgs,
     (url, form): (&str, Form),
-    trust: (&Authorities, std::time::Duration),
+    by_http: (TlsConfig, std::time::Duration),
 ) -> Result<HttpSink> {
     let headers = args
         .header_file
         .as_deref()
         .map(|path| Header::load(path).with_context(|| format!("`{}`", path.display())));
     let headers = headers.transpose()?.unwrap_or_default();
-    Ok(HttpSink::new(url.into(), form, headers, trust, env!("CARGO_PKG_VERSION").into()))
+    Ok(HttpSink::new(url.into(), form, headers, by_http, env!("CARGO_PKG_VERSION").into()))
 }
