@@ -89,6 +89,9 @@ pub enum Row {
 }
 
 impl Row {
+    /// The highest kind in a row's name: that of proposals. What else is stored has higher ones.
+    pub const KIND_MAX: u8 = 6;
+
     /// Whose row it is.
     #[must_use]
     pub fn tenant(&self) -> TenantId {
@@ -111,7 +114,7 @@ impl Row {
             Self::Key(key) => (3, key.id.as_bytes()),
             Self::Revocation(revocation) => (4, &revocation.link.0),
             Self::Posture(_) => (5, &[]),
-            Self::Proposal(proposal) => (6, std::slice::from_ref(&proposal.place)),
+            Self::Proposal(proposal) => (Self::KIND_MAX, std::slice::from_ref(&proposal.place)),
         };
         [self.tenant().as_bytes(), [kind].as_slice(), id].concat()
     }

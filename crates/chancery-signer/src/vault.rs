@@ -5,7 +5,7 @@
 //! ([`chancery_crypto::lthash`]), and the number of the last command. SHA-256 of the sealed head goes into
 //! the command's audit record, so a head taken back is found against the log.
 //!
-//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 5 are authority ([`Row::name`]); from 16 on:
+//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 6 are authority ([`Row::name`]); from 16 on:
 //!
 //! | kind | what | sealed under |
 //! |---|---|---|
@@ -55,8 +55,7 @@ pub(crate) mod kind {
     pub(crate) const SECRETS: u8 = 21;
 }
 
-/// The highest kind of the core's rows.
-const CORE_KIND_MAX: u8 = 5;
+const _: () = assert!(Row::KIND_MAX < kind::SCOPE_KEY);
 
 /// A tenant's head.
 #[derive(Clone, Debug, Encode, Decode)]
@@ -382,14 +381,14 @@ impl Vault {
     ) -> Result<(), SignerError> {
         let name = row.name.as_bytes();
         let kind = name.get(16).copied().ok_or(NotSealedHere)?;
-        if kind > CORE_KIND_MAX && ![kind::MATERIAL, kind::SCOPE_KEY].contains(&kind) {
+        if kind > Row::KIND_MAX && ![kind::MATERIAL, kind::SCOPE_KEY].contains(&kind) {
             return Ok(());
         }
         let (version, epoch) = claimed_place(&row.value)?;
         let tag = seal_tag(&row.value).ok_or(NotSealedHere)?;
         tenant.digest.add(&self.lthash, &RowMark { name, version, tag })?;
         tenant.rows.insert(name.to_vec(), Mark { version, tag });
-        if kind <= CORE_KIND_MAX {
+        if kind <= Row::KIND_MAX {
             let place = RowPlace { tenant: id, name, version, epoch };
             let opened = tenant.key.open(&place, &row.value)?;
             let decoded: Row = cbor::decode(&opened, "row").map_err(|_| NotSealedHere)?;

@@ -68,7 +68,7 @@ enum ProposalCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  chancery --context-file ada.toml proposal approve 01990000-0000-7000-8000-000000000000 --digest DIGEST
+  chancery proposal approve 01990000-0000-7000-8000-000000000000 --digest DIGEST
 
 `chancery proposal show ID` shows what it proposes, and DIGEST. Your signature covers all of it.")]
 struct ApproveArgs {

@@ -28,7 +28,7 @@ use crate::render::{View, show};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  chancery --context-file ada.toml audit approve-gap gap
+  chancery audit approve-gap gap
   chancery --context-file ada.toml audit approve-gap gap --yes 5120
 
 The operator makes FILE with `chancery audit retire --propose FILE`, and retires the log with `--approved FILE`. Your
