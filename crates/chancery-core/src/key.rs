@@ -187,18 +187,16 @@ impl Key {
         self.moving.as_ref().map(|moving| moving.rollout)
     }
 
-    /// Moves the schedule. What protects by it for the first time must be able to.
+    /// Moves the schedule. What protects by it for more than before must be able to.
     ///
     /// # Errors
     ///
     /// [`VersionError`] if there is no such version, or it does not protect.
     pub fn reschedule(&mut self, schedule: Schedule) -> Result<(), VersionError> {
         let before = self.schedule();
-        let protected = [Some(before.version), before.incoming()];
         for number in [Some(schedule.version), schedule.incoming()].into_iter().flatten() {
             let version = self.version(number).ok_or(VersionError::Unknown(number))?;
-            let goes_on = before.version == schedule.version && protected.contains(&Some(number));
-            if !goes_on && !version.protects() {
+            if !version.protects() && schedule.gives_more_than(&before, number) {
                 return Err(VersionError::NotProtecting(number));
             }
         }
@@ -421,6 +419,8 @@ pub(crate) mod tests {
         assert_eq!(key.reschedule(share(Mode::NewOnly)), Ok(()));
         key.apply(1, KeyEvent::ReportCompromise).unwrap();
         assert_eq!(key.reschedule(share(Mode::NewOnly)), Ok(()));
+        assert_eq!(key.reschedule(Schedule::settled(1)), Err(VersionError::NotProtecting(1)));
+        assert_eq!(key.reschedule(share(Mode::DualSign)), Err(VersionError::NotProtecting(1)));
         assert_eq!(key.reschedule(Schedule::settled(2)), Ok(()));
         assert_eq!(key.reschedule(Schedule::settled(1)), Err(VersionError::NotProtecting(1)));
         assert_eq!(key.reschedule(Schedule::settled(3)), Err(VersionError::Unknown(3)));

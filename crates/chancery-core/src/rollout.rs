@@ -124,14 +124,14 @@ impl Status {
     }
 }
 
-/// When something began: in time served, by which waits count, and as a place in the tenant's history.
+/// A moment: in time served, by which waits count, and as a place in the tenant's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(array)]
-pub struct Entered {
+pub struct Moment {
     /// The time served.
     #[n(0)]
     pub served: Served,
-    /// The epoch of the schedule that came with it.
+    /// The epoch.
     #[n(1)]
     pub epoch: Epoch,
 }
@@ -203,9 +203,9 @@ pub struct Rollout {
     /// The stage it is in: a place in the plan.
     #[n(9)]
     pub stage: u8,
-    /// Since when.
+    /// Since when, and the epoch of the schedule that came with it.
     #[n(10)]
-    pub entered: Entered,
+    pub entered: Moment,
     /// Since when its longest time counts: a pause that was ended begins it anew.
     #[n(11)]
     pub counted: Served,
@@ -270,6 +270,7 @@ impl Rollout {
         Change {
             rollout: Self { epoch, ..self.clone() },
             fence: at.key.authority_epoch,
+            decided: at.now,
             epoch,
             schedule: at.key.schedule(),
             versions: Vec::new(),

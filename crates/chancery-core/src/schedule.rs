@@ -272,6 +272,31 @@ impl Schedule {
         self.share().map(|share| share.accept).unwrap_or_default()
     }
 
+    /// Whether a version protects for anybody by this schedule for whom it did not by `before`.
+    #[must_use]
+    pub fn gives_more_than(&self, before: &Self, version: u32) -> bool {
+        let incoming = |schedule: &Self| schedule.incoming() == Some(version);
+        let has_grown = |now: Option<&Share>, then: Option<&Share>| match (now, then) {
+            (Some(now), Some(then)) => {
+                now.fraction > then.fraction || !then.selector.covers(&now.selector)
+            }
+            (now, _) => now.is_some(),
+        };
+        match (self.version == version, before.version == version) {
+            // Those for whom another stands alone are the fewer.
+            (true, true) => has_grown(before.alone(), self.alone()),
+            (true, false) => true,
+            (false, _) => {
+                incoming(self) && (!incoming(before) || has_grown(self.share(), before.share()))
+            }
+        }
+    }
+
+    /// The share in which the scheduled version does not protect.
+    fn alone(&self) -> Option<&Share> {
+        self.share().filter(|share| share.mode == Mode::NewOnly)
+    }
+
     /// The version that protects beside the scheduled one, for whomever it is.
     #[must_use]
     pub fn incoming(&self) -> Option<u32> {
@@ -340,6 +365,31 @@ mod tests {
         let schedule = share(10, Mode::NewOnly);
         assert_eq!(schedule.protecting(&at(10, &eu)), Protecting::One(1));
         assert_eq!(schedule.protecting(&at(9, &scope("production", "us"))), Protecting::One(1));
+    }
+
+    #[test]
+    fn a_version_gains_by_a_larger_share_of_its_own_and_by_a_smaller_one_of_another() {
+        let (none, small, large) =
+            (Schedule::settled(1), share(10, Mode::NewOnly), share(20, Mode::NewOnly));
+        let both = share(20, Mode::DualSign);
+        let gains = |now: &Schedule, before: &Schedule| {
+            [1, 2].map(|version| now.gives_more_than(before, version))
+        };
+        assert_eq!(gains(&small, &none), [false, true]);
+        assert_eq!(gains(&large, &small), [false, true]);
+        assert_eq!(gains(&small, &large), [true, false]);
+        assert_eq!(gains(&none, &small), [true, false]);
+        assert_eq!(gains(&both, &large), [true, false]);
+        assert_eq!(gains(&large, &both), [false, false]);
+        assert_eq!(gains(&Schedule::settled(2), &large), [false, true]);
+        assert_eq!(gains(&large, &large), [false, false]);
+        let everywhere = |mut schedule: Schedule| {
+            let share = schedule.moving.as_mut().and_then(|moving| moving.share.as_mut());
+            share.unwrap().selector = Selector::default();
+            schedule
+        };
+        assert_eq!(gains(&everywhere(small.clone()), &small), [false, true]);
+        assert_eq!(gains(&small, &everywhere(small.clone())), [true, false]);
     }
 
     #[test]

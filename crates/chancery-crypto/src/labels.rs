@@ -45,6 +45,8 @@ labels! {
     BOUND_FRAME = "bound-frame/v1";
     /// The key of one file in the chunked format.
     CHUNKED_FILE_KEY = "chunked-file-key/v1";
+    /// The order in which a rollout takes consumers.
+    COHORT = "cohort/v1";
     /// A principal's signature over a command.
     COMMAND_SIGNATURE = "command-signature/v1";
     /// What is disclosed of the audit: signed by the log, and sealed to its recipient (RFC 9180).
@@ -73,6 +75,8 @@ labels! {
     REDUCTION_ROOTS = "reduction-roots/v1";
     /// The keyed hash of a request, against which a repeat of its operation id is held.
     REQUEST_DIGEST = "request-digest/v1";
+    /// The digest of a rollout's plan.
+    ROLLOUT_PLAN = "rollout-plan/v1";
     /// What shows that a root key is the one that a state directory was made with.
     ROOT_CHECK = "root-check/v1";
     /// A root key that is wrapped under a passphrase.

@@ -19,5 +19,6 @@ pub mod mac;
 pub mod notes;
 pub mod passphrase;
 pub mod primitive;
+pub mod rollout;
 pub mod seal;
 pub mod section;

@@ -1,9 +1,10 @@
 //! What a step of a rollout changes: the next row, the schedule, and versions, all under one new epoch.
 //!
 //! **Invariant:** a change applies to the key that it was decided on and to no other. It carries that key's epoch, and
-//! whoever applies it compares: a decision that was overtaken comes to nothing, however long it was under way.
+//! whoever applies it compares: a decision that was overtaken comes to nothing, however long it was under way. Nor does
+//! one that took longer to become durable than its plan adds to waits for safety, since waits count from decisions.
 
-use super::Rollout;
+use super::{Moment, Rollout};
 use crate::clock::Served;
 use crate::epoch::Epoch;
 use crate::key::{Key, KeyVersion, Published, VersionError};
@@ -11,7 +12,7 @@ use crate::schedule::Schedule;
 use crate::state::{KeyEvent, KeyState};
 
 /// What happens to one version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VersionChange {
     /// Its verifying half goes into the trust bundle.
     Publish {
@@ -49,6 +50,8 @@ pub struct Change {
     pub rollout: Rollout,
     /// The key's authority epoch that it was decided on.
     pub fence: Epoch,
+    /// When it was decided.
+    pub decided: Served,
     /// The epoch under which it takes effect.
     pub epoch: Epoch,
     /// The key's schedule from then on.
@@ -63,11 +66,14 @@ pub enum ChangeError {
     /// The key has changed since.
     #[error("the key has changed since this was decided; decide again")]
     Overtaken,
+    /// It took too long.
+    #[error("this was decided longer ago than the plan's safety; decide again")]
+    Late,
     /// It is of another key.
     #[error("the change is of another key")]
     OtherKey,
-    /// The epoch is not after the key's.
-    #[error("a change takes an epoch after the key's last one")]
+    /// The epoch is not after the key's and the tenant's.
+    #[error("the tenant has used that epoch since this was decided; decide again")]
     EpochReused,
     /// A version does not admit it.
     #[error(transparent)]
@@ -75,19 +81,23 @@ pub enum ChangeError {
 }
 
 impl Change {
-    /// The key with this change.
+    /// The key with this change, at the moment when it becomes durable: the time, and the tenant's epoch before it.
     ///
     /// # Errors
     ///
     /// [`ChangeError`]; then nothing of it is to be applied.
-    pub fn applied(&self, key: &Key) -> Result<Key, ChangeError> {
+    pub fn applied(&self, key: &Key, now: Moment) -> Result<Key, ChangeError> {
         if key.id != self.rollout.key {
             return Err(ChangeError::OtherKey);
         }
         if key.authority_epoch != self.fence {
             return Err(ChangeError::Overtaken);
         }
-        if self.epoch <= self.fence {
+        let under_way = now.served.as_ms().saturating_sub(self.decided.as_ms());
+        if under_way > self.rollout.plan.bounds.safety_ms {
+            return Err(ChangeError::Late);
+        }
+        if self.epoch <= self.fence.max(now.epoch) {
             return Err(ChangeError::EpochReused);
         }
         let mut next = key.clone();

@@ -91,6 +91,8 @@ rules! {
     RetireWait = "retire-wait-too-short", "the stages from full until retire take at least re-protection, propagation, the longer of verifier cache and artefact life, and safety together";
     /// The old version could be retired while it is in use.
     QuietWindow = "quiet-window-missing", "say for how long nobody may have seen the old version before it is retired; at least as long as verifiers keep a bundle";
+    /// Nothing is added for what a decision takes to become durable.
+    Safety = "safety-missing", "say what waits are longer for safety; a step must become durable within that";
     /// The cryptoperiod ends before the new version protects.
     Cryptoperiod = "cryptoperiod-unmet", "from publication until full takes longer than the version may protect; shorten the stages or start earlier";
     /// Nothing stops a stage in which the new version protects.
@@ -246,6 +248,9 @@ impl Plan {
         }
         if bounds.quiet_ms == 0 || bounds.quiet_ms < bounds.verifier_cache_ms {
             findings.push(Finding { place: Place::plan("quiet"), rule: Rule::QuietWindow });
+        }
+        if bounds.safety_ms == 0 {
+            findings.push(Finding { place: Place::plan("safety"), rule: Rule::Safety });
         }
         if self.shortest_ms() > bounds.cryptoperiod_ms {
             let place = Place::plan("cryptoperiod");

@@ -39,7 +39,7 @@ pub struct Bounds {
     /// L: the longest life of an artefact.
     #[n(3)]
     pub artefact_life_ms: u64,
-    /// S: for safety.
+    /// S: for safety; a step that takes longer to become durable is decided again.
     #[n(4)]
     pub safety_ms: u64,
     /// How long nobody may have seen anything of the old version before it is retired.

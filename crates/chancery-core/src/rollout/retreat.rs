@@ -7,7 +7,7 @@
 use super::cause::Halt;
 use super::change::{Change, VersionChange};
 use super::gate::{Acknowledged, left_ms};
-use super::{Ending, Entered, Rollout, Situation, Status};
+use super::{Ending, Moment, Rollout, Situation, Status};
 use crate::key::KeyVersion;
 use crate::schedule::{Accept, Schedule};
 use crate::state::KeyState;
@@ -56,7 +56,7 @@ impl Rollout {
         if let Some(share) = moving.and_then(|moving| moving.share.as_mut()) {
             share.accept = Accept::AnyOf;
         }
-        change.rollout.entered = Entered { served: at.now, epoch: change.epoch };
+        change.rollout.entered = Moment { served: at.now, epoch: change.epoch };
         change.rollout.status = Status::Withdrawing { halt, ending };
         change
     }

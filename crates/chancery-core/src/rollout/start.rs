@@ -4,7 +4,7 @@ use super::cause::Cause;
 use super::change::{Change, VersionChange};
 use super::check::{Finding, Subject};
 use super::plan::Plan;
-use super::{Entered, Rollout, Situation, Status};
+use super::{Moment, Rollout, Situation, Status};
 use crate::id::{PrincipalId, RolloutId};
 use crate::key::{Key, KeyVersion};
 use crate::schedule::{Moving, Schedule};
@@ -84,7 +84,8 @@ impl Rollout {
         let publish = VersionChange::Publish { version: new.to, at: at.now };
         let versions = if version.published.is_some() { Vec::new() } else { vec![publish] };
         let rollout = new.row(at);
-        Ok(Change { rollout, fence: key.authority_epoch, epoch, schedule, versions })
+        let (fence, decided) = (key.authority_epoch, at.now);
+        Ok(Change { rollout, fence, decided, epoch, schedule, versions })
     }
 }
 
@@ -102,7 +103,7 @@ impl NewRollout {
             plan: self.plan.clone(),
             plan_digest: self.plan_digest,
             stage: 0,
-            entered: Entered { served: at.now, epoch },
+            entered: Moment { served: at.now, epoch },
             counted: at.now,
             status: Status::Running,
             acknowledged: None,

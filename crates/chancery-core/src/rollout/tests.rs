@@ -118,16 +118,33 @@ fn a_change_that_was_overtaken_comes_to_nothing() {
     let mut world = World::new();
     let late = world.with(|at| world.rollout.order(PERSON, Order::Pause, at)).unwrap();
     world.order(Order::Abort).unwrap();
-    assert_eq!(late.applied(&world.key), Err(ChangeError::Overtaken));
+    assert_eq!(late.applied(&world.key, world.moment()), Err(ChangeError::Overtaken));
     let reused = Change {
         epoch: world.key.authority_epoch,
         fence: world.key.authority_epoch,
         ..late.clone()
     };
-    assert_eq!(reused.applied(&world.key), Err(ChangeError::EpochReused));
+    assert_eq!(reused.applied(&world.key, world.moment()), Err(ChangeError::EpochReused));
+    let next =
+        Change { fence: world.key.authority_epoch, epoch: world.epoch.next(), ..late.clone() };
+    assert!(next.applied(&world.key, world.moment()).is_ok());
+    let elsewhere = Moment { epoch: world.epoch.next(), ..world.moment() };
+    assert_eq!(next.applied(&world.key, elsewhere), Err(ChangeError::EpochReused));
     let mut other = world.key.clone();
     other.id = KeyId::from_bytes([9; 16]);
-    assert_eq!(late.applied(&other), Err(ChangeError::OtherKey));
+    assert_eq!(late.applied(&other, world.moment()), Err(ChangeError::OtherKey));
+}
+
+#[test]
+fn a_change_that_takes_longer_than_the_safety_of_its_plan_comes_to_nothing() {
+    let world = World::new();
+    let change = world.with(|at| world.rollout.order(PERSON, Order::Pause, at)).unwrap();
+    let at = |served| Moment { served, ..world.moment() };
+    let after = |ms| change.applied(&world.key, at(change.decided.plus_ms(ms))).map(|_| ());
+    assert_eq!([after(0), after(10)], [Ok(()), Ok(())]);
+    assert_eq!(after(11), Err(ChangeError::Late));
+    // A clock that lost time shows nothing.
+    assert!(change.applied(&world.key, at(Served::default())).is_ok());
 }
 
 #[test]

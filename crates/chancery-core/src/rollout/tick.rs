@@ -6,7 +6,7 @@ use super::gate::{Gate, left_ms};
 use super::observed::Standing;
 use super::order::Refused;
 use super::plan::{Lacking, Response, Stage, StageName, Trigger};
-use super::{Ending, Entered, Rollout, Situation, Status};
+use super::{Ending, Moment, Rollout, Situation, Status};
 use crate::clock::millis;
 use crate::key::{Key, KeyVersion};
 use crate::limits::DESTRUCTION_DELAY;
@@ -162,7 +162,7 @@ impl Rollout {
         };
         let rollout = &mut change.rollout;
         rollout.stage = self.stage.saturating_add(1);
-        rollout.entered = Entered { served: at.now, epoch: change.epoch };
+        rollout.entered = Moment { served: at.now, epoch: change.epoch };
         rollout.counted = at.now;
         match stage.name {
             StageName::Publish | StageName::Ready => {}

@@ -290,7 +290,6 @@ pub(super) fn fresh_key(key: chancery_core::name::Name) -> NewKey {
         suite: suite.parse().unwrap(),
         scope: scope(),
         witnessed: false,
-        moving: None,
     }
 }
 

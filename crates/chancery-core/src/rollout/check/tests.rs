@@ -132,6 +132,12 @@ fn the_quiet_window_is_as_long_as_a_verifier_keeps_a_bundle() {
 }
 
 #[test]
+fn a_plan_leaves_time_for_a_step_to_become_durable() {
+    check(|plan| plan.bounds.safety_ms = 1, &[]);
+    check(|plan| plan.bounds.safety_ms = 0, &["safety-missing safety"]);
+}
+
+#[test]
 fn a_plan_that_outlasts_the_cryptoperiod_is_refused() {
     check(|plan| plan.bounds.cryptoperiod_ms = plan.shortest_ms(), &[]);
     check(

@@ -237,8 +237,12 @@ impl World {
         })
     }
 
+    pub(super) fn moment(&self) -> Moment {
+        Moment { served: Served::from_ms(self.now), epoch: self.epoch }
+    }
+
     pub(super) fn apply(&mut self, change: Change) {
-        self.key = change.applied(&self.key).unwrap();
+        self.key = change.applied(&self.key, self.moment()).unwrap();
         self.epoch = change.epoch;
         if change.rollout.id == self.rollout.id && self.key.rollout() == Some(self.rollout.id) {
             // The row of `before` was never applied, so the first one need not follow it.
