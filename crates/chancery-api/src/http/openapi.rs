@@ -20,7 +20,8 @@ use self::views::views;
 use crate::http::problem::Code;
 use crate::http::routes::{Authentication, CommandKind, ROUTES, Route, Target};
 use crate::http::{
-    COMMAND_DIGEST, HANDLE_PROOF, IDEMPOTENCY_KEY, MEDIA_JSON, MEDIA_PROBLEM, SIGNATURE_INPUT,
+    COMMAND_DIGEST, HANDLE_PROOF, IDEMPOTENCY_KEY, MEDIA_BYTES, MEDIA_JSON, MEDIA_PROBLEM,
+    SIGNATURE_INPUT,
 };
 
 /// The document.
@@ -125,9 +126,11 @@ fn parameters(route: &Route) -> Vec<Value> {
 fn responses(route: &Route) -> Value {
     let (media, schema) = match route.target {
         Target::Batch(_) => (MEDIA_JSON, reference("BatchAnswer")),
+        Target::Command(CommandKind::ReadFrames) | Target::Log => {
+            (MEDIA_BYTES, json!({"type": "string"}))
+        }
         Target::Command(_) => (MEDIA_JSON, reference("CommandAnswer")),
         Target::Health | Target::OpenApi | Target::Ready => (MEDIA_JSON, json!({"type": "object"})),
-        Target::Log => ("application/octet-stream", json!({"type": "string"})),
         Target::Metrics => ("text/plain; version=0.0.4", json!({"type": "string"})),
         Target::Use(_) => (MEDIA_JSON, reference("UseAnswer")),
     };
@@ -205,6 +208,7 @@ fn command_summary(kind: CommandKind) -> &'static str {
         CommandKind::PruneAudit => {
             "Remove archived segments of the audit log that are older than is kept."
         }
+        CommandKind::ReadFrames => "Read frames of the audit log as they are sealed.",
         CommandKind::OpenRecord => "Open groups of an audit record, to be shown to somebody else.",
     }
 }
@@ -233,6 +237,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::CountUses => Some("CountUsesBody"),
         CommandKind::PruneAudit => Some("PruneAuditBody"),
         CommandKind::OpenRecord => Some("OpenRecordBody"),
+        CommandKind::ReadFrames => Some("ReadFramesBody"),
         CommandKind::Disclose => Some("DiscloseBody"),
         CommandKind::ListKeys
         | CommandKind::ShowKey
@@ -364,6 +369,7 @@ fn requests() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("OpenRecordBody", open_record_schema()),
+        ("ReadFramesBody", object(&[("from", time()), ("skip", number())], &[])),
         ("CreatePrincipalBody", principal_schema()),
         ("IssueHandleBody", handle_schema()),
         ("UseBody", use_schema()),
@@ -484,7 +490,12 @@ fn disclose_schema() -> Value {
     let indices = list(&time());
     object(
         &[("recipient", reference("Bytes"))],
-        &[("first_month", number()), ("last_month", number()), ("log_indices", indices)],
+        &[
+            ("first_month", number()),
+            ("last_month", number()),
+            ("log_indices", indices),
+            ("event_month", number()),
+        ],
     )
 }
 

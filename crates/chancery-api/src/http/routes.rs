@@ -82,6 +82,8 @@ pub enum CommandKind {
     InspectStore,
     /// Open groups of an audit record.
     OpenRecord,
+    /// Read sealed frames of the audit log.
+    ReadFrames,
     /// Put on record how many uses of a key version there are.
     CountUses,
     /// Hand out what opens audit records.
@@ -160,7 +162,7 @@ const fn read(path: &'static str, kind: CommandKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 48] = [
+pub const ROUTES: [Route; 49] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -200,6 +202,7 @@ pub const ROUTES: [Route; 48] = [
     read("/v1/operations/{id}", CommandKind::ReadOperation),
     command("/v1/audit/query", CommandKind::QueryAudit),
     command("/v1/audit/open", CommandKind::OpenRecord),
+    command("/v1/audit/frames", CommandKind::ReadFrames),
     command("/v1/audit/count", CommandKind::CountUses),
     command("/v1/audit/disclose", CommandKind::Disclose),
     command("/v1/audit/prune", CommandKind::PruneAudit),

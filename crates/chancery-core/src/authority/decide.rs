@@ -213,6 +213,7 @@ impl Authority {
             | Command::QueryAudit(_)
             | Command::PruneAudit(_)
             | Command::InspectStore { .. }
+            | Command::ReadFrames { .. }
             | Command::OpenRecord { .. } => Ok(Decided::read(Answer::Done)),
         }
     }

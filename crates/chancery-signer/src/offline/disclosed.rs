@@ -72,6 +72,7 @@ impl Disclosed {
                 return Ok(Self(Kind::Case(Box::new(case))));
             }
             Contents::Tenant(tenant) => tenant,
+            Contents::Events(_) => return Err(ArchiveError::EventsAlone),
         };
         let disk = open_log(directory)?;
         if read_origin(&disk).map_err(SignerError::from)? != origin {

@@ -160,7 +160,7 @@ fn new_key() -> NewKey {
 }
 
 /// One command of each shape.
-fn each_command() -> [(&'static str, Command); 12] {
+fn each_command() -> [(&'static str, Command); 13] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -200,6 +200,7 @@ fn each_command() -> [(&'static str, Command); 12] {
                 location: "file:archive".into(),
             }),
         ),
+        ("read-frames", Command::ReadFrames { from: 300, skip: 7 }),
         (
             "open-record",
             Command::OpenRecord {

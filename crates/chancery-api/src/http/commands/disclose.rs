@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::HttpError;
 use crate::http::fields::Base64;
 
-/// What is disclosed, and to whom: months, or records.
+/// What is disclosed, and to whom: months, records, or what events say of a month.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiscloseBody {
@@ -20,6 +20,9 @@ pub struct DiscloseBody {
     /// The records' indices in the log, ascending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_indices: Option<Vec<u64>>,
+    /// The month, counted since January 1970, of which is disclosed what events say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_month: Option<u16>,
     /// The X25519 key of who may open it.
     pub recipient: Base64,
 }
@@ -27,24 +30,28 @@ pub struct DiscloseBody {
 impl From<&Disclosure> for DiscloseBody {
     fn from(disclosure: &Disclosure) -> Self {
         let recipient = Base64(disclosure.recipient.to_vec());
-        let (mut first_month, mut last_month, mut log_indices) = (None, None, None);
+        let (mut first_month, mut last_month) = (None, None);
+        let (mut log_indices, mut event_month) = (None, None);
         match &disclosure.what {
             Disclosed::Months { first, last } => {
                 (first_month, last_month) = (Some(*first), Some(*last));
             }
             Disclosed::Records { indices } => log_indices = Some(indices.clone()),
+            Disclosed::Events { month } => event_month = Some(*month),
         }
-        Self { first_month, last_month, log_indices, recipient }
+        Self { first_month, last_month, log_indices, event_month, recipient }
     }
 }
 
 /// The command that a body asks for.
 pub(super) fn disclose(body: DiscloseBody) -> Result<Command, HttpError> {
-    let what = match (body.first_month, body.last_month, body.log_indices) {
-        (Some(first), Some(last), None) => Disclosed::Months { first, last },
-        (None, None, Some(indices)) => Disclosed::Records { indices },
+    let DiscloseBody { first_month, last_month, log_indices, event_month, .. } = body;
+    let what = match (first_month, last_month, log_indices, event_month) {
+        (Some(first), Some(last), None, None) => Disclosed::Months { first, last },
+        (None, None, Some(indices), None) => Disclosed::Records { indices },
+        (None, None, None, Some(month)) => Disclosed::Events { month },
         _ => {
-            let what = "what is disclosed is `first_month` and `last_month`, or `log_indices`";
+            let what = "what is disclosed is `first_month` and `last_month`, or `log_indices`, or `event_month`";
             return Err(HttpError::Malformed(what));
         }
     };
