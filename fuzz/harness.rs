@@ -22,8 +22,10 @@ use chancery_api::message::{
     UseReply, UseRequest,
 };
 use chancery_audit::dense::{Dense, Packer};
-use chancery_audit::frame::{Frame, length_at};
+use chancery_audit::frame::{Frame, FrameView, ItemView, length_at};
 use chancery_audit::opening::Opening;
+use chancery_audit::origin::Origin;
+use chancery_audit::page::{Follower, PageHead};
 use chancery_audit::proof::{TreeProof, Trust, check};
 use chancery_audit::receipt::Receipt;
 use chancery_audit::segment::SegmentHeader;
@@ -264,6 +266,18 @@ pub(crate) fn audit_frame(bytes: &[u8]) {
             assert!(bytes.starts_with(&encoded.bytes));
             assert_eq!(frame.encode().hash, encoded.hash);
             let _ = (frame.root_of_items(), frame.end_index(), frame.head([1; 32]).to_bytes());
+            let view = FrameView::read(bytes).expect("what is decoded is seen");
+            let seen: Result<Vec<_>, _> =
+                view.items().map(|item| item.map(ItemView::to_item)).collect();
+            assert_eq!((seen, view.hash()), (Ok(frame.items), encoded.hash));
+        }
+        // Of what no log has signed, nothing is taken.
+        let signer = PrivateKey::from_secret(Suite::Ed25519, &KEY).expect("a key");
+        let origin = Origin::of_signer(&signer).expect("an origin");
+        let head = PageHead::sign(1, None, (&origin, &signer)).expect("a head").to_bytes();
+        for page in [bytes.to_vec(), [&head, bytes].concat()] {
+            let taken = Follower::new(origin.name()).take(0, page);
+            assert!(taken.is_err() || taken.is_ok_and(|taken| taken.frames().count() == 0));
         }
     }
 }

@@ -27,8 +27,9 @@ use crate::report::{float, median, micros, ratio};
 /// With evidence at least this part of the signatures for a CPU-second must be left.
 const RATIO_MIN: f64 = 0.9;
 
-/// The callers: so many that the service is never without work.
-const CALLERS: [(Form, usize); 2] = [(Form::Batch, 16), (Form::Single, 64)];
+/// The callers: one, some, and so many that the service is never without work.
+const CALLERS: [(Form, usize); 4] =
+    [(Form::Batch, 16), (Form::Single, 64), (Form::Single, 16), (Form::Single, 1)];
 
 /// How long what was put off is waited for.
 const DRAIN_MAX: Duration = Duration::from_mins(5);
@@ -100,6 +101,7 @@ struct Sample {
 #[derive(Clone, Debug, Serialize)]
 struct Figure {
     form: Form,
+    connections: usize,
     arm: Arm,
     per_second: f64,
     during_us: f64,
@@ -136,12 +138,12 @@ pub(crate) fn run(args: &EvidenceArgs) -> Result<()> {
     for (form, callers) in CALLERS {
         let mut samples: [Vec<Sample>; ARMS.len()] = Default::default();
         for round in 1..=rounds {
-            eprintln!("evidence: {}, round {round} of {rounds}", form.text());
+            eprintln!("evidence: {}, {callers}, round {round} of {rounds}", form.text());
             for (contender, samples) in contenders.iter_mut().zip(&mut samples) {
                 samples.push(contender.measure(&generator, (form, callers), duration)?);
             }
         }
-        figures.extend(compared(form, &samples));
+        figures.extend(compared((form, callers), &samples));
     }
     machine.load_after = load_average();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -256,7 +258,10 @@ fn export(service: &Instance) -> Result<Server> {
     service.start_beside(profile.as_ref(), &arguments)
 }
 
-fn compared(form: Form, samples: &[Vec<Sample>; ARMS.len()]) -> Vec<Figure> {
+fn compared(
+    (form, connections): (Form, usize),
+    samples: &[Vec<Sample>; ARMS.len()],
+) -> Vec<Figure> {
     let mut figures: Vec<Figure> = ARMS
         .into_iter()
         .zip(samples)
@@ -269,6 +274,7 @@ fn compared(form: Form, samples: &[Vec<Sample>; ARMS.len()]) -> Vec<Figure> {
             };
             Figure {
                 form,
+                connections,
                 arm,
                 per_second: of(|it| ratio(float(it.signatures), it.seconds)),
                 during_us: medians(&|it| each(it.during.total(), it)),
@@ -297,8 +303,8 @@ fn missed(figures: &[Figure]) -> Vec<String> {
     let said = all.map(|figure| {
         let form = figure.form.text();
         format!(
-            "{form}: {:.2} of what is signed without, at least {RATIO_MIN} is asked for",
-            figure.ratio
+            "{form}, {} connections: {:.2} of what is signed without, at least {RATIO_MIN} is asked for",
+            figure.connections, figure.ratio
         )
     });
     said.collect()
@@ -322,7 +328,7 @@ impl EvidenceReport {
             "command   {}\ndate      {} to {}\nmachine   {}, {} cores, Linux {}\npinning   {}\n\
              load      {} before, {} after\n\n\
              Ed25519 signatures: medians of {} rounds of {} s; µs of processor time for each, of all processes\n\
-             {:<14} {:<26} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>6} {:>7}\n",
+             {:<14} {:>5} {:<26} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>6} {:>7}\n",
             self.command,
             self.began,
             self.ended,
@@ -335,6 +341,7 @@ impl EvidenceReport {
             self.rounds,
             self.seconds,
             "form",
+            "conn.",
             "on",
             "per s",
             "user µs",
@@ -353,8 +360,9 @@ impl EvidenceReport {
             };
             let _ = writeln!(
                 out,
-                "{:<14} {on:<26} {:>8.0} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>10.0} {:>6.2} {:>7.2}",
+                "{:<14} {:>5} {on:<26} {:>8.0} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>10.0} {:>6.2} {:>7.2}",
                 it.form.text(),
+                it.connections,
                 it.per_second,
                 it.user_us,
                 it.system_us,
@@ -382,13 +390,14 @@ mod tests {
     #[test]
     fn what_was_put_off_counts() {
         let samples = [vec![sample(20)], vec![sample(21)], vec![sample(40)]];
-        let figures = compared(Form::Single, &samples);
+        let figures = compared((Form::Single, 64), &samples);
         let ratios: Vec<_> = figures.iter().map(|figure| (figure.ratio * 100.0).round()).collect();
         assert_eq!(ratios, [100.0, 95.0, 50.0]);
         assert!(figures.iter().all(|figure| (figure.ratio_during - 1.0).abs() < 1e-9));
         assert_eq!(missed(&figures).len(), 1);
         assert_eq!(
-            missed(&compared(Form::Single, &[vec![sample(20)], vec![], vec![sample(22)]])).len(),
+            missed(&compared((Form::Single, 64), &[vec![sample(20)], vec![], vec![sample(22)]]))
+                .len(),
             0
         );
     }

@@ -27,6 +27,9 @@ pub mod scan;
 pub mod signature;
 pub mod uses;
 
+/// The media type of bytes.
+pub const MEDIA_BYTES: &str = "application/octet-stream";
+
 /// The media type of requests and answers.
 pub const MEDIA_JSON: &str = "application/json";
 

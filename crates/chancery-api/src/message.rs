@@ -3,6 +3,8 @@
 //! Fields that are empty where an operation has no need of them are empty there by rule: the signer
 //! refuses a request that fills them.
 
+use std::ops::Range;
+
 use chancery_core::cbor;
 use chancery_core::command::{Answer, SignatureParameters};
 use chancery_core::context::Context;
@@ -178,6 +180,9 @@ pub struct CommandRequest<'b> {
     pub signature: [u8; 64],
 }
 
+/// The number of [`CommandReply::Frames`] in its encoding.
+const FRAMES_REPLY: u8 = 8;
+
 /// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum CommandReply {
@@ -219,6 +224,22 @@ pub enum CommandReply {
     /// Groups of an audit record, opened.
     #[n(7)]
     Opening(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// A page of the audit log's frames.
+    #[n(8)]
+    Frames(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+}
+
+/// Where in the encoding of a reply a page of frames stands; nothing if the reply is another one. So a page is handed on
+/// without being decoded.
+#[must_use]
+pub fn frames_of(reply: &[u8]) -> Option<Range<usize>> {
+    let mut decoder = minicbor::Decoder::new(reply);
+    let is_frames = decoder.array().ok()? == Some(2)
+        && decoder.u8().ok()? == FRAMES_REPLY
+        && decoder.array().ok()? == Some(1);
+    let length = is_frames.then(|| decoder.bytes().ok()).flatten()?.len();
+    let end = decoder.position();
+    (end == reply.len()).then(|| end - length..end)
 }
 
 /// Rows of the store, as they are sealed.
@@ -452,6 +473,22 @@ mod tests {
     fn a_request_survives_its_encoding() {
         let bytes = cbor::encode(&request(b"message"));
         assert_eq!(cbor::decode(&bytes, "use request"), Ok(request(b"message")));
+    }
+
+    #[test]
+    fn a_page_of_frames_is_found_in_its_reply_and_in_no_other() {
+        for length in [0, 23, 24, 300, 70_000] {
+            let page = vec![7; length];
+            let mut reply = cbor::encode(&CommandReply::Frames(page.clone()));
+            let range = frames_of(&reply).unwrap();
+            assert_eq!(reply.get(range), Some(page.as_slice()));
+            reply.push(0);
+            assert_eq!(frames_of(&reply), None);
+            reply.truncate(reply.len() - 2);
+            assert_eq!(frames_of(&reply), None);
+        }
+        assert_eq!(frames_of(&cbor::encode(&CommandReply::Opening(vec![7]))), None);
+        assert_eq!(frames_of(&cbor::encode(&CommandReply::Pending)), None);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! disclosure = CBOR [1, receipt key (32), made ms, [verifier key, …], contents]
 //! contents   = [0, [tenant (16), tenant's name, [month keys, …], [[key id (16), name], …]]]
 //!            | [1, [[case record, …]]]
+//!            | [2, [[month, [tenant events, …]]]]
+//! tenant events = [tenant (16), [section keys 1 ‖ 2 (64), pseudonym key (32)]]    the keys absent if there are none
 //!            | [3, [[tenant (16), …], [month keys, …]]]          the tenant as above, and the service's own months
 //! month keys = [month, section keys (32) × 3, pseudonym key (32)]
 //! case record = [index, key's name, opening, [salt (32), identity section]]
@@ -32,7 +34,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::opening::{Opened, Opening, OpeningError};
 use crate::origin::Origin;
 use crate::record::IdentitySection;
-use crate::sealer::{Month, MonthSecrets};
+use crate::sealer::{EventSecrets, Month, MonthSecrets};
 
 const FORMAT: u8 = 1;
 
@@ -177,6 +179,30 @@ impl CaseRecord {
     }
 }
 
+/// What opens what events say of a tenant's month.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct TenantEvents {
+    /// Whose.
+    #[n(0)]
+    pub tenant: TenantId,
+    /// What opens it; nothing if there are no keys of that month, or none any more.
+    #[n(1)]
+    pub secrets: Option<EventSecrets>,
+}
+
+/// What opens what events say of a month.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct EventsDisclosed {
+    /// The month.
+    #[n(0)]
+    pub month: Month,
+    /// Of each tenant whose events are shown: one, and the service itself.
+    #[n(1)]
+    pub tenants: Vec<TenantEvents>,
+}
+
 /// What is disclosed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Contents {
@@ -186,6 +212,9 @@ pub enum Contents {
     /// Single records, ascending.
     #[n(1)]
     Case(#[n(0)] Vec<CaseRecord>),
+    /// What events say of a month.
+    #[n(2)]
+    Events(#[n(0)] EventsDisclosed),
     /// A tenant's months and the service's own.
     #[n(3)]
     Everything {

@@ -372,8 +372,10 @@ fn read_direct(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
             read => filled += read,
         }
     }
-    let whole = aligned.get(..length.min(filled)).ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok(whole.to_vec())
+    let whole = length.min(filled);
+    buffer.copy_within(start..start + whole, 0);
+    buffer.truncate(whole);
+    Ok(buffer)
 }
 
 /// Whether a file system refuses direct access, or refuses it off its own grid.

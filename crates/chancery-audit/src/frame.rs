@@ -62,8 +62,10 @@ use crate::sealer::Month;
 use crate::segment::BLOCK_BYTES;
 
 mod facts;
+mod view;
 
 pub use facts::FrameFacts;
+pub use view::{FrameView, ItemView};
 
 /// What a frame begins with.
 pub const MAGIC: &[u8; 4] = b"CHYF";
@@ -165,6 +167,14 @@ impl Item {
         ITEM_HEADER_BYTES + sections + answer
     }
 
+    /// Its bytes, as they stand in a frame.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.encoded_bytes());
+        self.write(&mut bytes);
+        bytes
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let answer = self.answer.as_ref();
         out.extend_from_slice(&[FORMAT, self.kind.number()]);
@@ -191,42 +201,7 @@ impl Item {
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, LayoutError> {
-        reader.expect(&[FORMAT])?;
-        let kind = Kind::from_number(reader.u8()?).ok_or(LayoutError)?;
-        let month = reader.u16()?;
-        let tenant = TenantId::from_bytes(reader.array()?);
-        let (lane, counter) = (reader.u32()?, reader.u64()?);
-        let (masked_use_index, command) = (reader.u64()?, reader.u64()?);
-        let root = Hash::from(reader.array::<32>()?);
-        let lengths = [reader.u16()?, reader.u16()?, reader.u16()?].map(usize::from);
-        reader.expect(&[0, 0])?;
-        let answer = usize::try_from(reader.u32()?).map_err(|_| LayoutError)?;
-        let [pseudonymous, identity, payload] = lengths;
-        Ok(Self {
-            kind,
-            month,
-            tenant,
-            lane,
-            counter,
-            masked_use_index,
-            command,
-            root,
-            pseudonymous: reader.bytes(pseudonymous)?.to_vec(),
-            identity: reader.bytes(identity)?.to_vec(),
-            payload: reader.bytes(payload)?.to_vec(),
-            answer: (answer > 0).then(|| AnswerBlock::read(reader, answer)).transpose()?,
-        })
-    }
-}
-
-impl AnswerBlock {
-    fn read(reader: &mut Reader<'_>, length: usize) -> Result<Self, LayoutError> {
-        Ok(Self {
-            name: reader.array()?,
-            digest: reader.array()?,
-            id_ms: reader.u64()?,
-            sealed: reader.bytes(length)?.to_vec(),
-        })
+        ItemView::read(reader).map(ItemView::to_item)
     }
 }
 
@@ -499,7 +474,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn frame(items: Vec<Item>) -> Frame {
+    pub(super) fn frame(items: Vec<Item>) -> Frame {
         let mut frame = Frame {
             incarnation: 0,
             number: 7,

@@ -15,6 +15,10 @@ use crate::pruned::Pruned;
 use crate::segment::{BLOCK_BYTES, file_name};
 use crate::segments::{OpenDense, Segments, block_of, header, open_dense, read_back};
 
+mod bytes;
+
+pub use bytes::Appended;
+
 /// What is read at once: 1 MiB, or a frame if that is longer.
 const PIECE_BYTES: usize = 1024 * 1024;
 
@@ -129,21 +133,28 @@ impl FrameReader {
             if let Some(frame) = self.next_in_segment(disk)? {
                 return Ok(Some(frame));
             }
-            // Where no frame follows, the next segment does, or nothing.
-            let next = match header(disk, self.segment + 1) {
-                Err(ReadBackError::Disk(error)) if error.kind() == io::ErrorKind::NotFound => {
-                    return Ok(None);
-                }
-                next => next?,
-            };
-            if next.frontier.size() != self.next_index {
-                return Err(self.corrupt());
+            if !self.next_segment(disk)? {
+                return Ok(None);
             }
-            self.segment += 1;
-            self.offset = u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
-            self.forget();
-            self.dense = None;
         }
+    }
+
+    /// Where no frame follows, the next segment does, or nothing.
+    fn next_segment(&mut self, disk: &dyn Disk) -> Result<bool, ReadBackError> {
+        let next = match header(disk, self.segment + 1) {
+            Err(ReadBackError::Disk(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(false);
+            }
+            next => next?,
+        };
+        if next.frontier.size() != self.next_index {
+            return Err(self.corrupt());
+        }
+        self.segment += 1;
+        self.offset = u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
+        self.forget();
+        self.dense = None;
+        Ok(true)
     }
 
     /// The next frame of the same segment, if there is one.
@@ -155,16 +166,28 @@ impl FrameReader {
         &mut self,
         disk: &dyn Disk,
     ) -> Result<Option<Frame>, ReadBackError> {
-        if self.dense.is_none() {
-            match self.padded_frame(disk) {
-                // The segment was repacked, before or between two reads.
-                Err(ReadBackError::Disk(error)) if error.kind() == io::ErrorKind::NotFound => {
-                    self.turn_to_dense(disk)?;
-                }
-                read => return read,
-            }
+        match self.in_first_form(disk, Self::padded_frame)? {
+            Some(read) => Ok(read),
+            None => self.dense_frame(),
         }
-        self.dense_frame()
+    }
+
+    /// What reading the segment in its first form gives; nothing if it has another one now.
+    fn in_first_form<T>(
+        &mut self,
+        disk: &dyn Disk,
+        read: impl FnOnce(&mut Self, &dyn Disk) -> Result<T, ReadBackError>,
+    ) -> Result<Option<T>, ReadBackError> {
+        if self.dense.is_some() {
+            return Ok(None);
+        }
+        match read(self, disk) {
+            // The segment was repacked, before or between two reads.
+            Err(ReadBackError::Disk(error)) if error.kind() == io::ErrorKind::NotFound => {
+                self.turn_to_dense(disk).map(|()| None)
+            }
+            read => read.map(Some),
+        }
     }
 
     fn turn_to_dense(&mut self, disk: &dyn Disk) -> Result<(), ReadBackError> {
@@ -203,7 +226,7 @@ impl FrameReader {
         *row += 1;
         match Frame::decode(&bytes) {
             Ok((frame, _)) if frame.first_index == self.next_index => {
-                self.step(&frame, bytes.len());
+                self.step(frame.end_index(), bytes.len());
                 Ok(Some(frame))
             }
             _ => Err(ReadBackError::Corrupt { file: dense::file_name(self.segment), offset }),
@@ -226,18 +249,18 @@ impl FrameReader {
             return Err(self.corrupt());
         }
         self.taken += used;
-        self.step(&frame, used);
+        self.step(frame.end_index(), used);
         Ok(Some(frame))
     }
 
-    /// Goes on behind a frame that takes so many bytes.
-    fn step(&mut self, frame: &Frame, length: usize) {
+    /// Goes on behind a frame that takes so many bytes, where the record at `end` is next.
+    fn step(&mut self, end: u64, length: usize) {
         let length = u64::try_from(length).unwrap_or_default();
         let place =
             FramePlace { segment: self.segment, offset: self.offset, first_index: self.next_index };
         self.last = Some((place, length));
         self.offset += length;
-        self.next_index += u64::try_from(frame.items.len()).unwrap_or_default();
+        self.next_index = end;
     }
 
     fn read(&mut self, disk: &dyn Disk, length: usize) -> Result<(), ReadBackError> {
@@ -256,7 +279,7 @@ impl FrameReader {
         self.piece.get(self.taken..).unwrap_or_default()
     }
 
-    fn corrupt(&self) -> ReadBackError {
+    pub(crate) fn corrupt(&self) -> ReadBackError {
         ReadBackError::Corrupt { file: file_name(self.segment), offset: self.offset }
     }
 }

@@ -22,10 +22,12 @@ use crate::record::{
     record_nonce,
 };
 
+mod events;
 mod months;
 mod openings;
 mod terms;
 
+pub use events::{EventFacts, EventKeys, EventSecrets};
 pub(crate) use months::payload_group;
 use months::{Committed, OpenKey, answer_data};
 pub use months::{Keyring, Month, MonthKeys, MonthSecrets, NameClass, commit_payload, month_of};
@@ -275,10 +277,10 @@ mod tests {
     use crate::record::{Counted, Kind};
 
     const TENANT: TenantId = TenantId::from_bytes([1; 16]);
-    const BOOT: Boot = Boot { log_id: [1; 32], boot_nonce: [2; 16] };
+    pub(super) const BOOT: Boot = Boot { log_id: [1; 32], boot_nonce: [2; 16] };
     const NOW: u64 = 1_800_000_000_000;
 
-    fn secrets() -> MonthSecrets {
+    pub(super) fn secrets() -> MonthSecrets {
         MonthSecrets {
             sections: [[1; 32], [2; 32], [3; 32]],
             pseudonyms: [4; 32],

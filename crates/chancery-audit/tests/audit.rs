@@ -15,6 +15,7 @@ mod audit {
         reason = "shared with the crash suite over real processes, which needs more"
     )]
     mod model;
+    mod pages;
     mod planned;
     mod pruned;
     mod published;

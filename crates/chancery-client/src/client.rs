@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use chancery_api::http::HttpError;
 use chancery_api::http::commands::request_of;
 use chancery_api::http::fields::Base64;
 use chancery_api::http::problem::{self, Code, Problem};
@@ -20,7 +21,7 @@ use crate::handle::KeyHandle;
 use crate::hints::words;
 use crate::moment;
 use crate::outcome::{Outcome, Refusal};
-use crate::principal::{Occasion, Principal};
+use crate::principal::{CommandSignature, Occasion, Principal};
 use crate::profile::Profile;
 use crate::transport::{Answer, CaError, Call, Failure, Transport};
 use crate::uses::{self, Input, Manner, Prepared, Receipt, Used};
@@ -210,20 +211,51 @@ impl Client {
 
     /// Gives a command under the principal's signature. A repeat with the same id is the same operation.
     pub fn command(&self, command: &Command, operation: OperationId) -> Outcome<CommandAnswer> {
-        let occasion = Occasion { operation, now_s: moment::since_1970().as_secs() };
-        let signed = match self.principal.sign(command, occasion) {
+        let signed = match self.signed(command, operation) {
             Ok(signed) => signed,
-            Err(error) => return Outcome::Refused(Refusal::new(Reason::Unavailable, error)),
+            Err(refusal) => return Outcome::Refused(refusal),
         };
         if let Some(socket) = &self.socket {
             return crate::socket::give(socket, command, &signed);
         }
-        let request = match request_of(command) {
-            Ok(request) => request,
-            Err(error) => {
-                return Outcome::Refused(Refusal { code: error.code(), detail: error.to_string() });
-            }
-        };
+        match self.answered(command, &signed) {
+            Ok(answer) => answer.and_then(|answer| read(&answer, operation)),
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// Reads frames of the audit log, by [`Command::ReadFrames`]: a page of them as it came.
+    pub fn frames(&self, command: &Command, operation: OperationId) -> Outcome<Vec<u8>> {
+        let answered =
+            self.signed(command, operation).and_then(|signed| self.answered(command, &signed));
+        match answered {
+            Ok(answer) => answer.and_then(|answer| match answer.status {
+                200 => Outcome::Committed(answer.body),
+                _ => refused_or_unknown(&answer, operation),
+            }),
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    fn signed(
+        &self,
+        command: &Command,
+        operation: OperationId,
+    ) -> Result<CommandSignature, Refusal> {
+        let occasion = Occasion { operation, now_s: moment::since_1970().as_secs() };
+        let signed = self.principal.sign(command, occasion);
+        signed.map_err(|error| Refusal::new(Reason::Unavailable, error))
+    }
+
+    /// What the front answers to a command.
+    fn answered(
+        &self,
+        command: &Command,
+        signed: &CommandSignature,
+    ) -> Result<Outcome<Answer>, Refusal> {
+        let malformed =
+            |error: HttpError| Refusal { code: error.code(), detail: error.to_string() };
+        let request = request_of(command).map_err(malformed)?;
         let headers = signature_fields(&signed.parameters, &signed.digest, &signed.signature);
         let call = Call {
             method: request.method,
@@ -231,7 +263,7 @@ impl Client {
             headers: &headers,
             body: request.body.as_deref(),
         };
-        self.exchange(&call, operation)
+        Ok(self.called(&call, signed.parameters.operation))
     }
 
     /// Reads a published file of the log, such as `checkpoint`; anybody may.
@@ -287,8 +319,12 @@ impl Client {
         call: &Call<'_>,
         operation: OperationId,
     ) -> Outcome<T> {
+        self.called(call, operation).and_then(|answer| read(&answer, operation))
+    }
+
+    fn called(&self, call: &Call<'_>, operation: OperationId) -> Outcome<Answer> {
         match self.transport.call(call) {
-            Ok(answer) => read(&answer, operation),
+            Ok(answer) => Outcome::Committed(answer),
             Err(Failure::AfterSending) => Outcome::Unknown(operation),
             Err(Failure::BeforeSending(error)) => {
                 let detail = format!("the service cannot be reached: {error}");
@@ -374,6 +410,11 @@ fn read<T: serde::de::DeserializeOwned>(answer: &Answer, operation: OperationId)
         let read = serde_json::from_slice(&answer.body);
         return read.map_or(Outcome::Unknown(operation), Outcome::Committed);
     }
+    refused_or_unknown(answer, operation)
+}
+
+/// What an answer says that is no success.
+fn refused_or_unknown<T>(answer: &Answer, operation: OperationId) -> Outcome<T> {
     match serde_json::from_slice::<Problem>(&answer.body) {
         // One that says "committed" is of an earlier attempt whose answer is withheld.
         Ok(problem) if problem.outcome != problem::Outcome::Unknown => {

@@ -9,7 +9,7 @@ use minicbor::{Decode, Encode};
 
 use crate::action::Action;
 use crate::context::Pair;
-use crate::disclosure::Disclosure;
+use crate::disclosure::{Disclosed, Disclosure};
 use crate::handle::{LinkId, Operations};
 use crate::id::{HandleId, OperationId, PrincipalId, ProposalId};
 use crate::key::Key;
@@ -269,6 +269,16 @@ pub enum Command {
         #[n(1)]
         groups: RecordGroups,
     },
+    /// Read frames of the audit log as they are sealed.
+    #[n(39)]
+    ReadFrames {
+        /// From the frame on that holds the record with this index.
+        #[n(0)]
+        from: u64,
+        /// Without so many bytes of that frame, which an earlier page had.
+        #[n(1)]
+        skip: u32,
+    },
     /// Read the proposals that are remembered.
     #[n(40)]
     ListProposals,
@@ -374,9 +384,12 @@ impl Command {
             | Self::ReadStatus
             | Self::ReadOperation { .. }
             | Self::ListProposals => Right::Read,
-            Self::QueryAudit(_) | Self::OpenRecord { .. } | Self::CountUses { .. } => {
-                Right::ReadAudit
-            }
+            // What events say, an auditor is shown record by record as well.
+            Self::QueryAudit(_)
+            | Self::OpenRecord { .. }
+            | Self::ReadFrames { .. }
+            | Self::CountUses { .. }
+            | Self::Disclose(Disclosure { what: Disclosed::Events { .. }, .. }) => Right::ReadAudit,
             Self::Disclose(_) => Right::Disclose,
             Self::InspectStore { .. } => Right::InspectStore,
             Self::PruneAudit(_) => Right::PruneAudit,
@@ -389,7 +402,7 @@ impl Command {
     /// Whether it leaves everything as it is, the log too.
     #[must_use]
     pub fn is_read(&self) -> bool {
-        let is_recorded = matches!(self, Self::CountUses { .. });
+        let is_recorded = matches!(self, Self::CountUses { .. } | Self::Disclose(_));
         matches!(self.right(), Right::Read | Right::ReadAudit | Right::InspectStore) && !is_recorded
     }
 
@@ -438,6 +451,7 @@ impl Command {
             Self::QueryAudit(_) => 36,
             Self::InspectStore { .. } => 37,
             Self::OpenRecord { .. } => 38,
+            Self::ReadFrames { .. } => 39,
             Self::ListProposals => 40,
         }
     }
@@ -481,6 +495,7 @@ impl Command {
             Self::QueryAudit(_) => ("POST", "/v1/audit/query".into()),
             Self::InspectStore { .. } => ("POST", "/v1/store/inspect".into()),
             Self::OpenRecord { .. } => ("POST", "/v1/audit/open".into()),
+            Self::ReadFrames { .. } => ("POST", "/v1/audit/frames".into()),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A disclosure hands out what opens some records to somebody who has the log's files and no right at the service: the
 //! keys of a tenant's months, or single records. It cannot be taken back, so it is a command, and on record before it
-//! leaves.
+//! leaves. What an auditor's export opens records with is handed out likewise, a month at a time.
 
 use minicbor::{Decode, Encode};
 
@@ -31,6 +31,13 @@ pub enum Disclosed {
         /// Their indices.
         #[n(0)]
         indices: Vec<u64>,
+    },
+    /// What events say of this month, counted since January 1970: of one's own tenant and of the service itself.
+    #[n(2)]
+    Events {
+        /// The month.
+        #[n(0)]
+        month: u16,
     },
     /// Everything of these months, the service's own records too, for two people who can open it together alone.
     #[n(3)]
@@ -108,6 +115,7 @@ impl Disclosed {
                 let is_ascending = indices.is_sorted_by(|one, next| one < next);
                 (is_some && is_ascending).then_some(()).ok_or(DisclosureError::Records)
             }
+            Self::Events { .. } => Ok(()),
         }
     }
 }

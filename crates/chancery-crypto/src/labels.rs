@@ -35,6 +35,8 @@ labels! {
     AUDIT_GROUP_COMMITMENT = "audit-group-commitment/v1";
     /// The keyed hash that stands for an operation id in audit records.
     AUDIT_OPERATION_ID = "audit-operation-id/v1";
+    /// The log's word on which frame a page of frames ends with.
+    AUDIT_PAGE = "audit-page/v1";
     /// The note that a log's first segments were pruned.
     AUDIT_PRUNED = "audit-pruned/v1";
     /// The keyed hash that stands for a name in audit records.

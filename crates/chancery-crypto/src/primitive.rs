@@ -221,10 +221,23 @@ impl HmacMessage {
 ///
 /// [`PrimitiveError`] if the provider cannot.
 pub fn keystream(key: &[u8; AES_256_KEY_BYTES], out: &mut [u8]) -> Result<(), PrimitiveError> {
+    keystream_at(key, 0, out)
+}
+
+/// The same from a block of 16 bytes on, counted from 0.
+///
+/// # Errors
+///
+/// [`PrimitiveError`] if the provider cannot.
+pub fn keystream_at(
+    key: &[u8; AES_256_KEY_BYTES],
+    block: u128,
+    out: &mut [u8],
+) -> Result<(), PrimitiveError> {
     let key = UnboundCipherKey::new(&cipher::AES_256, key).map_err(|_| PrimitiveError)?;
     let key = EncryptingKey::ctr(key).map_err(|_| PrimitiveError)?;
     out.fill(0);
-    let counter = EncryptionContext::Iv128(FixedLength::from([0; 16]));
+    let counter = EncryptionContext::Iv128(FixedLength::from(block.to_be_bytes()));
     key.less_safe_encrypt(out, counter).map(|_| ()).map_err(|_| PrimitiveError)
 }
 

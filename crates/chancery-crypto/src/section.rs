@@ -22,7 +22,8 @@ use zeroize::Zeroizing;
 
 use crate::labels;
 use crate::primitive::{
-    GCM_TAG_BYTES, Gcm, Hkdf, HmacKey, NotAuthentic, PrimitiveError, keystream, sha256,
+    GCM_TAG_BYTES, Gcm, Hkdf, HmacKey, NotAuthentic, PrimitiveError, keystream, keystream_at,
+    sha256,
 };
 
 /// A salt.
@@ -111,10 +112,26 @@ impl SectionKeys {
     ///
     /// [`NotAuthentic`] if it was not sealed for this section of this record.
     pub fn open(&self, nonce: &RecordNonce, sealed: &[u8]) -> Result<Vec<u8>, NotAuthentic> {
-        let mut body = sealed.to_vec();
-        let length = self.body.open(*nonce, &self.associated_data(nonce), &mut body)?.len();
+        let mut body = Vec::new();
+        let length = self.open_in(nonce, sealed, &mut body)?.len();
         body.truncate(length);
         Ok(body)
+    }
+
+    /// The same in room that is kept from one record to the next.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAuthentic`], as for [`Self::open`].
+    pub fn open_in<'r>(
+        &self,
+        nonce: &RecordNonce,
+        sealed: &[u8],
+        room: &'r mut Vec<u8>,
+    ) -> Result<&'r [u8], NotAuthentic> {
+        room.clear();
+        room.extend_from_slice(sealed);
+        Ok(self.body.open(*nonce, &self.associated_data(nonce), room)?)
     }
 
     fn associated_data(&self, nonce: &RecordNonce) -> [u8; 61] {
@@ -147,6 +164,20 @@ pub fn salts<const N: usize>(seed: &[u8; 32]) -> Result<([Salt; N], u64), Primit
     let mask = rest.first_chunk().copied().ok_or(PrimitiveError)?;
     Ok((salts, u64::from_be_bytes(mask)))
 }
+
+/// The mask of the use index alone: what follows the seven salts of the pseudonymous section.
+///
+/// # Errors
+///
+/// [`PrimitiveError`] if the provider cannot.
+pub fn use_index_mask(seed: &[u8; 32]) -> Result<u64, PrimitiveError> {
+    let mut mask = [0; 8];
+    keystream_at(seed, MASK_BLOCK, &mut mask)?;
+    Ok(u64::from_be_bytes(mask))
+}
+
+/// The block of the keystream that begins with the mask: behind seven salts of two blocks.
+const MASK_BLOCK: u128 = 14;
 
 /// The commitment of one field.
 #[must_use]
@@ -188,6 +219,7 @@ mod tests {
         let (other, other_mask) = salts::<7>(&keys.seed(&[5; 12])).unwrap();
         assert_ne!(one, other);
         assert_ne!(mask, other_mask);
+        assert_eq!(use_index_mask(&keys.seed(&[4; 12])), Ok(mask));
         let unique: std::collections::BTreeSet<_> = one.iter().collect();
         assert_eq!(unique.len(), 7);
     }

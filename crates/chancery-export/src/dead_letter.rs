@@ -50,7 +50,8 @@ impl DeadLetters {
         if self.count >= DEAD_LETTERS_MAX {
             return Err(DeadLetterError::Full);
         }
-        let line = json!({ "refused_at": moment::text(now_ms), "why": why, "event": event.body });
+        let line =
+            json!({ "refused_at": moment::text(now_ms), "why": why, "event": event.value() });
         self.lines.append(&format!("{line}\n"))?;
         self.count += 1;
         Ok(())
@@ -72,7 +73,7 @@ mod tests {
         letters.put(&event(7), "no such field", 0).unwrap();
         let line: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(line["refused_at"], "1970-01-01T00:00:00.000Z");
-        assert_eq!((&line["why"], &line["event"]), (&"no such field".into(), &event(7).body));
+        assert_eq!((&line["why"], &line["event"]), (&"no such field".into(), &event(7).value()));
         letters.count = DEAD_LETTERS_MAX - 1;
         letters.put(&event(8), "", 0).unwrap();
         assert!(matches!(letters.put(&event(9), "", 0), Err(DeadLetterError::Full)));

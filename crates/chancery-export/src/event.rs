@@ -1,9 +1,11 @@
 //! One event on its way to a sink.
 
-use chancery_api::http::replies::RecordObject;
+use std::borrow::Cow;
+
 use serde_json::Value;
 
-use crate::ocsf::{self, Source};
+use crate::ocsf::Writer;
+use crate::record::{Outcome, Record};
 
 /// A record as an event, with what sinks need to know of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,41 +15,40 @@ pub struct Event {
     /// When it was, in milliseconds since 1970.
     pub time_ms: u64,
     /// What was done, by its name in the audit.
-    pub action: String,
+    pub action: Cow<'static, str>,
     /// Whether it was done.
     pub outcome: Outcome,
-    /// The record's leaf hash, in base64.
-    pub leaf: String,
-    /// The event.
-    pub body: Value,
-}
-
-/// Whether what a record tells of was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was done.
-    Committed,
-    /// It was not.
-    Refused,
+    /// The record's leaf hash.
+    pub leaf: [u8; 32],
+    /// The event, as JSON without line ends.
+    pub body: String,
 }
 
 impl Event {
     /// The event of a record.
-    #[must_use]
-    pub fn of(source: &Source, record: &RecordObject) -> Self {
+    pub fn of(writer: &mut Writer, record: &Record) -> Self {
         Self {
             index: record.log_index,
             time_ms: record.time_ms,
             action: record.operation.clone(),
-            outcome: ocsf::outcome(record),
-            leaf: record.leaf.to_text(),
-            body: ocsf::event(source, record),
+            outcome: record.outcome,
+            leaf: record.leaf,
+            body: writer.event(record),
         }
     }
 
-    /// The event as one line of JSON, with its line end.
+    /// The event as a value, for sinks that want another form of it.
     #[must_use]
-    pub fn line(&self) -> String {
-        format!("{}\n", self.body)
+    pub fn value(&self) -> Value {
+        // What is written here is read here; a test holds every event to it.
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+}
+
+/// Writes events as lines of JSON behind what `out` holds, each with its line end.
+pub fn lines(events: &[Event], out: &mut String) {
+    for event in events {
+        out.push_str(&event.body);
+        out.push('\n');
     }
 }

@@ -9,19 +9,18 @@
 //! **Invariant:** a batch is sent only when everything before it was acknowledged or is a dead letter, and the cursor is
 //! saved after that and before the next batch. What ends the process at any point repeats at most one batch.
 //!
-//! **Invariant:** no record is exported whose index is not below the size that the service has said: a record that is
-//! shown before it is durable could be lost with the power, and another would get its index.
+//! **Invariant:** no record is exported whose index is not below the size that the service has said, by itself or with a
+//! page: a record that is shown before it is durable could be lost with the power, and another would get its index.
 
 use std::time::Instant;
-
-use chancery_api::http::replies::RecordObject;
 
 use crate::cursor::{Cursor, CursorError, CursorFile, Last};
 use crate::dead_letter::{DeadLetterError, DeadLetters};
 use crate::event::Event;
 use crate::gauges::Gauges;
-use crate::limits::{BATCH_RECORDS_MAX, POLL};
-use crate::ocsf::Source;
+use crate::limits::POLL;
+use crate::ocsf::{Source, Writer, leaf_text};
+use crate::record::Record;
 use crate::retry::{Backoff, Stop, chance};
 use crate::sink::{Sink, SinkError};
 
@@ -38,12 +37,23 @@ pub trait Records {
     /// [`ReadError`] if the service does not say.
     fn log(&mut self) -> Result<Log, ReadError>;
 
-    /// The oldest records whose index is not below `from`, at least [`BATCH_RECORDS_MAX`] of them if there are as many.
+    /// The oldest records whose index is not below `from`, which is below the log's size.
     ///
     /// # Errors
     ///
     /// [`ReadError`] if the service does not show them.
-    fn page(&mut self, from: u64) -> Result<Vec<RecordObject>, ReadError>;
+    fn page(&mut self, from: u64) -> Result<Page, ReadError>;
+}
+
+/// Some records of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Those that the auditor can open, in order.
+    pub records: Vec<Record>,
+    /// Where the next page begins: whatever is below and not among them is not for this auditor.
+    pub end: u64,
+    /// How many records the log has by now.
+    pub size: u64,
 }
 
 /// A log.
@@ -64,6 +74,9 @@ pub enum ReadError {
     /// It refused.
     #[error("{0}")]
     Refused(String),
+    /// What it showed is not what the log holds.
+    #[error("{0}")]
+    Altered(String),
 }
 
 /// The export cannot go on.
@@ -168,16 +181,16 @@ impl Exporter<'_> {
     ///
     /// [`ExportError`] says why it cannot go on. The cursor is right in any case.
     pub fn run(mut self, kept: Option<Cursor>) -> Result<(), ExportError> {
-        let Some(log) = self.ask(|records| records.log())? else { return Ok(()) };
+        let Some(mut log) = self.ask(|records| records.log())? else { return Ok(()) };
         let mut cursor = self.begin(&log, kept)?;
         let source = Source { origin: log.origin.clone(), version: self.settings.version.clone() };
+        let mut writer = Writer::new(source);
         let end = log.size;
-        let mut log = log;
         loop {
             check(&log, &cursor)?;
             self.gauges.set(|standing| standing.log_size = log.size);
             while cursor.next < log.size {
-                if self.page(&source, log.size, &mut cursor)? == Flow::Stop {
+                if self.page(&mut writer, &mut log, &mut cursor)? == Flow::Stop {
                     return Ok(());
                 }
             }
@@ -198,10 +211,11 @@ impl Exporter<'_> {
         check(log, &cursor)?;
         if let Some(last) = &cursor.last {
             let index = last.index;
-            let page = self.ask(|records| records.page(index))?.unwrap_or_default();
+            let page = self.ask(|records| records.page(index))?;
+            let first = page.as_ref().and_then(|page| page.records.first());
             // A record that is no longer shown, since the keys of its month are gone, says nothing.
-            let same = page.first().filter(|record| record.log_index == index);
-            if same.is_some_and(|record| record.leaf.to_text() != last.leaf) {
+            let same = first.filter(|record| record.log_index == index);
+            if same.is_some_and(|record| leaf_text(&record.leaf) != last.leaf) {
                 return Err(ExportError::Altered { index });
             }
         }
@@ -212,24 +226,27 @@ impl Exporter<'_> {
     /// Exports one page.
     fn page(
         &mut self,
-        source: &Source,
-        size: u64,
+        writer: &mut Writer,
+        log: &mut Log,
         cursor: &mut Cursor,
     ) -> Result<Flow, ExportError> {
         let from = cursor.next;
-        let Some(records) = self.ask(|records| records.page(from))? else { return Ok(Flow::Stop) };
-        let is_full = u32::try_from(records.len()).is_ok_and(|count| count >= BATCH_RECORDS_MAX);
-        let durable = records.iter().filter(|record| (from..size).contains(&record.log_index));
-        let events: Vec<_> = durable.map(|record| Event::of(source, record)).collect();
-        let is_whole = !is_full || events.len() < records.len();
+        let Some(page) = self.ask(|records| records.page(from))? else { return Ok(Flow::Stop) };
+        if self.settings.length == Length::Endless {
+            log.size = log.size.max(page.size);
+        }
+        let size = log.size;
+        let durable = page.records.iter().filter(|it| (from..size).contains(&it.log_index));
+        let events: Vec<_> = durable.map(|record| Event::of(writer, record)).collect();
         for batch in events.chunks(self.settings.batch.max(1)) {
             if self.deliver(batch, cursor)? == Flow::Stop {
                 return Ok(Flow::Stop);
             }
         }
-        if is_whole {
-            // Nothing more below the size is shown to this auditor.
-            cursor.next = cursor.next.max(size);
+        let end = page.end.min(size);
+        if end > cursor.next {
+            // What is between is not shown to this auditor.
+            cursor.next = end;
             self.save(cursor)?;
         }
         Ok(Flow::Go)
@@ -334,7 +351,7 @@ impl Exporter<'_> {
     fn advance(&mut self, batch: &[Event], cursor: &mut Cursor) -> Result<(), ExportError> {
         let Some(last) = batch.last() else { return Ok(()) };
         cursor.next = last.index + 1;
-        cursor.last = Some(Last { index: last.index, leaf: last.leaf.clone() });
+        cursor.last = Some(Last { index: last.index, leaf: leaf_text(&last.leaf) });
         self.save(cursor)
     }
 
@@ -352,7 +369,7 @@ impl Exporter<'_> {
     /// Asks the service until it answers; `None` if the export is to end meanwhile.
     fn ask<T>(
         &mut self,
-        question: impl Fn(&mut dyn Records) -> Result<T, ReadError>,
+        mut question: impl FnMut(&mut dyn Records) -> Result<T, ReadError>,
     ) -> Result<Option<T>, ExportError> {
         let mut backoff = Backoff::default();
         let begun = Instant::now();
@@ -362,7 +379,9 @@ impl Exporter<'_> {
                     self.find_service();
                     return Ok(Some(answer));
                 }
-                Err(error @ ReadError::Refused(_)) => return Err(ExportError::Service(error)),
+                Err(error @ (ReadError::Refused(_) | ReadError::Altered(_))) => {
+                    return Err(ExportError::Service(error));
+                }
                 Err(error @ ReadError::Lost(_)) => {
                     self.gauges.failed("service");
                     if self.settings.patience.is_some_and(|patience| begun.elapsed() >= patience) {

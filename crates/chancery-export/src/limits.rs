@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The most records that a batch may have: 1 000, as many as one answer of the service holds.
-pub const BATCH_RECORDS_MAX: u32 = chancery_core::command::QUERY_RECORDS_MAX;
+/// The most records that a batch may have: 1 000, about a megabyte.
+pub const BATCH_RECORDS_MAX: u32 = 1_000;
 
 /// The records of a batch unless another number is said: 500, about half a megabyte.
 pub const BATCH_RECORDS: u32 = 500;

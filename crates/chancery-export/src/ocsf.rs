@@ -4,16 +4,20 @@
 //! Management (3004), and starts of the service of Application Lifecycle (6002). `docs/formats/ocsf.md` has the table,
 //! which a test holds to this one.
 //!
-//! **Invariant:** an event says what the record says and no more. It is a pure function of the record as the
-//! auditor reads it, of the log's origin and of the product's version.
+//! **Invariant:** an event says what the record says and no more. It is a pure function of the record as an
+//! auditor opens it, of the log's origin and of the product's version. The text that is written here is the one
+//! form of it: what a sink wants otherwise is read from that.
 //!
 //! What is deliberately not filled: `message`, `comment`, `status_detail` and `raw_data`, which are text for people;
 //! and addresses, which no record holds. `src_endpoint`, which API Activity requires, says so.
 
-use chancery_api::http::replies::RecordObject;
-use serde_json::{Map, Value, json};
+use std::fmt::{self, Write as _};
 
-use crate::event::Outcome;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::json::{self, Object, Pattern};
+use crate::record::{Outcome, Record};
 
 /// The version of the schema: 1.8.0 of 16 March 2026.
 pub const OCSF_VERSION: &str = "1.8.0";
@@ -187,163 +191,268 @@ pub fn mapping(action: &str) -> Mapping {
     found.map_or(api(Activity::Other), |(_, mapping)| *mapping)
 }
 
-/// Whether what a record tells of was done. What is none of the two outcomes is not taken for done.
-#[must_use]
-pub fn outcome(record: &RecordObject) -> Outcome {
-    if record.outcome == "committed" { Outcome::Committed } else { Outcome::Refused }
-}
+/// A class and an activity, as the schema names their type.
+struct TypeName(Mapping);
 
-/// The event of a record.
-#[must_use]
-pub fn event(source: &Source, record: &RecordObject) -> Value {
-    let mapping = mapping(&record.operation);
-    let mut event = classification(mapping, &record.operation);
-    event.extend(result(record));
-    event.extend(subject(source, mapping, record));
-    event.insert("time".into(), record.time_ms.into());
-    event.insert("actor".into(), actor(record));
-    event.insert("metadata".into(), metadata(source, record));
-    event.insert("unmapped".into(), unmapped(source, record));
-    if let Some(count) = record.count.filter(|_| record.operation == "refusals") {
-        event.insert("count".into(), count.into());
+impl fmt::Display for TypeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Mapping { class, activity, .. } = self.0;
+        write!(f, "{}: {}", class.name(), activity.name())
     }
-    Value::Object(event)
 }
 
-fn classification(mapping: Mapping, action: &str) -> Map<String, Value> {
-    let Mapping { class, activity, .. } = mapping;
-    let (category_uid, category_name) = class.category();
-    let name = if activity == Activity::Other { action } else { activity.name() };
-    fields([
-        ("category_uid", category_uid.into()),
-        ("category_name", category_name.into()),
-        ("class_uid", class.uid().into()),
-        ("class_name", class.name().into()),
-        ("activity_id", activity.id().into()),
-        ("activity_name", name.into()),
-        ("type_uid", (class.uid() * 100 + activity.id()).into()),
-        ("type_name", format!("{}: {}", class.name(), activity.name()).into()),
-    ])
+/// What differs from one event to the next of its pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Actor,
+    Count,
+    Handle,
+    Index,
+    Leaf,
+    Time,
+    UseIndex,
 }
 
-fn result(record: &RecordObject) -> Map<String, Value> {
-    let ((severity_id, severity), (status_id, status)) = match outcome(record) {
-        Outcome::Committed => ((1, "Informational"), (1, "Success")),
-        Outcome::Refused => ((2, "Low"), (2, "Failure")),
-    };
-    let mut result = fields([
-        ("severity_id", severity_id.into()),
-        ("severity", severity.into()),
-        ("status_id", status_id.into()),
-        ("status", status.into()),
-    ]);
-    if !record.code.is_empty() {
-        result.insert("status_code".into(), record.code.clone().into());
+/// The text of an event, with open places.
+#[derive(Debug)]
+struct Form {
+    /// A record that the pattern was made of.
+    record: Record,
+    pattern: Pattern<Place>,
+}
+
+type Fields<'o> = Object<'o, Place>;
+
+/// So many forms are kept at hand: 64, for some keys and what is done with each. Then all are made anew.
+const FORMS_MAX: usize = 64;
+
+/// The room that an event takes: 1 280 bytes, more than one of a signature.
+const EVENT_BYTES: usize = 1_280;
+
+/// Writes events.
+#[derive(Debug)]
+pub struct Writer {
+    source: Source,
+    /// The one that was used last is the first.
+    forms: Vec<Form>,
+}
+
+impl Writer {
+    /// Of records from there.
+    #[must_use]
+    pub fn new(source: Source) -> Self {
+        Self { source, forms: Vec::new() }
     }
-    result
-}
 
-/// What it was done to, in the form of its class.
-fn subject(source: &Source, mapping: Mapping, record: &RecordObject) -> Map<String, Value> {
-    match mapping.class {
-        Class::ApplicationLifecycle => fields([("app", product(source))]),
-        Class::EntityManagement => fields([("entity", managed_entity(mapping.of, record))]),
-        Class::ApiActivity => {
-            let mut subject = fields([
-                (
-                    "api",
-                    json!({ "operation": record.operation, "service": { "name": "chancery" } }),
-                ),
-                ("src_endpoint", json!({ "name": "not recorded" })),
-            ]);
-            if !record.key.is_empty() {
-                subject.insert("resources".into(), json!([key(record)]));
+    /// The event of a record, as JSON. Its fields are in the order of their names.
+    pub fn event(&mut self, record: &Record) -> String {
+        match self.forms.iter().position(|form| form.fits(record)) {
+            Some(0) => {}
+            Some(at) => self.forms.swap(0, at),
+            None => {
+                if self.forms.len() >= FORMS_MAX {
+                    self.forms.clear();
+                }
+                self.forms.push(Form::of(&self.source, record));
+                let last = self.forms.len() - 1;
+                self.forms.swap(0, last);
             }
-            subject
+        }
+        let mut out = String::with_capacity(EVENT_BYTES);
+        if let Some(form) = self.forms.first() {
+            form.pattern.fill(&mut out, |place, out| place.fill(record, out));
+        }
+        out
+    }
+}
+
+impl Form {
+    fn of(source: &Source, record: &Record) -> Self {
+        Self { record: record.clone(), pattern: pattern(source, record) }
+    }
+
+    /// Whether a record's event differs from this one's in nothing but what is filled in.
+    fn fits(&self, record: &Record) -> bool {
+        let known = &self.record;
+        known.operation == record.operation
+            && known.outcome == record.outcome
+            && known.code == record.code
+            && known.key == record.key
+            && known.version == record.version
+            && known.use_index.is_some() == record.use_index.is_some()
+            && known.actor.is_some() == record.actor.is_some()
+            && known.handle.is_some() == record.handle.is_some()
+            && known.count.is_some() == record.count.is_some()
+    }
+}
+
+impl Place {
+    fn fill(self, record: &Record, out: &mut String) {
+        match self {
+            Self::Actor => shown(out, record.actor),
+            Self::Count => json::push_number(out, record.count.unwrap_or_default()),
+            Self::Handle => shown(out, record.handle),
+            Self::Index => json::push_number(out, record.log_index),
+            Self::Leaf => STANDARD.encode_string(record.leaf, out),
+            Self::Time => json::push_number(out, record.time_ms),
+            Self::UseIndex => json::push_number(out, record.use_index.unwrap_or_default()),
         }
     }
 }
 
-fn key(record: &RecordObject) -> Value {
-    let mut key = fields([
-        ("type", "key".into()),
-        ("name", record.key.clone().into()),
-        ("role_id", 1.into()),
-        ("role", "Target".into()),
-    ]);
-    if let Some(version) = record.version {
-        key.insert("version".into(), version.to_string().into());
+fn shown(out: &mut String, id: Option<impl fmt::Display>) {
+    if let Some(id) = id {
+        // Writing to a `String` cannot fail.
+        let _ = write!(out, "{id}");
     }
-    key.into()
 }
 
-/// Its type is `Other` throughout: the schema has none for keys, handles and principals that are no users of its own.
-fn managed_entity(of: &str, record: &RecordObject) -> Value {
-    let is_key = of == "key" && !record.key.is_empty();
-    let name = if is_key { record.key.as_str() } else { of };
-    let mut entity = fields([("type_id", 99.into()), ("type", of.into()), ("name", name.into())]);
-    if let Some(version) = record.version.filter(|_| is_key) {
-        entity.insert("version".into(), version.to_string().into());
-    }
-    if let Some(handle) = record.handle.filter(|_| of == "handle") {
-        entity.insert("uid".into(), handle.to_string().into());
-    }
-    if !is_key && !record.key.is_empty() {
-        entity.insert("data".into(), json!({ "key": record.key }));
-    }
-    entity.into()
-}
-
-/// Who did it. The schema asks for somebody, so that where nobody was known this is said by a name.
-fn actor(record: &RecordObject) -> Value {
-    let user = match (record.actor, record.operation.as_str()) {
-        (Some(actor), _) => {
-            json!({ "uid": actor.to_string(), "type_id": 99, "type": "Principal" })
-        }
-        (None, "start" | "genesis") => {
-            json!({ "name": "chancery", "type_id": 3, "type": "System" })
-        }
-        (None, _) => json!({ "name": "unknown", "type_id": 0, "type": "Unknown" }),
-    };
-    json!({ "user": user })
-}
-
-fn product(source: &Source) -> Value {
-    json!({ "name": "Chancery", "vendor_name": "Chancery", "version": source.version })
-}
-
-fn metadata(source: &Source, record: &RecordObject) -> Value {
-    json!({
-        "version": OCSF_VERSION,
-        "product": product(source),
-        "uid": format!("{}#{}", source.origin, record.log_index),
-        "sequence": record.log_index,
-        "log_name": source.origin,
-        "event_code": record.operation,
+fn pattern(source: &Source, record: &Record) -> Pattern<Place> {
+    let mapping = mapping(&record.operation);
+    Pattern::object(|event| {
+        activity(event, mapping, record);
+        event.object("actor", |it| it.object("user", |it| user(it, record)));
+        subject(event, mapping, (source, record));
+        event.object("metadata", |it| metadata(it, source, record));
+        result(event, mapping.class, record);
+        event.open_number("time", Place::Time);
+        event.shown("type_name", TypeName(mapping));
+        event.number("type_uid", mapping.class.uid() * 100 + mapping.activity.id());
+        event.object("unmapped", |it| unmapped(it, source, record));
     })
 }
 
-/// What leads to a proof of the record, and what the schema has no place for.
-fn unmapped(source: &Source, record: &RecordObject) -> Value {
-    let mut unmapped = fields([
-        ("log_origin", source.origin.clone().into()),
-        ("log_index", record.log_index.into()),
-        ("leaf_hash", record.leaf.to_text().into()),
-    ]);
-    if let Some(use_index) = record.use_index {
-        unmapped.insert("use_index".into(), use_index.into());
-    }
-    if let Some(count) = record.count.filter(|_| record.operation != "refusals") {
-        unmapped.insert("counted".into(), count.into());
-    }
-    if let Some(handle) = record.handle {
-        unmapped.insert("handle".into(), handle.to_string().into());
-    }
-    unmapped.into()
+fn activity(event: &mut Fields<'_>, Mapping { activity, .. }: Mapping, record: &Record) {
+    let name = if activity == Activity::Other { &record.operation } else { activity.name() };
+    event.number("activity_id", activity.id());
+    event.text("activity_name", name);
 }
 
-fn fields<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+/// Who did it. The schema asks for somebody, so that where nobody was known this is said by a name.
+fn user(user: &mut Fields<'_>, record: &Record) {
+    let (name, kind, id) = match (record.actor, &*record.operation) {
+        (Some(_), _) => (None, "Principal", 99),
+        (None, "start" | "genesis") => (Some("chancery"), "System", 3),
+        (None, _) => (Some("unknown"), "Unknown", 0),
+    };
+    if let Some(name) = name {
+        user.text("name", name);
+    }
+    user.text("type", kind);
+    user.number("type_id", id);
+    if record.actor.is_some() {
+        user.open_text("uid", "", Place::Actor);
+    }
+}
+
+/// What was called, the class, and what it was done to in the form of that.
+fn subject(event: &mut Fields<'_>, mapping: Mapping, (source, record): (&Source, &Record)) {
+    match mapping.class {
+        Class::ApiActivity => event.object("api", |api| {
+            api.text("operation", &record.operation);
+            api.object("service", |service| service.text("name", "chancery"));
+        }),
+        Class::ApplicationLifecycle => event.object("app", |app| product(app, source)),
+        Class::EntityManagement => {}
+    }
+    let (category_uid, category_name) = mapping.class.category();
+    event.text("category_name", category_name);
+    event.number("category_uid", category_uid);
+    event.text("class_name", mapping.class.name());
+    event.number("class_uid", mapping.class.uid());
+    if record.count.is_some() && record.operation == "refusals" {
+        event.open_number("count", Place::Count);
+    }
+    if mapping.class == Class::EntityManagement {
+        event.object("entity", |entity| managed_entity(entity, mapping.of, record));
+    }
+}
+
+/// Its type is `Other` throughout: the schema has none for keys, handles and principals that are no users of its own.
+fn managed_entity(entity: &mut Fields<'_>, of: &str, record: &Record) {
+    let key = record.key.as_deref();
+    let own = key.filter(|_| of == "key");
+    if let Some(key) = key.filter(|_| own.is_none()) {
+        entity.object("data", |data| data.text("key", key));
+    }
+    entity.text("name", own.unwrap_or(of));
+    entity.text("type", of);
+    entity.number("type_id", 99);
+    if record.handle.is_some() && of == "handle" {
+        entity.open_text("uid", "", Place::Handle);
+    }
+    if let Some(version) = record.version.filter(|_| own.is_some()) {
+        entity.shown("version", version);
+    }
+}
+
+fn product(object: &mut Fields<'_>, source: &Source) {
+    object.text("name", "Chancery");
+    object.text("vendor_name", "Chancery");
+    object.text("version", &source.version);
+}
+
+fn metadata(metadata: &mut Fields<'_>, source: &Source, record: &Record) {
+    metadata.text("event_code", &record.operation);
+    metadata.text("log_name", &source.origin);
+    metadata.object("product", |it| product(it, source));
+    metadata.open_number("sequence", Place::Index);
+    metadata.open_text("uid", &format!("{}#", source.origin), Place::Index);
+    metadata.text("version", OCSF_VERSION);
+}
+
+/// What came of it, and the key of API Activity.
+fn result(event: &mut Fields<'_>, class: Class, record: &Record) {
+    let key = record.key.as_deref().filter(|_| class == Class::ApiActivity);
+    if let Some(name) = key {
+        event.list("resources", |it| resource(it, name, record.version));
+    }
+    let ((severity_id, severity), (status_id, status)) = match record.outcome {
+        Outcome::Committed => ((1, "Informational"), (1, "Success")),
+        Outcome::Refused => ((2, "Low"), (2, "Failure")),
+    };
+    event.text("severity", severity);
+    event.number("severity_id", severity_id);
+    if class == Class::ApiActivity {
+        event.object("src_endpoint", |it| it.text("name", "not recorded"));
+    }
+    event.text("status", status);
+    if !record.code.is_empty() {
+        event.text("status_code", &record.code);
+    }
+    event.number("status_id", status_id);
+}
+
+fn resource(key: &mut Fields<'_>, name: &str, version: Option<u32>) {
+    key.text("name", name);
+    key.text("role", "Target");
+    key.number("role_id", 1);
+    key.text("type", "key");
+    if let Some(version) = version {
+        key.shown("version", version);
+    }
+}
+
+/// What leads to a proof of the record, and what the schema has no place for.
+fn unmapped(unmapped: &mut Fields<'_>, source: &Source, record: &Record) {
+    if record.count.is_some() && record.operation != "refusals" {
+        unmapped.open_number("counted", Place::Count);
+    }
+    if record.handle.is_some() {
+        unmapped.open_text("handle", "", Place::Handle);
+    }
+    unmapped.open_text("leaf_hash", "", Place::Leaf);
+    unmapped.open_number("log_index", Place::Index);
+    unmapped.text("log_origin", &source.origin);
+    if record.use_index.is_some() {
+        unmapped.open_number("use_index", Place::UseIndex);
+    }
+}
+
+/// A leaf hash, in base64.
+#[must_use]
+pub fn leaf_text(leaf: &[u8; 32]) -> String {
+    STANDARD.encode(leaf)
 }
 
 #[cfg(test)]

@@ -2,11 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use chancery_api::http::fields::Base64;
-use chancery_api::http::replies::RecordObject;
-
 use crate::event::Event;
-use crate::ocsf::Source;
+use crate::ocsf::{Source, Writer};
+use crate::record::{Outcome, Record};
 
 /// A directory of one test's own, removed when it ends.
 pub(crate) struct Scratch(PathBuf);
@@ -47,24 +45,24 @@ pub(crate) fn source() -> Source {
 }
 
 /// A record of a signature.
-pub(crate) fn record(index: u64) -> RecordObject {
-    RecordObject {
+pub(crate) fn record(index: u64) -> Record {
+    Record {
         log_index: index,
         time_ms: 1_763_964_305_000 + index,
         operation: "sign".into(),
-        outcome: "committed".into(),
-        code: String::new(),
-        key: "invoices".into(),
+        outcome: Outcome::Committed,
+        code: "".into(),
+        key: Some("invoices".into()),
         version: Some(1),
         use_index: Some(index),
         actor: None,
         count: None,
         handle: None,
-        leaf: Base64(vec![u8::try_from(index % 256).unwrap(); 32]),
+        leaf: [u8::try_from(index % 256).unwrap(); 32],
     }
 }
 
 /// The event of a signature.
 pub(crate) fn event(index: u64) -> Event {
-    Event::of(&source(), &record(index))
+    Event::of(&mut Writer::new(source()), &record(index))
 }

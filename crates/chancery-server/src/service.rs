@@ -22,11 +22,12 @@ use chancery_api::http::uses::{
     BatchAnswer, UseAnswer, Uses, parse_authorization, parse_idempotency_key, parse_proofs,
 };
 use chancery_api::http::{
-    AUTHORIZATION, COMMAND_DIGEST, HANDLE_PROOF, HttpError, IDEMPOTENCY_KEY, MEDIA_JSON, SIGNATURE,
-    SIGNATURE_INPUT, parse,
+    AUTHORIZATION, COMMAND_DIGEST, HANDLE_PROOF, HttpError, IDEMPOTENCY_KEY, MEDIA_BYTES,
+    MEDIA_JSON, SIGNATURE, SIGNATURE_INPUT, parse,
 };
 use chancery_api::message::{
     CommandReply, CommandRequest, HealthReply, HolderProof, UseReply, UseRequest, UseResult,
+    frames_of,
 };
 use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderMap;
@@ -277,6 +278,9 @@ impl Call<'_> {
         let request = CommandRequest { command: &command, parameters, signature };
         let bytes =
             self.ask(Question::Command(&request)).await.map_err(|problem| about(problem, id))?;
+        if let Some(frames) = frames_of(&bytes) {
+            return Ok(Reply::text(MEDIA_BYTES, Bytes::from(bytes).slice(frames)));
+        }
         let reply: CommandReply =
             cbor::decode(&bytes, "command reply").map_err(|_| about(lost(), id))?;
         let answer = CommandAnswer::of(reply).map_err(|problem| about(problem, id))?;

@@ -11,9 +11,10 @@
 //! **Invariant:** a disclosure leaves behind its record, as every answer to a command does.
 
 use chancery_audit::disclosure::{
-    CaseRecord, Contents, DisclosureFile, MonthDisclosed, Named, NotADisclosure, TenantDisclosed,
+    CaseRecord, Contents, DisclosureFile, EventsDisclosed, MonthDisclosed, Named, NotADisclosure,
+    TenantDisclosed, TenantEvents,
 };
-use chancery_audit::sealer::{MonthSecrets, NameClass};
+use chancery_audit::sealer::{EventSecrets, Month, MonthSecrets, NameClass};
 use chancery_core::authority::Refusal;
 use chancery_core::command::Answer;
 use chancery_core::disclosure::{Disclosed, Disclosure};
@@ -47,20 +48,20 @@ pub(crate) fn make(
     disclosure: &Disclosure,
     made_ms: u64,
 ) -> Result<Answer, Refusal> {
-    let names = shared.keys(tenant);
-    let names = if names.len() > NAMED_KEYS_MAX { Vec::new() } else { names };
     let contents = match &disclosure.what {
         Disclosed::Months { first, last } => {
-            Contents::Tenant(of_tenant(shared, tenant, (*first, *last), names)?)
+            Contents::Tenant(of_tenant(shared, tenant, (*first, *last), names(shared, tenant))?)
         }
         Disclosed::Everything { first, last, .. } => Contents::Everything {
-            tenant: of_tenant(shared, tenant, (*first, *last), names)?,
+            tenant: of_tenant(shared, tenant, (*first, *last), names(shared, tenant))?,
             service: months(shared, TenantId::SYSTEM, (*first, *last))?,
         },
         Disclosed::Records { indices } => {
+            let names = names(shared, tenant);
             let record = |index: &u64| record(shared, tenant, *index, &names);
             Contents::Case(indices.iter().map(record).collect::<Result<_, _>>()?)
         }
+        Disclosed::Events { month } => Contents::Events(events(shared, tenant, *month)?),
     };
     let keys = lock(&shared.checkpoints).verifier_keys().map(Clone::clone);
     let file = DisclosureFile::new(&shared.origin, made_ms, &keys.each_ref(), contents);
@@ -83,6 +84,27 @@ fn seal(plaintext: &[u8], recipient: &[u8; 32]) -> Result<Vec<u8>, Refusal> {
         detail: "a recipient's key is no X25519 key that can be sealed to".to_owned(),
     })?;
     Ok([&MAGIC[..], &enc.0, &ciphertext].concat())
+}
+
+/// The keys of a tenant by their names.
+fn names(shared: &Shared, tenant: TenantId) -> Vec<(KeyId, Name)> {
+    let names = shared.keys(tenant);
+    if names.len() > NAMED_KEYS_MAX { Vec::new() } else { names }
+}
+
+/// The keys of a month that open what events say, of a tenant and of the service itself.
+fn events(shared: &Shared, tenant: TenantId, month: Month) -> Result<EventsDisclosed, Refusal> {
+    let vault = lock(&shared.vault);
+    let of = |tenant| -> Result<TenantEvents, Refusal> {
+        let secrets = vault.month(tenant, month).map_err(|_| unavailable())?;
+        let secrets = secrets.and_then(|bytes| MonthSecrets::from_bytes(&bytes));
+        Ok(TenantEvents { tenant, secrets: secrets.as_ref().map(EventSecrets::of) })
+    };
+    let tenants = [tenant, TenantId::SYSTEM].map(of).into_iter().collect::<Result<Vec<_>, _>>()?;
+    if tenants.iter().all(|tenant| tenant.secrets.is_none()) {
+        return Err(no_keys());
+    }
+    Ok(EventsDisclosed { month, tenants })
 }
 
 /// The keys of those months that have any.
@@ -110,9 +132,7 @@ fn of_tenant(
 ) -> Result<TenantDisclosed, Refusal> {
     let months = months(shared, tenant, range)?;
     if months.is_empty() {
-        let detail =
-            "there are no keys of those months: nothing was recorded, or they are gone".to_owned();
-        return Err(Refusal { reason: Reason::Forbidden, detail });
+        return Err(no_keys());
     }
     let name = lock(&shared.core).authority.tenant(tenant).map(|tenant| tenant.name.clone());
     let keys = names.into_iter().map(|(id, name)| Named { id, name }).collect();
@@ -134,6 +154,11 @@ fn record(
         |(id, _): &&(KeyId, Name)| keys.pseudonym(NameClass::Key, id.as_bytes()) == section.key.key;
     let key = names.iter().find(is_its).map(|(_, name)| name.to_string());
     Ok(CaseRecord::new(index, key.unwrap_or_default(), &opening, identity))
+}
+
+fn no_keys() -> Refusal {
+    let detail = "there are no keys of those months: nothing was recorded, or they are gone";
+    Refusal { reason: Reason::Forbidden, detail: detail.to_owned() }
 }
 
 fn unavailable() -> Refusal {

@@ -274,17 +274,11 @@ impl Index {
         vault: &Mutex<Vault>,
         index: u64,
     ) -> Result<Option<Frame>, ReadBackError> {
-        let spans = self.spans();
-        let before = spans.iter().rev().find(|span| span.first_index() <= index);
-        if let Some(Span::Part(head)) = before
-            && let Some(frames) = self.part(head, vault).and_then(|part| part.frames().ok())
-        {
-            let found = frames.into_iter().find(|(_, records)| records.contains(&index));
-            if let Some((place, _)) = found {
-                return Ok(Some(read_frame_at(disk, place.segment, place.offset)?));
-            }
+        let span = self.span_of(index);
+        if let Some(place) = span.and_then(|span| self.place_in(&span, vault, index)) {
+            return Ok(Some(read_frame_at(disk, place.segment, place.offset)?));
         }
-        let Some(Span::Gap(gap)) = before else { return FrameReader::frame_of(disk, index) };
+        let Some(Span::Gap(gap)) = span else { return FrameReader::frame_of(disk, index) };
         let mut reader = gap.reader(disk)?;
         while let Some(frame) = reader.next_frame(disk)? {
             if reader.next_index() > index {
@@ -292,6 +286,37 @@ impl Index {
             }
         }
         Ok(None)
+    }
+
+    /// A reader whose next frame holds the record at `index`, which is durable.
+    pub(crate) fn reader_of(
+        &self,
+        disk: &dyn Disk,
+        vault: &Mutex<Vault>,
+        index: u64,
+    ) -> Result<FrameReader, ReadBackError> {
+        let span = self.span_of(index);
+        if let Some(place) = span.and_then(|span| self.place_in(&span, vault, index)) {
+            return Ok(FrameReader::at(place));
+        }
+        let mut reader = match span {
+            Some(Span::Gap(Gap { place: Some(place), .. })) => FrameReader::at(place),
+            _ => FrameReader::in_segment_of(disk, index)?,
+        };
+        reader.seek(disk, index)?;
+        Ok(reader)
+    }
+
+    fn span_of(&self, index: u64) -> Option<Span> {
+        self.spans().into_iter().rev().find(|span| span.first_index() <= index)
+    }
+
+    /// Where the frame stands that holds a record, if the span is a part that says so.
+    fn place_in(&self, span: &Span, vault: &Mutex<Vault>, index: u64) -> Option<FramePlace> {
+        let Span::Part(head) = span else { return None };
+        let frames = self.part(head, vault)?.frames().ok()?;
+        let found = frames.into_iter().find(|(_, records)| records.contains(&index));
+        found.map(|(place, _)| place)
     }
 }
 

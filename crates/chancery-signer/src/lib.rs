@@ -41,6 +41,7 @@ mod offline;
 mod others;
 mod outbox;
 mod outlet;
+mod pages;
 mod peers;
 mod pool;
 mod prunes;

@@ -108,6 +108,9 @@ pub enum ArchiveError {
     /// The files are of another log than the disclosure.
     #[error("`{0}` is not the log of the disclosure, or its `origin` was altered")]
     OtherLog(PathBuf),
+    /// What was disclosed opens events and no files.
+    #[error("the disclosure opens what an export sends, and no files")]
+    EventsAlone,
     /// A file cannot be read.
     #[error("`{path}` cannot be read")]
     Unreadable {

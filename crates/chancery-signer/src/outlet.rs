@@ -31,10 +31,25 @@ pub(crate) struct Outlet {
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
+    /// How many of these the socket took.
+    taken: usize,
     /// How many bytes were ever queued, and how many of them the socket took.
     queued: u64,
     sent: u64,
     closed: bool,
+}
+
+impl Queue {
+    /// What the socket did not take yet.
+    fn left(&self) -> &[u8] {
+        self.bytes.get(self.taken..).unwrap_or_default()
+    }
+
+    /// Makes room where something is queued: what a socket takes bit by bit is not moved for each of them.
+    fn forget_taken(&mut self) {
+        self.bytes.drain(..self.taken);
+        self.taken = 0;
+    }
 }
 
 /// A place in an outlet's stream of bytes.
@@ -89,6 +104,7 @@ impl Outlet {
         if queue.closed {
             return Ok(());
         }
+        queue.forget_taken();
         let before = queue.bytes.len();
         frame::write(&mut queue.bytes, kind, tag, body)?;
         queue.queued += u64::try_from(queue.bytes.len() - before).unwrap_or_default();
@@ -118,10 +134,10 @@ impl Outlet {
     /// Sends what the socket takes now.
     pub(crate) fn flush(&self) {
         let mut queue = lock(&self.queue);
-        while !queue.bytes.is_empty() && !queue.closed {
-            match send(&self.stream, &queue.bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        while !queue.left().is_empty() && !queue.closed {
+            match send(&self.stream, queue.left(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(sent) => {
-                    queue.bytes.drain(..sent);
+                    queue.taken += sent;
                     queue.sent += u64::try_from(sent).unwrap_or_default();
                 }
                 Err(rustix::io::Errno::INTR) => {}
@@ -158,7 +174,7 @@ impl Outlet {
 
     /// Whether bytes are waiting.
     pub(crate) fn is_waiting(&self) -> bool {
-        !lock(&self.queue).bytes.is_empty()
+        !lock(&self.queue).left().is_empty()
     }
 
     /// Forgets a wake-up.
@@ -168,7 +184,7 @@ impl Outlet {
 
     fn close(&self, queue: &mut Queue) {
         queue.closed = true;
-        queue.bytes = Vec::new();
+        (queue.bytes, queue.taken) = (Vec::new(), 0);
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
     }
 }

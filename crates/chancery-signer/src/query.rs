@@ -19,6 +19,7 @@ use crate::config::IndexWish;
 use crate::counters::lock;
 use crate::entropy;
 use crate::inspect::{self, InspectError};
+use crate::pages;
 use crate::prunes;
 use crate::search;
 use crate::service::Shared;
@@ -61,6 +62,9 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
                 };
                 Refusal { reason, detail: error.to_string() }
             })?)
+        }
+        Command::ReadFrames { from, skip } => {
+            CommandReply::Frames(pages::page(shared, *from, *skip)?)
         }
         Command::OpenRecord { index, groups } => {
             CommandReply::Opening(opening(shared, principal.tenant, *index, *groups)?)

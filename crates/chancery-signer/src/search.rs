@@ -7,7 +7,6 @@
 //! **Invariant:** a record that fits is shown, or the answer says that it, or the range that it lies in, could not be
 //! read ([`Found::unread`]), or that the keys of its month are gone ([`Found::gone`]).
 
-pub(crate) mod shown;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,6 +19,7 @@ use chancery_audit::index::{FramePlace, Part, PartHead, Wanted};
 use chancery_audit::record::{Pseudonym, PseudonymousSection};
 use chancery_audit::salvage::{Salvage, Salvaged};
 use chancery_audit::sealer::{Month, MonthKeys, NameClass};
+use chancery_audit::shown;
 use chancery_audit::wal::read_frame_at;
 use chancery_core::action::Action;
 use chancery_core::command::AuditQuery;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use chancery_api::message::Receipt as ReceiptWish;
 use chancery_audit::frame::{FRAME_HEADER_BYTES, Item};
+use chancery_audit::page::LastFrame;
 use chancery_audit::receipt::Receipt;
 use chancery_audit::resume::Resume;
 use chancery_audit::sealer::{Keyring, Prepared};
@@ -87,6 +88,8 @@ pub(crate) struct Progress {
     pub(crate) root: Vec<u8>,
     pub(crate) frames: u64,
     pub(crate) incarnation: u32,
+    /// The last frame.
+    pub(crate) last: LastFrame,
     /// Whether what is left of the open segment is kept for what is stored already.
     pub(crate) is_low: bool,
 }
@@ -369,6 +372,11 @@ impl Thread {
             root: composed.head.tree_root.as_bytes().to_vec(),
             frames: composed.frame.number + 1,
             incarnation: composed.frame.incarnation,
+            last: LastFrame {
+                number: composed.frame.number,
+                tree_size: composed.head.tree_size,
+                hash: composed.encoded.hash,
+            },
             is_low: self.wal.room() < self.wal.segment_bytes() / LOW_PART,
         };
     }

@@ -61,6 +61,7 @@ use crate::materials::Materials;
 use crate::metered::Metered;
 use crate::others::{self, Others};
 use crate::outbox::OutboxEntry;
+use crate::pages::Readers;
 use crate::peers::Peers;
 use crate::pool::Pool;
 use crate::reduce_only;
@@ -106,6 +107,7 @@ pub(crate) struct Shared {
     pub(crate) waiting: Arc<Waiting>,
     pub(crate) checkpoint_every: Duration,
     pub(crate) index: Index,
+    pub(crate) readers: Readers,
     pub(crate) index_wish: IndexWish,
     pub(crate) repacked: RepackCounters,
     pub(crate) retention_ms: Option<u64>,
@@ -515,6 +517,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         waiting: Arc::default(),
         checkpoint_every: config.checkpoint_every,
         index: parts.index,
+        readers: Readers::default(),
         index_wish: config.index,
         repacked: RepackCounters::default(),
         retention_ms: config.retention_ms,

@@ -32,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ),
     ("chancery-server", &["chancery-api"]),
     ("chancery-client", &["chancery-api", "chancery-core", "chancery-crypto", "chancery-log"]),
-    ("chancery-export", &["chancery-api", "chancery-core"]),
+    ("chancery-export", &["chancery-core"]),
     ("chancery-witness", &["chancery-crypto", "chancery-log", "chancery-store"]),
     ("chancery-archive", &["chancery-audit", "chancery-crypto", "chancery-log"]),
     (

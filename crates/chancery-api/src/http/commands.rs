@@ -234,6 +234,16 @@ pub struct PruneAuditBody {
     pub location: String,
 }
 
+/// The body of [`Command::ReadFrames`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadFramesBody {
+    /// The index of a record in the first frame.
+    pub from: u64,
+    /// How many bytes of that frame are there already.
+    pub skip: u32,
+}
+
 /// The body of [`Command::OpenRecord`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -315,6 +325,7 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
             log_index: *index,
             groups: groups.iter().map(|group| group.name().to_owned()).collect(),
         }),
+        Command::ReadFrames { from, skip } => render(&ReadFramesBody { from: *from, skip: *skip }),
         Command::ListKeys { .. }
         | Command::ShowKey { .. }
         | Command::ReadStatus
@@ -443,6 +454,10 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
         CommandKind::QueryAudit => Command::QueryAudit(audit_query(parse(body)?)?),
         CommandKind::InspectStore => inspect_store(parse(body)?),
         CommandKind::OpenRecord => open_record(parse(body)?)?,
+        CommandKind::ReadFrames => {
+            let ReadFramesBody { from, skip } = parse(body)?;
+            Command::ReadFrames { from, skip }
+        }
         CommandKind::Disclose => Command::Disclose(disclosure(parse(body)?)?),
         CommandKind::PruneAudit => prune_audit(parse(body)?)?,
         CommandKind::CountUses => {

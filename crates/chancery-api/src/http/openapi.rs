@@ -21,7 +21,8 @@ use self::views::views;
 use crate::http::problem::Code;
 use crate::http::routes::{Authentication, CommandKind, ROUTES, Route, Target};
 use crate::http::{
-    COMMAND_DIGEST, HANDLE_PROOF, IDEMPOTENCY_KEY, MEDIA_JSON, MEDIA_PROBLEM, SIGNATURE_INPUT,
+    COMMAND_DIGEST, HANDLE_PROOF, IDEMPOTENCY_KEY, MEDIA_BYTES, MEDIA_JSON, MEDIA_PROBLEM,
+    SIGNATURE_INPUT,
 };
 
 /// The document.
@@ -126,9 +127,11 @@ fn parameters(route: &Route) -> Vec<Value> {
 fn responses(route: &Route) -> Value {
     let (media, schema) = match route.target {
         Target::Batch(_) => (MEDIA_JSON, reference("BatchAnswer")),
+        Target::Command(CommandKind::ReadFrames) | Target::Log => {
+            (MEDIA_BYTES, json!({"type": "string"}))
+        }
         Target::Command(_) => (MEDIA_JSON, reference("CommandAnswer")),
         Target::Health | Target::OpenApi | Target::Ready => (MEDIA_JSON, json!({"type": "object"})),
-        Target::Log => ("application/octet-stream", json!({"type": "string"})),
         Target::Metrics => ("text/plain; version=0.0.4", json!({"type": "string"})),
         Target::Use(_) => (MEDIA_JSON, reference("UseAnswer")),
     };
@@ -214,6 +217,7 @@ fn command_summary(kind: CommandKind) -> &'static str {
             "Raise how many people besides the proposer approve; it cannot be lowered."
         }
         CommandKind::ListProposals => "Read the proposals that are remembered.",
+        CommandKind::ReadFrames => "Read frames of the audit log as they are sealed.",
         CommandKind::OpenRecord => "Open groups of an audit record, to be shown to somebody else.",
     }
 }
@@ -246,6 +250,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::CountUses => Some("CountUsesBody"),
         CommandKind::PruneAudit => Some("PruneAuditBody"),
         CommandKind::OpenRecord => Some("OpenRecordBody"),
+        CommandKind::ReadFrames => Some("ReadFramesBody"),
         CommandKind::Disclose => Some("DiscloseBody"),
         CommandKind::ListKeys
         | CommandKind::ShowKey
@@ -382,6 +387,7 @@ fn requests() -> Vec<(&'static str, Value)> {
         ("ProposeBody", object(&[("proposed", reference("Proposed")), ("ttl_ms", time())], &[])),
         ("ProposedBody", object(&[("proposed", reference("Proposed"))], &[])),
         ("RaiseApprovalsBody", object(&[("approvals", approvals_schema())], &[])),
+        ("ReadFramesBody", object(&[("from", time()), ("skip", number())], &[])),
         ("CreatePrincipalBody", principal_schema()),
         ("IssueHandleBody", handle_schema()),
         ("UseBody", use_schema()),
@@ -507,6 +513,7 @@ fn disclose_schema() -> Value {
             ("first_month", number()),
             ("last_month", number()),
             ("log_indices", indices),
+            ("event_month", number()),
             ("second_recipient", reference("Bytes")),
         ],
     )

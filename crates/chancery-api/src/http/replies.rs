@@ -6,6 +6,7 @@ use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, Tenan
 use chancery_core::key::{Key, KeyVersion, Provenance};
 use chancery_core::name::Name;
 use chancery_core::purpose::Purpose;
+use chancery_core::reason::Reason;
 use chancery_core::state::KeyState;
 use chancery_core::suite::Suite;
 use serde::{Deserialize, Serialize};
@@ -355,6 +356,11 @@ impl CommandAnswer {
             }
             CommandReply::Status(status) => {
                 (None, AnswerObject::Status(Box::new((*status).into())))
+            }
+            // They are answered as the bytes that they are ([`crate::message::frames_of`]).
+            CommandReply::Frames(_) => {
+                let unreadable = Problem::refused(Code::Reason(Reason::AnswerUnreadable));
+                return Err(unreadable.because("frames are no JSON").into());
             }
             CommandReply::Opening(opening) => (None, AnswerObject::Opening(Base64(opening))),
             CommandReply::StoreRows(page) => (None, AnswerObject::StoreRows(page.into())),

@@ -82,6 +82,8 @@ pub enum CommandKind {
     InspectStore,
     /// Open groups of an audit record.
     OpenRecord,
+    /// Read sealed frames of the audit log.
+    ReadFrames,
     /// Put on record how many uses of a key version there are.
     CountUses,
     /// Hand out what opens audit records.
@@ -172,7 +174,7 @@ const fn read(path: &'static str, kind: CommandKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 54] = [
+pub const ROUTES: [Route; 55] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -218,6 +220,7 @@ pub const ROUTES: [Route; 54] = [
     read("/v1/operations/{id}", CommandKind::ReadOperation),
     command("/v1/audit/query", CommandKind::QueryAudit),
     command("/v1/audit/open", CommandKind::OpenRecord),
+    command("/v1/audit/frames", CommandKind::ReadFrames),
     command("/v1/audit/count", CommandKind::CountUses),
     command("/v1/audit/disclose", CommandKind::Disclose),
     command("/v1/audit/prune", CommandKind::PruneAudit),

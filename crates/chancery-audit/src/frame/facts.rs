@@ -22,6 +22,10 @@ pub struct FrameFacts {
     pub records: u32,
     /// When it was closed, in milliseconds since 1970.
     pub unix_ms: u64,
+    /// Of the start that wrote it.
+    pub boot_nonce: [u8; 16],
+    /// The hash of the frame before.
+    pub previous_hash: [u8; 32],
     /// The root of the tree after its last record.
     pub tree_root: Hash,
     /// The root over its own leaves.
@@ -47,16 +51,15 @@ impl FrameFacts {
             return Err(LayoutError);
         }
         reader.expect(&[0; 4])?;
-        let unix_ms = reader.u64()?;
-        // Boot nonce, and the hash of the frame before.
-        reader.bytes(16 + 32)?;
         Ok(Self {
             length,
             incarnation,
             number,
             first_index,
             records,
-            unix_ms,
+            unix_ms: reader.u64()?,
+            boot_nonce: reader.array()?,
+            previous_hash: reader.array()?,
             tree_root: Hash::from(reader.array::<32>()?),
             frame_root: Hash::from(reader.array::<32>()?),
             previous_signature: reader.array()?,

@@ -104,7 +104,7 @@ impl MonthKeys {
     /// The pseudonym of a name of some class.
     #[must_use]
     pub fn pseudonym(&self, class: NameClass, name: &[u8]) -> Pseudonym {
-        truncate(&self.pseudonyms.of(labels::AUDIT_PSEUDONYM, &[&[class as u8], name]))
+        pseudonym_of(&self.pseudonyms, class, name)
     }
 
     /// The keyed hash that stands for an operation id.
@@ -324,6 +324,10 @@ pub enum NameClass {
     Reason = 9,
     /// In the index alone, the digest of an output.
     Output = 10,
+}
+
+pub(super) fn pseudonym_of(keys: &KeyedHash, class: NameClass, name: &[u8]) -> Pseudonym {
+    truncate(&keys.of(labels::AUDIT_PSEUDONYM, &[&[class as u8], name]))
 }
 
 fn truncate(hash: &[u8; 32]) -> Pseudonym {

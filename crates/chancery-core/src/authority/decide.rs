@@ -233,6 +233,7 @@ impl Authority {
             | Command::QueryAudit(_)
             | Command::PruneAudit(_)
             | Command::InspectStore { .. }
+            | Command::ReadFrames { .. }
             | Command::OpenRecord { .. } => Ok(Decided::read(Answer::Done)),
         }
     }

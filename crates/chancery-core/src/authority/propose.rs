@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Authority, Contradiction, Decided, Effect, Fresh, Refusal, Row, Tenant, TenantRow};
 use crate::clock::{Reading, millis};
 use crate::command::{Answer, Command};
+use crate::disclosure::{Disclosed, Disclosure};
 use crate::id::{PrincipalId, ProposalId};
 use crate::limits::{APPROVALS_MAX, PROPOSAL_TTL_MAX, PROPOSALS_MAX, PROPOSALS_OF_ONE_MAX};
 use crate::principal::{Principal, Right};
@@ -19,6 +20,8 @@ impl Tenant {
             Command::Disclose(disclosure) if disclosure.is_everything() => {
                 self.row.approvals.max(1)
             }
+            // What an auditor is shown record by record as well.
+            Command::Disclose(Disclosure { what: Disclosed::Events { .. }, .. }) => 0,
             // Who could make a principal alone could make the people who approve.
             Command::CreatePrincipal { .. } | Command::Disclose(_) => self.row.approvals,
             _ => 0,

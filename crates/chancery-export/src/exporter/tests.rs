@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::*;
-use crate::limits::DEAD_LETTERS_MAX;
+use crate::limits::{BATCH_RECORDS_MAX, DEAD_LETTERS_MAX};
 use crate::sink::LossKind;
 use crate::testing::{Scratch, event, record, source};
 
@@ -33,11 +33,11 @@ impl Records for Shelf {
         }
     }
 
-    fn page(&mut self, from: u64) -> Result<Vec<RecordObject>, ReadError> {
+    fn page(&mut self, from: u64) -> Result<Page, ReadError> {
         self.pages += 1;
-        let most = usize::try_from(BATCH_RECORDS_MAX).unwrap();
-        let shown = (from..self.size + self.early).filter(|index| !self.hidden.contains(index));
-        Ok(shown.take(most).map(record).collect())
+        let end = (self.size + self.early).min(from + u64::from(BATCH_RECORDS_MAX));
+        let shown = (from..end).filter(|index| !self.hidden.contains(index));
+        Ok(Page { records: shown.map(record).collect(), end, size: self.size })
     }
 }
 
@@ -251,6 +251,8 @@ fn a_service_that_refuses_ends_the_export_and_one_that_is_away_does_not() {
     assert_eq!(scene.said, ["the service is lost: away; trying again", "the service is back"]);
     scene.shelf.faults = [ReadError::Refused("no".into())].into();
     assert!(matches!(scene.run(), Err(ExportError::Service(ReadError::Refused(_)))));
+    scene.shelf.faults = [ReadError::Altered("no".into())].into();
+    assert!(matches!(scene.run(), Err(ExportError::Service(ReadError::Altered(_)))));
 }
 
 #[test]
@@ -268,7 +270,7 @@ fn a_cursor_of_another_log_or_of_a_longer_one_sends_nothing() {
     assert!(matches!(end(Cursor::begin("log.example/2"), 9), ExportError::OtherLog { .. }));
     let error = end(Cursor { next: 10, ..here.clone() }, 9);
     assert!(matches!(error, ExportError::TakenBack { size: 9, next: 10 }));
-    let last = Some(Last { index: 5, leaf: event(6).leaf });
+    let last = Some(Last { index: 5, leaf: leaf_text(&event(6).leaf) });
     let error = end(Cursor { next: 6, last, ..here }, 9);
     assert!(matches!(error, ExportError::Altered { index: 5 }));
 }
@@ -276,7 +278,7 @@ fn a_cursor_of_another_log_or_of_a_longer_one_sends_nothing() {
 #[test]
 fn a_last_record_that_is_no_longer_shown_says_nothing() {
     let mut scene = Scene::new("gone", 9);
-    let last = Some(Last { index: 5, leaf: event(6).leaf });
+    let last = Some(Last { index: 5, leaf: leaf_text(&event(6).leaf) });
     let cursor = Cursor { next: 6, last, origin: source().origin };
     CursorFile::open(&scene.scratch.path("c")).unwrap().0.save(&cursor).unwrap();
     scene.shelf.hidden = vec![5];

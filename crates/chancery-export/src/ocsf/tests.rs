@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 
 use chancery_core::action::Action;
 use chancery_core::id::{HandleId, PrincipalId};
+use serde_json::Value;
 
 use super::*;
+use crate::event::Event;
 use crate::testing::{record, source};
 
 /// What OCSF 1.8.0 requires of the events of each class used here, by JSON pointer: of `base_event`, of the class, and of
@@ -57,23 +59,23 @@ const ATTRIBUTES: [&str; 22] = [
 ];
 
 /// Each action done and refused, with all that its record may show; and one of nobody's, with as little as may be.
-fn records() -> Vec<RecordObject> {
+fn records() -> Vec<Record> {
     let names = Action::all().map(|(_, name)| name).chain(["read", "of-a-newer-service"]);
     let mut records = Vec::new();
     for name in names {
         let index = u64::try_from(records.len()).unwrap();
-        let done = RecordObject {
+        let done = Record {
             operation: name.into(),
             actor: Some(PrincipalId::from_bytes([3; 16])),
             handle: Some(HandleId::from_bytes([4; 16])),
             ..record(index)
         };
         let counted = ["refusals", "count-uses"].contains(&name).then_some(12);
-        let refused = RecordObject {
+        let refused = Record {
             log_index: index + 1,
-            outcome: "refused".into(),
+            outcome: Outcome::Refused,
             code: "forbidden".into(),
-            key: String::new(),
+            key: None,
             version: None,
             use_index: None,
             actor: None,
@@ -86,9 +88,13 @@ fn records() -> Vec<RecordObject> {
     records
 }
 
+fn value(record: &Record) -> Value {
+    Event::of(&mut Writer::new(source()), record).value()
+}
+
 fn golden() -> String {
-    let lines =
-        records().iter().map(|record| event(&source(), record).to_string()).collect::<Vec<_>>();
+    let mut writer = Writer::new(source());
+    let lines = records().iter().map(|record| writer.event(record)).collect::<Vec<_>>();
     lines.join("\n") + "\n"
 }
 
@@ -119,7 +125,7 @@ fn every_action_has_a_mapping_of_its_own() {
 fn every_event_has_what_its_class_requires_and_nothing_that_is_not_filled() {
     let allowed: BTreeSet<_> = ATTRIBUTES.into_iter().chain(["unmapped"]).collect();
     for record in records() {
-        let event = event(&source(), &record);
+        let event = value(&record);
         let class = event["class_uid"].as_u64().unwrap();
         for (of, pointers) in REQUIRED {
             for pointer in pointers.iter().filter(|_| [0, class].contains(&u64::from(of))) {
@@ -136,7 +142,7 @@ fn every_event_has_what_its_class_requires_and_nothing_that_is_not_filled() {
 
 #[test]
 fn an_event_leads_to_the_proof_of_its_record() {
-    let event = event(&source(), &record(7));
+    let event = value(&record(7));
     assert_eq!(event["metadata"]["uid"], "log.example/1#7");
     assert_eq!(event["metadata"]["version"], "1.8.0");
     let unmapped = &event["unmapped"];
@@ -144,14 +150,62 @@ fn an_event_leads_to_the_proof_of_its_record() {
         (&unmapped["log_index"], &unmapped["log_origin"]),
         (&7.into(), &"log.example/1".into())
     );
-    assert_eq!(unmapped["leaf_hash"], record(7).leaf.to_text());
+    assert_eq!(unmapped["leaf_hash"], leaf_text(&record(7).leaf));
+}
+
+/// One writer for all, in an order in which each form is made anew, found again, and found behind others.
+#[test]
+fn an_event_is_the_same_whatever_was_written_before_it() {
+    let mut writer = Writer::new(source());
+    let every = records();
+    assert!(every.len() > FORMS_MAX);
+    for record in every.iter().chain(every.iter().rev()).chain(every.iter().step_by(7)) {
+        let alone = Writer::new(source()).event(record);
+        assert_eq!(writer.event(record), alone);
+        let other =
+            Record { log_index: record.log_index + 1, time_ms: 7, leaf: [9; 32], ..record.clone() };
+        assert_eq!(writer.event(&other), Writer::new(source()).event(&other));
+        assert_ne!(writer.event(&other), alone);
+    }
 }
 
 #[test]
-fn what_is_no_outcome_is_not_taken_for_done() {
-    for (outcome, status) in [("committed", 1), ("refused", 2), ("", 2), ("perhaps", 2)] {
-        let record = RecordObject { outcome: outcome.into(), ..record(1) };
-        assert_eq!(event(&source(), &record)["status_id"], status, "{outcome}");
+fn every_field_of_a_record_makes_a_difference() {
+    let full =
+        Record { count: Some(3), actor: Some(PrincipalId::from_bytes([3; 16])), ..record(1) };
+    let full = Record { handle: Some(HandleId::from_bytes([4; 16])), ..full };
+    let mut writer = Writer::new(source());
+    let mut seen = BTreeSet::from([writer.event(&full)]);
+    for other in [
+        Record { log_index: 2, ..full.clone() },
+        Record { time_ms: 2, ..full.clone() },
+        Record { operation: "verify".into(), ..full.clone() },
+        Record { outcome: Outcome::Refused, ..full.clone() },
+        Record { code: "forbidden".into(), ..full.clone() },
+        Record { key: Some("other".into()), ..full.clone() },
+        Record { key: None, ..full.clone() },
+        Record { version: Some(2), ..full.clone() },
+        Record { version: None, ..full.clone() },
+        Record { use_index: Some(9), ..full.clone() },
+        Record { use_index: None, ..full.clone() },
+        Record { count: Some(4), ..full.clone() },
+        Record { count: None, ..full.clone() },
+        Record { actor: Some(PrincipalId::from_bytes([5; 16])), ..full.clone() },
+        Record { actor: None, ..full.clone() },
+        Record { handle: Some(HandleId::from_bytes([5; 16])), ..full.clone() },
+        Record { handle: None, ..full.clone() },
+        Record { leaf: [5; 32], ..full.clone() },
+    ] {
+        assert!(seen.insert(writer.event(&other)), "{other:?}");
+    }
+}
+
+#[test]
+fn an_event_is_written_in_the_order_of_its_names() {
+    for record in records() {
+        let written = Writer::new(source()).event(&record);
+        assert_eq!(value(&record).to_string(), written);
+        assert!(written.len() < EVENT_BYTES, "{} bytes", written.len());
     }
 }
 

@@ -7,12 +7,16 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{LossKind, Sink, SinkError};
-use crate::event::Event;
+use crate::event::{Event, lines};
 use crate::files::Lines;
 
 /// The file.
 #[derive(Debug)]
-pub struct FileSink(Lines);
+pub struct FileSink {
+    file: Lines,
+    /// Room for a batch, which is kept.
+    room: String,
+}
 
 impl FileSink {
     /// Opens the file, or makes it as its owner's alone.
@@ -21,14 +25,15 @@ impl FileSink {
     ///
     /// What the system said.
     pub fn open(path: PathBuf) -> io::Result<Self> {
-        Lines::open(path).map(Self)
+        Ok(Self { file: Lines::open(path)?, room: String::new() })
     }
 }
 
 impl Sink for FileSink {
     fn deliver(&mut self, batch: &[Event]) -> Result<(), SinkError> {
-        let lines: String = batch.iter().map(Event::line).collect();
-        let appended = self.0.append(&lines);
+        self.room.clear();
+        lines(batch, &mut self.room);
+        let appended = self.file.append(&self.room);
         appended.map_err(|error| SinkError::lost(LossKind::File, &format!("the file: {error}")))
     }
 }

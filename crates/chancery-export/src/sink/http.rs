@@ -15,14 +15,13 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
 use ureq::http::Response;
 use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
 use super::otlp;
 use super::{LossKind, Sink, SinkError};
-use crate::event::Event;
+use crate::event::{Event, lines};
 use crate::limits::{ANSWER_BYTES_MAX, DETAIL_CHARS_MAX};
 use crate::retry::retry_after;
 
@@ -142,10 +141,14 @@ impl HttpSink {
     fn body(&self, batch: &[Event]) -> (&'static str, String) {
         match self.form {
             Form::Array => {
-                let events = batch.iter().map(|event| event.body.clone()).collect();
-                ("application/json", Value::Array(events).to_string())
+                let events: Vec<_> = batch.iter().map(|event| event.body.as_str()).collect();
+                ("application/json", format!("[{}]", events.join(",")))
             }
-            Form::Lines => ("application/x-ndjson", batch.iter().map(Event::line).collect()),
+            Form::Lines => {
+                let mut body = String::new();
+                lines(batch, &mut body);
+                ("application/x-ndjson", body)
+            }
             Form::Otlp => ("application/json", otlp::request(batch, &self.version).to_string()),
         }
     }
@@ -217,6 +220,8 @@ fn lost(error: &ureq::Error) -> SinkError {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::testing::event;
 
@@ -269,10 +274,13 @@ mod tests {
         };
         let (media, array) = of(Form::Array);
         let parsed: Vec<Value> = serde_json::from_str(&array).unwrap();
-        assert_eq!((media, parsed), ("application/json", vec![event(1).body, event(2).body]));
+        assert_eq!((media, parsed), ("application/json", vec![event(1).value(), event(2).value()]));
         let (media, lines) = of(Form::Lines);
         let parsed: Vec<Value> =
             lines.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
-        assert_eq!((media, parsed), ("application/x-ndjson", vec![event(1).body, event(2).body]));
+        assert_eq!(
+            (media, parsed),
+            ("application/x-ndjson", vec![event(1).value(), event(2).value()])
+        );
     }
 }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::SinkError;
 use super::http::printable;
-use crate::event::{Event, Outcome};
+use crate::event::Event;
+use crate::record::Outcome;
 
 /// The request for a batch.
 pub(super) fn request(batch: &[Event], version: &str) -> Value {
@@ -31,7 +32,8 @@ fn log_record(event: &Event) -> Value {
         Outcome::Refused => (13, "WARN"),
     };
     let time = format!("{}000000", event.time_ms);
-    let uid = event.body.pointer("/metadata/uid").cloned().unwrap_or_default();
+    let body = event.value();
+    let uid = body.pointer("/metadata/uid").cloned().unwrap_or_default();
     json!({
         "timeUnixNano": time,
         "observedTimeUnixNano": time,
@@ -39,7 +41,7 @@ fn log_record(event: &Event) -> Value {
         "severityText": text,
         "eventName": format!("chancery.audit.{}", event.action),
         "attributes": [attribute("log.record.uid", &uid)],
-        "body": any_value(&event.body),
+        "body": any_value(&body),
     })
 }
 

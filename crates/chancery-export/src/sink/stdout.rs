@@ -6,7 +6,7 @@
 use std::io::{self, Write as _};
 
 use super::{LossKind, Sink, SinkError};
-use crate::event::Event;
+use crate::event::{Event, lines};
 
 /// Standard output.
 #[derive(Debug)]
@@ -14,9 +14,10 @@ pub struct StdoutSink;
 
 impl Sink for StdoutSink {
     fn deliver(&mut self, batch: &[Event]) -> Result<(), SinkError> {
-        let lines: String = batch.iter().map(Event::line).collect();
+        let mut written = String::new();
+        lines(batch, &mut written);
         let mut out = io::stdout().lock();
-        out.write_all(lines.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
+        out.write_all(written.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
             match error.kind() {
                 io::ErrorKind::BrokenPipe => SinkError::Gone,
                 _ => SinkError::lost(LossKind::File, &format!("standard output: {error}")),

@@ -20,8 +20,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Stream};
 
 use super::{LossKind, Sink, SinkError};
-use crate::event::{Event, Outcome};
+use crate::event::Event;
 use crate::moment;
+use crate::record::Outcome;
 
 /// The facility of audits (RFC 5424, 6.2.1).
 const LOG_AUDIT: u8 = 13;

@@ -7,6 +7,7 @@ use chancery_api::message::RecordView;
 use chancery_audit::disclosure::CaseRecord;
 use chancery_audit::opening::{Opened, Opening};
 use chancery_audit::record::{Counted, IdentitySection};
+use chancery_audit::shown;
 use chancery_core::action::Action;
 use chancery_core::authority::Refusal;
 use chancery_core::command::AuditQuery;
@@ -17,7 +18,7 @@ use chancery_core::record_group::RecordGroups;
 use super::promised::{Promised, Says};
 use super::reach::Reach;
 use super::{Answer, unavailable};
-use crate::search::{Found, Unread, shown};
+use crate::search::{Found, Unread};
 
 /// Records that were disclosed.
 pub(super) struct Case {

@@ -75,6 +75,7 @@ impl Disclosed {
             }
             Contents::Tenant(tenant) => (tenant, BTreeMap::new()),
             Contents::Everything { tenant, service } => (tenant, secrets_of(&service)),
+            Contents::Events(_) => return Err(ArchiveError::EventsAlone),
         };
         let disk = open_log(directory)?;
         if read_origin(&disk).map_err(SignerError::from)? != origin {

@@ -263,6 +263,7 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
             entry: [0; 32],
             location: "file:archive".into(),
         }),
+        CommandKind::ReadFrames => Command::ReadFrames { from: 0, skip: 0 },
         CommandKind::OpenRecord => Command::OpenRecord {
             index: 0,
             groups: RecordGroups::of(&[RecordGroup::Time]).unwrap(),

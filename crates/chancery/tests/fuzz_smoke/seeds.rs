@@ -161,7 +161,6 @@ fn new_key() -> NewKey {
     }
 }
 
-/// One command of each shape.
 /// No proposal has it.
 const PROPOSAL: ProposalId = ProposalId::from_bytes([6; 16]);
 
@@ -175,7 +174,8 @@ fn newcomer() -> Proposed {
     Proposed::CreatePrincipal { name, role: Role::Approver, public: [4; 32] }
 }
 
-fn each_command() -> [(&'static str, Command); 17] {
+/// One command of each shape.
+fn each_command() -> [(&'static str, Command); 18] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -220,6 +220,7 @@ fn each_command() -> [(&'static str, Command); 17] {
                 location: "file:archive".into(),
             }),
         ),
+        ("read-frames", Command::ReadFrames { from: 300, skip: 7 }),
         (
             "open-record",
             Command::OpenRecord {

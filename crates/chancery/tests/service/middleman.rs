@@ -42,12 +42,22 @@ pub(super) struct Middleman<'s> {
 impl<'s> Middleman<'s> {
     /// Stands before a service, with a profile `middleman.toml` for its clients.
     pub(super) fn before(service: &'s Service) -> Self {
+        Self::before_with(service, service.profile())
+    }
+
+    /// The same for whose profile is in a file.
+    pub(super) fn before_as(service: &'s Service, file: &str) -> Self {
+        let text = fs::read_to_string(service.path(file)).unwrap();
+        Self::before_with(service, Profile::parse(&text).unwrap())
+    }
+
+    fn before_with(service: &'s Service, profile: Profile) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("https://{}", listener.local_addr().unwrap());
         let (towards_client, ca) = server_config();
         let towards_front = client_config(&service.profile().ca);
         let path = service.path("middleman.toml");
-        let profile = Profile { endpoint, ca, ..service.profile() };
+        let profile = Profile { endpoint, ca, ..profile };
         fs::write(&path, profile.to_toml().as_bytes()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         Self { service, listener, towards_client, towards_front }
@@ -61,11 +71,37 @@ impl<'s> Middleman<'s> {
         })
     }
 
-    fn stand_between(&self, lost: Lost, passed: usize) {
+    /// Runs a command on one connection, and alters what the front answers to requests for a path.
+    pub(super) fn alter(
+        &self,
+        (path, alter): (&str, impl Fn(&mut Vec<u8>) + Sync),
+        arguments: &[&str],
+    ) -> Output {
+        let alter = &alter;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let (mut client, mut front) = (self.client(), self.front());
+                while let Some(request) = try_read_message(&mut client) {
+                    front.write_all(&request).unwrap();
+                    let mut answer = read_message(&mut front);
+                    if request.starts_with(format!("POST {path} ").as_bytes()) {
+                        alter(&mut answer);
+                    }
+                    client.write_all(&answer).unwrap();
+                }
+            });
+            self.service.cli_with(Path::new("middleman.toml"), arguments)
+        })
+    }
+
+    fn client(&self) -> StreamOwned<ServerConnection, TcpStream> {
         let (stream, _) = self.listener.accept().unwrap();
         let server = ServerConnection::new(Arc::clone(&self.towards_client)).unwrap();
-        let mut client = StreamOwned::new(server, stream);
-        let mut front = self.front();
+        StreamOwned::new(server, stream)
+    }
+
+    fn stand_between(&self, lost: Lost, passed: usize) {
+        let (mut client, mut front) = (self.client(), self.front());
         for _ in 0..passed {
             let request = read_message(&mut client);
             front.write_all(&request).unwrap();
@@ -116,10 +152,15 @@ fn client_config(ca: &str) -> Arc<ClientConfig> {
 
 /// One message of HTTP/1.1 with its body, whose length its head says.
 fn read_message(stream: &mut impl Read) -> Vec<u8> {
+    try_read_message(stream).unwrap()
+}
+
+/// The same; nothing where the connection ends before the next.
+fn try_read_message(stream: &mut impl Read) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     while !message.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
+        stream.read_exact(&mut byte).ok()?;
         message.extend(byte);
     }
     let head = String::from_utf8(message.clone()).unwrap().to_ascii_lowercase();
@@ -127,5 +168,5 @@ fn read_message(stream: &mut impl Read) -> Vec<u8> {
     let mut body = vec![0; length.map_or(0, |text| text.trim().parse().unwrap())];
     stream.read_exact(&mut body).unwrap();
     message.extend(body);
-    message
+    Some(message)
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::HttpError;
 use crate::http::fields::Base64;
 
-/// What is disclosed, and to whom: months, or records.
+/// What is disclosed, and to whom: months, records, or what events say of a month.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiscloseBody {
@@ -19,6 +19,9 @@ pub struct DiscloseBody {
     /// The records' indices in the log, ascending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_indices: Option<Vec<u64>>,
+    /// The month, counted since January 1970, of which is disclosed what events say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_month: Option<u16>,
     /// The X25519 key of who may open it.
     pub recipient: Base64,
     /// The X25519 key of the second person: then the months are those of everything, the service's own records too.
@@ -30,7 +33,7 @@ impl From<&Disclosure> for DiscloseBody {
     fn from(disclosure: &Disclosure) -> Self {
         let recipient = Base64(disclosure.recipient.to_vec());
         let (mut first_month, mut last_month, mut log_indices) = (None, None, None);
-        let mut second_recipient = None;
+        let (mut event_month, mut second_recipient) = (None, None);
         match &disclosure.what {
             Disclosed::Months { first, last } => {
                 (first_month, last_month) = (Some(*first), Some(*last));
@@ -40,8 +43,9 @@ impl From<&Disclosure> for DiscloseBody {
                 (first_month, last_month) = (Some(*first), Some(*last));
                 second_recipient = Some(Base64(second.to_vec()));
             }
+            Disclosed::Events { month } => event_month = Some(*month),
         }
-        Self { first_month, last_month, log_indices, recipient, second_recipient }
+        Self { first_month, last_month, log_indices, event_month, recipient, second_recipient }
     }
 }
 
@@ -49,15 +53,19 @@ impl From<&Disclosure> for DiscloseBody {
 pub(super) fn disclosure(body: DiscloseBody) -> Result<Disclosure, HttpError> {
     let second = body
         .second_recipient
-        .map(|key| recipient(key, "`second_recipient` is an X25519 key of 32 bytes"));
-    let what = match (body.first_month, body.last_month, body.log_indices, second.transpose()?) {
-        (Some(first), Some(last), None, None) => Disclosed::Months { first, last },
-        (Some(first), Some(last), None, Some(second)) => {
+        .map(|key| recipient(key, "`second_recipient` is an X25519 key of 32 bytes"))
+        .transpose()?;
+    let months = body.first_month.zip(body.last_month);
+    let is_half = body.first_month.is_some() != body.last_month.is_some();
+    let what = match (months, body.log_indices, body.event_month, second) {
+        (Some((first, last)), None, None, None) => Disclosed::Months { first, last },
+        (Some((first, last)), None, None, Some(second)) => {
             Disclosed::Everything { first, last, second }
         }
-        (None, None, Some(indices), None) => Disclosed::Records { indices },
+        (None, Some(indices), None, None) if !is_half => Disclosed::Records { indices },
+        (None, None, Some(month), None) if !is_half => Disclosed::Events { month },
         _ => {
-            let what = "what is disclosed is `first_month` and `last_month`, or `log_indices`";
+            let what = "what is disclosed is `first_month` and `last_month`, or `log_indices`, or `event_month`";
             return Err(HttpError::Malformed(what));
         }
     };

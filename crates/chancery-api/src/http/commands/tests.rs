@@ -111,6 +111,8 @@ fn every_command() -> Vec<Command> {
             entry: [5; 32],
             location: "s3://audit/é".into(),
         }),
+        disclose(Disclosed::Events { month: 682 }),
+        Command::ReadFrames { from: 7, skip: 0 },
         Command::OpenRecord { index: 7, groups: RecordGroups::of(&RecordGroup::ALL).unwrap() },
     ];
     for event in KeyEvent::ALL {

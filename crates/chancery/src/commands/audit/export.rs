@@ -3,8 +3,10 @@
 //! This is a process of its own and an auditor's client. The service does not know it: whoever signs waits for the
 //! audit log and for nothing else, however slow the sink.
 
+mod keys;
 mod open;
 mod reading;
+mod service;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use chancery_export::gauges::{Gauges, LagBound, Standing};
 use chancery_export::limits::{ATTEMPT, BATCH_RECORDS, BATCH_RECORDS_MAX};
 use chancery_export::retry::Stop;
 use chancery_export::sink::target::Target;
+use chancery_memory::process::harden;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -137,6 +140,8 @@ fn lag(text: &str) -> Result<LagBound, String> {
 /// Carries `audit export` out.
 pub(super) fn run(shared: &Shared, args: &ExportArgs) -> Result<(), Failure> {
     check(args)?;
+    // From here on there are keys in this process.
+    harden().context("this process cannot be hardened to hold keys")?;
     let client = connection::client(shared)?;
     let stop = signals()?;
     let opened = Opened::open(args)?;
@@ -150,12 +155,12 @@ pub(super) fn run(shared: &Shared, args: &ExportArgs) -> Result<(), Failure> {
     };
     let (end, ended) = channel();
     let run = Run { settings, gauges: gauges.clone(), stop: stop.clone() };
-    let reader = reading::Reader::new(client, args.since);
+    let since = args.since;
     thread::Builder::new()
         .name("export".into())
         .spawn(move || {
             // Nobody listens only when the process ends already.
-            let _ = end.send(run.export(reader, opened));
+            let _ = end.send(run.export(reading::Reader::new(client, since), opened));
         })
         .context("no thread can be started")?;
     let outcome = watch(args, &gauges, (&stop, &ended))?;

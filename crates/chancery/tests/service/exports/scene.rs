@@ -6,35 +6,65 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
 
-use chancery_client::{Client, KeyHandle};
+use chancery_client::{Client, Input, Item, KeyHandle};
 use chancery_core::command::AuditQuery;
+use chancery_core::context::Context;
+use chancery_core::handle::Operation;
+use chancery_core::id::PrincipalId;
 use chancery_core::principal::Role;
 use serde_json::Value;
 
-use crate::harness::{Service, binary, committed, fresh, key_and_handle, sign, text};
+use crate::harness::{
+    Options, Service, binary, committed, fresh, key_and_handle, plainly, sign, text,
+};
 use crate::service::people::{Person, query};
 
 /// The file of the auditor's profile.
-const AUDITOR: &str = "siem.toml";
+pub(super) const AUDITOR: &str = "siem.toml";
 
 /// A service with a key and an auditor.
 pub(super) struct Scene {
     pub(super) service: Service,
-    client: Client,
-    handle: KeyHandle,
+    pub(super) client: Client,
+    pub(super) handle: KeyHandle,
+    pub(super) auditor: PrincipalId,
 }
 
 impl Scene {
     /// With so many signatures in the log.
     pub(super) fn with(signatures: usize) -> Self {
-        let service = Service::start();
+        let scene = Self::over(Options::default());
+        scene.sign(signatures);
+        scene
+    }
+
+    /// Over a service that was started so.
+    pub(super) fn over(options: Options) -> Self {
+        let service = Service::start_with(options);
         let client = service.client();
         let (_, handle) = key_and_handle(&client, "k", "sign.bound:x", "ed25519");
         let auditor = Person::new(&service, "siem", Role::Auditor, 9);
         write_profile(&service, AUDITOR, &auditor);
-        let scene = Self { service, client, handle };
-        scene.sign(signatures);
-        scene
+        Self { service, client, handle, auditor: auditor.id }
+    }
+
+    /// Signs so many in one request.
+    pub(super) fn sign_batch(&self, signatures: usize) {
+        let context = Context::default();
+        let items: Vec<_> = (0..signatures)
+            .map(|_| Item { input: Input::Message(b"m"), operation: fresh(), context: &context })
+            .collect();
+        let batch = self.client.batch(&self.handle, Operation::Sign, &items, &plainly(fresh()));
+        for item in committed(batch) {
+            committed(item);
+        }
+    }
+
+    /// The log's name.
+    pub(super) fn origin(&self) -> String {
+        let status = self.service.done(&["status", "--format", "json"]);
+        let status: Value = serde_json::from_str(&status).unwrap();
+        status["origin"].as_str().unwrap().to_owned()
     }
 
     pub(super) fn sign(&self, signatures: usize) {
