@@ -1,6 +1,6 @@
 //! `plan`: how a key is rotated, stage by stage, as a text that is checked before anybody approves it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use chancery_core::purpose::Purpose;
@@ -69,7 +69,7 @@ pub(crate) fn run(shared: &Shared, args: &PlanArgs) -> Result<(), Failure> {
 }
 
 /// A plan, out of a file or as it comes with the service.
-fn load(plan: &PathBuf) -> Result<Written, Failure> {
+fn load(plan: &Path) -> Result<Written, Failure> {
     let builtin = plan.to_str().and_then(|name| Builtin::named(&name.parse().ok()?));
     let read = match builtin {
         Some(builtin) => text(&builtin.plan().context("that plan is not whole")?),

@@ -94,6 +94,9 @@ fn disclosed(body: &DiscloseBody) -> String {
         return format!("{} records", indices.len());
     }
     let month = |month: Option<u16>| month.map(moment::month).unwrap_or_default();
+    if body.event_month.is_some() {
+        return format!("what events say of {}", month(body.event_month));
+    }
     let months = format!("{} to {}", month(body.first_month), month(body.last_month));
     match &body.second_recipient {
         Some(_) => format!("everything of {months}, for two people"),

@@ -95,7 +95,8 @@ impl Discloses for Service {
         };
         let AnswerObject::Disclosure(sealed) = answer else { return Err(odd()) };
         let altered = |why: &dyn ToString| ReadError::Altered(why.to_string());
-        let file = Recipient::with_key(private).open(&sealed.0).map_err(|error| altered(&error))?;
+        let file =
+            Recipient::with_key(private).open(&sealed.0, None).map_err(|error| altered(&error))?;
         if file.origin().name() != origin {
             return Err(altered(&"the keys that were disclosed are of another log"));
         }
