@@ -124,6 +124,20 @@ fn a_wider_search_keeps_every_property() {
     assert!(found.is_cut && found.depth >= 6, "{} deep", found.depth);
 }
 
+/// A rollout with two signatures, until one stands alone.
+fn migrating() -> Bounds {
+    let (beginnings, outcomes) = (vec![Beginning::Migration], vec![PASS, FAIL]);
+    Bounds { beginnings, outcomes, horizon: 13, ..quiet() }
+}
+
+#[test]
+fn a_rollout_with_two_signatures_keeps_every_property() {
+    let stage = |name| Goal::Stage(0, name);
+    let ends = [Goal::Withdrawing(0), Goal::RolledBack(0), Goal::Paused(0)];
+    let goals = [stage(StageName::Ramp), stage(StageName::Full)];
+    check(migrating(), 100_000, &[&goals[..], &ends[..]].concat());
+}
+
 /// Bounds in which a fault shows, and no others.
 fn bounds_of(fault: Fault) -> Bounds {
     let compromise = vec![Beginning::Compromise];
@@ -132,6 +146,7 @@ fn bounds_of(fault: Fault) -> Bounds {
         Fault::StaleAcknowledgement => {
             Bounds { beginnings: vec![Beginning::CompromiseWithStandby], ..quiet() }
         }
+        Fault::NobodyIsTold => migrating(),
         Fault::ReasonForgotten => Bounds { beginnings: compromise, ..quiet() },
         Fault::RollBackToCompromised | Fault::Revive | Fault::Overtaken => {
             Bounds { events: 1, horizon: 5, ..quiet() }
