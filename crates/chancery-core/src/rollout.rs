@@ -218,11 +218,14 @@ pub struct Rollout {
     /// Since when the old version protects nothing any more.
     #[n(14)]
     pub alone: Option<Served>,
-    /// What people went past.
+    /// Since when verifiers that asked for both signatures are told that one is enough.
     #[n(15)]
+    pub released: Option<Served>,
+    /// What people went past.
+    #[n(16)]
     pub overrides: Vec<Override>,
     /// The epoch of this row.
-    #[n(16)]
+    #[n(17)]
     pub epoch: Epoch,
 }
 

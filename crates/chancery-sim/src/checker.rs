@@ -78,7 +78,10 @@ type Ways<A> = HashMap<u64, Option<(u64, A)>>;
 /// A state with its fingerprint.
 type Known<S> = (u64, S);
 
-/// What one thread found from its part of a level.
+/// How many states are expanded before what is new is sorted out: 20 000, whose successors take some 100 MiB at most.
+const BATCH_STATES: usize = 20_000;
+
+/// What one thread found from its part of a batch.
 struct Reached<M: Model> {
     next: Vec<(u64, M::Action, Known<M::State>)>,
     steps: usize,
@@ -105,16 +108,19 @@ pub fn search<M: Model>(model: &M, states_max: usize, threads: usize) -> Found<M
         broken: None,
         is_cut: false,
     };
-    while !level.is_empty() {
-        if ways.len() >= states_max {
-            found.is_cut = true;
-            break;
+    while !level.is_empty() && found.broken.is_none() && !found.is_cut {
+        let mut next = Vec::new();
+        for batch in level.chunks(BATCH_STATES) {
+            if ways.len() >= states_max {
+                found.is_cut = true;
+                break;
+            }
+            merge(expand(model, batch, threads), &mut ways, &mut found, &mut next);
+            if found.broken.is_some() {
+                break;
+            }
         }
-        let reached = expand(model, &level, threads);
-        level = merge(reached, &mut ways, &mut found);
-        if found.broken.is_some() {
-            break;
-        }
+        level = next;
         found.depth += usize::from(!level.is_empty());
     }
     found.states = ways.len();
@@ -160,13 +166,13 @@ fn expand_part<M: Model>(model: &M, part: &[Known<M::State>]) -> Reached<M> {
     reached
 }
 
-/// Takes what is new as the next level.
+/// Takes what is new into the next level.
 fn merge<M: Model>(
     parts: Vec<Reached<M>>,
     ways: &mut Ways<M::Action>,
     found: &mut Found<M>,
-) -> Vec<Known<M::State>> {
-    let mut level = Vec::new();
+    level: &mut Vec<Known<M::State>>,
+) {
     for part in parts {
         found.steps += part.steps;
         found.goals.extend(part.goals);
@@ -182,7 +188,6 @@ fn merge<M: Model>(
             }
         }
     }
-    level
 }
 
 fn trace<A: Copy>(ways: &Ways<A>, to: u64) -> Vec<A> {

@@ -112,6 +112,8 @@ pub enum Goal {
     Stage(usize, StageName),
     /// One that is paused.
     Paused(usize),
+    /// One that goes back, and whose verifiers are told first.
+    Withdrawing(usize),
     /// One that went back.
     RolledBack(usize),
     /// One that was given up.
@@ -211,7 +213,8 @@ impl Model for Rollouts {
             let Some(rollout) = row.as_deref() else { continue };
             goals.extend(rollout.current().map(|stage| Goal::Stage(slot, stage.name)));
             goals.extend(match rollout.status {
-                Status::Running | Status::Withdrawing { .. } => None,
+                Status::Running => None,
+                Status::Withdrawing { .. } => Some(Goal::Withdrawing(slot)),
                 Status::Paused(_) => Some(Goal::Paused(slot)),
                 Status::RolledBack(_) => Some(Goal::RolledBack(slot)),
                 Status::Aborted(_) => Some(Goal::Aborted(slot)),

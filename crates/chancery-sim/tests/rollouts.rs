@@ -1,13 +1,13 @@
 //! The rollout engine, searched: every interleaving within bounds keeps every property, and each fault that is planted
 //! breaks the one that it is planted for.
 //!
-//! With `CHANCERY_MODEL=all` the search is wider and takes tens of minutes.
+//! With `CHANCERY_MODEL=all` the search is wider, and takes minutes and gibibytes.
 
 use chancery_core::rollout::{Order, Outcome, Overridable, StageName};
 use chancery_sim::checker::{Found, search};
 use chancery_sim::rollout::{Beginning, Bounds, Fault, Goal, ORDERS, Rollouts, Sight};
 
-/// The most states of one search: 4 million take some 3 GiB.
+/// The most states of one search: 4 million take some 2 GiB.
 const STATES_MAX: usize = 4_000_000;
 
 /// The threads of one search.
@@ -118,10 +118,24 @@ fn a_wider_search_keeps_every_property() {
     let all = Bounds { orders: 2, events: 2, crashes: 1, others: 1, ..all };
     // It has no end that a machine would come to, so it goes as far as it may.
     let is_wide = std::env::var("CHANCERY_MODEL").is_ok_and(|wide| wide == "all");
-    let states_max = if is_wide { 8 * STATES_MAX } else { STATES_MAX / 40 };
+    let states_max = if is_wide { STATES_MAX } else { STATES_MAX / 40 };
     let found = search(&Rollouts { bounds: all, fault: None }, states_max, THREADS);
     assert!(found.broken.is_none(), "{:?}", found.broken);
     assert!(found.is_cut && found.depth >= 6, "{} deep", found.depth);
+}
+
+/// A rollout with two signatures, until one stands alone.
+fn migrating() -> Bounds {
+    let (beginnings, outcomes) = (vec![Beginning::Migration], vec![PASS, FAIL]);
+    Bounds { beginnings, outcomes, horizon: 13, ..quiet() }
+}
+
+#[test]
+fn a_rollout_with_two_signatures_keeps_every_property() {
+    let stage = |name| Goal::Stage(0, name);
+    let ends = [Goal::Withdrawing(0), Goal::RolledBack(0), Goal::Paused(0)];
+    let goals = [stage(StageName::Ramp), stage(StageName::Full)];
+    check(migrating(), 100_000, &[&goals[..], &ends[..]].concat());
 }
 
 /// Bounds in which a fault shows, and no others.
@@ -132,6 +146,7 @@ fn bounds_of(fault: Fault) -> Bounds {
         Fault::StaleAcknowledgement => {
             Bounds { beginnings: vec![Beginning::CompromiseWithStandby], ..quiet() }
         }
+        Fault::NobodyIsTold => migrating(),
         Fault::ReasonForgotten => Bounds { beginnings: compromise, ..quiet() },
         Fault::RollBackToCompromised | Fault::Revive | Fault::Overtaken => {
             Bounds { events: 1, horizon: 5, ..quiet() }

@@ -12,7 +12,7 @@ use crate::epoch::Epoch;
 use crate::id::PrincipalId;
 use crate::key::{KeyVersion, Published};
 use crate::purpose::Usage;
-use crate::schedule::Fraction;
+use crate::schedule::{Fraction, Mode};
 use crate::state::KeyState;
 
 /// One thing that a stage waits for.
@@ -25,6 +25,11 @@ pub enum Gate {
     },
     /// Every verifier can have the new version: P + C + S since it was published.
     Propagated {
+        /// What is left of that, in milliseconds.
+        left_ms: u64,
+    },
+    /// Verifiers that asked for both signatures have been told that one is enough: P + C + S since.
+    Released {
         /// What is left of that, in milliseconds.
         left_ms: u64,
     },
@@ -129,6 +134,7 @@ impl Gate {
         match self {
             Self::Elapsed { left_ms }
             | Self::Propagated { left_ms }
+            | Self::Released { left_ms }
             | Self::Outlived { left_ms } => *left_ms == 0,
             Self::Acknowledged(acknowledged) => acknowledged.is_enough(),
             Self::Sampled { have, need } => *have >= *need,
@@ -199,6 +205,10 @@ impl Rollout {
         gates.push(Gate::Usable {
             state: usable.map_or(KeyState::Destroyed, |version| version.state),
         });
+        let stands_alone = self.next_stage().is_some_and(|next| next.mode == Mode::NewOnly);
+        if self.released.is_some() && stands_alone {
+            gates.push(Gate::Released { left_ms: self.unreleased_ms(at) });
+        }
         if !stage.name.is_trial() {
             gates.push(Gate::Propagated { left_ms: self.unpropagated_ms(self.to, at) });
         }

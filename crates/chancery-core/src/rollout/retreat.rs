@@ -26,11 +26,22 @@ impl Rollout {
             return self.stood_by(halt, at).or_else(|| self.paused(halt, at));
         }
         // What does not verify cannot be one of two signatures either.
-        let asks_both = self.current().is_some_and(|stage| stage.accept == Accept::AllOf);
-        if asks_both && halt != Halt::SelfVerification {
+        let is_asked = self.asks_both() || self.unreleased_ms(at) > 0;
+        if is_asked && halt != Halt::SelfVerification {
             return Some(self.withdrawing(halt, ending, at));
         }
         Some(self.ended(halt, ending, at))
+    }
+
+    /// Whether the bundle says in its stage that verifiers ask for both signatures.
+    pub(super) fn asks_both(&self) -> bool {
+        self.current().is_some_and(|stage| stage.accept == Accept::AllOf)
+    }
+
+    /// What is left until every verifier that asked for both signatures has been told that one is enough.
+    pub(super) fn unreleased_ms(&self, at: &Situation<'_>) -> u64 {
+        let wait_ms = self.plan.bounds.publication_ms();
+        self.released.map_or(0, |since| left_ms(since, wait_ms, at.now))
     }
 
     /// Whether the version there was may protect again.
@@ -57,6 +68,7 @@ impl Rollout {
             share.accept = Accept::AnyOf;
         }
         change.rollout.entered = Moment { served: at.now, epoch: change.epoch };
+        change.rollout.released = self.released.or(Some(at.now));
         change.rollout.status = Status::Withdrawing { halt, ending };
         change
     }
@@ -71,8 +83,7 @@ impl Rollout {
         if !self.may_return(at) {
             return self.stood_by(halt, at).or_else(|| self.paused(halt, at));
         }
-        let wait_ms = self.plan.bounds.publication_ms();
-        let is_told = left_ms(self.entered.served, wait_ms, at.now) == 0;
+        let is_told = self.unreleased_ms(at) == 0;
         let is_broken = at.observed.broken.contains(&self.to)
             || !at.key.version(self.to).is_some_and(KeyVersion::protects);
         (is_told || is_broken).then(|| self.ended(halt, ending, at))

@@ -10,7 +10,7 @@ use super::{Ending, Moment, Rollout, Situation, Status};
 use crate::clock::millis;
 use crate::key::{Key, KeyVersion};
 use crate::limits::DESTRUCTION_DELAY;
-use crate::schedule::{Fraction, Mode, Moving, Schedule, Share};
+use crate::schedule::{Accept, Fraction, Mode, Moving, Schedule, Share};
 use crate::state::KeyState;
 
 /// What a look at a rollout comes to.
@@ -98,7 +98,9 @@ impl Rollout {
             let trigger = stage.triggers.get(usize::from(place))?;
             self.alarm_of_trigger(stage, trigger, standing, at)
         });
-        let is_late = left_ms(self.counted, stage.max_ms, at.now) == 0;
+        // Who paused it has as long as that takes.
+        let is_late = !matches!(self.status, Status::Paused(_))
+            && left_ms(self.counted, stage.max_ms, at.now) == 0;
         let of_deadline =
             is_late.then(|| Alarm { halt: Halt::Deadline, measure: stage.on_deadline.into() });
         let all = of_version.into_iter().chain(of_triggers).chain(of_deadline);
@@ -164,6 +166,9 @@ impl Rollout {
         rollout.stage = self.stage.saturating_add(1);
         rollout.entered = Moment { served: at.now, epoch: change.epoch };
         rollout.counted = at.now;
+        if self.asks_both() && stage.accept == Accept::AnyOf {
+            rollout.released = Some(at.now);
+        }
         match stage.name {
             StageName::Publish | StageName::Ready => {}
             StageName::Retire => self.retire(at, &mut change),

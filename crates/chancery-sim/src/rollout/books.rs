@@ -5,7 +5,7 @@
 
 use chancery_core::key::{Key, KeyVersion};
 use chancery_core::rollout::{Halt, Outcome, Rollout, StageName, Status};
-use chancery_core::schedule::{Fraction, Mode, Schedule};
+use chancery_core::schedule::{Accept, Fraction, Mode, Schedule};
 use chancery_core::state::KeyState;
 
 use super::Sight;
@@ -42,6 +42,10 @@ pub(super) struct Books {
     published: [Option<u64>; 3],
     /// When each version last protected.
     protected: [Option<u64>; 3],
+    /// When a bundle last asked for both signatures.
+    asked_both: Option<u64>,
+    /// When something last had one signature.
+    had_one: Option<u64>,
     /// Whether a version was compromised, or the reason of a rollout away from it.
     is_burnt: [bool; 3],
 }
@@ -81,18 +85,32 @@ fn place(version: u32) -> usize {
     usize::try_from(version).unwrap_or(usize::MAX).wrapping_sub(1)
 }
 
-/// For how many of a million a version protects by a schedule. The model has no shares by region and no dual signing.
+/// For how many of a million a version protects by a schedule. The model has no shares by region.
 fn part(schedule: &Schedule, version: u32) -> u32 {
-    let share = schedule.share().filter(|share| share.mode == Mode::NewOnly);
+    let share = schedule.share().filter(|share| share.mode != Mode::PublishOnly);
     let of_incoming = share.map_or(0, |share| share.fraction.ppm());
     let incoming = share.filter(|share| share.version == version).map_or(0, |_| of_incoming);
-    let scheduled = Fraction::WHOLE.ppm() - of_incoming;
+    let alone = share.filter(|share| share.mode == Mode::NewOnly).map_or(0, |_| of_incoming);
+    let scheduled = Fraction::WHOLE.ppm() - alone;
     if schedule.version == version { scheduled + incoming } else { incoming }
+}
+
+/// Whether everything that is made by a schedule has two signatures.
+fn is_both(schedule: &Schedule) -> bool {
+    schedule
+        .share()
+        .is_some_and(|share| share.mode == Mode::DualSign && share.fraction == Fraction::WHOLE)
 }
 
 impl Books {
     pub(super) fn new(key: &Key) -> Self {
-        let mut books = Self { published: [None; 3], protected: [None; 3], is_burnt: [false; 3] };
+        let mut books = Self {
+            published: [None; 3],
+            protected: [None; 3],
+            asked_both: None,
+            had_one: None,
+            is_burnt: [false; 3],
+        };
         books.keep(key, 0);
         books
     }
@@ -110,8 +128,15 @@ impl Books {
                 *is_burnt |= version.state == KeyState::Compromised;
             }
         }
+        let schedule = key.schedule();
+        if schedule.accept() == Accept::AllOf {
+            self.asked_both = Some(now);
+        }
+        if !is_both(&schedule) {
+            self.had_one = Some(now);
+        }
         for (version, protected) in (1..).zip(&mut self.protected) {
-            if part(&key.schedule(), version) > 0 {
+            if part(&schedule, version) > 0 {
                 *protected = Some(now);
             }
         }
@@ -170,6 +195,7 @@ impl Step<'_> {
         check_key(&self.before.key, &self.after.key)?;
         self.check_epochs()?;
         self.check_protecting()?;
+        self.check_both()?;
         self.check_retiring()?;
         self.check_return()?;
         self.check_evidence()
@@ -201,6 +227,28 @@ impl Step<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Property 8: what has one signature is taken by whoever asks for what an earlier bundle said.
+    fn check_both(&self) -> Result<(), Broken> {
+        let after = self.after.key.schedule();
+        let books = &self.before.books;
+        let since = |at: Option<u64>| at.map_or(u64::MAX, |at| self.before.now - at);
+        let asks = after.accept() == Accept::AllOf;
+        let is_alive = since(books.had_one) < WAITS.retirement_ms() - WAITS.safety_ms;
+        let begins = asks && self.before.key.schedule().accept() != Accept::AllOf;
+        holds(8, !begins || !is_alive, "verifiers ask for both while something alive has one")?;
+        // What does not verify cannot be one of two; there is no better way then.
+        let (_, rollout) = self.rollouts();
+        let is_broken = rollout.is_some_and(|rollout| {
+            let version = self.before.key.version(rollout.to);
+            self.before.broken == Some(rollout.to)
+                || rollout.status == Status::Aborted(Halt::SelfVerification)
+                || !version.is_some_and(KeyVersion::protects)
+        });
+        let is_asked = since(books.asked_both) < WAITS.publication_ms() - WAITS.safety_ms;
+        let fits = is_both(&after) || !is_asked || is_broken;
+        holds(8, fits, "something has one signature while verifiers ask for both")
     }
 
     fn check_known(&self, version: u32) -> Result<(), Broken> {
@@ -235,14 +283,20 @@ impl Step<'_> {
     }
 
     fn check_return(&self) -> Result<(), Broken> {
-        let (_, Some(after)) = self.rollouts() else { return Ok(()) };
+        let (before, Some(after)) = self.rollouts() else { return Ok(()) };
         let schedule = self.after.key.schedule();
         let goes_back = matches!(after.status, Status::RolledBack(_) | Status::Aborted(_));
         let is_back = schedule == Schedule::settled(after.from);
         holds(9, !goes_back || is_back, "going back did not restore the schedule before")?;
         let names = after.overrides.iter().all(|it| !it.by.is_nobody());
         holds(8, names, "a gate was overridden and nobody is named")?;
-        let by_trigger = after.status == Status::RolledBack(Halt::Trigger);
+        let is_going =
+            before.is_some_and(|before| matches!(before.status, Status::Withdrawing { .. }));
+        let by_trigger = !is_going
+            && matches!(
+                after.status,
+                Status::RolledBack(Halt::Trigger) | Status::Withdrawing { halt: Halt::Trigger, .. }
+            );
         let is_true = !by_trigger || self.decided.evidence.is_failing;
         holds(14, is_true, "a rollout went back on what too few reported")
     }
@@ -298,7 +352,8 @@ impl World {
         let old = self.key.version(rollout.from);
         let may_return = old.is_some_and(KeyVersion::protects) && !rollout.cause.forbids_return();
         let is_trial = rollout.current().is_some_and(|stage| stage.name < StageName::Retire);
-        if !may_return || !is_trial {
+        let is_going = matches!(rollout.status, Status::Withdrawing { .. });
+        if !may_return || !is_trial || is_going {
             return Ok(());
         }
         let is_back = way_back(self, rollout);

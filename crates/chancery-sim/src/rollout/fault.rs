@@ -15,6 +15,8 @@ pub enum Fault {
     RetireEarly,
     /// A version that may not protect counts as Active when a rollout goes back.
     RollBackToCompromised,
+    /// Going back to one signature waits for nobody who asks for both.
+    NobodyIsTold,
     /// The reason of a rollout is forgotten.
     ReasonForgotten,
     /// Going back makes a compromised version Active again.
@@ -49,13 +51,14 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, with the property that it breaks.
-    pub const ALL: [(Self, u8); 21] = [
+    pub const ALL: [(Self, u8); 22] = [
         (Self::SignBeforeAcknowledged, 8),
         (Self::StaleAcknowledgement, 8),
         (Self::LaterAcknowledgement, 8),
         (Self::ClockJumps, 8),
         (Self::RetireEarly, 8),
         (Self::RollBackToCompromised, 9),
+        (Self::NobodyIsTold, 8),
         (Self::ReasonForgotten, 9),
         (Self::Revive, 5),
         (Self::Unpublish, 8),

@@ -24,6 +24,8 @@ pub enum Beginning {
     Compromise,
     /// The same, and the third version is published and acknowledged.
     CompromiseWithStandby,
+    /// A rotation in which both versions sign for a while, and verifiers ask for both for a part of that.
+    Migration,
 }
 
 /// The tenant's epoch at the beginning.
@@ -60,26 +62,43 @@ fn name(text: &str) -> Option<Name> {
 pub(super) fn new_rollout(slot: usize, beginning: Beginning) -> Option<NewRollout> {
     let cause = match beginning {
         Beginning::Requested => Cause::Requested,
+        Beginning::Migration => Cause::Migration,
         Beginning::Compromise | Beginning::CompromiseWithStandby => Cause::Compromise,
     };
     let (id, to) = if slot == 0 { ([1; 16], 2) } else { ([2; 16], 3) };
-    let (id, plan) = (RolloutId::from_bytes(id), plan()?);
+    let (id, plan) = (RolloutId::from_bytes(id), plan(beginning)?);
     let (by, plan_digest, remaining_ms) = (Some(PERSON), [0; 32], None);
     Some(NewRollout { id, to, cause, by, plan, plan_digest, remaining_ms })
 }
 
-fn plan() -> Option<Plan> {
+/// Both sign, for all, until nothing alive has one signature; then verifiers ask for both; then they are told that one
+/// is enough.
+fn dual() -> Vec<Stage> {
+    let both = |stage: Stage| Stage { mode: Mode::DualSign, ..stage };
+    let all = |min_ms| both(stage(StageName::Ramp, 1_000_000, min_ms));
+    vec![
+        both(stage(StageName::Canary, 50_000, 1)),
+        all(WAITS.retirement_ms()),
+        Stage { accept: Accept::AllOf, ..all(1) },
+        all(WAITS.publication_ms()),
+    ]
+}
+
+fn plan(beginning: Beginning) -> Option<Plan> {
     let by_person = |stage: Stage| Stage { advance: Advance::Person, ..stage };
     let ready = Stage { acknowledged: Fraction::WHOLE, ..stage(StageName::Ready, 0, 2) };
-    let stages = vec![
-        stage(StageName::Publish, 0, 1),
-        ready,
-        stage(StageName::Canary, 50_000, 1),
+    let tried = match beginning {
+        Beginning::Migration => dual(),
+        _ => vec![stage(StageName::Canary, 50_000, 1)],
+    };
+    let before = vec![stage(StageName::Publish, 0, 1), ready];
+    let after = vec![
         stage(StageName::Full, 1_000_000, 3),
         by_person(stage(StageName::Soak, 1_000_000, 1)),
         by_person(stage(StageName::Retire, 0, 0)),
         by_person(stage(StageName::Destroy, 0, 0)),
     ];
+    let stages = [before, tried, after].concat();
     Some(Plan { name: name("model")?, kind: Kind::Routine, bounds: WAITS, stages })
 }
 
@@ -102,7 +121,7 @@ fn stage(name: StageName, ppm: u32, min_ms: u64) -> Stage {
         accept: Accept::AnyOf,
         selector: Selector::default(),
         min_ms,
-        max_ms: 4,
+        max_ms: min_ms.saturating_add(2).max(4),
         min_samples: u64::from(is_trial),
         exercised: if is_trial { Paths::ALL } else { Paths::NONE },
         acknowledged: Fraction::NONE,

@@ -8,7 +8,7 @@ use chancery_core::rollout::{
     Cause, Change, Observed, Order, Outcome, Overridable, Override, Paths, Rollout, Situation,
     StageName, Status, Step as Looked, Verdict, Verifier,
 };
-use chancery_core::schedule::Schedule;
+use chancery_core::schedule::{Accept, Schedule};
 use chancery_core::state::{KeyEvent, KeyState};
 
 use super::books::{self, Broken, Evidence, Step};
@@ -254,6 +254,13 @@ impl Rollouts {
         let is_alone = rollout.alone.is_some();
         match self.fault {
             Some(Fault::ReasonForgotten) => rollout.cause = Cause::Requested,
+            Some(Fault::NobodyIsTold) => {
+                let at = usize::from(rollout.stage);
+                if let Some(stage) = rollout.plan.stages.get_mut(at) {
+                    stage.accept = Accept::AnyOf;
+                }
+                rollout.released = None;
+            }
             Some(Fault::RetireEarly) if is_alone => {
                 rollout.alone = Some(Served::default());
                 rollout.entered.served = Served::default();
@@ -335,8 +342,12 @@ impl Rollouts {
 /// Whether a person could take the schedule back now.
 pub(super) fn way_back(world: &World, rollout: &Rollout) -> bool {
     let change = Told::of(world).hear(|at| rollout.order(PERSON, Order::RollBack, at));
-    let applied = change.ok().and_then(|change| change.applied(&world.key, world.moment()).ok());
-    applied.is_some_and(|key| key.schedule() == Schedule::settled(rollout.from))
+    let Ok(change) = change else { return false };
+    let Ok(key) = change.applied(&world.key, world.moment()) else { return false };
+    // Verifiers that ask for both are told first.
+    let is_told = matches!(change.rollout.status, Status::Withdrawing { .. })
+        && key.schedule().accept() == Accept::AnyOf;
+    is_told || key.schedule() == Schedule::settled(rollout.from)
 }
 
 fn set_state(key: &mut Key, number: u32, state: KeyState) {

@@ -32,10 +32,10 @@ impl<T> Row<T> {
 /// Of all in a row that changes; the plan of a slot is always the same.
 fn digest_of(rollout: &Rollout) -> u64 {
     let Rollout { id, stage, entered, counted, status, epoch, .. } = rollout;
-    let Rollout { acknowledged, alone, overrides, .. } = rollout;
+    let Rollout { acknowledged, alone, released, overrides, .. } = rollout;
     let mut hasher = DefaultHasher::new();
     (id, stage, entered, counted, status, epoch).hash(&mut hasher);
-    (acknowledged, alone, overrides).hash(&mut hasher);
+    (acknowledged, alone, released, overrides).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -148,8 +148,12 @@ pub struct World {
 }
 
 /// The beginnings, in the order of the number that a state keeps of its own.
-const BEGINNINGS: [Beginning; 3] =
-    [Beginning::Requested, Beginning::Compromise, Beginning::CompromiseWithStandby];
+const BEGINNINGS: [Beginning; 4] = [
+    Beginning::Requested,
+    Beginning::Compromise,
+    Beginning::CompromiseWithStandby,
+    Beginning::Migration,
+];
 
 impl World {
     /// Where a run begins.

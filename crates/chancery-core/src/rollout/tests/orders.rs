@@ -230,6 +230,22 @@ fn a_paused_rollout_does_not_go_on_and_still_goes_back() {
 }
 
 #[test]
+fn a_paused_rollout_has_no_deadline() {
+    let mut new = new_rollout();
+    new.plan.stages[1].on_deadline = Response::RollBack;
+    let mut world = World::before().started(&new);
+    world.advance_to(StageName::Ready);
+    world.order(Order::Pause).unwrap();
+    world.now += 5_000;
+    world.tick();
+    assert_eq!(world.rollout.status, Status::Paused(Halt::Person));
+    world.order(Order::Resume).unwrap();
+    world.now += 1_000;
+    world.tick();
+    assert_eq!(world.rollout.status, Status::RolledBack(Halt::Deadline));
+}
+
+#[test]
 fn no_order_goes_on_against_an_alarm() {
     let mut world = soaked();
     world.seen.broken = vec![2];

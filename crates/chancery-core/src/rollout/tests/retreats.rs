@@ -150,6 +150,40 @@ fn verifiers_that_ask_for_both_are_told_before_one_stands_alone() {
 }
 
 #[test]
+fn verifiers_that_asked_for_both_until_lately_are_told_as_well() {
+    let released = |elapsed| {
+        let mut world = asking_both();
+        world.open_gates();
+        world.tick();
+        assert_eq!(world.key.schedule().accept(), Accept::AnyOf);
+        world.now += elapsed;
+        world.order(Order::RollBack).unwrap();
+        world
+    };
+    let mut world = released(29);
+    assert!(matches!(world.rollout.status, Status::Withdrawing { .. }));
+    world.now += 1;
+    world.tick();
+    assert_eq!(world.rollout.status, Status::RolledBack(Halt::Person));
+    assert_eq!(released(30).rollout.status, Status::RolledBack(Halt::Person));
+}
+
+#[test]
+fn none_stands_alone_before_verifiers_are_told_whatever_the_stages_say() {
+    let mut world = asking_both();
+    world.rollout.plan.stages[5].min_ms = 0;
+    world.open_gates();
+    world.tick();
+    let entered = world.now;
+    world.open_gates();
+    world.now = entered + 29;
+    world.seen.verdict_at = world.now;
+    assert_eq!(world.closed(), [Gate::Released { left_ms: 1 }]);
+    world.now += 1;
+    assert_eq!(world.closed(), []);
+}
+
+#[test]
 fn a_version_that_does_not_verify_is_not_one_of_two() {
     let mut world = asking_both();
     world.seen.broken = vec![2];
