@@ -12,7 +12,7 @@ use chancery_core::principal::Role;
 use serde_json::Value;
 
 use super::scene::{AUDITOR, Scene, indices_of, lines};
-use crate::harness::{Options, ask, committed, fresh, refused, sign, text};
+use crate::harness::{Options, ask, committed, eventually, fresh, refused, sign, text};
 use crate::service::middleman::Middleman;
 use crate::service::people::{Person, query};
 
@@ -65,10 +65,11 @@ fn events_say_what_a_query_shows() {
     scene.service.restart();
     scene.sign(1);
     let shown = query(&scene.client, every());
-    let dense = fs::read_dir(scene.service.data().join("audit")).unwrap();
-    let dense =
-        dense.filter(|it| it.as_ref().unwrap().path().extension().is_some_and(|it| it == "dense"));
-    assert!(dense.count() > 0);
+    let audit = scene.service.data().join("audit");
+    let is_dense = |name: std::io::Result<fs::DirEntry>| {
+        name.unwrap().path().extension().is_some_and(|ending| ending == "dense")
+    };
+    eventually("segments are dense", || fs::read_dir(&audit).unwrap().any(is_dense));
     scene.exported("file:a.jsonl", &["--cursor", "c"]);
     let events: Vec<_> = lines(&scene.read("a.jsonl")).iter().map(told).collect();
     let shown: Vec<_> =
