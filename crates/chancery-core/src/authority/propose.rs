@@ -35,7 +35,7 @@ impl Tenant {
             _ if self.row.approvals == 0 => Err(solo()),
             needed => {
                 let detail = format!(
-                    "this takes {needed} other {}: propose it (`chancery propose`)",
+                    "this takes {needed} other {}: propose it (`--propose`)",
                     people(needed)
                 );
                 Err(Refusal::new(Reason::NeedsApproval, detail))
@@ -146,7 +146,7 @@ impl Tenant {
         }
         if people <= usize::from(approvals) {
             let detail = format!(
-                "only {people} principals may approve, and whoever proposes needs {approvals} others: make approvers first \
+                "principals who may approve: {people}; whoever proposes needs {approvals} besides: make approvers first \
                  (`chancery principal create --role approver`)"
             );
             return Err(Refusal::new(Reason::IllegalTransition, detail));

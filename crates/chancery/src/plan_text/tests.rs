@@ -1,3 +1,5 @@
+//! Plans as text: what is read, what is refused, and in which line.
+
 use chancery_core::rollout::{Builtin, Rule};
 
 use super::spellings::{duration_ms, duration_text, millionths, millionths_text};
