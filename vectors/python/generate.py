@@ -156,7 +156,6 @@ def commands():
         ("POST", f"/v1/proposals/{formats.uuid(HANDLE)}/withdraw", [19, [HANDLE]]),
         ("POST", f"/v1/proposals/{formats.uuid(HANDLE)}/carry-out", [20, [HANDLE, newcomer]]),
         ("POST", "/v1/posture/approvals", [21, [2]]),
-        ("GET", "/v1/proposals", [40, []]),
         ("GET", "/v1/keys", [32, []]),
         ("GET", "/v1/keys", [32, ["invoices"]]),
         ("GET", "/v1/keys/invoices", [33, ["invoices"]]),
@@ -164,6 +163,8 @@ def commands():
         ("GET", f"/v1/operations/{formats.uuid(HANDLE)}", [35, [HANDLE]]),
         ("POST", "/v1/audit/query", [36, [["invoices", None, 1, None, None, 100]]]),
         ("POST", "/v1/store/inspect", [37, [TENANT]]),
+        ("POST", "/v1/audit/frames", [39, [300, 7]]),
+        ("GET", "/v1/proposals", [40, []]),
     ]
     signed = []
     for number, (method, path, command) in enumerate(encoded):

@@ -3,6 +3,7 @@
 //! An entry holds all that its record will say, and the answer, so that it can be recorded after a crash as
 //! it would have been before. It is the operation's row too.
 
+use chancery_api::message::CommandReply;
 use chancery_audit::called::Names;
 use chancery_audit::record::{Authentication, Counted, Facts, Kind};
 use chancery_audit::resume::HeadHash;
@@ -10,6 +11,7 @@ use chancery_audit::sealer::{Kept, Sealer};
 use chancery_core::cbor;
 use chancery_core::clock::{Quality, Reading, Served};
 use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::reason::Reason;
 use chancery_core::retirement::Cause;
 use chancery_core::sequencer::{Claim, Counted as CountedUse, Counting, Mark};
 use minicbor::{Decode, Encode};
@@ -73,6 +75,22 @@ pub(crate) struct KeptEntry {
     pub(crate) answer: Vec<u8>,
 }
 
+/// The longest answer in an outbox row: 48 KiB, of the 64 of a row. A disclosure may be longer.
+const ROW_ANSWER_BYTES_MAX: usize = 48 * 1024;
+
+impl KeptEntry {
+    /// What of it stands in a row.
+    fn as_row(self) -> Self {
+        if self.answer.len() <= ROW_ANSWER_BYTES_MAX {
+            return self;
+        }
+        let detail = "the service ended before its answer was in the log; give the command anew";
+        let reason = Reason::AnswerUnreadable;
+        let answer = cbor::encode(&CommandReply::Refused { reason, detail: detail.to_owned() });
+        Self { answer, ..self }
+    }
+}
+
 impl OutboxEntry {
     /// The entry of something that the service did by itself.
     pub(crate) fn of_service(tenant: TenantId, now: Reading, posture_epoch: u64) -> Self {
@@ -96,9 +114,11 @@ impl OutboxEntry {
         }
     }
 
-    /// The bytes of its row, once the head is known.
+    /// The bytes of its row, once the head is known. An answer that is too long for a row is in the log alone: if the
+    /// process ends before it is there, a repeat is told that it cannot be read.
     pub(crate) fn with_head(&self, head_digest: [u8; 32]) -> Vec<u8> {
-        cbor::encode(&Self { head_digest, ..self.clone() })
+        let kept = self.kept.clone().map(KeptEntry::as_row);
+        cbor::encode(&Self { head_digest, kept, ..self.clone() })
     }
 
     /// The head that it left, as the resume file holds it.

@@ -191,7 +191,9 @@ fn every_command_has_the_same_encoding_route_base_and_signature() {
         numbers.push(command.number());
     }
     numbers.dedup();
-    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 32, 33, 34, 35, 36, 37]);
+    // 11 and 16 are no commands that anybody gives, and 38 is among those of the service's own tests.
+    let expected = [(1..=10), (12..=15), (17..=21), (32..=37), (39..=40)];
+    assert_eq!(numbers, expected.into_iter().flatten().collect::<Vec<_>>());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use chancery_api::http::replies::AnswerObject;
 use chancery_client::Profile;
 use chancery_core::action::Action;
 use chancery_core::command::{AuditQuery, Command};
@@ -234,7 +235,7 @@ fn every_step_is_on_record_by_who_took_it() {
     let what = Disclosed::Months { first: month, last: month };
     let proposed = Proposed::Disclose(Disclosure { what, recipient: RECIPIENT });
     let id = |answer| match answer {
-        chancery_api::http::replies::AnswerObject::Proposal(proposal) => proposal.id,
+        AnswerObject::Proposal(proposal) => proposal.id,
         other => panic!("no proposal but {other:?}"),
     };
     let asked = Command::Propose { proposed: proposed.clone(), ttl_ms: 60_000 };
@@ -267,6 +268,31 @@ fn every_step_is_on_record_by_who_took_it() {
         };
         assert_eq!(query(&operator, asked).len(), count, "{action} {outcome}");
     }
+}
+
+/// A disclosure may be longer than a row of the store, in which the answer of a change otherwise waits for its record.
+#[test]
+fn a_long_disclosure_is_carried_out_and_answered_again() {
+    let scene = Scene::new();
+    let (operator, approver) = (scene.service.client(), scene.approver.client());
+    let (_, handle) = key_and_handle(&operator, "k", "sign.bound:x", "ed25519");
+    for _ in 0..64 {
+        committed(sign(&operator, &handle, b"m", fresh()));
+    }
+    let what = Disclosed::Records { indices: (6..70).collect() };
+    let proposed = Proposed::Disclose(Disclosure { what, recipient: RECIPIENT });
+    let asked = Command::Propose { proposed: proposed.clone(), ttl_ms: 60_000 };
+    let AnswerObject::Proposal(proposal) = committed(ask(&operator, &asked)).answer else {
+        panic!("no proposal")
+    };
+    let (proposal, id) = (proposal.id, fresh());
+    committed(ask(&approver, &Command::Approve { proposal, proposed: proposed.clone() }));
+    let carry_out = Command::CarryOut { proposal, proposed };
+    let first = committed(operator.command(&carry_out, id));
+    let AnswerObject::Disclosure(sealed) = &first.answer else { panic!("no disclosure") };
+    assert!(sealed.0.len() > 64 * 1024, "{}", sealed.0.len());
+    assert_eq!(committed(operator.command(&carry_out, id)), first);
+    assert_eq!(refused(ask(&operator, &carry_out)), "illegal-transition");
 }
 
 /// A data directory of before approvals were asked for, with the log that others remember.
