@@ -80,7 +80,7 @@ const ROW_ANSWER_BYTES_MAX: usize = 48 * 1024;
 
 impl KeptEntry {
     /// What of it stands in a row.
-    fn as_row(self) -> Self {
+    fn into_row(self) -> Self {
         if self.answer.len() <= ROW_ANSWER_BYTES_MAX {
             return self;
         }
@@ -117,7 +117,7 @@ impl OutboxEntry {
     /// The bytes of its row, once the head is known. An answer that is too long for a row is in the log alone: if the
     /// process ends before it is there, a repeat is told that it cannot be read.
     pub(crate) fn with_head(&self, head_digest: [u8; 32]) -> Vec<u8> {
-        let kept = self.kept.clone().map(KeptEntry::as_row);
+        let kept = self.kept.clone().map(KeptEntry::into_row);
         cbor::encode(&Self { head_digest, kept, ..self.clone() })
     }
 
