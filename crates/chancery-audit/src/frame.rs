@@ -50,7 +50,7 @@
 
 use chancery_core::id::TenantId;
 use chancery_core::idempotency::{EntryName, RequestDigest};
-use chancery_core::limits::{FRAME_AUDIT_BYTES_MAX, FRAME_RECORDS_MAX};
+use chancery_core::limits::FRAME_AUDIT_BYTES_MAX;
 use chancery_crypto::labels;
 use chancery_crypto::primitive::sha256;
 use chancery_crypto::section::RecordNonce;
@@ -366,17 +366,8 @@ impl Frame {
     ///
     /// [`LayoutError`] if a bit is other than [`Frame::encode`] would have written it.
     pub fn read_back(bytes: &[u8]) -> Result<(Self, usize), LayoutError> {
-        let length = length_at(bytes).ok_or(LayoutError)?;
-        let padded = length.next_multiple_of(BLOCK_BYTES);
-        let (frame, padding) =
-            bytes.get(..padded).and_then(|all| all.split_at_checked(length)).ok_or(LayoutError)?;
-        let (body, checksum) = frame.split_last_chunk::<4>().ok_or(LayoutError)?;
-        let is_whole = crc32c::crc32c(body).to_be_bytes() == *checksum
-            && padding.iter().all(|byte| *byte == 0);
-        if !is_whole {
-            return Err(LayoutError);
-        }
-        Ok((Self::read(body)?, padded))
+        let (frame, padded) = FrameView::read_back(bytes)?;
+        Ok((frame.to_frame()?, padded))
     }
 
     /// Decodes a frame from the start of `bytes`, and says how many bytes it takes, padding included.
@@ -385,46 +376,10 @@ impl Frame {
     ///
     /// [`LayoutError`] if a bit is other than [`Frame::encode`] would have written it.
     pub fn decode(bytes: &[u8]) -> Result<(Self, EncodedFrame), LayoutError> {
-        let length = length_at(bytes).ok_or(LayoutError)?;
-        let (body, checksum) =
-            bytes.get(..length).and_then(<[u8]>::split_last_chunk::<4>).ok_or(LayoutError)?;
-        if crc32c::crc32c(body).to_be_bytes() != *checksum {
-            return Err(LayoutError);
-        }
-        let frame = Self::read(body)?;
+        let frame = FrameView::read(bytes)?.to_frame()?;
         let encoded = frame.encode();
         // Every bit counts, the padding included.
         if bytes.starts_with(&encoded.bytes) { Ok((frame, encoded)) } else { Err(LayoutError) }
-    }
-
-    fn read(body: &[u8]) -> Result<Self, LayoutError> {
-        let mut reader = Reader::new(body);
-        reader.bytes(12)?;
-        let incarnation = reader.u32()?;
-        let number = reader.u64()?;
-        let first_index = reader.u64()?;
-        let count = usize::try_from(reader.u32()?).map_err(|_| LayoutError)?;
-        reader.expect(&[0; 4])?;
-        if count > FRAME_RECORDS_MAX {
-            return Err(LayoutError);
-        }
-        let mut frame = Self {
-            incarnation,
-            number,
-            first_index,
-            unix_ms: reader.u64()?,
-            boot_nonce: reader.array()?,
-            previous_hash: reader.array()?,
-            tree_root: Hash::from(reader.array::<32>()?),
-            frame_root: Hash::from(reader.array::<32>()?),
-            previous_signature: reader.array()?,
-            items: Vec::with_capacity(count),
-        };
-        for _ in 0..count {
-            frame.items.push(Item::read(&mut reader)?);
-        }
-        reader.end()?;
-        Ok(frame)
     }
 }
 

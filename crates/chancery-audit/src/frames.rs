@@ -7,9 +7,10 @@
 
 use std::io;
 
+use crate::codec::LayoutError;
 use crate::dense;
 use crate::disk::Disk;
-use crate::frame::{Frame, length_at};
+use crate::frame::{Frame, FrameView, length_at};
 use crate::index::FramePlace;
 use crate::pruned::Pruned;
 use crate::segment::{BLOCK_BYTES, file_name};
@@ -36,6 +37,14 @@ pub enum ReadBackError {
     /// The system refused, or the frames were pruned, as it then says.
     #[error("the log cannot be read back: {0}")]
     Disk(#[from] io::Error),
+}
+
+/// A frame that was read, and whose checksum is right.
+enum Ready {
+    /// So many bytes of what was read and not taken.
+    Left(usize),
+    /// These.
+    Apart(Vec<u8>),
 }
 
 /// A place between two frames.
@@ -129,9 +138,23 @@ impl FrameReader {
     ///
     /// [`ReadBackError`] if what stands there is another one. A frame that is being written is none yet.
     pub fn next_frame(&mut self, disk: &dyn Disk) -> Result<Option<Frame>, ReadBackError> {
+        self.look_at_next(disk, |frame, _| frame.to_frame())
+    }
+
+    /// Looks at the next frame where it was read, without a copy of it, and is told where it stands; nothing if none is
+    /// durable yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadBackError`] if what stands there is another one, or `look` finds it to be none.
+    pub fn look_at_next<T>(
+        &mut self,
+        disk: &dyn Disk,
+        look: impl FnOnce(&FrameView<'_>, FramePlace) -> Result<T, LayoutError>,
+    ) -> Result<Option<T>, ReadBackError> {
         loop {
-            if let Some(frame) = self.next_in_segment(disk)? {
-                return Ok(Some(frame));
+            if let Some(ready) = self.ready_in_segment(disk)? {
+                return self.look_at(&ready, look).map(Some);
             }
             if !self.next_segment(disk)? {
                 return Ok(None);
@@ -166,10 +189,37 @@ impl FrameReader {
         &mut self,
         disk: &dyn Disk,
     ) -> Result<Option<Frame>, ReadBackError> {
+        let ready = self.ready_in_segment(disk)?;
+        ready.map(|ready| self.look_at(&ready, |frame, _| frame.to_frame())).transpose()
+    }
+
+    /// Reads the next frame of the same segment, if there is one.
+    fn ready_in_segment(&mut self, disk: &dyn Disk) -> Result<Option<Ready>, ReadBackError> {
         match self.in_first_form(disk, Self::padded_frame)? {
-            Some(read) => Ok(read),
-            None => self.dense_frame(),
+            Some(length) => Ok(length.map(Ready::Left)),
+            None => self.dense_frame().map(|bytes| bytes.map(Ready::Apart)),
         }
+    }
+
+    /// Looks at a frame that was read, and goes on behind it.
+    fn look_at<T>(
+        &mut self,
+        ready: &Ready,
+        look: impl FnOnce(&FrameView<'_>, FramePlace) -> Result<T, LayoutError>,
+    ) -> Result<T, ReadBackError> {
+        let (bytes, used) = match ready {
+            Ready::Left(length) => (self.left().get(..*length).unwrap_or_default(), *length),
+            Ready::Apart(bytes) => (bytes.as_slice(), 0),
+        };
+        let frame = FrameView::of_checked(bytes).map_err(|_| self.corrupt())?;
+        if frame.facts.first_index != self.next_index {
+            return Err(self.corrupt());
+        }
+        let seen = look(&frame, self.place()).map_err(|_| self.corrupt())?;
+        let (end, padded) = (frame.facts.end_index(), frame.padded_bytes());
+        self.taken += used.next_multiple_of(BLOCK_BYTES);
+        self.step(end, padded);
+        Ok(seen)
     }
 
     /// What reading the segment in its first form gives; nothing if it has another one now.
@@ -216,49 +266,49 @@ impl FrameReader {
         }
     }
 
-    fn dense_frame(&mut self) -> Result<Option<Frame>, ReadBackError> {
+    /// The next frame of the dense form, padding not.
+    fn dense_frame(&mut self) -> Result<Option<Vec<u8>>, ReadBackError> {
         let Some((dense, row)) = &mut self.dense else { return Ok(None) };
         if *row == dense.head().frames {
             return Ok(None);
         }
-        let bytes = dense.frame(*row).map_err(|error| read_back(self.segment, error))?;
+        let mut bytes = dense.frame(*row).map_err(|error| read_back(self.segment, error))?;
         let offset = dense.head().frame_row_offset(*row);
         *row += 1;
-        match Frame::decode(&bytes) {
-            Ok((frame, _)) if frame.first_index == self.next_index => {
-                self.step(frame.end_index(), bytes.len());
-                Ok(Some(frame))
-            }
-            _ => Err(ReadBackError::Corrupt { file: dense::file_name(self.segment), offset }),
-        }
+        let Ok((frame, _)) = FrameView::read_back(&bytes) else {
+            return Err(ReadBackError::Corrupt { file: dense::file_name(self.segment), offset });
+        };
+        let length = frame.bytes().len();
+        bytes.truncate(length);
+        Ok(Some(bytes))
     }
 
-    fn padded_frame(&mut self, disk: &dyn Disk) -> Result<Option<Frame>, ReadBackError> {
-        let mut read = Frame::read_back(self.left());
+    /// Reads the next frame, and says how long it is without its padding.
+    fn padded_frame(&mut self, disk: &dyn Disk) -> Result<Option<usize>, ReadBackError> {
+        let length =
+            |bytes: &[u8]| FrameView::read_back(bytes).map(|(frame, _)| frame.bytes().len());
+        let mut read = length(self.left());
         if read.is_err() {
             // The piece ends within the frame, or was read before the frame was written.
             self.read(disk, PIECE_BYTES)?;
-            let length = length_at(&self.piece).unwrap_or_default();
-            if length > self.piece.len() {
-                self.read(disk, length.next_multiple_of(BLOCK_BYTES))?;
+            let claimed = length_at(&self.piece).unwrap_or_default();
+            if claimed > self.piece.len() {
+                self.read(disk, claimed.next_multiple_of(BLOCK_BYTES))?;
             }
-            read = Frame::read_back(self.left());
+            read = length(self.left());
         }
-        let Ok((frame, used)) = read else { return Ok(None) };
-        if frame.first_index != self.next_index {
-            return Err(self.corrupt());
-        }
-        self.taken += used;
-        self.step(frame.end_index(), used);
-        Ok(Some(frame))
+        Ok(read.ok())
+    }
+
+    /// Where the next frame stands in this segment.
+    fn place(&self) -> FramePlace {
+        FramePlace { segment: self.segment, offset: self.offset, first_index: self.next_index }
     }
 
     /// Goes on behind a frame that takes so many bytes, where the record at `end` is next.
     fn step(&mut self, end: u64, length: usize) {
         let length = u64::try_from(length).unwrap_or_default();
-        let place =
-            FramePlace { segment: self.segment, offset: self.offset, first_index: self.next_index };
-        self.last = Some((place, length));
+        self.last = Some((self.place(), length));
         self.offset += length;
         self.next_index = end;
     }

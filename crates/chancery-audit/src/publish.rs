@@ -171,13 +171,20 @@ impl Publisher {
             Some(frames) => frames,
             None => FrameReader::from_record(disk, start)?,
         };
-        let mut last = None;
+        let (mut last, mut roots) = (None, Vec::new());
         while self.size() < size && self.size() - start < RECORDS_AT_ONCE {
-            let Some(frame) = frames.next_frame(disk)? else { break };
-            for item in &frame.items {
-                self.append(&item.root);
+            roots.clear();
+            let seen = frames.look_at_next(disk, |frame, _| {
+                for item in frame.items() {
+                    roots.push(item?.root);
+                }
+                Ok(frame.facts.tree_root)
+            });
+            let Some(root) = seen? else { break };
+            for root in &roots {
+                self.append(root);
             }
-            last = Some(frame.tree_root);
+            last = Some(root);
         }
         self.frames = Some(frames);
         let Some(expected) = last else { return Ok(None) };

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-/// The most records that a batch may have: 1 000, about a megabyte.
-pub const BATCH_RECORDS_MAX: u32 = 1_000;
+/// The most records that a batch may have: 4 000, about four megabytes.
+pub const BATCH_RECORDS_MAX: u32 = 4_000;
 
-/// The records of a batch unless another number is said: 500, about half a megabyte.
+/// The records of a batch that is sent somewhere unless another number is said: 500, about half a megabyte.
 pub const BATCH_RECORDS: u32 = 500;
+
+/// Those of a batch that is written on this machine: as many as may be, since each is synced, and the cursor after it.
+pub const BATCH_RECORDS_HERE: u32 = BATCH_RECORDS_MAX;
 
 /// The shortest wait after a failed attempt: 1 s.
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -39,6 +42,7 @@ pub const DEAD_LETTERS_MAX: u64 = 1_000;
 /// The longest part of a sink's answer that is repeated to people, in characters: 200.
 pub const DETAIL_CHARS_MAX: usize = 200;
 
-const _: () = assert!(BATCH_RECORDS <= BATCH_RECORDS_MAX && BATCH_RECORDS > 0);
+const _: () = assert!(BATCH_RECORDS <= BATCH_RECORDS_HERE && BATCH_RECORDS > 0);
+const _: () = assert!(BATCH_RECORDS_HERE <= BATCH_RECORDS_MAX);
 const _: () = assert!(BACKOFF_MIN.as_millis() <= BACKOFF_MAX.as_millis());
 const _: () = assert!(RETRY_AFTER_MIN.as_millis() <= BACKOFF_MIN.as_millis());

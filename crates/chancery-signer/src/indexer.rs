@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery_audit::frame::{Frame, Item};
+use chancery_audit::codec::LayoutError;
+use chancery_audit::frame::{FrameView, ItemView};
 use chancery_audit::frames::FrameReader;
-use chancery_audit::index::{Builder, Terms};
+use chancery_audit::index::{Builder, FramePlace, Terms};
 use chancery_audit::sealer::{FewTerms, Month, MonthKeys};
 use chancery_core::id::TenantId;
 
 use crate::config::IndexWish;
 use crate::counters::lock;
-use crate::index::{Gap, IndexError};
+use crate::index::{Gap, Index, IndexError};
 use crate::prunes;
 use crate::service::Shared;
 
@@ -84,32 +85,25 @@ impl Indexer {
                 self.work = Some(work);
                 return Ok(());
             }
-            let Some(frame) = work.reader.next_frame(&*disk)? else {
-                self.work = Some(work);
-                return Ok(());
-            };
-            self.take(work, &frame)?;
+            let (index, openers) = (&self.shared.index, &mut self.openers);
+            let (reader, builder) = (&mut work.reader, &mut work.builder);
+            let took = reader.look_at_next(&*disk, |frame, place| {
+                take((index, openers), builder, (frame, place))
+            })?;
+            match took {
+                None => {
+                    self.work = Some(work);
+                    return Ok(());
+                }
+                Some(Took::NoKeys) => return Err(IndexError::Keys),
+                // The frame is read again, as the first of the next part.
+                Some(Took::NextPart) => self.put(work)?,
+                Some(Took::Added) if work.builder.as_ref().is_some_and(Builder::is_full) => {
+                    self.put(work)?;
+                }
+                Some(Took::Added) => self.work = Some(work),
+            }
         }
-    }
-
-    /// Takes a frame into the part under way, or ends that where its segment does.
-    fn take(&mut self, mut work: Work, frame: &Frame) -> Result<(), IndexError> {
-        let Some((place, length)) = work.reader.last() else { return Ok(()) };
-        if work.builder.as_ref().is_some_and(|builder| !builder.goes_on_at(place)) {
-            // The frame is read again, as the first of the next part.
-            return self.put(work);
-        }
-        let index = &self.shared.index;
-        let builder = work.builder.get_or_insert_with(|| index.builder(place));
-        let openers = &mut self.openers;
-        // A record whose keys cannot be read now is not left out: all of it is tried again.
-        openers.prepare(frame)?;
-        builder.add(frame, length, |frame, item| openers.terms(frame, item));
-        if builder.is_full() {
-            return self.put(work);
-        }
-        self.work = Some(work);
-        Ok(())
     }
 
     fn put(&mut self, work: Work) -> Result<(), IndexError> {
@@ -119,6 +113,34 @@ impl Indexer {
             None => Ok(()),
         }
     }
+}
+
+/// What became of a frame.
+enum Took {
+    /// It is in the part.
+    Added,
+    /// It is the first of the next part, since the segment of this one has ended.
+    NextPart,
+    /// The keys of a record cannot be read now. It is not left out: all of it is tried again.
+    NoKeys,
+}
+
+/// Takes a frame into the part under way, or begins one with it.
+fn take(
+    (index, openers): (&Index, &mut Openers),
+    builder: &mut Option<Builder>,
+    (frame, place): (&FrameView<'_>, FramePlace),
+) -> Result<Took, LayoutError> {
+    if builder.as_ref().is_some_and(|builder| !builder.goes_on_at(place)) {
+        return Ok(Took::NextPart);
+    }
+    if !openers.prepare(frame)? {
+        return Ok(Took::NoKeys);
+    }
+    let builder = builder.get_or_insert_with(|| index.builder(place));
+    let length = u64::try_from(frame.padded_bytes()).unwrap_or(u64::MAX);
+    builder.add(frame, length, |item| openers.terms(frame, item))?;
+    Ok(Took::Added)
 }
 
 /// The keys of a tenant and month, and the terms that many records have.
@@ -134,25 +156,28 @@ struct Openers {
 }
 
 impl Openers {
-    /// Reads the keys of every record of a frame.
-    fn prepare(&mut self, frame: &Frame) -> Result<(), IndexError> {
+    /// Reads the keys of every record of a frame; whether they could be read.
+    fn prepare(&mut self, frame: &FrameView<'_>) -> Result<bool, LayoutError> {
         if self.known.len() > KEYS_MAX {
             self.known.clear();
         }
-        for item in &frame.items {
-            let (tenant, month, nonce) = (item.tenant, item.month, frame.boot_nonce);
+        for item in frame.items() {
+            let item = item?;
+            let (tenant, month, nonce) = (item.tenant, item.month, frame.facts.boot_nonce);
             if !self.known.contains_key(&(tenant, month, nonce)) {
-                let keys = self.shared.read_month_keys(tenant, month, nonce);
-                let keys = keys.map_err(|_| IndexError::Keys)?;
+                let Ok(keys) = self.shared.read_month_keys(tenant, month, nonce) else {
+                    return Ok(false);
+                };
                 self.known
                     .insert((tenant, month, nonce), Opener { keys, few: FewTerms::default() });
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn terms(&mut self, frame: &Frame, item: &Item) -> Option<Terms> {
-        let opener = self.known.get_mut(&(item.tenant, item.month, frame.boot_nonce))?;
+    fn terms(&mut self, frame: &FrameView<'_>, item: &ItemView<'_>) -> Option<Terms> {
+        let name = (item.tenant, item.month, frame.facts.boot_nonce);
+        let opener = self.known.get_mut(&name)?;
         opener.keys.as_ref()?.terms(item, &mut opener.few)
     }
 }

@@ -240,7 +240,7 @@ fn usage_errors_exit_with_2() {
         &["audit", "export", "--to", "a.jsonl"],
         &["audit", "export", "--to", "http://198.51.100.1/"],
         &["audit", "export", "--to", "syslog+tls://log.example"],
-        &["audit", "export", "--to", "stdout", "--batch", "1001"],
+        &["audit", "export", "--to", "stdout", "--batch", "4001"],
         &["audit", "export", "--to", "stdout", "--timeout", "61s"],
         &["audit", "export", "--to", "stdout", "--max-lag", "far"],
         &["serve", "--listen", "localhost"],

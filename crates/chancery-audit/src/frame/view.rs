@@ -7,10 +7,11 @@ use chancery_crypto::primitive::sha256;
 use chancery_crypto::section::RecordNonce;
 use chancery_log::Hash;
 
-use super::{AnswerBlock, FORMAT, FRAME_HEADER_BYTES, FrameFacts, Item, length_at};
+use super::{AnswerBlock, FORMAT, FRAME_HEADER_BYTES, Frame, FrameFacts, Item, length_at};
 use crate::codec::{LayoutError, Reader};
 use crate::record::{Kind, hash_of_leaf, record_nonce};
 use crate::sealer::Month;
+use crate::segment::BLOCK_BYTES;
 
 /// A frame as it stands, padding not.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,41 @@ impl<'b> FrameView<'b> {
         Self::of_checked(bytes)
     }
 
+    /// Reads a frame from the start of `bytes`, and says how many bytes it takes, padding included.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`] if its checksum or its padding is not what it must be.
+    pub fn read_back(bytes: &'b [u8]) -> Result<(Self, usize), LayoutError> {
+        let frame = Self::read(bytes)?;
+        let padded = frame.padded_bytes();
+        let padding = bytes.get(frame.bytes.len()..padded).ok_or(LayoutError)?;
+        let is_zeros = padding.iter().all(|byte| *byte == 0);
+        is_zeros.then_some((frame, padded)).ok_or(LayoutError)
+    }
+
+    /// The same by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`] if an item is none.
+    pub fn to_frame(&self) -> Result<Frame, LayoutError> {
+        let FrameFacts { incarnation, number, first_index, unix_ms, .. } = self.facts;
+        let items: Result<_, _> = self.items().map(|item| item.map(ItemView::to_item)).collect();
+        Ok(Frame {
+            incarnation,
+            number,
+            first_index,
+            unix_ms,
+            boot_nonce: self.facts.boot_nonce,
+            previous_hash: self.facts.previous_hash,
+            tree_root: self.facts.tree_root,
+            frame_root: self.facts.frame_root,
+            previous_signature: self.facts.previous_signature,
+            items: items?,
+        })
+    }
+
     /// The frame whose bytes these are, of which the checksum is known to be right.
     pub(crate) fn of_checked(bytes: &'b [u8]) -> Result<Self, LayoutError> {
         let header = bytes.first_chunk::<FRAME_HEADER_BYTES>().ok_or(LayoutError)?;
@@ -78,6 +114,12 @@ impl<'b> FrameView<'b> {
     #[must_use]
     pub fn bytes(&self) -> &'b [u8] {
         self.bytes
+    }
+
+    /// The bytes that it takes in a segment, padding included.
+    #[must_use]
+    pub fn padded_bytes(&self) -> usize {
+        self.bytes.len().next_multiple_of(BLOCK_BYTES)
     }
 
     /// Its hash, which the next frame has.
@@ -184,7 +226,6 @@ fn read_answer<'b>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Frame;
     use super::super::tests::{frame, item};
     use super::*;
 

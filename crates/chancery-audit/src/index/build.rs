@@ -7,7 +7,8 @@ use chancery_core::id::TenantId;
 
 use super::part::{Body, Listed, Part, PartHead, Partition};
 use super::{FIELDS, FramePlace, Term, Terms};
-use crate::frame::{Frame, Item};
+use crate::codec::LayoutError;
+use crate::frame::{FrameFacts, FrameView, ItemView};
 use crate::sealer::Month;
 use crate::segment::BLOCK_BYTES;
 
@@ -55,25 +56,32 @@ impl Builder {
 
     /// Takes the next frame, which is `length` bytes long with its padding. `terms` says by what a record is found;
     /// one that nobody can open any more is found by nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`] if an item is none; the part is of no more use then.
     pub fn add(
         &mut self,
-        frame: &Frame,
+        frame: &FrameView<'_>,
         length: u64,
-        mut terms: impl FnMut(&Frame, &Item) -> Option<Terms>,
-    ) {
-        for item in &frame.items {
-            if let Some(terms) = terms(frame, item) {
+        mut terms: impl FnMut(&ItemView<'_>) -> Option<Terms>,
+    ) -> Result<(), LayoutError> {
+        for item in frame.items() {
+            let item = item?;
+            if let Some(terms) = terms(&item) {
                 self.record((item.tenant, item.month), &terms);
             }
             self.head.records += 1;
         }
         let blocks = length / u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
-        cbor::append(&mut self.frames, &u64::try_from(frame.items.len()).unwrap_or_default());
+        let FrameFacts { records, unix_ms, tree_root, .. } = frame.facts;
+        cbor::append(&mut self.frames, &u64::from(records));
         cbor::append(&mut self.frames, &blocks);
         self.head.end_offset += length;
-        self.head.earliest_ms = self.head.earliest_ms.min(frame.unix_ms);
-        self.head.latest_ms = self.head.latest_ms.max(frame.unix_ms);
-        self.head.tree_root = frame.tree_root;
+        self.head.earliest_ms = self.head.earliest_ms.min(unix_ms);
+        self.head.latest_ms = self.head.latest_ms.max(unix_ms);
+        self.head.tree_root = tree_root;
+        Ok(())
     }
 
     fn record(&mut self, partition: (TenantId, Month), terms: &Terms) {

@@ -6,7 +6,7 @@ use chancery_log::Hash;
 
 use super::part::PART_HEAD_BYTES;
 use super::*;
-use crate::frame::{Frame, Item};
+use crate::frame::{Frame, FrameView, Item};
 use crate::record::{Facts, Kind};
 use crate::sealer::Month;
 
@@ -73,7 +73,9 @@ fn part() -> (Part, Vec<u8>) {
         let here = FramePlace { segment: 5, offset, first_index: FIRST + next };
         assert!(builder.goes_on_at(here));
         let length = 4_096 * (1 + count / 10);
-        builder.add(&frame, length, |_, item| terms(item.counter));
+        let encoded = frame.encode();
+        let frame = FrameView::read(&encoded.bytes).unwrap();
+        builder.add(&frame, length, |item| terms(item.counter)).unwrap();
         next += count;
         offset += length;
     }

@@ -16,7 +16,7 @@ use chancery_crypto::section::{
 };
 use chancery_log::Hash;
 
-use crate::frame::{AnswerBlock, Item};
+use crate::frame::{AnswerBlock, Item, ItemView};
 use crate::record::{
     Counted, CountedKeyGroup, IdentitySection, KeyGroup, OpenRoot, PayloadGroup, PayloadPath,
     PayloadSection, Pseudonym, PseudonymousSection, SECTIONS,
@@ -151,12 +151,14 @@ impl MonthKeys {
     /// anything by, and costs a fifth of that.
     pub(super) fn open_unproved(
         &self,
-        item: &Item,
+        item: &ItemView<'_>,
+        room: &mut Vec<u8>,
     ) -> Option<(PseudonymousSection, PayloadSection)> {
         let [pseudonymous, _, payload] = &self.sections;
-        let section = pseudonymous.open(&item.nonce(), &item.pseudonymous).ok()?;
-        let payload = payload.open(&item.nonce(), &item.payload).ok()?;
-        Some((minicbor::decode(&section).ok()?, minicbor::decode(&payload).ok()?))
+        let body = pseudonymous.open_in(&item.nonce(), item.pseudonymous, room).ok()?;
+        let section = minicbor::decode(body).ok()?;
+        let body = payload.open_in(&item.nonce(), item.payload, room).ok()?;
+        Some((section, minicbor::decode(body).ok()?))
     }
 
     fn recommit(&self, item: &Item) -> Option<(OpenRoot, PayloadSection, [u8; 32])> {

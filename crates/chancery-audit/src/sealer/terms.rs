@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 use chancery_core::action::Action;
 
 use super::{MonthKeys, NameClass, Pseudonym};
-use crate::frame::Item;
+use crate::frame::ItemView;
 use crate::index::{Term, Terms, term};
 
 /// The terms of what only a few records differ in, which are computed once.
 #[derive(Debug, Default)]
-pub struct FewTerms(BTreeMap<NameClass, BTreeMap<Vec<u8>, Term>>);
+pub struct FewTerms {
+    known: BTreeMap<NameClass, BTreeMap<Vec<u8>, Term>>,
+    /// Room for a section.
+    room: Vec<u8>,
+}
 
 impl FewTerms {
     /// The term of a name, computed by `keys` if it is a new one.
     fn of(&mut self, keys: &MonthKeys, class: NameClass, name: &[u8]) -> Term {
-        let known = self.0.entry(class).or_default();
+        let known = self.known.entry(class).or_default();
         if let Some(found) = known.get(name) {
             return *found;
         }
@@ -58,8 +62,8 @@ impl MonthKeys {
 
     /// By what an item is found, if these keys open it.
     #[must_use]
-    pub fn terms(&self, item: &Item, few: &mut FewTerms) -> Option<Terms> {
-        let (section, payload) = self.open_unproved(item)?;
+    pub fn terms(&self, item: &ItemView<'_>, few: &mut FewTerms) -> Option<Terms> {
+        let (section, payload) = self.open_unproved(item, &mut few.room)?;
         let operation = &section.operation;
         let mut often = |class, name: &[u8]| few.of(self, class, name);
         let key = &section.key;

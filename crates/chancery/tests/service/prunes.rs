@@ -105,6 +105,24 @@ fn open(index: u64) -> Command {
     Command::OpenRecord { index, groups }
 }
 
+/// An export that would begin with what is gone is told so, and one behind it goes on.
+fn check_export(scene: &Scene, first: u64, told: &str) {
+    let export = ["audit", "export", "--to", "stdout", "--once", "--cursor", "c"];
+    let output = scene.service.cli(&export);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains(told), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+    let status = scene.service.done(&["status", "--format", "json"]);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let origin = status["origin"].as_str().unwrap();
+    let cursor = format!("chancery-export-cursor 1\norigin {origin}\nnext {first}\n");
+    let sum = crc32c::crc32c(cursor.as_bytes());
+    fs::write(scene.path("c"), format!("{cursor}crc32c {sum:08x}\n")).unwrap();
+    let shown = scene.all().len();
+    let exported = scene.service.done(&export);
+    assert_eq!(exported.lines().count(), shown);
+}
+
 #[test]
 fn what_is_archived_and_old_is_pruned_and_whoever_asks_is_told_where_it_is() {
     let mut scene = Scene::keeping(&["--retention", "1s"]);
@@ -131,6 +149,7 @@ fn what_is_archived_and_old_is_pruned_and_whoever_asks_is_told_where_it_is() {
     }
     let status = scene.service.done(&["status"]);
     assert!(status.contains(&told), "{status}");
+    check_export(&scene, first, &told);
     let AnswerObject::Opening(_) = committed(ask(&scene.service.client(), &open(first))).answer
     else {
         panic!("a record that is there is not opened")

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, anyhow};
 use chancery_client::unix_ms;
 use chancery_export::exporter::{ExportError, Exporter, Length, Settings};
 use chancery_export::gauges::{Gauges, LagBound, Standing};
-use chancery_export::limits::{ATTEMPT, BATCH_RECORDS, BATCH_RECORDS_MAX};
+use chancery_export::limits::{ATTEMPT, BATCH_RECORDS, BATCH_RECORDS_HERE, BATCH_RECORDS_MAX};
 use chancery_export::retry::Stop;
 use chancery_export::sink::target::Target;
 use chancery_memory::process::harden;
@@ -98,9 +98,9 @@ pub(super) struct ExportArgs {
     /// The form of a batch by HTTP.
     #[arg(long, value_enum, default_value_t = Body::Array)]
     body: Body,
-    /// Records in a batch at most.
-    #[arg(long, value_name = "N", default_value_t = BATCH_RECORDS, value_parser = clap::value_parser!(u32).range(1..=i64::from(BATCH_RECORDS_MAX)))]
-    batch: u32,
+    /// Records in a batch at most; 4000 to a file or standard output, else 500.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(BATCH_RECORDS_MAX)))]
+    batch: Option<u32>,
     /// How long one attempt may take.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = attempt)]
     timeout: Duration,
@@ -147,7 +147,7 @@ pub(super) fn run(shared: &Shared, args: &ExportArgs) -> Result<(), Failure> {
     let opened = Opened::open(args)?;
     let gauges = Gauges::default();
     let settings = Settings {
-        batch: usize::try_from(args.batch).context("a batch has too many records")?,
+        batch: usize::try_from(args.batch()).context("a batch has too many records")?,
         length: if args.once { Length::Once } else { Length::Endless },
         patience: args.give_up.or(args.once.then_some(PATIENCE_ONCE)),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -167,6 +167,15 @@ pub(super) fn run(shared: &Shared, args: &ExportArgs) -> Result<(), Failure> {
     let standing = gauges.read();
     report(shared, args, &standing)?;
     Ok(outcome.map_err(anyhow::Error::from)?)
+}
+
+impl ExportArgs {
+    fn batch(&self) -> u32 {
+        self.batch.unwrap_or(match self.to {
+            Target::File(_) | Target::Stdout => BATCH_RECORDS_HERE,
+            _ => BATCH_RECORDS,
+        })
+    }
 }
 
 fn check(args: &ExportArgs) -> Result<(), Misuse> {
