@@ -222,7 +222,7 @@ impl Retirement {
         if !self.is_operator(gap.operator, &gap.key) {
             return Err(RetireError::NotAnOperator(gap.operator));
         }
-        self.check_approvals(found, signed)?;
+        self.check_approvals(found.approvals, signed)?;
         if !is_of(gap, found) || !is_recent(gap) {
             return Err(RetireError::Another);
         }
@@ -239,8 +239,8 @@ impl Retirement {
 
     /// A data directory that was taken back may say that one person is enough; the lock directory remembers that it takes
     /// more.
-    fn check_approvals(&self, found: &Found, signed: &SignedGap) -> Result<(), RetireError> {
-        let needed = self.authority.approvals().max(found.approvals);
+    fn check_approvals(&self, remembered: u8, signed: &SignedGap) -> Result<(), RetireError> {
+        let needed = self.authority.approvals().max(remembered);
         let counts = |approval: &&Approval| {
             self.authority
                 .principal(approval.principal)
@@ -253,16 +253,18 @@ impl Retirement {
         Ok(())
     }
 
-    /// Takes the steps of a retirement that was begun, and says after each that it is durable.
+    /// Takes the steps of a retirement that was begun, and says after each that it is durable. It is asked again whether
+    /// as many people have approved it as it takes: anybody can put a file where one that was begun stands.
     ///
     /// # Errors
     ///
     /// [`RetireError`]; then it can be finished by doing it again.
     pub fn finish(
         self,
-        gap: &SignedGap,
+        (gap, lock_directory): (&SignedGap, &Path),
         after: &mut dyn FnMut(Step),
     ) -> Result<Retired, RetireError> {
+        self.check_approvals(found::approvals(lock_directory, gap)?, gap)?;
         let Self { data, root_key, .. } = self;
         after(Step::Begun);
         let arena = Arena::with_capacity(ARENA_BYTES).map_err(SignerError::from)?;

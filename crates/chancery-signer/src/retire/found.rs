@@ -5,7 +5,7 @@ use std::path::Path;
 
 use chancery_audit::disk::{DirectoryDisk, Disk};
 use chancery_audit::frame::{Frame, Head};
-use chancery_audit::gap::{FINDING_BYTES_MAX, REMEMBERED_MAX, Remembered};
+use chancery_audit::gap::{FINDING_BYTES_MAX, REMEMBERED_MAX, Remembered, SignedGap};
 use chancery_audit::origin::Origin;
 use chancery_audit::proof::Trust;
 use chancery_audit::pruned::{BASE_FILE, Pruned};
@@ -98,6 +98,13 @@ pub(super) fn look(
         last_ms: here.last_ms,
         origin,
     })
+}
+
+/// How many approvals the lock directory remembers of the log that a statement is of.
+pub(super) fn approvals(lock_directory: &Path, gap: &SignedGap) -> Result<u8, SignerError> {
+    let name = gap.gap().origin.parse().map_err(|_| SignerError::Certificate)?;
+    let unread = "it cannot be read how many approvals are asked for";
+    LockRecord::open(lock_directory, &name)?.approvals().map_err(SignerError::system(unread))
 }
 
 /// The number of the last command that is on record in the log of a data directory.

@@ -342,6 +342,11 @@ fn a_log_is_retired_by_two_people_also_where_the_store_was_taken_back_to_a_time_
     let proposed = scene.retire(&[&alone[..], &["--propose", "gap"]].concat());
     assert!(proposed.status.success(), "{}", text(&proposed.stderr));
     fails(&scene.retire(&["--approved", "gap"]), 1, "0 have approved it");
+    // Nor is it begun by who puts the statement where one stands that was begun.
+    let begun = scene.service.data().join("retiring");
+    fs::copy(scene.statement(), &begun).unwrap();
+    fails(&scene.retire(&alone), 1, "0 have approved it");
+    fs::remove_file(begun).unwrap();
     let (service, ada) = (&scene.service, scene.service.path("ada.toml"));
     let own = service.cli_with(
         &service.data().join("admin.toml"),

@@ -87,12 +87,13 @@ pub(super) fn run(shared: &Shared, args: &RetireArgs) -> Result<(), Failure> {
         .into_iter()
         .collect::<Result<Vec<_>>>()
         .context("the log of a service that runs is not retired; stop it first")?;
+    let lock_directory = args.lock_directory(&root_key)?;
     let retirement = Retirement::open(&data, &root_key).map_err(failed)?;
     let gap = if let Some(begun) = retirement.begun() {
         eprintln!("chancery: a retirement of this log was begun, and is finished now");
         begun.clone()
     } else {
-        let found = retirement.look(&args.lock_directory(&root_key)?).map_err(failed)?;
+        let found = retirement.look(&lock_directory).map_err(failed)?;
         let signed = match (&args.approved, args.yes) {
             (Some(file), _) => super::approve_gap::read(file)?,
             (None, None) => return Err(ask(shared, args, &found)?),
@@ -109,7 +110,7 @@ pub(super) fn run(shared: &Shared, args: &RetireArgs) -> Result<(), Failure> {
         retirement.begin(&found, &signed).map_err(failed)?;
         signed
     };
-    let retired = retirement.finish(&gap, &mut |step| {
+    let retired = retirement.finish((&gap, &lock_directory), &mut |step| {
         if Some(step) == args.stop_behind {
             std::process::abort();
         }
