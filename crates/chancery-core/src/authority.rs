@@ -20,14 +20,17 @@ use crate::name::Name;
 use crate::posture::Posture;
 use crate::principal::Principal;
 use crate::proposal::Proposal;
+use crate::rollout::Rollout;
 use crate::sequencer::Mark;
 
 mod decide;
 mod permit;
 mod propose;
+mod rotate;
 
 pub use decide::{Decided, DueDestruction, Effect, Fresh, Refusal};
-pub use permit::{Permit, Use};
+pub use permit::{Permit, Routing, Use};
+pub use rotate::Moving;
 
 /// A tenant's own settings.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -86,11 +89,14 @@ pub enum Row {
     /// A proposal.
     #[n(6)]
     Proposal(#[n(0)] Proposal),
+    /// The latest rollout of a key.
+    #[n(7)]
+    Rollout(#[n(0)] Box<Rollout>),
 }
 
 impl Row {
-    /// The highest kind in a row's name: that of proposals. What else is stored has higher ones.
-    pub const KIND_MAX: u8 = 6;
+    /// The highest kind in a row's name: that of rollouts. What else is stored has higher ones.
+    pub const KIND_MAX: u8 = 7;
 
     /// Whose row it is.
     #[must_use]
@@ -102,6 +108,7 @@ impl Row {
             Self::Revocation(revocation) => revocation.tenant,
             Self::Posture(_) => TenantId::SYSTEM,
             Self::Proposal(proposal) => proposal.tenant,
+            Self::Rollout(rollout) => rollout.tenant,
         }
     }
 
@@ -114,7 +121,9 @@ impl Row {
             Self::Key(key) => (3, key.id.as_bytes()),
             Self::Revocation(revocation) => (4, &revocation.link.0),
             Self::Posture(_) => (5, &[]),
-            Self::Proposal(proposal) => (Self::KIND_MAX, std::slice::from_ref(&proposal.place)),
+            Self::Proposal(proposal) => (6, std::slice::from_ref(&proposal.place)),
+            // One for each key: that of the rollout before, which is over, is written again.
+            Self::Rollout(rollout) => (Self::KIND_MAX, rollout.key.as_bytes()),
         };
         [self.tenant().as_bytes(), [kind].as_slice(), id].concat()
     }
@@ -135,6 +144,8 @@ struct Tenant {
     revoked: BTreeSet<LinkId>,
     /// By their places.
     proposals: BTreeMap<u8, Proposal>,
+    /// The latest of each key.
+    rollouts: BTreeMap<KeyId, Arc<Rollout>>,
 }
 
 /// The whole of it.
@@ -156,8 +167,8 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// [`Contradiction`] if it belongs to no tenant, takes another key's name, goes back in epochs, approvals or what became
-    /// of a proposal, or takes back what of a key stays for good.
+    /// [`Contradiction`] if it belongs to no tenant, takes another key's name, goes back in epochs, approvals, stages of a
+    /// rollout or what became of a proposal, or takes back what of a key stays for good.
     pub fn apply(&mut self, row: Row) -> Result<(), Contradiction> {
         match row {
             Row::Posture(posture) => self.posture = posture,
@@ -177,6 +188,7 @@ impl Authority {
             Row::Proposal(proposal) => {
                 self.tenant_mut(proposal.tenant)?.apply_proposal(proposal)?;
             }
+            Row::Rollout(rollout) => self.tenant_mut(rollout.tenant)?.apply_rollout(*rollout)?,
         }
         Ok(())
     }
@@ -306,6 +318,7 @@ impl Tenant {
             names: BTreeMap::new(),
             revoked: BTreeSet::new(),
             proposals: BTreeMap::new(),
+            rollouts: BTreeMap::new(),
         }
     }
 

@@ -11,13 +11,14 @@ use crate::action::Action;
 use crate::context::Pair;
 use crate::disclosure::{Disclosed, Disclosure};
 use crate::handle::{LinkId, Operations};
-use crate::id::{HandleId, OperationId, PrincipalId, ProposalId};
+use crate::id::{HandleId, OperationId, PrincipalId, ProposalId, RolloutId};
 use crate::key::Key;
 use crate::name::{Name, Scope};
 use crate::principal::{Right, Role};
 use crate::proposal::{Proposal, Proposed};
 use crate::purpose::Purpose;
 use crate::record_group::RecordGroups;
+use crate::rollout::{Order, RolloutView, Rotation};
 use crate::state::KeyEvent;
 use crate::suite::Suite;
 
@@ -225,6 +226,19 @@ pub enum Command {
         #[n(0)]
         approvals: u8,
     },
+    /// Bring another version of a key in, by a rollout.
+    #[n(22)]
+    Rotate(#[n(0)] Rotation),
+    /// Order something of a rollout.
+    #[n(23)]
+    OrderRollout {
+        /// The rollout.
+        #[n(0)]
+        rollout: RolloutId,
+        /// What it is to do.
+        #[n(1)]
+        order: Order,
+    },
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -282,6 +296,20 @@ pub enum Command {
     /// Read the proposals that are remembered.
     #[n(40)]
     ListProposals,
+    /// Read the latest rollout of each key, in the order of the keys' names.
+    #[n(41)]
+    ListRollouts {
+        /// Those of keys after this name.
+        #[n(0)]
+        after: Option<Name>,
+    },
+    /// Read one rollout, and what it waits for.
+    #[n(42)]
+    ShowRollout {
+        /// The rollout.
+        #[n(0)]
+        rollout: RolloutId,
+    },
 }
 
 /// Which segments of the audit log to remove, and where they are archived.
@@ -362,6 +390,9 @@ pub struct AuditQuery {
 /// The most keys that one page of a list holds.
 pub const LIST_PAGE: usize = 200;
 
+/// The most rollouts that one page of a list holds: 50, whose plans are at most as long as the commands they came in.
+pub const ROLLOUTS_PAGE: usize = 50;
+
 /// The most audit records that one answer holds.
 pub const QUERY_RECORDS_MAX: u32 = 1_000;
 
@@ -383,7 +414,9 @@ impl Command {
             | Self::ShowKey { .. }
             | Self::ReadStatus
             | Self::ReadOperation { .. }
-            | Self::ListProposals => Right::Read,
+            | Self::ListProposals
+            | Self::ListRollouts { .. }
+            | Self::ShowRollout { .. } => Right::Read,
             // What events say, an auditor is shown record by record as well.
             Self::QueryAudit(_)
             | Self::OpenRecord { .. }
@@ -396,6 +429,7 @@ impl Command {
             Self::Propose { .. } | Self::CarryOut { .. } => Right::Propose,
             Self::Approve { .. } | Self::Withdraw { .. } => Right::Approve,
             Self::RaiseApprovals { .. } => Right::RaiseApprovals,
+            Self::Rotate(_) | Self::OrderRollout { .. } => Right::Rotate,
         }
     }
 
@@ -444,6 +478,8 @@ impl Command {
             Self::Withdraw { .. } => 19,
             Self::CarryOut { .. } => 20,
             Self::RaiseApprovals { .. } => 21,
+            Self::Rotate(_) => 22,
+            Self::OrderRollout { .. } => 23,
             Self::ListKeys { .. } => 32,
             Self::ShowKey { .. } => 33,
             Self::ReadStatus => 34,
@@ -453,6 +489,8 @@ impl Command {
             Self::OpenRecord { .. } => 38,
             Self::ReadFrames { .. } => 39,
             Self::ListProposals => 40,
+            Self::ListRollouts { .. } => 41,
+            Self::ShowRollout { .. } => 42,
         }
     }
 
@@ -492,6 +530,12 @@ impl Command {
             }
             Self::RaiseApprovals { .. } => ("POST", "/v1/posture/approvals".into()),
             Self::ListProposals => ("GET", "/v1/proposals".into()),
+            Self::Rotate(rotation) => ("POST", format!("/v1/keys/{}/rotate", rotation.key)),
+            Self::OrderRollout { rollout, order } => {
+                ("POST", format!("/v1/rollouts/{rollout}/{}", order.code()))
+            }
+            Self::ListRollouts { .. } => ("GET", "/v1/rollouts".into()),
+            Self::ShowRollout { rollout } => ("GET", format!("/v1/rollouts/{rollout}")),
             Self::QueryAudit(_) => ("POST", "/v1/audit/query".into()),
             Self::InspectStore { .. } => ("POST", "/v1/store/inspect".into()),
             Self::OpenRecord { .. } => ("POST", "/v1/audit/open".into()),
@@ -557,6 +601,19 @@ pub enum Answer {
     /// Proposals, in the order in which they were made.
     #[n(8)]
     Proposals(#[n(0)] Vec<Proposal>),
+    /// A rollout as it is now.
+    #[n(9)]
+    Rollout(#[n(0)] Box<RolloutView>),
+    /// Rollouts, and whether there are more.
+    #[n(10)]
+    Rollouts {
+        /// This page.
+        #[n(0)]
+        rollouts: Vec<RolloutView>,
+        /// Whether another page follows.
+        #[n(1)]
+        more: bool,
+    },
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use crate::clock::Served;
 use crate::epoch::Epoch;
 use crate::id::{KeyId, RolloutId, TenantId};
-use crate::limits::KEY_VERSIONS_MAX;
+use crate::limits::{KEY_PUBLIC_BYTES_MAX, KEY_VERSIONS_MAX};
 use crate::name::{Name, Scope};
 use crate::purpose::Purpose;
 use crate::schedule::{Moving, Schedule};
@@ -146,7 +146,9 @@ pub enum VersionError {
     #[error("a new version has the number after the last one, and starts as PreActivation")]
     NotNew,
     /// There are as many as a key may have.
-    #[error("a key has at most {KEY_VERSIONS_MAX} versions; create another key")]
+    #[error(
+        "a key has at most {KEY_VERSIONS_MAX} versions, with {KEY_PUBLIC_BYTES_MAX} bytes of public keys; create another key"
+    )]
     TooMany,
     /// The state does not admit the event.
     #[error(transparent)]
@@ -211,7 +213,9 @@ impl Key {
     ///
     /// [`VersionError`] if it is not the next one, is anything but new, or is one too many.
     pub fn add(&mut self, version: KeyVersion) -> Result<(), VersionError> {
-        if self.versions.len() >= KEY_VERSIONS_MAX {
+        let public: usize = self.versions.iter().map(|version| version.public.len()).sum();
+        let is_long = public.saturating_add(version.public.len()) > KEY_PUBLIC_BYTES_MAX;
+        if is_long || self.versions.len() >= KEY_VERSIONS_MAX {
             return Err(VersionError::TooMany);
         }
         let last = self.versions.last().map_or(0, |version| version.number);

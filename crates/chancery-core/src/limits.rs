@@ -123,9 +123,12 @@ pub const APPROVALS_MAX: u8 = 4;
 /// How long a version waits from scheduling to destruction: 30 days.
 pub const DESTRUCTION_DELAY: Duration = Duration::from_hours(30 * 24);
 
-/// The most versions of one key: 256, so that its row stays under 0.7 MiB with the longest public halves; a key that
-/// rotates each month has room for twenty years.
+/// The most versions of one key: 256; a key that rotates each month has room for twenty years.
 pub const KEY_VERSIONS_MAX: usize = 256;
+
+/// The most bytes that the public halves of one key's versions take: 48 KiB, of the 64 of its row. That is 24 versions of
+/// ML-DSA-65, and as many as there may be of ECDSA.
+pub const KEY_PUBLIC_BYTES_MAX: usize = 48 * 1024;
 
 /// The most stages of a rollout's plan: 16, which leaves room for nine steps of a ramp.
 pub const PLAN_STAGES_MAX: usize = 16;

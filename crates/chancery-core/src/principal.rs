@@ -61,6 +61,8 @@ pub enum Right {
     Approve,
     /// Raise the number of approvals.
     RaiseApprovals,
+    /// Bring another version of a key in by a rollout, and say what becomes of that.
+    Rotate,
 }
 
 impl Role {

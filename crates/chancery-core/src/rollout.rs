@@ -21,6 +21,7 @@ use crate::epoch::Epoch;
 use crate::id::{KeyId, PrincipalId, RolloutId, TenantId};
 use crate::key::Key;
 
+mod analysis;
 mod builtin;
 mod cause;
 mod change;
@@ -33,7 +34,9 @@ mod plan;
 mod retreat;
 mod start;
 mod tick;
+mod view;
 
+pub use analysis::{Finding as Judged, Latency, Pair, Series, Side, Tally, judge};
 pub use builtin::Builtin;
 pub use cause::{Cause, CauseError, Halt};
 pub use change::{Change, ChangeError, VersionChange};
@@ -48,6 +51,7 @@ pub use plan::{
 };
 pub use start::{NewRollout, StartError};
 pub use tick::Step;
+pub use view::{Measured, RolloutView, Rotation, Sight};
 
 /// What is known when a step is decided.
 #[derive(Clone, Copy, Debug)]

@@ -235,6 +235,16 @@ pub enum Protecting {
     },
 }
 
+impl Protecting {
+    /// The one version, or the one of two that is coming in.
+    #[must_use]
+    pub const fn last(self) -> u32 {
+        match self {
+            Self::One(version) | Self::Both { incoming: version, .. } => version,
+        }
+    }
+}
+
 impl Schedule {
     /// One version, and no rollout.
     #[must_use]

@@ -7,7 +7,7 @@ use crate::command::{
 };
 use crate::epoch::Epoch;
 use crate::handle::{Caveat, LinkId, Operation, Operations, Root};
-use crate::id::{HandleId, KeyId, NodeId, PrincipalId, ProposalId, TenantId};
+use crate::id::{HandleId, KeyId, NodeId, PrincipalId, ProposalId, RolloutId, TenantId};
 use crate::key::{Key, KeyVersion, Provenance, Published, VersionError};
 use crate::limits::{CAVEATS_MAX, DESTRUCTION_DELAY, HANDLE_TTL_MAX, KEYS_MAX, REVOCATIONS_MAX};
 use crate::name::Name;
@@ -15,6 +15,7 @@ use crate::posture::RawSigning;
 use crate::principal::{Principal, Role};
 use crate::purpose::Format;
 use crate::reason::Reason;
+use crate::rollout::Sight;
 use crate::state::{KeyEvent, KeyState};
 
 /// A command is refused: the code, and what its principal is told besides.
@@ -52,6 +53,10 @@ pub struct Fresh {
     pub principal: PrincipalId,
     /// For a new proposal.
     pub proposal: ProposalId,
+    /// For a new rollout.
+    pub rollout: RolloutId,
+    /// The digest of the new rollout's plan; zeros where there is none.
+    pub plan_digest: [u8; 32],
     /// The public half of new material, as SubjectPublicKeyInfo in DER; empty where there is none.
     pub public: Vec<u8>,
 }
@@ -72,6 +77,8 @@ pub struct DueDestruction {
 pub enum Effect {
     /// At its commit, as a barrier: it only takes authority away.
     Reduction,
+    /// Likewise; but what it takes from one version it gives to another, so that no journal takes it in the store's place.
+    Barrier,
     /// When its record is durable.
     Recorded,
     /// Never: it changes nothing.
@@ -226,6 +233,12 @@ impl Authority {
             | Command::CarryOut { .. }
             | Command::ListProposals => self.decide_proposal(principal, command, fresh, now),
             Command::RaiseApprovals { approvals } => tenant.raise_approvals(*approvals),
+            Command::Rotate(rotation) => tenant.rotate(principal, rotation, fresh, now),
+            Command::OrderRollout { rollout, order } => {
+                tenant.order((principal, *rollout, *order), &Sight::NOTHING, now)
+            }
+            Command::ListRollouts { after } => Ok(self.list_rollouts(tenant, after.as_ref(), now)),
+            Command::ShowRollout { rollout } => tenant.show_rollout(*rollout, &Sight::NOTHING, now),
             // The shell answers these from what it alone knows; the decision is only that they may be asked.
             Command::BeginImport
             | Command::ReadStatus
@@ -298,7 +311,7 @@ impl Tenant {
         TenantRow { epoch: self.row.epoch.next(), ..self.row.clone() }
     }
 
-    fn named(&self, name: &Name) -> Result<&Key, Refusal> {
+    pub(super) fn named(&self, name: &Name) -> Result<&Key, Refusal> {
         let key = self.names.get(name).and_then(|id| self.keys.get(id));
         key.map(|key| &**key).ok_or_else(|| {
             Refusal::new(Reason::Forbidden, format!("no key `{name}` that you may see"))

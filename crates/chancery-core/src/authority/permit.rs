@@ -10,11 +10,23 @@ use super::{Authority, Tenant};
 use crate::clock::{Quality, Reading};
 use crate::context::Context;
 use crate::handle::{Handle, Operation};
-use crate::key::{Key, KeyVersion};
+use crate::key::Key;
+use crate::name::{Name, Scope};
 use crate::posture::{Posture, RawSigning};
 use crate::purpose::Format;
 use crate::reason::Reason;
+use crate::rollout::{Cohorts, point};
+use crate::schedule::{Consumer, Protecting};
 use crate::sequencer::Mark;
+
+/// By what the consumer is known for whom something is protected.
+#[derive(Clone, Copy, Debug)]
+pub struct Routing<'a> {
+    /// What the caller gives; the handle's subject if that is empty.
+    pub key: &'a [u8],
+    /// The hash by which consumers are ordered. Asked only while a rollout moves the key.
+    pub cohorts: &'a dyn Cohorts,
+}
 
 /// A use that is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +39,8 @@ pub struct Use<'a> {
     pub context: &'a Context,
     /// The version that what is processed was protected by, if it names one.
     pub version: Option<u32>,
+    /// For whom.
+    pub routing: Routing<'a>,
     /// The holder keys whose possession was proved.
     pub proven: &'a [[u8; 32]],
     /// Whether a quorum of witnesses cosigns the log.
@@ -43,6 +57,7 @@ pub struct Use<'a> {
 pub struct Permit {
     key: Arc<Key>,
     version: u32,
+    second: Option<u32>,
     decided: Mark,
     posture: Posture,
     now: Reading,
@@ -60,6 +75,12 @@ impl Permit {
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// The version that a rollout brings in, if the answer is to have its signature too.
+    #[must_use]
+    pub fn second(&self) -> Option<u32> {
+        self.second
     }
 
     /// As of which mark it was decided.
@@ -90,7 +111,7 @@ impl Permit {
     #[must_use]
     pub fn yields_same_as(&self, other: &Self) -> bool {
         self.key.id == other.key.id
-            && self.version == other.version
+            && (self.version, self.second) == (other.version, other.second)
             && self.posture == other.posture
             && self.operation == other.operation
     }
@@ -109,10 +130,11 @@ impl Authority {
         tenant.check_handle(asked.handle, key, asked.now)?;
         check_coverage(asked)?;
         check_key(key, asked, &self.posture)?;
-        let version = choose_version(key, asked)?;
+        let (version, second) = choose_versions(key, asked)?;
         Ok(Permit {
             key: Arc::clone(key),
-            version: version.number,
+            version,
+            second,
             decided: tenant.mark,
             posture: self.posture,
             now: asked.now,
@@ -180,18 +202,56 @@ fn check_key(key: &Key, asked: &Use<'_>, posture: &Posture) -> Result<(), Reason
     Ok(())
 }
 
-fn choose_version<'k>(key: &'k Key, asked: &Use<'_>) -> Result<&'k KeyVersion, Reason> {
-    // What is encrypted again is protected by the scheduled version.
-    let protects_anew = asked.operation == Operation::Rewrap;
-    if protects_anew && !key.scheduled_version().is_some_and(KeyVersion::protects) {
-        return Err(Reason::KeyUnusable);
+/// The version to use; and the one beside it, if the answer is to have two signatures.
+fn choose_versions(key: &Key, asked: &Use<'_>) -> Result<(u32, Option<u32>), Reason> {
+    let protects = |number: u32| {
+        let version = key.version(number).filter(|version| version.protects());
+        version.map(|version| version.number).ok_or(Reason::KeyUnusable)
+    };
+    // What is encrypted again is protected by the version of the schedule: the named one is read.
+    if asked.operation.protects() {
+        return match protecting(key, asked) {
+            Protecting::One(version) => Ok((protects(version)?, None)),
+            Protecting::Both { outgoing, incoming } => {
+                Ok((protects(outgoing)?, Some(protects(incoming)?)))
+            }
+        };
     }
-    let version = match asked.version {
-        Some(number) if !asked.operation.protects() => key.version(number),
-        _ => key.scheduled_version(),
+    let second = match asked.operation {
+        Operation::Rewrap => Some(protects(protecting(key, asked).last())?),
+        _ => None,
     };
-    let fits = |version: &&KeyVersion| {
-        if asked.operation.protects() { version.protects() } else { version.processes() }
+    let version = key.version(asked.version.unwrap_or(key.scheduled));
+    let version = version.filter(|version| version.processes()).ok_or(Reason::KeyUnusable)?;
+    Ok((version.number, second))
+}
+
+/// Which versions protect for the consumer of a use.
+fn protecting(key: &Key, asked: &Use<'_>) -> Protecting {
+    let schedule = key.schedule();
+    let Some((moving, share)) = schedule.moving.as_ref().zip(schedule.share()) else {
+        return Protecting::One(schedule.version);
     };
-    version.filter(fits).ok_or(Reason::KeyUnusable)
+    let Routing { key: routing, cohorts } = asked.routing;
+    let subject = asked.handle.root().subject;
+    let routing = if routing.is_empty() { subject.as_bytes() } else { routing };
+    let point = point(&moving.rollout, routing, cohorts);
+    if share.selector.is_everybody() {
+        return schedule.protecting(&Consumer { point, scope: &key.scope });
+    }
+    schedule.protecting(&Consumer { point, scope: &scope_of(key, asked.context) })
+}
+
+/// Where a consumer is: where its context says, which its handle can pin, and elsewhere where the key is.
+fn scope_of(key: &Key, context: &Context) -> Scope {
+    let part = |name: &str, of_key: &Name| {
+        let pair = context.pairs().iter().find(|pair| pair.name() == name);
+        let said = pair.and_then(|pair| pair.value().parse().ok());
+        said.unwrap_or_else(|| of_key.clone())
+    };
+    Scope {
+        environment: part("environment", &key.scope.environment),
+        region: part("region", &key.scope.region),
+        service: part("service", &key.scope.service),
+    }
 }

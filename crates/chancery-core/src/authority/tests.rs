@@ -8,19 +8,33 @@ use crate::command::{
 use crate::context::{Context, Pair};
 use crate::handle::tests::Mixer;
 use crate::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
-use crate::id::{HandleId, NodeId, ProposalId};
+use crate::id::{HandleId, NodeId, ProposalId, RolloutId};
 use crate::key::tests::sample;
 use crate::limits::{HANDLE_TTL_MAX, REVOCATIONS_MAX};
 use crate::name::Scope;
 use crate::principal::Role;
 use crate::reason::Reason;
+use crate::rollout::Cohorts;
 use crate::state::{KeyEvent, KeyState};
 use crate::suite::Suite;
 
 mod proposals;
+mod rotation;
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 const NOW: u64 = 1_000_000;
+
+/// Consumers in the order of their routing keys' first byte.
+#[derive(Debug)]
+struct ByFirstByte;
+
+impl Cohorts for ByFirstByte {
+    fn digest(&self, _: &RolloutId, routing_key: &[u8]) -> [u8; 32] {
+        [routing_key[0]; 32]
+    }
+}
+
+const ROUTING: Routing<'static> = Routing { key: &[], cohorts: &ByFirstByte };
 
 fn now() -> Reading {
     Reading { unix_ms: NOW, quality: Quality::Plausible, served: Served::default(), wall_ms: NOW }
@@ -44,6 +58,8 @@ fn fresh() -> Fresh {
         handle: HandleId::from_bytes([9; 16]),
         principal: PrincipalId::from_bytes([8; 16]),
         proposal: ProposalId::from_bytes([6; 16]),
+        rollout: RolloutId::from_bytes([5; 16]),
+        plan_digest: [5; 32],
         public: vec![1],
     }
 }
@@ -126,6 +142,7 @@ fn permit(authority: &Authority, handle: &Handle, operation: Operation) -> Resul
         operation,
         context: &context,
         version: None,
+        routing: ROUTING,
         proven: &[],
         is_cosigned: false,
         now: now(),
@@ -300,6 +317,7 @@ fn a_holder_must_prove_possession() {
         operation: Operation::Sign,
         context: &context,
         version: None,
+        routing: ROUTING,
         proven: &[[3; 32]],
         is_cosigned: false,
         now: now(),
@@ -320,6 +338,7 @@ fn a_key_that_waits_for_witnesses_is_used_while_a_quorum_cosigns() {
         operation: Operation::Sign,
         context: &context,
         version: None,
+        routing: ROUTING,
         proven: &[],
         is_cosigned: true,
         now: now(),

@@ -9,13 +9,13 @@ use crate::id::RolloutId;
 use crate::schedule::Point;
 
 /// A hash of its own for cohorts.
-pub trait Cohorts {
+pub trait Cohorts: std::fmt::Debug {
     /// A digest of the rollout's id and the routing key, under a label that is used for nothing else.
     fn digest(&self, rollout: &RolloutId, routing_key: &[u8]) -> [u8; 32];
 }
 
 /// Where a consumer stands in a rollout's order. The same for as long as the rollout lasts.
 #[must_use]
-pub fn point(rollout: &RolloutId, routing_key: &[u8], cohorts: &impl Cohorts) -> Point {
+pub fn point(rollout: &RolloutId, routing_key: &[u8], cohorts: &dyn Cohorts) -> Point {
     Point::of_digest(&cohorts.digest(rollout, routing_key))
 }

@@ -4,6 +4,8 @@
 //! verifier can have it, and none is retired while what it made can be alive (RFC 7583, 3.2). They hold whatever the
 //! stages say.
 
+use minicbor::{Decode, Encode};
+
 use super::observed::{Observed, Since, Standing, Verifier, standing};
 use super::plan::{Advance, Kind, Paths, Stage, StageName};
 use super::{Overridable, Rollout, Situation};
@@ -16,74 +18,100 @@ use crate::schedule::{Fraction, Mode};
 use crate::state::KeyState;
 
 /// One thing that a stage waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Gate {
     /// The stage's shortest time.
+    #[n(0)]
     Elapsed {
         /// What is left of it, in milliseconds.
+        #[n(0)]
         left_ms: u64,
     },
     /// Every verifier can have the new version: P + C + S since it was published.
+    #[n(1)]
     Propagated {
         /// What is left of that, in milliseconds.
+        #[n(0)]
         left_ms: u64,
     },
     /// Verifiers that asked for both signatures have been told that one is enough: P + C + S since.
+    #[n(2)]
     Released {
         /// What is left of that, in milliseconds.
+        #[n(0)]
         left_ms: u64,
     },
     /// Nothing that the old version made is alive: R + P + max(C, L) + S since it last protected.
+    #[n(3)]
     Outlived {
         /// What is left of that, in milliseconds.
+        #[n(0)]
         left_ms: u64,
     },
     /// Verifiers have the new version.
-    Acknowledged(Acknowledged),
+    #[n(4)]
+    Acknowledged(#[n(0)] Acknowledged),
     /// The new version has answered often enough.
+    #[n(5)]
     Sampled {
         /// How often it did.
+        #[n(0)]
         have: u64,
         /// How often it must.
+        #[n(1)]
         need: u64,
     },
     /// Paths were gone.
+    #[n(6)]
     Exercised {
         /// Those that were not.
+        #[n(0)]
         missing: Paths,
     },
     /// A trigger does not fire.
+    #[n(7)]
     Trigger {
         /// Its place in the stage.
+        #[n(0)]
         place: u8,
         /// How it stands.
+        #[n(1)]
         standing: Standing,
     },
     /// The new version may protect.
+    #[n(8)]
     Usable {
         /// Its state.
+        #[n(0)]
         state: KeyState,
     },
     /// Nobody has seen anything of the old version for the quiet window.
+    #[n(9)]
     Quiet {
         /// What is left of that, in milliseconds; nothing if nobody looked.
+        #[n(0)]
         left_ms: Option<u64>,
         /// Who goes on regardless.
+        #[n(1)]
         overridden: Option<PrincipalId>,
     },
     /// Nothing is encrypted under the old version any more.
+    #[n(10)]
     Counted {
         /// How much is; nothing if nobody counted.
+        #[n(0)]
         remaining: Option<u64>,
         /// Who goes on regardless.
+        #[n(1)]
         overridden: Option<PrincipalId>,
     },
     /// A person ends the stage.
+    #[n(11)]
     Person,
 }
 
 /// How far verifiers have acknowledged a version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(array)]
 pub struct Acknowledged {
     /// The epoch that publishes it.

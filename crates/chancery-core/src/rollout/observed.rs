@@ -8,6 +8,8 @@
 
 use std::collections::BTreeSet;
 
+use minicbor::{Decode, Encode};
+
 use super::plan::{Paths, Trigger};
 use crate::clock::Served;
 use crate::epoch::Epoch;
@@ -85,26 +87,35 @@ impl Observed<'_> {
 }
 
 /// How a trigger stands, once age and origin of its verdict are taken into account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Standing {
     /// It does not fire, and somebody looked.
+    #[n(0)]
     Pass,
     /// It fires.
+    #[n(1)]
     Fail,
     /// It would, but too few verifiers reported it: neither evidence for nor against.
+    #[n(2)]
     FewReporters {
         /// How many did.
+        #[n(0)]
         have: u16,
         /// How many must.
+        #[n(1)]
         need: u16,
     },
     /// The analysis cannot tell.
+    #[n(3)]
     Inconclusive,
     /// There is no verdict.
+    #[n(4)]
     NoData,
     /// It is too old, or dated ahead.
+    #[n(5)]
     Stale,
     /// The analysis came to no number.
+    #[n(6)]
     NotANumber,
 }
 

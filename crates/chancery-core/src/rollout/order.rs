@@ -3,6 +3,8 @@
 //! An order opens no gate but the one that waits for a person, and those that may be overridden by name. Who may give
 //! which is not asked here.
 
+use minicbor::{Decode, Encode};
+
 use super::cause::Halt;
 use super::change::Change;
 use super::gate::Gate;
@@ -10,20 +12,41 @@ use super::{Ending, Overridable, Override, Rollout, Situation, Status};
 use crate::id::PrincipalId;
 
 /// What a person wants of a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Order {
     /// To stay where it is. Triggers go on acting.
+    #[n(0)]
     Pause,
     /// To go on.
+    #[n(1)]
     Resume,
     /// To enter the next stage, which waits for nothing else.
+    #[n(2)]
     Advance,
     /// To go back.
+    #[n(3)]
     RollBack,
     /// To be given up.
+    #[n(4)]
     Abort,
     /// To go past a gate.
-    Override(Overridable),
+    #[n(5)]
+    Override(#[n(0)] Overridable),
+}
+
+impl Order {
+    /// The last part of the path by which it is given.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Advance => "advance",
+            Self::RollBack => "rollback",
+            Self::Abort => "abort",
+            Self::Override(_) => "override",
+        }
+    }
 }
 
 /// An order is refused, or a look at a rollout makes no sense.

@@ -1,0 +1,326 @@
+//! Rotation: what a command, or a look at a rollout, would change; and the rows of rollouts.
+//!
+//! The engine decides on one key ([`crate::rollout`]). Here its decision becomes rows, all written in one transaction
+//! under the tenant's next epoch.
+//!
+//! **Invariant:** a key has one rollout at most that is not over, and its row stands beside the key that it moves.
+
+use std::sync::Arc;
+
+use super::{Authority, Contradiction, Decided, Effect, Fresh, Refusal, Row, Tenant};
+use crate::clock::Reading;
+use crate::command::{Answer, ROLLOUTS_PAGE};
+use crate::id::{KeyId, RolloutId, TenantId};
+use crate::key::{Key, KeyVersion, Provenance};
+use crate::name::Name;
+use crate::principal::Principal;
+use crate::reason::Reason;
+use crate::rollout::{
+    Change, Moment, NewRollout, Order, Refused, Rollout, RolloutView, Rotation, Sight, Situation,
+    StartError, Step,
+};
+use crate::state::KeyState;
+use crate::suite::Suite;
+
+/// A key that a rollout moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The key.
+    pub key: KeyId,
+    /// The rollout.
+    pub rollout: RolloutId,
+}
+
+impl From<StartError> for Refusal {
+    fn from(error: StartError) -> Self {
+        let reason = match error {
+            StartError::PlanRefused(_) | StartError::Nameless => Reason::Malformed,
+            _ => Reason::IllegalTransition,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        Self::new(Reason::IllegalTransition, refused.to_string())
+    }
+}
+
+/// The key has changed, or time has gone on: whoever asks decides anew.
+fn overtaken(error: &impl std::fmt::Display) -> Refusal {
+    Refusal::new(Reason::IllegalTransition, error.to_string())
+}
+
+impl Tenant {
+    pub(super) fn apply_rollout(&mut self, rollout: Rollout) -> Result<(), Contradiction> {
+        let goes_on = self.rollouts.get(&rollout.key).is_none_or(|before| {
+            if before.id == rollout.id {
+                rollout.follows(before)
+            } else {
+                before.status.is_over() && rollout.epoch > before.epoch
+            }
+        });
+        if !goes_on || !self.keys.contains_key(&rollout.key) {
+            return Err(Contradiction);
+        }
+        self.rollouts.insert(rollout.key, Arc::new(rollout));
+        Ok(())
+    }
+
+    fn rollout(&self, id: RolloutId) -> Result<(&Rollout, &Key), Refusal> {
+        let found = self.rollouts.values().find(|rollout| rollout.id == id);
+        let found = found.and_then(|rollout| Some((&**rollout, &**self.keys.get(&rollout.key)?)));
+        let unknown = || Refusal::new(Reason::Forbidden, format!("there is no rollout `{id}`"));
+        found.ok_or_else(unknown)
+    }
+
+    fn situation<'a>(&self, key: &'a Key, sight: &Sight<'a>, now: Reading) -> Situation<'a> {
+        let (verifiers, observed) = (sight.verifiers, sight.observed);
+        Situation { key, verifiers, observed, now: now.served, epoch: self.row.epoch }
+    }
+
+    /// Begins a rollout; the version that it brings in is made with it, unless the key has it.
+    pub(super) fn rotate(
+        &self,
+        principal: &Principal,
+        rotation: &Rotation,
+        fresh: Fresh,
+        now: Reading,
+    ) -> Result<Decided, Refusal> {
+        let mut key = self.check_rotation(rotation)?.clone();
+        let to = match rotation.version {
+            Some(version) => version,
+            None => add_version(&mut key, rotation.suite, fresh.public, now)?,
+        };
+        let new = NewRollout {
+            id: fresh.rollout,
+            to,
+            cause: rotation.cause,
+            by: Some(principal.id),
+            plan: rotation.plan.clone(),
+            plan_digest: fresh.plan_digest,
+            remaining_ms: remaining_ms(&key, rotation, now),
+        };
+        let change = Rollout::start(&new, &self.situation(&key, &Sight::NOTHING, now))?;
+        self.changed_by((&key, change), &Sight::NOTHING, now)
+    }
+
+    /// Checks what can be said of a rotation before a version is made for it.
+    fn check_rotation(&self, rotation: &Rotation) -> Result<&Key, Refusal> {
+        let key = self.named(&rotation.key)?;
+        if let Some(rollout) = key.rollout() {
+            return Err(StartError::UnderWay(rollout).into());
+        }
+        if rotation.version.is_some() && rotation.suite.is_some() {
+            let detail = "a version that is there has its algorithm; name the one or the other";
+            return Err(Refusal::new(Reason::Malformed, detail));
+        }
+        let admitted = rotation.suite.map_or(Ok(()), |suite| key.purpose.admits(suite));
+        admitted.map_err(|error| Refusal::new(Reason::PurposeRefused, error.to_string()))?;
+        Ok(key)
+    }
+
+    /// Does to a rollout what a person orders.
+    pub(super) fn order(
+        &self,
+        (by, id, order): (&Principal, RolloutId, Order),
+        sight: &Sight<'_>,
+        now: Reading,
+    ) -> Result<Decided, Refusal> {
+        let (rollout, key) = self.rollout(id)?;
+        let change = rollout.order(by.id, order, &self.situation(key, sight, now))?;
+        self.changed_by((key, change), sight, now)
+    }
+
+    /// The rows of a change, and the rollout as it is then.
+    fn changed_by(
+        &self,
+        (key, change): (&Key, Change),
+        sight: &Sight<'_>,
+        now: Reading,
+    ) -> Result<Decided, Refusal> {
+        let moment = Moment { served: now.served, epoch: self.row.epoch };
+        let next = change.applied(key, moment).map_err(|error| overtaken(&error))?;
+        let effect = if change.is_reduction(key) { Effect::Barrier } else { Effect::Recorded };
+        let (row, rollout) = (self.advanced(), change.rollout);
+        let at = Situation { epoch: row.epoch, ..self.situation(&next, sight, now) };
+        let view = view(&rollout, &at);
+        Ok(Decided {
+            key: Some((key.id, rollout.to)),
+            rows: vec![Row::Tenant(row), Row::Key(next), Row::Rollout(Box::new(rollout))],
+            effect,
+            answer: Answer::Rollout(Box::new(view)),
+            handle: None,
+        })
+    }
+
+    pub(super) fn show_rollout(
+        &self,
+        id: RolloutId,
+        sight: &Sight<'_>,
+        now: Reading,
+    ) -> Result<Decided, Refusal> {
+        let (rollout, key) = self.rollout(id)?;
+        let view = view(rollout, &self.situation(key, sight, now));
+        Ok(Decided::read(Answer::Rollout(Box::new(view))))
+    }
+}
+
+impl Authority {
+    /// Checks what a rotation is to bring in, before its material is made; and says with which algorithm that is, if a
+    /// version is to be made at all.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] if the key is not there, has a rollout, or does not admit the algorithm.
+    pub fn check_rotation(
+        &self,
+        principal: &Principal,
+        rotation: &Rotation,
+    ) -> Result<Option<(Suite, &Key)>, Refusal> {
+        let key = self.home(principal)?.check_rotation(rotation)?;
+        let suite = rotation.suite.unwrap_or_else(|| scheduled_suite(key));
+        Ok(rotation.version.is_none().then_some((suite, key)))
+    }
+
+    /// Decides a person's order, on what the shell has seen.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`]; then nothing changes.
+    pub fn decide_order(
+        &self,
+        principal: &Principal,
+        (rollout, order): (RolloutId, Order),
+        sight: &Sight<'_>,
+        now: Reading,
+    ) -> Result<Decided, Refusal> {
+        self.home(principal)?.order((principal, rollout, order), sight, now)
+    }
+
+    /// Looks at the rollout of a key: what it changes now, if anything.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] if the key is not that rollout's to move, or there is no such key.
+    pub fn decide_step(
+        &self,
+        moving: &Moving,
+        sight: &Sight<'_>,
+        now: Reading,
+    ) -> Result<Option<Decided>, Refusal> {
+        let gone = || Refusal::new(Reason::IllegalTransition, "the rollout is over");
+        let tenant = self.tenants.get(&moving.tenant).ok_or_else(gone)?;
+        let (rollout, key) = tenant.rollout_of(moving).ok_or_else(gone)?;
+        match rollout.tick(&tenant.situation(key, sight, now))? {
+            Step::Stay(_) => Ok(None),
+            Step::Change(change) => tenant.changed_by((key, *change), sight, now).map(Some),
+        }
+    }
+
+    /// The rollout of a key, with the key.
+    #[must_use]
+    pub fn rollout_of(&self, moving: &Moving) -> Option<(&Rollout, &Key)> {
+        self.tenants.get(&moving.tenant)?.rollout_of(moving)
+    }
+
+    /// Which rollout a principal means by an id.
+    #[must_use]
+    pub fn moving(&self, tenant: TenantId, id: RolloutId) -> Option<Moving> {
+        let (rollout, key) = self.tenants.get(&tenant)?.rollout(id).ok()?;
+        Some(Moving { tenant, key: key.id, rollout: rollout.id })
+    }
+
+    /// What people are shown of a rollout, on what the shell has seen.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] if there is no such rollout.
+    pub fn show_rollout(
+        &self,
+        principal: &Principal,
+        rollout: RolloutId,
+        sight: &Sight<'_>,
+        now: Reading,
+    ) -> Result<RolloutView, Refusal> {
+        let tenant = self.home(principal)?;
+        let (rollout, key) = tenant.rollout(rollout)?;
+        Ok(view(rollout, &tenant.situation(key, sight, now)))
+    }
+
+    /// Every key that a rollout moves.
+    #[must_use]
+    pub fn moved(&self) -> Vec<Moving> {
+        let rollouts = self.tenants.values().flat_map(|tenant| tenant.rollouts.values());
+        let under_way = rollouts.filter(|rollout| !rollout.status.is_over());
+        let moving = |it: &Arc<Rollout>| Moving { tenant: it.tenant, key: it.key, rollout: it.id };
+        under_way.map(moving).collect()
+    }
+
+    pub(super) fn list_rollouts(
+        &self,
+        tenant: &Tenant,
+        after: Option<&Name>,
+        now: Reading,
+    ) -> Decided {
+        let keys = self.keys_after(tenant.row.id, after);
+        let mut views = keys.filter_map(|key| {
+            let rollout = tenant.rollouts.get(&key.id)?;
+            Some(view(rollout, &tenant.situation(key, &Sight::NOTHING, now)))
+        });
+        let rollouts = views.by_ref().take(ROLLOUTS_PAGE).collect();
+        let more = views.next().is_some();
+        Decided::read(Answer::Rollouts { rollouts, more })
+    }
+}
+
+impl Tenant {
+    fn rollout_of(&self, moving: &Moving) -> Option<(&Rollout, &Key)> {
+        let rollout = self.rollouts.get(&moving.key).filter(|it| it.id == moving.rollout)?;
+        Some((rollout, self.keys.get(&moving.key)?))
+    }
+}
+
+fn view(rollout: &Rollout, at: &Situation<'_>) -> RolloutView {
+    let gates = if rollout.status.is_over() { Vec::new() } else { rollout.gates(at) };
+    let (key, rollout) = (at.key.name.clone(), rollout.clone());
+    RolloutView { key, rollout, gates, measured: Vec::new(), now: at.now }
+}
+
+/// The algorithm of the version that protects.
+fn scheduled_suite(key: &Key) -> Suite {
+    key.scheduled_version().map_or(key.suite, |version| key.suite_of(version))
+}
+
+fn add_version(
+    key: &mut Key,
+    suite: Option<Suite>,
+    public: Vec<u8>,
+    now: Reading,
+) -> Result<u32, Refusal> {
+    let last = key.versions.last().map_or(0, |version| version.number);
+    let number = last.saturating_add(1);
+    let suite = suite.unwrap_or_else(|| scheduled_suite(key));
+    key.add(KeyVersion {
+        number,
+        state: KeyState::PreActivation,
+        created_ms: now.unix_ms,
+        provenance: Provenance::Generated,
+        public,
+        destruction: None,
+        published: None,
+        active_from: None,
+        suite: (suite != key.suite).then_some(suite),
+    })?;
+    Ok(number)
+}
+
+/// What is left of the cryptoperiod of the version that protects. It counts from its publication.
+fn remaining_ms(key: &Key, rotation: &Rotation, now: Reading) -> Option<u64> {
+    let since = key.scheduled_version()?.published?.at;
+    let age = now.served.as_ms().saturating_sub(since.as_ms());
+    Some(rotation.plan.bounds.cryptoperiod_ms.saturating_sub(age))
+}
