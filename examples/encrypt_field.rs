@@ -26,7 +26,13 @@ fn row(id: u32) -> Result<Context, Box<dyn Error>> {
 }
 
 fn manner(context: &Context) -> Result<Manner<'_>, Box<dyn Error>> {
-    Ok(Manner { operation: operation_id()?, context, receipt: Receipt::Unwanted, holders: &[] })
+    Ok(Manner {
+        operation: operation_id()?,
+        context,
+        receipt: Receipt::Unwanted,
+        holders: &[],
+        routing_key: None,
+    })
 }
 
 fn decrypt(

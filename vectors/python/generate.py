@@ -129,6 +129,13 @@ def commands():
     new_key = ["invoices", "sign.bound:invoice", 1, SCOPE, False]
     newcomer = [0, ["ada", 3, bytes([3] * 32)]]
     everything = [1, [[[3, [682, 683, bytes([4] * 32)]], bytes([3] * 32)]]]
+    # Name, kind, bounds in ms, stages; of a stage: name, share, mode, accept, where, times, samples, paths, acknowledged,
+    # triggers, what happens on deadline, without data, inconclusively, who ends it.
+    trigger = [2, 0, 1000, 60_000, None, 300_000, 1, 0]
+    bounds = [300_000, 900_000, 0, 86_400_000, 600_000, 3_600_000, 31_622_400_000]
+    full = [4, 1_000_000, 2, 0, [[], ["eu"], []], 60_000, 3_600_000, 299, 3, 1_000_000, [trigger], 1, 1, 0, 1]
+    publish = [0, 0, 0, 0, [[], [], []], 300_000, 2_592_000_000, 0, 0, 0, [], 0, 1, 1, 0]
+    plan = ["mine", 0, bounds, [publish, full]]
     encoded = [
         ("POST", "/v1/keys", [1, [new_key]]),
         ("POST", "/v1/keys", [1, [[*new_key[:4], True]]]),
@@ -156,6 +163,11 @@ def commands():
         ("POST", f"/v1/proposals/{formats.uuid(HANDLE)}/withdraw", [19, [HANDLE]]),
         ("POST", f"/v1/proposals/{formats.uuid(HANDLE)}/carry-out", [20, [HANDLE, newcomer]]),
         ("POST", "/v1/posture/approvals", [21, [2]]),
+        ("POST", "/v1/keys/invoices/rotate", [22, [["invoices", plan, 2005]]]),
+        ("POST", "/v1/keys/invoices/rotate", [22, [["invoices", plan, 2004, 9]]]),
+        ("POST", "/v1/keys/invoices/rotate", [22, [["invoices", plan, 2006, None, 3]]]),
+        ("POST", f"/v1/rollouts/{formats.uuid(HANDLE)}/rollback", [23, [HANDLE, [3, []]]]),
+        ("POST", f"/v1/rollouts/{formats.uuid(HANDLE)}/override", [23, [HANDLE, [5, [1]]]]),
         ("GET", "/v1/keys", [32, []]),
         ("GET", "/v1/keys", [32, ["invoices"]]),
         ("GET", "/v1/keys/invoices", [33, ["invoices"]]),
@@ -165,6 +177,8 @@ def commands():
         ("POST", "/v1/store/inspect", [37, [TENANT]]),
         ("POST", "/v1/audit/frames", [39, [300, 7]]),
         ("GET", "/v1/proposals", [40, []]),
+        ("GET", "/v1/rollouts", [41, ["invoices"]]),
+        ("GET", f"/v1/rollouts/{formats.uuid(HANDLE)}", [42, [HANDLE]]),
     ]
     signed = []
     for number, (method, path, command) in enumerate(encoded):

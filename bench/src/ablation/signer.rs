@@ -11,7 +11,7 @@ use chancery_audit::record::{Authentication, BuildGroup, Counted, Facts, Kind};
 use chancery_audit::sealer::{Keyring, MonthKeys, MonthSecrets, Prepared, Sealer, month_of};
 use chancery_audit::wal::{Chain, Tail};
 use chancery_client::unix_ms;
-use chancery_core::authority::{Authority, Fresh, Permit, Row, TenantRow, Use};
+use chancery_core::authority::{Authority, Fresh, Permit, Routing, Row, TenantRow, Use};
 use chancery_core::cbor;
 use chancery_core::clock::{Clock, Reading, Sample, Served};
 use chancery_core::command::{Command, NewHandle, NewKey};
@@ -19,7 +19,9 @@ use chancery_core::context::Context;
 use chancery_core::counts::Counts;
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{Handle, HandleKeyId, Operation, Operations, mint};
-use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, TenantId};
+use chancery_core::id::{
+    HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
+};
 use chancery_core::idempotency::Index;
 use chancery_core::name::Scope;
 use chancery_core::principal::{Principal, Role};
@@ -30,6 +32,7 @@ use chancery_crypto::formats::{Payload, Signing, ToBeSigned, to_be_signed};
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::mac::HandleMac;
 use chancery_crypto::primitive::{RandomPool, sha256};
+use chancery_crypto::rollout::Sha256Cohorts;
 use chancery_crypto::section::Boot;
 use chancery_log::{Frontier, Hash};
 
@@ -106,6 +109,7 @@ impl Signer {
             operation: Operation::Sign,
             context: &self.context,
             version: None,
+            routing: Routing { key: &[], cohorts: &Sha256Cohorts },
             proven: &[],
             is_cosigned: false,
             now: core.now(now()),
@@ -341,6 +345,8 @@ fn decide(
         handle: HANDLE,
         principal: OPERATOR,
         proposal: ProposalId::from_bytes([0; 16]),
+        rollout: RolloutId::from_bytes([0; 16]),
+        plan_digest: [0; 32],
         public: public.to_vec(),
     };
     Ok(core.authority.decide(&operator()?, command, fresh, now)?)

@@ -93,7 +93,13 @@ impl Marked {
 fn one(service: &Instance, handle: &KeyHandle) -> Result<(String, Vec<u8>)> {
     let context = KeyContext::default();
     let operation = operation_id()?;
-    let manner = Manner { operation, context: &context, receipt: Receipt::Wanted, holders: &[] };
+    let manner = Manner {
+        operation,
+        context: &context,
+        receipt: Receipt::Wanted,
+        holders: &[],
+        routing_key: None,
+    };
     let used = service.client().mac(handle, Input::Message(b"rare"), &manner).committed()?;
     Ok((operation.to_string(), used.receipt))
 }

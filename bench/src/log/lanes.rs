@@ -87,6 +87,7 @@ fn requests(handle: &KeyHandle) -> Result<Vec<Vec<u8>>> {
             input: message,
             against: &[],
             length: 0,
+            routing: b"",
         });
         let request = UseRequest {
             handle: handle.expose_bytes(),

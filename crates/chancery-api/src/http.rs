@@ -20,6 +20,7 @@ use crate::http::problem::{Code, FrontCode};
 pub mod commands;
 pub mod fields;
 pub mod openapi;
+pub mod plan;
 pub mod problem;
 pub mod replies;
 pub mod routes;

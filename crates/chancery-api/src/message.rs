@@ -59,6 +59,10 @@ pub struct UseItem<'b> {
     /// How many bytes to derive or draw; 0 otherwise.
     #[n(5)]
     pub length: u32,
+    /// For whom, while a rollout moves the key: consumers with one routing key see one version at a time. The handle's
+    /// subject if it is empty; at most [`chancery_core::limits::ROUTING_KEY_BYTES_MAX`] bytes.
+    #[cbor(b(6), with = "minicbor::bytes")]
+    pub routing: &'b [u8],
 }
 
 /// A holder's proof of possession, over [`UseRequest::proof_digest_input`].
@@ -459,6 +463,7 @@ mod tests {
             input,
             against: &[],
             length: 0,
+            routing: b"",
         };
         UseRequest {
             handle: b"handle",

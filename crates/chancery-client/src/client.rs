@@ -341,8 +341,13 @@ impl Signer for Client {
             Err(error) => return Outcome::Refused(Refusal::new(Reason::Unavailable, error)),
         };
         let context = Context::default();
-        let manner =
-            Manner { operation, context: &context, receipt: Receipt::Unwanted, holders: &[] };
+        let manner = Manner {
+            operation,
+            context: &context,
+            receipt: Receipt::Unwanted,
+            holders: &[],
+            routing_key: None,
+        };
         self.sign_with(handle, Input::Message(message), &manner).map(|used| Signature {
             bytes: used.output,
             version: used.version,

@@ -115,6 +115,7 @@ mod tests {
             input,
             against: &[],
             length: 0,
+            routing: b"",
         };
         UseRequest {
             handle: b"handle",

@@ -35,6 +35,9 @@ pub struct Manner<'a> {
     pub receipt: Receipt,
     /// The keys of the handle's holders.
     pub holders: &'a [HolderKey],
+    /// For whom, while a rollout moves the key: consumers with one routing key see one version at a time. The handle's
+    /// subject if there is none; 1 to 128 bytes.
+    pub routing_key: Option<&'a str>,
 }
 
 /// What a use gave.
@@ -93,6 +96,7 @@ pub(crate) fn prepare(
         context: completed(handle, manner.context)?,
         operation_id: takes_id(operation).then_some(manner.operation),
         receipt: (manner.receipt == Receipt::Wanted).then_some(true),
+        routing_key: manner.routing_key.map(str::to_owned),
         ..body
     };
     check_size(&body)?;
@@ -189,7 +193,13 @@ mod tests {
     const OPERATION: OperationId = OperationId::from_bytes([2; 16]);
 
     fn manner(context: &Context) -> Manner<'_> {
-        Manner { operation: OPERATION, context, receipt: Receipt::Unwanted, holders: &[] }
+        Manner {
+            operation: OPERATION,
+            context,
+            receipt: Receipt::Unwanted,
+            holders: &[],
+            routing_key: None,
+        }
     }
 
     fn sign(handle: &KeyHandle, message: &[u8]) -> Result<Prepared, Refusal> {

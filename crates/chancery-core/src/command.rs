@@ -12,18 +12,19 @@ use crate::context::Pair;
 use crate::disclosure::{Disclosed, Disclosure};
 use crate::handle::{LinkId, Operations};
 use crate::id::{HandleId, OperationId, PrincipalId, ProposalId, RolloutId};
-use crate::key::Key;
 use crate::name::{Name, Scope};
 use crate::principal::{Right, Role};
-use crate::proposal::{Proposal, Proposed};
+use crate::proposal::Proposed;
 use crate::purpose::Purpose;
 use crate::record_group::RecordGroups;
-use crate::rollout::{Order, RolloutView, Rotation};
+use crate::rollout::{Order, Rotation};
 use crate::state::KeyEvent;
 use crate::suite::Suite;
 
+mod answer;
 mod signature;
 
+pub use answer::Answer;
 pub use signature::SignatureParameters;
 
 /// What a new key is to be.
@@ -555,65 +556,6 @@ pub fn event_name(event: KeyEvent) -> &'static str {
         KeyEvent::ReportCompromise => "compromise",
         KeyEvent::Destroy => "destroy-now",
     }
-}
-
-/// What a command was answered.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Answer {
-    /// It was done; there is nothing to say about it.
-    #[n(0)]
-    Done,
-    /// The key as it is now.
-    #[n(1)]
-    Key(#[n(0)] Key),
-    /// The handle.
-    #[n(2)]
-    Handle(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
-    /// The principal's id.
-    #[n(3)]
-    Principal(#[n(0)] PrincipalId),
-    /// Keys, and whether there are more.
-    #[n(4)]
-    Keys {
-        /// This page.
-        #[n(0)]
-        keys: Vec<Key>,
-        /// Whether another page follows.
-        #[n(1)]
-        more: bool,
-    },
-    /// A one-time key to wrap an import to.
-    #[n(5)]
-    OneTimeKey {
-        /// Its name.
-        #[cbor(n(0), with = "minicbor::bytes")]
-        id: [u8; 16],
-        /// Its public half (X25519).
-        #[cbor(n(1), with = "minicbor::bytes")]
-        public: Vec<u8>,
-    },
-    /// What opens records, sealed to who may open them.
-    #[n(6)]
-    Disclosure(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
-    /// A proposal as it is now.
-    #[n(7)]
-    Proposal(#[n(0)] Proposal),
-    /// Proposals, in the order in which they were made.
-    #[n(8)]
-    Proposals(#[n(0)] Vec<Proposal>),
-    /// A rollout as it is now.
-    #[n(9)]
-    Rollout(#[n(0)] Box<RolloutView>),
-    /// Rollouts, and whether there are more.
-    #[n(10)]
-    Rollouts {
-        /// This page.
-        #[n(0)]
-        rollouts: Vec<RolloutView>,
-        /// Whether another page follows.
-        #[n(1)]
-        more: bool,
-    },
 }
 
 #[cfg(test)]

@@ -120,6 +120,9 @@ pub const PROPOSAL_TTL_MAX: Duration = Duration::from_hours(7 * 24);
 /// The most approvals that can be asked for: 4. More people than that are not found in the night in which it matters.
 pub const APPROVALS_MAX: u8 = 4;
 
+/// The longest routing key of a request, in bytes: 128, enough for a SPIFFE path or a digest in any spelling.
+pub const ROUTING_KEY_BYTES_MAX: usize = 128;
+
 /// How long a version waits from scheduling to destruction: 30 days.
 pub const DESTRUCTION_DELAY: Duration = Duration::from_hours(30 * 24);
 

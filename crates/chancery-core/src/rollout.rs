@@ -35,6 +35,7 @@ mod retreat;
 mod start;
 mod tick;
 mod view;
+mod words;
 
 pub use analysis::{Finding as Judged, Latency, Pair, Series, Side, Tally, judge};
 pub use builtin::Builtin;
@@ -52,6 +53,7 @@ pub use plan::{
 pub use start::{NewRollout, StartError};
 pub use tick::Step;
 pub use view::{Measured, RolloutView, Rotation, Sight};
+pub use words::Word;
 
 /// What is known when a step is decided.
 #[derive(Clone, Copy, Debug)]

@@ -71,6 +71,8 @@ labels! {
     LOG_ID = "log-id/v1";
     /// The expansion of one row before it enters the digest of all rows.
     LTHASH_ROW = "lthash-row/v1";
+    /// What a new version of a key is tried with.
+    PROBE = "probe/v1";
     /// The head of one audit frame, signed for receipts.
     RECEIPT_HEAD = "receipt-head/v1";
     /// The file of principals whose reductions are taken without any secret.

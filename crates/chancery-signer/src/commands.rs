@@ -8,12 +8,14 @@ use std::sync::Arc;
 use chancery_api::frame::Kind as FrameKind;
 use chancery_api::message::{CommandReply, CommandRequest};
 use chancery_audit::record::Authentication;
+use chancery_core::authority::Authority;
 use chancery_core::clock::millis;
 use chancery_core::command::{Command, SignatureParameters};
 use chancery_core::limits::OPERATION_RETENTION;
 use chancery_core::principal::Principal;
 use chancery_core::reason::Reason;
 use chancery_core::step::Claimed;
+use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels;
 
@@ -114,9 +116,10 @@ pub(crate) fn verify_at(
 /// Hands a verified command on: reads and new keys to the pool, other changes to the store thread.
 pub(crate) fn take(shared: &Arc<Shared>, verified: Verified, asker: Asker) {
     let command = &verified.command;
-    let (is_read, is_new_key) = (command.is_read(), matches!(command, Command::CreateKey(_)));
+    let makes = matches!(command, Command::CreateKey(_) | Command::Rotate(_));
+    let is_for_the_pool = makes || command.is_read();
     let job = Box::new(CommandJob { verified, asker: Some(asker), made: None });
-    if !is_read && !is_new_key {
+    if !is_for_the_pool {
         return hand_on(shared, job);
     }
     if let Err(job) = shared.pool.command(job) {
@@ -137,17 +140,27 @@ pub(crate) fn from_the_pool(shared: &Shared, job: Box<CommandJob>) {
 /// If the key will be refused anyway, that is for the store thread to say and to record.
 fn make_key(shared: &Shared, mut job: Box<CommandJob>) {
     let Verified { principal, command, claimed, .. } = &job.verified;
-    let Command::CreateKey(new) = command else { return };
     let wanted = {
         let core = lock(&shared.core);
-        core.operations.look_up(&claimed.name).is_none()
-            && core.authority.admit(principal, command).is_ok()
-            && core.authority.check_new_key(principal, new).is_ok()
+        let is_new = core.operations.look_up(&claimed.name).is_none()
+            && core.authority.admit(principal, command).is_ok();
+        is_new.then(|| suite_to_make(&core.authority, principal, command)).flatten()
     };
-    if wanted {
-        job.made = PrivateKey::generate(new.suite).ok();
+    if let Some(suite) = wanted {
+        job.made = PrivateKey::generate(suite).ok();
     }
     hand_on(shared, job);
+}
+
+fn suite_to_make(authority: &Authority, principal: &Principal, command: &Command) -> Option<Suite> {
+    match command {
+        Command::CreateKey(new) => authority.check_new_key(principal, new).ok().map(|()| new.suite),
+        Command::Rotate(rotation) => {
+            let wanted = authority.check_rotation(principal, rotation).ok().flatten();
+            wanted.map(|(suite, _)| suite)
+        }
+        _ => None,
+    }
 }
 
 fn hand_on(shared: &Shared, job: Box<CommandJob>) {

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex};
 
-use chancery_core::authority::DueDestruction;
+use chancery_core::authority::{DueDestruction, Moving};
 
 use crate::commands::CommandJob;
 use crate::counters::lock;
@@ -19,6 +19,8 @@ pub(crate) enum Job {
     Command(Box<CommandJob>),
     /// A version whose time has come.
     Destroy(DueDestruction),
+    /// A rollout that has a step to take.
+    Step(Moving),
 }
 
 #[derive(Default)]

@@ -63,7 +63,8 @@ impl Materials {
             return Ok((found, First::No));
         }
         let secret = lock(vault).material(key.tenant, key.id, version, &key.scope)?;
-        let parsed = PrivateKey::from_secret(key.suite, &secret);
+        let suite = key.version(version).map_or(key.suite, |version| key.suite_of(version));
+        let parsed = PrivateKey::from_secret(suite, &secret);
         let parsed =
             parsed.map_err(|_| SignerError::Inconsistent("a key version's material is no key"))?;
         let parsed = Arc::new(parsed);

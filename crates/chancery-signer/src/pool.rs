@@ -115,18 +115,18 @@ impl Pool {
     }
 
     /// Takes a job, or gives it back if there is no room for it.
-    pub(crate) fn submit(&self, job: Job) -> Result<(), Job> {
+    pub(crate) fn submit(&self, job: Job) -> Result<(), Box<Job>> {
         let subject = job.request.handle.root().subject;
-        let Some(mut queue) = self.with_room_for(subject) else { return Err(job) };
+        let Some(mut queue) = self.with_room_for(subject) else { return Err(Box::new(job)) };
         queue.push(subject, Work::Job(job, Instant::now()));
         self.arrived.notify_one();
         Ok(())
     }
 
     /// Takes a use whose answer is read back, or gives it back if there is no room for it.
-    pub(crate) fn repeat(&self, job: Job, place: Place) -> Result<(), Job> {
+    pub(crate) fn repeat(&self, job: Job, place: Place) -> Result<(), Box<Job>> {
         let subject = job.request.handle.root().subject;
-        let Some(mut queue) = self.with_room_for(subject) else { return Err(job) };
+        let Some(mut queue) = self.with_room_for(subject) else { return Err(Box::new(job)) };
         queue.push(subject, Work::Repeat(job, place));
         self.arrived.notify_one();
         Ok(())

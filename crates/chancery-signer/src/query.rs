@@ -8,7 +8,7 @@ use chancery_audit::frame::Item;
 use chancery_audit::record::Kind;
 use chancery_audit::sealer::{MonthKeys, NameClass};
 use chancery_core::authority::Refusal;
-use chancery_core::command::{AuditQuery, Command};
+use chancery_core::command::{Answer, AuditQuery, Command};
 use chancery_core::id::{KeyId, OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
@@ -21,6 +21,7 @@ use crate::entropy;
 use crate::inspect::{self, InspectError};
 use crate::pages;
 use crate::prunes;
+use crate::rollouts;
 use crate::search;
 use crate::service::Shared;
 use crate::source::Source;
@@ -37,10 +38,10 @@ pub(crate) fn answer(shared: &Shared, job: &CommandJob) {
 
 fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
     let (principal, command) = (&job.verified.principal, &job.verified.command);
-    let decided = {
+    let (now, decided) = {
         let mut core = lock(&shared.core);
         let now = core.now(entropy::sample());
-        core.authority.decide(principal, command, Shared::no_fresh(), now)?
+        (now, core.authority.decide(principal, command, Shared::no_fresh(), now)?)
     };
     Ok(match command {
         Command::ReadStatus => {
@@ -65,6 +66,10 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
         }
         Command::ReadFrames { from, skip } => {
             CommandReply::Frames(pages::page(shared, *from, *skip)?)
+        }
+        Command::ShowRollout { rollout } => {
+            let view = rollouts::view(shared, principal, *rollout, now)?;
+            CommandReply::Committed { answer: Answer::Rollout(Box::new(view)), index: None }
         }
         Command::OpenRecord { index, groups } => {
             CommandReply::Opening(opening(shared, principal.tenant, *index, *groups)?)

@@ -25,7 +25,9 @@ use chancery_audit::wal::{Address, Chain, Wal, read_frame};
 use chancery_core::authority::{Authority, Fresh};
 use chancery_core::clock::{Clock, Sample, Served};
 use chancery_core::handle::HandleKeyId;
-use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, TenantId};
+use chancery_core::id::{
+    HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
+};
 use chancery_core::idempotency::{EntryName, Place};
 use chancery_core::limits::LANE_OPERATIONS_MAX;
 use chancery_core::reason::Reason;
@@ -68,9 +70,11 @@ use crate::reduce_only;
 use crate::repacker::{self, RepackCounters};
 use crate::resumes::Resumes;
 use crate::retire;
+use crate::rollouts;
 use crate::root;
 use crate::roots::Roots;
 use crate::sequencer::{Progress, halt};
+use crate::sightings::Sightings;
 use crate::spare::Spare;
 use crate::store_thread::StoreThread;
 use crate::stored::{self, STORE_FILE};
@@ -100,6 +104,7 @@ pub(crate) struct Shared {
     pub(crate) authority: LocalAuthority,
     pub(crate) imports: Imports,
     pub(crate) jobs: Jobs,
+    pub(crate) sightings: Sightings,
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
     pub(crate) checkpoints: Mutex<Checkpoints>,
@@ -152,6 +157,8 @@ impl Shared {
             handle: HandleId::from_bytes([0; 16]),
             principal: PrincipalId::from_bytes([0; 16]),
             proposal: ProposalId::from_bytes([0; 16]),
+            rollout: RolloutId::from_bytes([0; 16]),
+            plan_digest: [0; 32],
             public: Vec::new(),
         }
     }
@@ -510,6 +517,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         authority: LocalAuthority::open(&secrets.authority, config.names)?,
         imports: Imports::default(),
         jobs: Jobs::default(),
+        sightings: Sightings::default(),
         arena,
         recovery_key: config.recovery_key,
         checkpoints: parts.checkpoints,
@@ -540,6 +548,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     StoreThread::start(&shared, last_command, (aside, entries))?;
     shared.write_roots()?;
     housekeeping::start(&shared);
+    rollouts::start(&shared);
     Ok(shared)
 }
 

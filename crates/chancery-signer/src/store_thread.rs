@@ -13,20 +13,19 @@ use chancery_audit::journal::Entry;
 use chancery_audit::record::{Facts, Kind};
 use chancery_audit::sealer::{Sealer, month_of};
 use chancery_audit::wal::{Address, read_frame};
-use chancery_core::authority::{Decided, DueDestruction, Effect, Fresh, Refusal, Row};
+use chancery_core::authority::{Decided, Effect, Fresh, Refusal, Row};
 use chancery_core::cbor;
 use chancery_core::clock::Reading;
 use chancery_core::command::{Answer, Command, PruneAudit};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle;
-use chancery_core::id::{HandleId, KeyId, PrincipalId, ProposalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, PrincipalId, ProposalId, RolloutId, TenantId};
 use chancery_core::idempotency::{Place, Reservation, Room};
-use chancery_core::name::Scope;
 use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
 use chancery_core::sequencer::{Claim, Counting, Mark};
 use chancery_crypto::primitive::sha256;
-use zeroize::Zeroizing;
+use chancery_crypto::rollout::plan_digest;
 
 use crate::aside::{Afterwards, Aside};
 use crate::called;
@@ -37,16 +36,18 @@ use crate::disclosures;
 use crate::entropy;
 use crate::inbox::{CommandWay, Finished, Submission, Way};
 use crate::jobs::Job;
-use crate::others::Others;
 use crate::outbox::{KeptEntry, OutboxEntry};
 use crate::outlet::Answer as OutAnswer;
 use crate::prunes;
+use crate::rollouts;
 use crate::sequencer::halt;
 use crate::service::Shared;
 use crate::vault::Change;
 
-/// The number in records of a version's destruction, which no principal commands at its moment.
-pub(crate) const DESTROY_VERSION: u8 = 11;
+mod by_itself;
+mod material;
+
+use material::NewMaterial;
 
 /// Carries commands out, one at a time.
 pub(crate) struct StoreThread {
@@ -64,13 +65,6 @@ enum Id {
     Kept,
     /// It is another operation's, or too old to be asked for again.
     Passed,
-}
-
-/// Material made or brought in for a new key.
-struct NewMaterial {
-    secret: Zeroizing<Vec<u8>>,
-    public: Vec<u8>,
-    scope: Scope,
 }
 
 impl StoreThread {
@@ -92,6 +86,7 @@ impl StoreThread {
                 match thread.shared.jobs.next() {
                     Job::Command(job) => thread.run(&job),
                     Job::Destroy(due) => thread.destroy(&due),
+                    Job::Step(moving) => thread.step(&moving),
                 }
             }
         });
@@ -156,21 +151,34 @@ impl StoreThread {
         }
         lock(&self.shared.core).authority.admit(principal, command)?;
         let material = self.material(job)?;
-        let fresh = self.fresh(now, material.as_ref())?;
-        let decided = lock(&self.shared.core).authority.decide(principal, command, fresh, now)?;
+        let decided = self.decide(job, material.as_ref(), now)?;
         let decided = self.complete(job, decided, now)?;
         if let Command::PruneAudit(prune) = command {
             return self.prune(job, (prune, &decided), now);
         }
         match decided.effect {
             Effect::None => self.issue(job, &decided, now),
-            Effect::Reduction | Effect::Recorded => match &job.asker {
+            Effect::Reduction | Effect::Barrier | Effect::Recorded => match &job.asker {
                 Some(asker) if decided.effect == Effect::Reduction && self.puts_aside() => {
                     self.put_aside((&job.verified, asker), decided, Afterwards::Merge)
                 }
                 _ => self.store(job, decided, material, (now, id)),
             },
         }
+    }
+
+    fn decide(
+        &self,
+        job: &CommandJob,
+        material: Option<&NewMaterial>,
+        now: Reading,
+    ) -> Result<Decided, Refusal> {
+        let Verified { principal, command, .. } = &job.verified;
+        if let Command::OrderRollout { rollout, order } = command {
+            return rollouts::order(&self.shared, principal, (*rollout, *order), now);
+        }
+        let fresh = Fresh { plan_digest: plan_digest_of(command), ..self.fresh(now, material)? };
+        lock(&self.shared.core).authority.decide(principal, command, fresh, now)
     }
 
     /// What was decided, with the answer that only the shell can give.
@@ -198,33 +206,10 @@ impl StoreThread {
             handle: HandleId::v7(now.unix_ms, entropy()?),
             principal: PrincipalId::v7(now.unix_ms, entropy()?),
             proposal: ProposalId::v7(now.unix_ms, entropy()?),
+            rollout: RolloutId::v7(now.unix_ms, entropy()?),
+            plan_digest: [0; 32],
             public: material.map(|material| material.public.clone()).unwrap_or_default(),
         })
-    }
-
-    /// The key material that was made, or what was brought in, after it was checked that there is a use for it.
-    fn material(&self, job: &CommandJob) -> Result<Option<NewMaterial>, Refusal> {
-        let Verified { principal, command, .. } = &job.verified;
-        let (Command::CreateKey(new) | Command::ImportKey { new, .. }) = command else {
-            return Ok(None);
-        };
-        lock(&self.shared.core).authority.check_new_key(principal, new)?;
-        if new.witnessed && !self.shared.others.as_ref().is_some_and(Others::asks_for_witnesses) {
-            let detail = "this service has no witnesses; `serve --witness-policy FILE` names them"
-                .to_owned();
-            return Err(Refusal { reason: Reason::Unwitnessed, detail });
-        }
-        let opened;
-        let key = match command {
-            Command::ImportKey { one_time, sealed, .. } => {
-                opened = self.shared.imports.open(new, one_time, sealed)?;
-                &opened
-            }
-            _ => job.made.as_ref().ok_or_else(unavailable)?,
-        };
-        let secret = key.expose_secret().map_err(|_| unavailable())?;
-        let public = key.public().map(|public| public.spki().to_vec()).unwrap_or_default();
-        Ok(Some(NewMaterial { secret, public, scope: new.scope.clone() }))
     }
 
     fn entry(
@@ -368,39 +353,6 @@ impl StoreThread {
         Ok(())
     }
 
-    /// Destroys a version whose scheduled time has come: its material leaves the store, its metadata stays.
-    fn destroy(&mut self, due: &DueDestruction) {
-        let (now, decided) = {
-            let mut core = lock(&self.shared.core);
-            let now = core.now(entropy::sample());
-            (now, core.authority.decide_destruction(due, now))
-        };
-        // It was cancelled meanwhile, or there is no room to record it: it stays scheduled.
-        let Some(decided) = decided.ok().filter(|_| !self.shared.spare.is_full()) else { return };
-        let posture_epoch = lock(&self.shared.core).authority.posture().epoch;
-        let mut entry = OutboxEntry::of_service(due.tenant, now, posture_epoch);
-        entry.operation = DESTROY_VERSION;
-        entry.key = Some((due.key, due.version));
-        let epoch = epoch_of(&decided.rows);
-        let Some(epoch) = epoch else { return };
-        let change = Change {
-            tenant: due.tenant,
-            epoch,
-            rows: decided.rows.clone(),
-            material: None,
-            erased: Some((due.key, due.version)),
-            command: self.last_command + 1,
-        };
-        match self.commit(&change, &mut entry) {
-            Ok(()) => {
-                self.shared.materials.forget((due.key, due.version));
-                self.take_effect(decided, &entry, OutAnswer::None, None);
-            }
-            // It stays scheduled.
-            Err(error) => drop(refused_by_store(&error)),
-        }
-    }
-
     fn commit(&mut self, change: &Change, entry: &mut OutboxEntry) -> Result<(), SignerError> {
         let outbox = |head| entry.with_head(head);
         let committed = lock(&self.shared.vault).commit(change, outbox, &self.drained);
@@ -419,7 +371,8 @@ impl StoreThread {
     ) {
         let tenant = entry.tenant;
         let mut rows = decided.rows;
-        let reduces = (decided.effect == Effect::Reduction).then_some(tenant);
+        let is_barrier = matches!(decided.effect, Effect::Reduction | Effect::Barrier);
+        let reduces = is_barrier.then_some(tenant);
         if reduces.is_some() {
             self.reduce(tenant, std::mem::take(&mut rows));
         }
@@ -521,6 +474,11 @@ fn epoch_of(rows: &[Row]) -> Option<Epoch> {
         Row::Tenant(row) => Some(row.epoch),
         _ => None,
     })
+}
+
+fn plan_digest_of(command: &Command) -> [u8; 32] {
+    let Command::Rotate(rotation) = command else { return [0; 32] };
+    plan_digest(&rotation.plan)
 }
 
 fn makes_principal(command: &Command) -> bool {

@@ -4,26 +4,25 @@
 //! makes its record, and hands both to the sequencer; it never waits for the disk.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use chancery_api::message::{InputForm, Receipt, UseItem, UseRequest, UseResult};
+use chancery_api::message::{InputForm, Receipt, UseResult};
 use chancery_audit::record::{Authentication, Counted, Facts, Kind, LinkLife};
 use chancery_audit::sealer::{Kept, Prepared, Sealer, SealerError};
-use chancery_core::authority::{Permit, Use};
+use chancery_core::authority::{Permit, Routing, Use};
 use chancery_core::cbor;
 use chancery_core::clock::Reading;
 use chancery_core::context::Context;
 use chancery_core::handle::{Handle, LinkId, Operation};
 use chancery_core::id::{HandleId, OperationId, TenantId};
 use chancery_core::idempotency::Place;
-use chancery_core::limits::MESSAGE_BYTES_MAX;
-use chancery_core::purpose::Format;
+use chancery_core::key::Key;
 use chancery_core::reason::Reason;
 use chancery_core::sequencer::{Claim, Counted as CountedUse, Counting, Mark};
 use chancery_core::step::{Claimed, Proof, UseDecision};
-use chancery_crypto::envelope::ENVELOPE_BYTES_MAX;
-use chancery_crypto::formats::{bound, dsse, jws};
+use chancery_core::suite::Suite;
 use chancery_crypto::primitive::{PrimitiveError, RandomPool, sha256};
-use chancery_crypto::{envelope, labels};
+use chancery_crypto::rollout::Sha256Cohorts;
 
 use crate::counters::{Counters, lock};
 use crate::entropy;
@@ -32,14 +31,15 @@ use crate::inbox::{Finished, ItemWay, Submission, Way};
 use crate::others::Others;
 use crate::outlet::{Answer, Assembly};
 use crate::service::Shared;
+use crate::sightings::Done;
 
 mod compute;
 mod repeat;
+mod taken;
 
+use compute::Computed;
 use repeat::KeptAnswer;
-
-/// The longest signature, MAC or token that is verified: 128 KiB, more than a token of the longest message takes.
-const AGAINST_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+pub(crate) use taken::{check_form, own_request};
 
 /// A request that outlives the frame it came in.
 pub(crate) struct OwnedRequest {
@@ -61,6 +61,8 @@ pub(crate) struct OwnedItem {
     pub(crate) digest: [u8; 32],
     pub(crate) against: Vec<u8>,
     pub(crate) length: u32,
+    /// What it is routed by, if its caller says that.
+    pub(crate) routing: Vec<u8>,
     pub(crate) claimed: Option<Claimed>,
     /// The version that what is processed says it was protected by.
     pub(crate) version: Option<u32>,
@@ -99,98 +101,6 @@ impl Job {
             _ => reason,
         }
     }
-}
-
-/// Checks the form of an item, before anything is spent on it.
-pub(crate) fn check_form(operation: Operation, item: &UseItem<'_>) -> Result<(), Reason> {
-    let verifies = matches!(operation, Operation::Verify | Operation::VerifyMac);
-    let takes_length = matches!(operation, Operation::Derive | Operation::Random);
-    let takes_digest = verifies || matches!(operation, Operation::Sign | Operation::Mac);
-    let takes_input = !takes_length && operation != Operation::GenerateDataKey;
-    let is_digest = item.form == InputForm::Digest;
-    let well_formed = item.against.is_empty() != verifies
-        && (item.length != 0) == takes_length
-        && (takes_input || item.input.is_empty())
-        && (!is_digest || takes_digest && item.input.len() == 32)
-        && (operation != Operation::Random || item.id.is_none());
-    let input_max = match operation {
-        Operation::Decrypt | Operation::Unwrap | Operation::Rewrap => ENVELOPE_BYTES_MAX,
-        _ => MESSAGE_BYTES_MAX,
-    };
-    if !well_formed {
-        return Err(Reason::Malformed);
-    }
-    if item.input.len() > input_max || item.against.len() > AGAINST_BYTES_MAX {
-        return Err(Reason::TooLarge);
-    }
-    Ok(())
-}
-
-/// Copies an item out of its frame, and names its operation id and version.
-pub(crate) fn own(
-    shared: &Shared,
-    handle: &Handle,
-    operation: Operation,
-    item: UseItem<'_>,
-) -> OwnedItem {
-    let claimed = item.id.and_then(|id| {
-        let id_ms = id.unix_ms()?;
-        let digest = request_digest(shared, handle, operation, &item);
-        Some(Claimed {
-            name: shared.entry_name(handle.root().tenant, handle.root().subject, id),
-            digest,
-            id_ms,
-        })
-    });
-    OwnedItem {
-        id: item.id,
-        version: named_version(handle, operation, &item),
-        context: item.context,
-        form: item.form,
-        digest: match item.form {
-            InputForm::Message => sha256(&[item.input]),
-            InputForm::Digest => item.input.try_into().unwrap_or_default(),
-        },
-        input: item.input.to_vec(),
-        against: item.against.to_vec(),
-        length: item.length,
-        claimed,
-    }
-}
-
-fn request_digest(
-    shared: &Shared,
-    handle: &Handle,
-    operation: Operation,
-    item: &UseItem<'_>,
-) -> [u8; 32] {
-    let parts: [&[u8]; 7] = [
-        handle.root().key.as_bytes(),
-        &[operation.number(), item.form as u8],
-        &cbor::encode(&item.context),
-        item.input,
-        item.against,
-        &item.length.to_be_bytes(),
-        handle.root().subject.as_bytes(),
-    ];
-    shared.operation_key.of(labels::REQUEST_DIGEST, &parts)
-}
-
-fn named_version(handle: &Handle, operation: Operation, item: &UseItem<'_>) -> Option<u32> {
-    let format = handle.root().purpose.format();
-    let named = match operation {
-        Operation::Verify | Operation::VerifyMac => match format {
-            Format::Bound => bound::BoundSignature::decode(item.against).ok()?.origin.key,
-            Format::Jws => jws::key_version(item.against).ok()?,
-            Format::Dsse => *dsse::key_versions(item.against).ok()?.first()?,
-            Format::Raw | Format::Aead | Format::Hkdf => return None,
-        },
-        Operation::Decrypt | Operation::Unwrap | Operation::Rewrap => {
-            envelope::Header::parse(item.input).ok()?.origin.key
-        }
-        _ => return None,
-    };
-    (named.key == handle.root().key).then_some(named.version)
 }
 
 /// Decides and carries out uses, and hands what they come to to the sequencer.
@@ -291,7 +201,7 @@ impl Worker {
 
     /// Slow algorithms go to the pool, so that nothing quick waits behind them.
     fn start(&mut self, job: Job) {
-        let is_slow = job.permit.key().suite.properties().is_slow
+        let is_slow = suite_of(job.permit.key(), job.permit.version()).properties().is_slow
             && !matches!(job.permit.operation(), Operation::Verify);
         if !is_slow {
             return self.finish(job);
@@ -307,7 +217,7 @@ impl Worker {
         // Decided before the mode began, it would use a key while reductions wait to be recorded.
         let computed = match self.shared.uses_no_key() {
             Some(reason) => Err(reason),
-            None => compute::compute(&self.shared, item, job.request.operation, &job.permit),
+            None => self.compute(item, &job),
         };
         match computed {
             Ok(computed) => self.commit(job, computed),
@@ -318,7 +228,28 @@ impl Worker {
         }
     }
 
-    fn commit(&mut self, mut job: Job, mut computed: compute::Computed) {
+    /// Computes it; and if a rollout moves the key, counts what came of it.
+    fn compute(&self, item: &OwnedItem, job: &Job) -> Result<Computed, Reason> {
+        let (operation, permit) = (job.request.operation, &job.permit);
+        if permit.key().moving.is_none() {
+            return compute::compute(&self.shared, item, operation, permit);
+        }
+        let began = Instant::now();
+        let computed = compute::compute(&self.shared, item, operation, permit);
+        self.shared.sightings.count(
+            permit.key(),
+            &Done {
+                operation,
+                version: permit.version(),
+                took: began.elapsed(),
+                failed: computed.as_ref().err().copied(),
+                now: permit.now().served,
+            },
+        );
+        computed
+    }
+
+    fn commit(&mut self, mut job: Job, mut computed: Computed) {
         let room = job.room.take();
         let job = &job;
         let Job { request, permit, .. } = job;
@@ -330,8 +261,8 @@ impl Worker {
         };
         let mut facts = facts_of(request, item, permit.now());
         facts.operation_id = Some(id);
-        facts.suite = permit.key().suite.number();
         let version = computed.version.unwrap_or(permit.version());
+        facts.suite = suite_of(permit.key(), version).number();
         facts.key = Some((permit.key().id, version));
         facts.counted = Counted::Yes;
         facts.posture_epoch = permit.posture().epoch;
@@ -518,6 +449,10 @@ impl Worker {
     }
 }
 
+fn suite_of(key: &Key, version: u32) -> Suite {
+    key.version(version).map_or(key.suite, |version| key.suite_of(version))
+}
+
 fn holders(request: &OwnedRequest) -> Vec<[u8; 32]> {
     request.proofs.iter().map(|proof| proof.holder).collect()
 }
@@ -533,6 +468,7 @@ fn asked<'a>(
         operation: request.operation,
         context: &item.context,
         version: item.version,
+        routing: Routing { key: &item.routing, cohorts: &Sha256Cohorts },
         proven,
         is_cosigned: shared.others.as_ref().is_some_and(Others::is_cosigned),
         now,
@@ -551,19 +487,3 @@ fn facts_of(request: &OwnedRequest, item: &OwnedItem, now: Reading) -> Facts {
     facts.context = sha256(&[&cbor::encode(&item.context)]);
     facts
 }
-
-/// Takes a request out of its frame once its handle has opened.
-pub(crate) fn own_request(
-    shared: &Shared,
-    request: UseRequest<'_>,
-    handle: Handle,
-    proofs: Vec<Proof>,
-    assembly: Arc<Assembly>,
-) -> OwnedRequest {
-    let (operation, receipt) = (request.operation, request.receipt);
-    let items = request.items.into_iter().map(|item| own(shared, &handle, operation, item));
-    OwnedRequest { items: items.collect(), handle, proofs, operation, receipt, assembly }
-}
-
-#[cfg(test)]
-mod tests;

@@ -14,6 +14,8 @@ pub(crate) mod plan;
 pub(crate) mod posture;
 pub(crate) mod principal;
 pub(crate) mod proposal;
+pub(crate) mod rollout;
+pub(crate) mod rotate;
 pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod status;
@@ -52,6 +54,9 @@ pub(crate) struct UseArgs {
     /// The private key of a holder that the handle is bound to (Ed25519, PKCS#8 in PEM).
     #[arg(long, value_name = "KEY.pem")]
     pub(crate) holder: Vec<PathBuf>,
+    /// For whom, while a rollout moves the key: whoever has the same sees one version at a time.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) routing_key: Option<String>,
 }
 
 /// How an operation is repeated.
@@ -83,6 +88,7 @@ pub(crate) struct Use {
     pub(crate) context: Context,
     pub(crate) holders: Vec<HolderKey>,
     pub(crate) operation: OperationId,
+    pub(crate) routing_key: Option<String>,
 }
 
 impl UseArgs {
@@ -92,7 +98,8 @@ impl UseArgs {
         let context = handle.complete(&parse::context(&self.context)?);
         let context = context.context("the handle's pins and `--context` make no context")?;
         let holders = self.holder.iter().map(|path| load_holder(path)).collect::<Result<_>>()?;
-        Ok(Use { handle, context, holders, operation: repeat.operation()? })
+        let (operation, routing_key) = (repeat.operation()?, self.routing_key.clone());
+        Ok(Use { handle, context, holders, operation, routing_key })
     }
 }
 
@@ -104,6 +111,7 @@ impl Use {
             context: &self.context,
             receipt,
             holders: &self.holders,
+            routing_key: self.routing_key.as_deref(),
         }
     }
 }

@@ -23,6 +23,7 @@ use audit_query::{audit_query, audit_query_body};
 pub use disclose::DiscloseBody;
 use disclose::disclosure;
 pub use proposals::{ProposeBody, ProposedBody, ProposedObject, RaiseApprovalsBody};
+pub use rotate::{OverrideBody, RotateBody, overridable_name, overridable_of};
 
 use crate::http::fields::{Base64, object, spelt, text};
 use crate::http::routes::{CommandKind, Found, Target};
@@ -31,6 +32,7 @@ use crate::http::{HttpError, parse, render};
 mod audit_query;
 mod disclose;
 mod proposals;
+mod rotate;
 
 /// The query of a list: `after=NAME`.
 const AFTER: &str = "after=";
@@ -273,7 +275,9 @@ pub struct CommandHttp {
 pub fn request_of(command: &Command) -> Result<CommandHttp, HttpError> {
     let (method, path) = command.route();
     let target = match command {
-        Command::ListKeys { after: Some(name) } => format!("{path}?{AFTER}{name}"),
+        Command::ListKeys { after: Some(name) } | Command::ListRollouts { after: Some(name) } => {
+            format!("{path}?{AFTER}{name}")
+        }
         _ => path,
     };
     Ok(CommandHttp { method, target, body: body_of(command)? })
@@ -308,6 +312,8 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         Command::RaiseApprovals { approvals } => {
             render(&RaiseApprovalsBody { approvals: *approvals })
         }
+        Command::Rotate(rotation) => rotate::rotate_body(rotation),
+        Command::OrderRollout { order, .. } => rotate::order_body(*order),
         Command::QueryAudit(query) => render(&audit_query_body(query)?),
         Command::InspectStore { after } => {
             render(&InspectStoreBody { after: Base64::unless_empty(after) })
@@ -330,7 +336,9 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         | Command::ShowKey { .. }
         | Command::ReadStatus
         | Command::ReadOperation { .. }
-        | Command::ListProposals => return Ok(None),
+        | Command::ListProposals
+        | Command::ListRollouts { .. }
+        | Command::ShowRollout { .. } => return Ok(None),
     };
     Ok(Some(body))
 }
@@ -401,6 +409,12 @@ fn read_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Http
         CommandKind::ReadStatus => Command::ReadStatus,
         CommandKind::ReadOperation => Command::ReadOperation { id: operation_in(parts.found)? },
         CommandKind::ListProposals => Command::ListProposals,
+        CommandKind::ListRollouts => {
+            Command::ListRollouts { after: parts.query.map(after).transpose()? }
+        }
+        CommandKind::ShowRollout => {
+            Command::ShowRollout { rollout: rotate::rollout_in(parts.found)? }
+        }
         _ => return Err(HttpError::UnknownRoute),
     })
 }
@@ -447,6 +461,8 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
             let RaiseApprovalsBody { approvals } = parse(body)?;
             Command::RaiseApprovals { approvals }
         }
+        CommandKind::Rotate => rotate::rotate(found, parse(body)?)?,
+        CommandKind::OrderRollout(kind) => rotate::order(found, kind, body)?,
         CommandKind::BeginImport => {
             let EmptyBody {} = parse(body)?;
             Command::BeginImport

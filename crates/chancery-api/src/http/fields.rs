@@ -162,6 +162,29 @@ pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Ok(objects.into_iter().map(|object| object.0).collect())
 }
 
+/// Words of plans, for `#[serde(with = "word")]`.
+pub(crate) mod word {
+    use std::borrow::Cow;
+
+    use chancery_core::rollout::Word;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<W: Word, S: Serializer>(
+        word: &W,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(word.spelt())
+    }
+
+    pub(crate) fn deserialize<'de, W: Word, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<W, D::Error> {
+        let text: Cow<'de, str> = Deserialize::deserialize(deserializer)?;
+        W::of(&text).map_err(D::Error::custom)
+    }
+}
+
 /// Values that have one spelling as text, for `#[serde(with = "text")]`.
 pub(crate) mod text {
     use super::{Deserialize, Deserializer, Serializer, fmt};

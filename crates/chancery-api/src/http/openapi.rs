@@ -3,6 +3,8 @@
 //! The file `openapi.json` of this crate is the same document, for review; a test holds it to this code and
 //! writes it anew where `CHANCERY_WRITE_OPENAPI` is set.
 
+mod rollouts;
+mod summaries;
 mod views;
 
 use chancery_core::action::Action;
@@ -17,9 +19,11 @@ use chancery_core::record_group::RecordGroup;
 use chancery_core::suite::SUITES;
 use serde_json::{Map, Value, json};
 
+use self::rollouts::rollouts;
+use self::summaries::summary;
 use self::views::views;
 use crate::http::problem::Code;
-use crate::http::routes::{Authentication, CommandKind, ROUTES, Route, Target};
+use crate::http::routes::{Authentication, CommandKind, OrderKind, ROUTES, Route, Target};
 use crate::http::{
     COMMAND_DIGEST, HANDLE_PROOF, IDEMPOTENCY_KEY, MEDIA_BYTES, MEDIA_JSON, MEDIA_PROBLEM,
     SIGNATURE_INPUT,
@@ -144,84 +148,6 @@ fn responses(route: &Route) -> Value {
     })
 }
 
-fn summary(target: Target) -> String {
-    match target {
-        Target::Batch(operation) => format!("Several uses of one handle: {}.", operation.name()),
-        Target::Command(kind) => command_summary(kind).into(),
-        Target::Health => "Whether the front is alive.".into(),
-        Target::Log => {
-            "A published file of the log (C2SP tlog-tiles): checkpoint, policy, tile/LEVEL/INDEX; slashes stay as they \
-             are."
-                .into()
-        }
-        Target::Metrics => "Counters, as Prometheus reads them.".into(),
-        Target::OpenApi => "This document.".into(),
-        Target::Ready => "Whether the signer can serve, and in which mode.".into(),
-        Target::Use(operation) => use_summary(operation).into(),
-    }
-}
-
-fn use_summary(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Sign => "Sign a message or its digest.",
-        Operation::Verify => "Verify a signature.",
-        Operation::Mac => "MAC a message.",
-        Operation::VerifyMac => "Verify a MAC.",
-        Operation::Encrypt => "Encrypt a message.",
-        Operation::Decrypt => "Decrypt a ciphertext.",
-        Operation::Derive => "Derive a key.",
-        Operation::GenerateDataKey => "Make a data key, in clear and wrapped.",
-        Operation::Unwrap => "Unwrap a data key.",
-        Operation::Rewrap => {
-            "Encrypt again under the version that protects, without showing the plaintext."
-        }
-        Operation::Random => "Draw random bytes.",
-    }
-}
-
-fn command_summary(kind: CommandKind) -> &'static str {
-    match kind {
-        CommandKind::CreateKey => "Make a key and its first version.",
-        CommandKind::ImportKey => "Bring a key in, sealed to a one-time key.",
-        CommandKind::ChangeVersion(_) => "Move a version along the state table.",
-        CommandKind::ScheduleDestruction => "Schedule a version's destruction.",
-        CommandKind::CancelDestruction => "Take a scheduled destruction back.",
-        CommandKind::IssueHandle => "Issue a handle.",
-        CommandKind::RevokeHandle => {
-            "Revoke one link of a handle, and all that was narrowed from it."
-        }
-        CommandKind::RevokeIssued => "Revoke every handle of a key that was issued before now.",
-        CommandKind::RevokeIssuedOf => {
-            "Revoke every handle that a principal issued, or was issued, before now."
-        }
-        CommandKind::CreatePrincipal => "Make a principal.",
-        CommandKind::BeginImport => "Ask for a one-time key to seal an import to.",
-        CommandKind::ListKeys => "Read the keys, in the order of their names.",
-        CommandKind::ShowKey => "Read one key.",
-        CommandKind::ReadStatus => "Read how the service stands.",
-        CommandKind::ReadOperation => {
-            "Read an operation of one's own whose id came with its request; of others only the audit knows."
-        }
-        CommandKind::QueryAudit => "Read audit records.",
-        CommandKind::InspectStore => "Read the store's rows as they are sealed.",
-        CommandKind::CountUses => "Put on record how many uses of a key version there are so far.",
-        CommandKind::Disclose => "Hand out what opens audit records, sealed to its recipient.",
-        CommandKind::PruneAudit => {
-            "Remove archived segments of the audit log that are older than is kept."
-        }
-        CommandKind::Propose => "Propose what takes the approval of others.",
-        CommandKind::Approve => "Approve what somebody else has proposed.",
-        CommandKind::Withdraw => "Take a proposal off the table.",
-        CommandKind::CarryOut => "Do what one has proposed and others have approved.",
-        CommandKind::RaiseApprovals => {
-            "Raise how many people besides the proposer approve; it cannot be lowered."
-        }
-        CommandKind::ListProposals => "Read the proposals that are remembered.",
-        CommandKind::ReadFrames => "Read frames of the audit log as they are sealed.",
-        CommandKind::OpenRecord => "Open groups of an audit record, to be shown to somebody else.",
-    }
-}
-
 fn body_schema(target: Target) -> Option<&'static str> {
     let Target::Command(kind) = target else {
         return match target {
@@ -240,10 +166,13 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::RevokeIssued
         | CommandKind::RevokeIssuedOf
         | CommandKind::BeginImport
+        | CommandKind::OrderRollout(OrderKind::Plain(_))
         | CommandKind::Withdraw => Some("EmptyBody"),
         CommandKind::Propose => Some("ProposeBody"),
         CommandKind::Approve | CommandKind::CarryOut => Some("ProposedBody"),
         CommandKind::RaiseApprovals => Some("RaiseApprovalsBody"),
+        CommandKind::Rotate => Some("RotateBody"),
+        CommandKind::OrderRollout(OrderKind::Override) => Some("OverrideBody"),
         CommandKind::CreatePrincipal => Some("CreatePrincipalBody"),
         CommandKind::QueryAudit => Some("AuditQueryBody"),
         CommandKind::InspectStore => Some("InspectStoreBody"),
@@ -256,7 +185,9 @@ fn body_schema(target: Target) -> Option<&'static str> {
         | CommandKind::ShowKey
         | CommandKind::ReadStatus
         | CommandKind::ReadOperation
-        | CommandKind::ListProposals => None,
+        | CommandKind::ListProposals
+        | CommandKind::ListRollouts
+        | CommandKind::ShowRollout => None,
     }
 }
 
@@ -308,7 +239,9 @@ fn boolean() -> Value {
 
 fn schemas() -> Value {
     let mut schemas = Map::new();
-    for (name, schema) in values().into_iter().chain(requests()).chain(answers()).chain(views()) {
+    for (name, schema) in
+        values().into_iter().chain(requests()).chain(answers()).chain(views()).chain(rollouts())
+    {
         schemas.insert(name.into(), schema);
     }
     Value::Object(schemas)
@@ -446,6 +379,7 @@ fn use_schema() -> Value {
             ("signature", reference("Bytes")),
             ("mac", reference("Bytes")),
             ("length", number()),
+            ("routing_key", string()),
             ("receipt", boolean()),
             ("operation_id", reference("Id")),
         ],
@@ -559,6 +493,8 @@ fn answer_schema() -> Value {
         one("proposal", reference("Proposal")),
         one("proposals", list(&reference("Proposal"))),
         one("records", list(&reference("Record"))),
+        one("rollout", reference("Rollout")),
+        one("rollouts", reference("Rollouts")),
         one("status", reference("Status")),
         one("store_rows", reference("StoreRows")),
     ]})

@@ -2,7 +2,7 @@
 
 use chancery_core::command::Answer;
 use chancery_core::epoch::Epoch;
-use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, TenantId};
+use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, RolloutId, TenantId};
 use chancery_core::key::{Key, KeyVersion, Provenance};
 use chancery_core::name::Name;
 use chancery_core::purpose::Purpose;
@@ -18,8 +18,10 @@ use crate::message::{CommandReply, OperationView, OtherView, RecordView, Status,
 use crate::token;
 
 mod proposal;
+mod rollout;
 
 pub use proposal::{EndingName, ProposalObject};
+pub use rollout::{GateObject, MeasuredObject, OverrideObject, RolloutObject, RolloutsObject};
 
 /// The names of states.
 const STATES: [(KeyState, &str); 6] = [
@@ -112,6 +114,10 @@ pub enum AnswerObject {
     Proposal(Box<ProposalObject>),
     /// Proposals, in the order in which they were made.
     Proposals(Vec<ProposalObject>),
+    /// A rollout as it is now.
+    Rollout(Box<RolloutObject>),
+    /// A page of rollouts.
+    Rollouts(RolloutsObject),
     /// Rows of the store.
     StoreRows(StoreRowsObject),
     /// Audit records, the oldest first.
@@ -161,6 +167,9 @@ pub struct KeyObject {
     pub versions: Vec<VersionObject>,
     /// Whether an answer leaves only when a quorum of witnesses has cosigned its record.
     pub witnessed: bool,
+    /// The rollout that moves it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub rollout: Option<RolloutId>,
 }
 
 /// A key version.
@@ -183,6 +192,12 @@ pub struct VersionObject {
     /// When its material is destroyed, in milliseconds for which the service has run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destruction_served_ms: Option<u64>,
+    /// Its algorithm, where that is not the key's.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub algorithm: Option<Suite>,
+    /// The first epoch whose trust bundle holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_epoch: Option<EpochObject>,
 }
 
 /// A page of keys.
@@ -385,6 +400,11 @@ impl From<Answer> for AnswerObject {
             Answer::Proposals(proposals) => {
                 Self::Proposals(proposals.iter().map(ProposalObject::from).collect())
             }
+            Answer::Rollout(view) => Self::Rollout(Box::new((*view).into())),
+            Answer::Rollouts { rollouts, more } => {
+                let rollouts = rollouts.into_iter().map(RolloutObject::from).collect();
+                Self::Rollouts(RolloutsObject { rollouts, more })
+            }
             Answer::Keys { keys, more } => {
                 Self::Keys(KeysObject { keys: keys.iter().map(KeyObject::from).collect(), more })
             }
@@ -428,6 +448,7 @@ impl From<&Key> for KeyObject {
             min_issue_epoch: key.min_issue_epoch.into(),
             versions: key.versions.iter().map(VersionObject::from).collect(),
             witnessed: key.witnessed,
+            rollout: key.rollout(),
         }
     }
 }
@@ -441,6 +462,8 @@ impl From<&KeyVersion> for VersionObject {
             provenance: version.provenance,
             public_key: Base64::unless_empty(&version.public),
             destruction_served_ms: version.destruction.map(chancery_core::clock::Served::as_ms),
+            algorithm: version.suite,
+            published_epoch: version.published.map(|published| published.epoch.into()),
         }
     }
 }

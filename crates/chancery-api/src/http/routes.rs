@@ -7,6 +7,7 @@
 use chancery_core::handle::Operation;
 use chancery_core::id::OperationId;
 use chancery_core::name::Name;
+use chancery_core::rollout::Order;
 use chancery_core::state::KeyEvent;
 
 use crate::http::HttpError;
@@ -102,6 +103,23 @@ pub enum CommandKind {
     RaiseApprovals,
     /// Read the proposals.
     ListProposals,
+    /// Bring another version of a key in.
+    Rotate,
+    /// Order something of a rollout.
+    OrderRollout(OrderKind),
+    /// Read the latest rollout of each key.
+    ListRollouts,
+    /// Read one rollout.
+    ShowRollout,
+}
+
+/// An order to a rollout, without what its body says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OrderKind {
+    /// One that says nothing besides.
+    Plain(Order),
+    /// To go past the gate that the body names.
+    Override,
 }
 
 /// One row.
@@ -131,7 +149,7 @@ impl Route {
     /// Whether a query may follow its path.
     #[must_use]
     pub const fn has_query(&self) -> bool {
-        matches!(self.target, Target::Command(CommandKind::ListKeys))
+        matches!(self.target, Target::Command(CommandKind::ListKeys | CommandKind::ListRollouts))
     }
 
     /// The value of its one variable segment in `path`, or `""` if it has none; `None` if it is another path.
@@ -169,12 +187,16 @@ const fn command(path: &'static str, kind: CommandKind) -> Route {
     post(path, Target::Command(kind))
 }
 
+const fn order(path: &'static str, order: Order) -> Route {
+    command(path, CommandKind::OrderRollout(OrderKind::Plain(order)))
+}
+
 const fn read(path: &'static str, kind: CommandKind) -> Route {
     get(path, Target::Command(kind))
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 55] = [
+pub const ROUTES: [Route; 64] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -205,6 +227,15 @@ pub const ROUTES: [Route; 55] = [
     command("/v1/keys/{name}/destroy", CommandKind::ScheduleDestruction),
     command("/v1/keys/{name}/cancel-destroy", CommandKind::CancelDestruction),
     command("/v1/keys/{name}/revoke-handles", CommandKind::RevokeIssued),
+    command("/v1/keys/{name}/rotate", CommandKind::Rotate),
+    read("/v1/rollouts", CommandKind::ListRollouts),
+    read("/v1/rollouts/{id}", CommandKind::ShowRollout),
+    order("/v1/rollouts/{id}/pause", Order::Pause),
+    order("/v1/rollouts/{id}/resume", Order::Resume),
+    order("/v1/rollouts/{id}/advance", Order::Advance),
+    order("/v1/rollouts/{id}/rollback", Order::RollBack),
+    order("/v1/rollouts/{id}/abort", Order::Abort),
+    command("/v1/rollouts/{id}/override", CommandKind::OrderRollout(OrderKind::Override)),
     command("/v1/imports", CommandKind::BeginImport),
     command("/v1/handles", CommandKind::IssueHandle),
     command("/v1/handles/revoke", CommandKind::RevokeHandle),

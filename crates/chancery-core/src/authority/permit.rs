@@ -4,6 +4,7 @@
 //! counts, then whether it covers the request, last whether the key can do it. A refusal never says
 //! whether a key exists: a handle is made for an existing key, so an unknown one is a void handle.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::{Authority, Tenant};
@@ -57,7 +58,8 @@ pub struct Use<'a> {
 pub struct Permit {
     key: Arc<Key>,
     version: u32,
-    second: Option<u32>,
+    /// Versions begin at 1.
+    second: Option<NonZeroU32>,
     decided: Mark,
     posture: Posture,
     now: Reading,
@@ -77,10 +79,11 @@ impl Permit {
         self.version
     }
 
-    /// The version that a rollout brings in, if the answer is to have its signature too.
+    /// The version that a rollout brings in, if the answer is to have its signature too; of what is encrypted again, the
+    /// version that protects it from then on.
     #[must_use]
     pub fn second(&self) -> Option<u32> {
-        self.second
+        self.second.map(NonZeroU32::get)
     }
 
     /// As of which mark it was decided.
@@ -134,7 +137,7 @@ impl Authority {
         Ok(Permit {
             key: Arc::clone(key),
             version,
-            second,
+            second: second.and_then(NonZeroU32::new),
             decided: tenant.mark,
             posture: self.posture,
             now: asked.now,

@@ -221,6 +221,16 @@ impl Authority {
         }
     }
 
+    /// Whether a rollout could go back now: the change is made and comes to nothing.
+    #[must_use]
+    pub fn can_return(&self, moving: &Moving, sight: &Sight<'_>, now: Reading) -> bool {
+        let Some(tenant) = self.tenants.get(&moving.tenant) else { return false };
+        let Some((rollout, key)) = tenant.rollout_of(moving) else { return false };
+        let moment = Moment { served: now.served, epoch: tenant.row.epoch };
+        let change = rollout.probe_return(&tenant.situation(key, sight, now));
+        change.is_some_and(|change| change.applied(key, moment).is_ok())
+    }
+
     /// The rollout of a key, with the key.
     #[must_use]
     pub fn rollout_of(&self, moving: &Moving) -> Option<(&Rollout, &Key)> {

@@ -83,6 +83,12 @@ impl Tally {
         self.latency.add(&other.latency);
     }
 
+    /// How many were answered.
+    #[must_use]
+    pub const fn answered(&self) -> u64 {
+        self.requests.saturating_sub(self.errors)
+    }
+
     /// How many of how many failed, by a metric that is a rate.
     fn rate(&self, metric: Metric) -> (u64, u64) {
         let shown = self.verified + self.rejected;
@@ -384,7 +390,7 @@ mod tests {
     }
 
     fn errors(errors: u64, requests: u64) -> Tally {
-        Tally { errors, requests, ..Tally::default() }
+        Tally { requests, errors, ..Tally::default() }
     }
 
     fn of_errors(new: (u64, u64), old: (u64, u64)) -> Outcome {

@@ -33,6 +33,13 @@ impl Rollout {
         Some(self.ended(halt, ending, at))
     }
 
+    /// The change by which it would go back now, for whoever tries that without effect.
+    #[must_use]
+    pub fn probe_return(&self, at: &Situation<'_>) -> Option<Change> {
+        let change = self.retreat(Halt::Person, Ending::RolledBack, at)?;
+        (!matches!(change.rollout.status, Status::Paused(_))).then_some(change)
+    }
+
     /// Whether the bundle says in its stage that verifiers ask for both signatures.
     pub(super) fn asks_both(&self) -> bool {
         self.current().is_some_and(|stage| stage.accept == Accept::AllOf)

@@ -7,16 +7,17 @@ use chancery_core::handle::Operation;
 use chancery_core::key::{Key, KeyVersion as Version};
 use chancery_core::purpose::Format;
 use chancery_core::reason::Reason;
+use chancery_core::schedule::Fraction;
 use chancery_core::suite::Suite;
 use chancery_crypto::envelope::{self, Binding, DecryptError, Origin};
 use chancery_crypto::formats::{
     self, ContextBinding, FormatError, KeyVersion, Payload, Signing, Verifier, VerifyError,
     Verifying,
 };
-use chancery_crypto::key::{PrivateKey, PublicKey};
+use chancery_crypto::key::{PrivateKey, PublicKey, SignError};
 use zeroize::Zeroizing;
 
-use super::{Job, OwnedItem};
+use super::{Job, OwnedItem, suite_of};
 use crate::entropy;
 use crate::materials::First;
 use crate::service::Shared;
@@ -154,11 +155,12 @@ impl KeyUse<'_> {
     }
 
     fn sign(&self) -> Result<Computed, Reason> {
+        let version = self.permit.version();
         let signing = Signing {
             purpose: &self.key().purpose,
-            suite: self.key().suite,
+            suite: suite_of(self.key(), version),
             key: self.key().id,
-            version: self.permit.version(),
+            version,
             posture_epoch: self.permit.posture().epoch,
             context: &self.item.context,
             payload: self.payload(),
@@ -166,17 +168,26 @@ impl KeyUse<'_> {
         };
         let to_be_signed =
             formats::to_be_signed(&signing).map_err(|error| refused_payload(&error))?;
-        let (key, first) = self.material(self.permit.version())?;
+        let (key, first) = self.material(version)?;
         let signature = match key.mac_key() {
             Some(mac) => Ok(mac.mac(&[to_be_signed.bytes()])),
-            None if first == First::Yes || is_rsa(key.suite()) => {
+            None if first == First::Yes || is_rsa(key.suite()) || self.is_tried(version) => {
                 key.sign_and_verify(to_be_signed.bytes())
             }
             None => key.sign(to_be_signed.bytes()),
         };
+        if matches!(signature, Err(SignError::Fault)) {
+            self.shared.sightings.faulted(self.key(), version, self.permit.now().served);
+        }
         let flags = self.flags(to_be_signed.context_binding());
         let output = to_be_signed.assemble(&signature.map_err(|_| Reason::Unavailable)?);
         Ok(Computed { flags, ..Computed::public(output) })
+    }
+
+    /// Whether a rollout brings the version in, and for some only.
+    fn is_tried(&self, version: u32) -> bool {
+        let share = self.key().moving.as_ref().and_then(|moving| moving.share.as_ref());
+        share.is_some_and(|share| share.version == version && share.fraction < Fraction::WHOLE)
     }
 
     fn flags(&self, context: ContextBinding) -> u8 {
@@ -204,8 +215,9 @@ impl KeyUse<'_> {
             };
             formats::verify(&self.item.against, &expected).map(|_| ()).map_err(refused_output)
         };
-        if self.key().suite.is_asymmetric() {
-            let public = PublicKey::from_spki(self.key().suite, &version.public);
+        let suite = self.key().suite_of(version);
+        if suite.is_asymmetric() {
+            let public = PublicKey::from_spki(suite, &version.public);
             return verify(Verifier::Public(&public.map_err(|_| Reason::Unavailable)?));
         }
         let (material, _) = self.material(version.number)?;
@@ -239,13 +251,12 @@ impl KeyUse<'_> {
         })
     }
 
-    /// What protects it now is the scheduled version, and the record names that.
+    /// What protects it now is the version of its schedule, and the record names that.
     fn rewrap(&self) -> Result<Computed, Reason> {
-        let scheduled = self.key().scheduled_version().filter(|version| version.protects());
-        let scheduled = scheduled.ok_or(Reason::KeyUnusable)?.number;
+        let protecting = self.permit.second().ok_or(Reason::KeyUnusable)?;
         let plaintext = self.decrypt()?;
-        let sealed = self.seal(scheduled, &plaintext)?;
-        Ok(Computed { version: Some(scheduled), ..Computed::public(sealed) })
+        let sealed = self.seal(protecting, &plaintext)?;
+        Ok(Computed { version: Some(protecting), ..Computed::public(sealed) })
     }
 
     fn derive(&self) -> Result<Zeroizing<Vec<u8>>, Reason> {

@@ -69,7 +69,7 @@ pub(crate) fn run(shared: &Shared, args: &PlanArgs) -> Result<(), Failure> {
 }
 
 /// A plan, out of a file or as it comes with the service.
-fn load(plan: &Path) -> Result<Written, Failure> {
+pub(crate) fn load(plan: &Path) -> Result<Written, Failure> {
     let builtin = plan.to_str().and_then(|name| Builtin::named(&name.parse().ok()?));
     let read = match builtin {
         Some(builtin) => text(&builtin.plan().context("that plan is not whole")?),
@@ -93,13 +93,17 @@ fn check(shared: &Shared, args: &CheckArgs) -> Result<(), Failure> {
     if findings.is_empty() {
         return Ok(());
     }
+    Err(Failure::Failed(anyhow!("{}", described(&args.plan, &written, &findings))))
+}
+
+/// What is wrong with a plan, a line for each.
+pub(crate) fn described(plan: &Path, written: &Written, findings: &[Finding]) -> String {
     let lines = findings.iter().map(|finding| {
         let (line, rule) = (written.line(finding), finding.rule);
         format!("  line {line}: {} [{}]", rule.advice(), rule.code())
     });
     let lines = lines.collect::<Vec<_>>().join("\n");
-    let name = args.plan.display();
-    Err(Failure::Failed(anyhow!("`{name}` is no plan that is carried out:\n{lines}")))
+    format!("`{}` is no plan that is carried out:\n{lines}", plan.display())
 }
 
 fn stages(plan: &Plan) -> View {

@@ -3,13 +3,13 @@
 use chancery_core::limits::{PLAN_STAGES_MAX, STAGE_TRIGGERS_MAX};
 use chancery_core::name::Name;
 use chancery_core::rollout::{
-    Advance, Bounds, Lacking, Path, Paths, Plan, Response, Stage, Trigger,
+    Advance, Bounds, Lacking, Path, Paths, Plan, Response, Stage, Trigger, Word,
 };
 use chancery_core::schedule::{Accept, Fraction, Mode, Selector};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::spellings::{Word, duration_ms, millionths};
+use super::spellings::{duration_ms, millionths};
 use super::{Wrong, line_of};
 
 #[derive(Deserialize)]

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use chancery_core::name::Name;
-use chancery_core::rollout::{Advance, Lacking, Plan, Response, Stage, Trigger};
+use chancery_core::rollout::{Advance, Lacking, Plan, Response, Stage, Trigger, Word};
 use chancery_core::schedule::{Accept, Fraction, Mode};
 
-use super::spellings::{Word, duration_text, millionths_text};
+use super::spellings::{duration_text, millionths_text};
 
 /// The text of a plan, which reads as that plan.
 pub(crate) fn text(plan: &Plan) -> String {

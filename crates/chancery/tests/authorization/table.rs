@@ -4,24 +4,28 @@ use std::fmt;
 use std::path::PathBuf;
 
 use chancery_api::http::replies::state_name;
-use chancery_api::http::routes::{Authentication, CommandKind, ROUTES, Route, Target};
-use chancery_core::authority::{Authority, Fresh, Row, TenantRow, Use};
+use chancery_api::http::routes::{Authentication, CommandKind, OrderKind, ROUTES, Route, Target};
+use chancery_core::authority::{Authority, Fresh, Routing, Row, TenantRow, Use};
 use chancery_core::clock::{Quality, Reading, Served};
 use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey, PruneAudit};
 use chancery_core::context::Context;
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Handle, HandleKeyId, LinkId, Operation, Operations, Root};
-use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, TenantId};
+use chancery_core::id::{
+    HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
+};
 use chancery_core::key::{Key, KeyVersion, Provenance};
 use chancery_core::name::Scope;
 use chancery_core::principal::{Principal, Role};
 use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
+use chancery_core::rollout::{Builtin, Cause, Order, Overridable, Rotation};
 use chancery_core::state::{KeyEvent, KeyState};
 use chancery_crypto::mac::HandleMac;
 use chancery_crypto::primitive::random;
+use chancery_crypto::rollout::Sha256Cohorts;
 
 use crate::harness::name;
 
@@ -257,6 +261,22 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         // As it is, so that it stays possible to do everything else.
         CommandKind::RaiseApprovals => Command::RaiseApprovals { approvals: 0 },
         CommandKind::ListProposals => Command::ListProposals,
+        CommandKind::Rotate => Command::Rotate(Rotation {
+            key: key(),
+            plan: Builtin::Standard.plan().unwrap(),
+            cause: Cause::Requested,
+            suite: None,
+            version: None,
+        }),
+        CommandKind::OrderRollout(order) => {
+            let order = match order {
+                OrderKind::Plain(order) => order,
+                OrderKind::Override => Order::Override(Overridable::Quiet),
+            };
+            Command::OrderRollout { rollout: ROLLOUT, order }
+        }
+        CommandKind::ListRollouts => Command::ListRollouts { after: None },
+        CommandKind::ShowRollout => Command::ShowRollout { rollout: ROLLOUT },
         // Nothing, so that it may be done anywhere.
         CommandKind::PruneAudit => Command::PruneAudit(PruneAudit {
             segments: 0,
@@ -270,6 +290,9 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         },
     }
 }
+
+/// No rollout has it.
+const ROLLOUT: RolloutId = RolloutId::from_bytes([7; 16]);
 
 /// No proposal has it.
 const PROPOSAL: ProposalId = ProposalId::from_bytes([6; 16]);
@@ -365,6 +388,8 @@ impl Core {
             handle: HandleId::from_bytes([9; 16]),
             principal: PrincipalId::from_bytes([10; 16]),
             proposal: ProposalId::from_bytes([6; 16]),
+            rollout: RolloutId::from_bytes([7; 16]),
+            plan_digest: [7; 32],
             public: Vec::new(),
         };
         let decided = self.authority.decide(&principal, &asked, fresh, NOW);
@@ -392,6 +417,7 @@ impl Core {
             operation,
             context: &context,
             version: None,
+            routing: Routing { key: &[], cohorts: &Sha256Cohorts },
             proven: &[],
             is_cosigned: false,
             now: NOW,

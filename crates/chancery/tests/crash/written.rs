@@ -39,7 +39,7 @@ pub(super) struct Kept(PathBuf);
 #[serde(rename_all = "snake_case")]
 enum Line {
     Asked { operation: String, at_us: u64, request: RequestLine },
-    Answered { operation: String, at_us: u64, outcome: OutcomeLine },
+    Answered { operation: String, at_us: u64, outcome: Box<OutcomeLine> },
 }
 
 /// A command as its CBOR, a handle as its bytes.
@@ -83,7 +83,7 @@ impl Pen {
         self.write(&Line::Asked { operation: id(), at_us: now_us(), request: request.into() });
         let outcome = request.perform(client, operation);
         // Until its line is synced it is not answered: what comes after the answer is later than that.
-        let outcome_line = OutcomeLine::from(&outcome);
+        let outcome_line = Box::new(OutcomeLine::from(&outcome));
         self.write(&Line::Answered { operation: id(), at_us: now_us(), outcome: outcome_line });
         outcome
     }
@@ -234,7 +234,7 @@ fn what_is_read_back_is_what_was_written_and_a_missing_answer_is_none() {
         (second, Outcome::Refused(Refusal::new(Reason::NotAuthorized, "no"))),
     ];
     for (operation, outcome) in &outcomes {
-        let (operation, outcome) = (operation.to_string(), outcome.into());
+        let (operation, outcome) = (operation.to_string(), Box::new(outcome.into()));
         pen.write(&Line::Answered { operation, at_us: 1_000_000, outcome });
     }
     let read = entries(&fs::read_to_string(&pen.path.0).unwrap());

@@ -23,12 +23,15 @@ use chancery_core::context::{Context, Pair};
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
-use chancery_core::id::{HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, TenantId};
+use chancery_core::id::{
+    HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
+};
 use chancery_core::name::Scope;
 use chancery_core::principal::Role;
 use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
+use chancery_core::rollout::{Builtin, Cause, Order, Overridable, Rotation};
 use chancery_core::state::KeyEvent;
 use chancery_core::suite::Suite;
 use chancery_crypto::chunked::FileHeader;
@@ -108,6 +111,7 @@ fn with_request<T>(handle: &[u8], then: impl FnOnce(UseRequest<'_>) -> T) -> T {
         input,
         against: b"signature",
         length: 32,
+        routing: b"eu-1",
     };
     then(UseRequest {
         handle,
@@ -174,8 +178,21 @@ fn newcomer() -> Proposed {
     Proposed::CreatePrincipal { name, role: Role::Approver, public: [4; 32] }
 }
 
+/// No rollout has it.
+const ROLLOUT: RolloutId = RolloutId::from_bytes([7; 16]);
+
+fn rotation() -> Rotation {
+    Rotation {
+        key: "invoices".parse().unwrap(),
+        plan: Builtin::Emergency.plan().unwrap(),
+        cause: Cause::Compromise,
+        suite: Some(Suite::MlDsa65),
+        version: None,
+    }
+}
+
 /// One command of each shape.
-fn each_command() -> [(&'static str, Command); 18] {
+fn each_command() -> [(&'static str, Command); 20] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -210,6 +227,11 @@ fn each_command() -> [(&'static str, Command); 18] {
         ("withdraw", Command::Withdraw { proposal: PROPOSAL }),
         ("carry-out", Command::CarryOut { proposal: PROPOSAL, proposed: newcomer() }),
         ("raise-approvals", Command::RaiseApprovals { approvals: 2 }),
+        ("rotate", Command::Rotate(rotation())),
+        (
+            "override",
+            Command::OrderRollout { rollout: ROLLOUT, order: Order::Override(Overridable::Quiet) },
+        ),
         ("list-keys", Command::ListKeys { after: Some(key()) }),
         ("inspect-store", Command::InspectStore { after: vec![1; 17] }),
         (

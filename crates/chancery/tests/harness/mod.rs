@@ -444,7 +444,13 @@ pub(crate) fn key_and_handle(
 /// A use with this operation id, without context, receipt or holder.
 pub(crate) fn plainly(operation: OperationId) -> Manner<'static> {
     static NO_CONTEXT: std::sync::LazyLock<Context> = std::sync::LazyLock::new(Context::default);
-    Manner { operation, context: &NO_CONTEXT, receipt: Receipt::Unwanted, holders: &[] }
+    Manner {
+        operation,
+        context: &NO_CONTEXT,
+        receipt: Receipt::Unwanted,
+        holders: &[],
+        routing_key: None,
+    }
 }
 
 /// Signs a message under an operation id.

@@ -146,6 +146,7 @@ fn the_same_bytes_are_derived_for_the_same_context_alone() {
             context: &context,
             receipt: Receipt::Unwanted,
             holders: &[],
+            routing_key: None,
         };
         committed(client.derive(&handle, 48, &manner)).output
     };

@@ -109,6 +109,7 @@ pub(super) fn sign_request<'b>(
         input,
         against: &[],
         length: 0,
+        routing: b"",
     };
     let mut request = UseRequest {
         handle: handle.expose_bytes(),

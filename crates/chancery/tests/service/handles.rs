@@ -61,8 +61,13 @@ fn a_pin_holds_and_so_does_the_usage_of_the_key() {
     let handle = issue(&client, new);
     committed(sign(&client, &handle, b"message", fresh()));
     let context = Context::new(vec![pair("customer=8")]).unwrap();
-    let manner =
-        Manner { operation: fresh(), context: &context, receipt: Receipt::Unwanted, holders: &[] };
+    let manner = Manner {
+        operation: fresh(),
+        context: &context,
+        receipt: Receipt::Unwanted,
+        holders: &[],
+        routing_key: None,
+    };
     assert_eq!(refused(client.sign_with(&handle, Input::Message(b"m"), &manner)), "not-authorized");
     assert_eq!(refused(client.encrypt(&handle, b"m", &plainly(fresh()))), "not-authorized");
     let mut front = FakeFront::connect(&service);

@@ -20,6 +20,8 @@ const READS: &[&str] = &[
     "audit query",
     "proposal list",
     "plan check standard",
+    "rollout list",
+    "rollout show release",
     "audit timeline release",
     "audit export --to file:audit.jsonl --once",
     "audit recipient --out recipient.key",
@@ -28,10 +30,10 @@ const READS: &[&str] = &[
     "store dump --data d",
 ];
 
-/// `serve` prints no result, `plan show` a text, and a witness lines for policies. `key public`, `random` and, among the tests of witnesses
+/// `serve` prints no result, `plan show` a text, and a witness lines for policies. `key public`, `random`, `rollout watch` and, among the tests of witnesses
 /// and of archives, `witness submit`, `audit archive`, `audit restore` and `audit prune` are checked by themselves, as are
 /// proposals, and there is no fork to prove.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 17] = [
     "serve",
     "key public",
     "random",
@@ -46,6 +48,7 @@ const OTHERS: [&str; 16] = [
     "proposal carry-out",
     "proposal show",
     "proposal withdraw",
+    "rollout watch",
     "witness serve",
     "witness submit",
 ];

@@ -48,6 +48,11 @@ pub(super) const COMMANDS: &[Row] = &[
          0900000000000000000000000000000000000000000000000000000000000000",
         0,
     ),
+    ("rotate release", 0),
+    ("rollout pause release", 1),
+    ("rollout resume release", 1),
+    ("rollout override release quiet", 1),
+    ("rollout rollback release", 1),
     ("handle revoke hooks.h", 0),
     ("handle revoke --key cards --issued-before-now", 0),
     ("key suspend invoices", 0),
@@ -56,6 +61,8 @@ pub(super) const COMMANDS: &[Row] = &[
     ("key destroy invoices --version 1", 0),
     ("key cancel-destroy invoices --version 1", 0),
     ("key compromise invoices", 0),
+    ("rotate hooks --plan emergency", 0),
+    ("rollout abort hooks", 1),
     ("principal create ada --role auditor --out ada.toml", 0),
 ];
 
@@ -139,8 +146,10 @@ fn lose_each(lost: Lost) {
 fn every_command_that_can_be_repeated_is_among_them() {
     for command in all() {
         let help = binary().args(command.split(' ')).arg("--help").output().unwrap();
-        // What is pruned has to be archived and old first, and what is approved to be proposed: the tests of that have them.
+        // What is pruned has to be archived and old first, and what is approved to be proposed, and a stage
+        // to wait for nothing else: the tests of that have them.
         let is_elsewhere = command == "audit prune"
+            || command == "rollout advance"
             || ["proposal ", "posture "].iter().any(|group| command.starts_with(group));
         if text(&help.stdout).contains("--operation-id <") && !is_elsewhere {
             let is_there =

@@ -2,9 +2,10 @@
 
 use chancery_core::command::{AuditQuery, PruneAudit};
 use chancery_core::disclosure::{Disclosed, Disclosure};
-use chancery_core::id::ProposalId;
+use chancery_core::id::{ProposalId, RolloutId};
 use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
+use chancery_core::rollout::{Builtin, Cause, Order, Overridable, Rotation};
 
 use super::*;
 use crate::http::routes::{ROUTES, RequestLine, find};
@@ -73,6 +74,24 @@ fn newcomer() -> Proposed {
     Proposed::CreatePrincipal { name: part("ada"), role: Role::Approver, public: [6; 32] }
 }
 
+const ROLLOUT: RolloutId = RolloutId::from_bytes([8; 16]);
+
+fn order(order: Order) -> Command {
+    Command::OrderRollout { rollout: ROLLOUT, order }
+}
+
+/// With selectors and two windows besides what the plan says.
+fn rotate(plan: Builtin, suite: Option<Suite>, version: Option<u32>) -> Command {
+    let mut plan = plan.plan().unwrap();
+    for stage in &mut plan.stages {
+        stage.selector.regions = vec![part("eu"), part("us")];
+        stage.selector.environments = vec![part("staging")];
+        stage.selector.services = vec![part("billing")];
+    }
+    let (key, cause) = (part("invoices"), Cause::Finding);
+    Command::Rotate(Rotation { key, plan, cause, suite, version })
+}
+
 fn every_command() -> Vec<Command> {
     let key = || part("invoices");
     let mut commands = vec![
@@ -106,6 +125,20 @@ fn every_command() -> Vec<Command> {
         Command::CarryOut { proposal: PROPOSAL, proposed: newcomer() },
         Command::RaiseApprovals { approvals: 2 },
         Command::ListProposals,
+        rotate(Builtin::Careful, None, None),
+        rotate(Builtin::Migration, Some(Suite::MlDsa65), None),
+        rotate(Builtin::Emergency, None, Some(3)),
+        order(Order::Pause),
+        order(Order::Resume),
+        order(Order::Advance),
+        order(Order::RollBack),
+        order(Order::Abort),
+        order(Order::Override(Overridable::Acknowledgement)),
+        order(Order::Override(Overridable::Quiet)),
+        order(Order::Override(Overridable::Remaining)),
+        Command::ListRollouts { after: None },
+        Command::ListRollouts { after: Some(key()) },
+        Command::ShowRollout { rollout: ROLLOUT },
         Command::PruneAudit(PruneAudit {
             segments: 3,
             entry: [5; 32],

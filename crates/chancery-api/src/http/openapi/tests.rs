@@ -121,6 +121,7 @@ fn schemas_have_the_fields_of_their_objects() {
         signature: bytes(),
         mac: bytes(),
         length: Some(1),
+        routing_key: Some("a".into()),
         receipt: Some(true),
         operation_id: id,
     };

@@ -44,7 +44,7 @@ fn key_schema() -> Value {
             ("versions", list(&reference("Version"))),
             ("witnessed", boolean()),
         ],
-        &[],
+        &[("rollout", reference("Id"))],
     )
 }
 
@@ -56,7 +56,12 @@ fn version_schema() -> Value {
             ("created_ms", time()),
             ("provenance", word(&["generated", "imported"])),
         ],
-        &[("public_key", reference("Bytes")), ("destruction_served_ms", time())],
+        &[
+            ("public_key", reference("Bytes")),
+            ("destruction_served_ms", time()),
+            ("algorithm", reference("Algorithm")),
+            ("published_epoch", reference("Epoch")),
+        ],
     )
 }
 

@@ -224,7 +224,7 @@ fn a_list_shows_the_latest_rollout_of_each_key() {
     let Answer::Rollouts { rollouts, .. } = operator(&mut authority, &list).unwrap() else {
         panic!()
     };
-    assert_eq!(rollouts, [view.clone()]);
+    assert_eq!(rollouts, std::slice::from_ref(&view));
     let show = Command::ShowRollout { rollout: view.rollout.id };
     assert_eq!(operator(&mut authority, &show), Ok(Answer::Rollout(Box::new(view))));
     let unknown = Command::ShowRollout { rollout: RolloutId::from_bytes([1; 16]) };

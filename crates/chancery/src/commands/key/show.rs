@@ -91,6 +91,12 @@ pub(super) fn fields(key: &KeyObject) -> Vec<(&'static str, String)> {
         ("scope", scope(key)),
         ("protects with", format!("version {}", key.scheduled_version)),
     ];
+    if let Some(rollout) = key.rollout {
+        fields.push((
+            "moved by",
+            format!("rollout {rollout} (`chancery rollout show {}`)", key.name),
+        ));
+    }
     if key.witnessed {
         fields.push(("answers", "leave when a quorum of witnesses has cosigned them".into()));
     }
@@ -103,8 +109,9 @@ fn version_line(version: &VersionObject) -> String {
         Provenance::Generated => "generated",
         Provenance::Imported => "imported",
     };
+    let algorithm = version.algorithm.map(|suite| format!(", {suite}")).unwrap_or_default();
     format!(
-        "{}: {}, {origin} {}",
+        "{}: {}{algorithm}, {origin} {}",
         version.version,
         state(version),
         moment::text(version.created_ms)
@@ -124,7 +131,8 @@ fn export(key: &KeyObject, number: u32, format: Format) -> Result<String> {
     let spki = version.public_key.as_ref().with_context(|| {
         format!("`{}` is an `{}` key, which has no public half", key.name, key.algorithm)
     })?;
-    let public = PublicKey::from_spki(key.algorithm, &spki.0)
+    let algorithm = version.algorithm.unwrap_or(key.algorithm);
+    let public = PublicKey::from_spki(algorithm, &spki.0)
         .context("the service gave no usable public key")?;
     let text = match format {
         Format::Jwk | Format::Json => {

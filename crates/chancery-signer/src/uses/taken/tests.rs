@@ -1,13 +1,14 @@
 //! The form of an item at its limits.
 
-use chancery_core::limits::MESSAGE_BYTES_MAX;
+use chancery_core::context::Context;
 
 use super::*;
 
 fn check<'b>(operation: Operation, edit: impl FnOnce(&mut UseItem<'b>)) -> Result<(), Reason> {
     let context = Context::default();
     let form = InputForm::Message;
-    let mut item = UseItem { id: None, context, form, input: b"", against: b"", length: 0 };
+    let mut item =
+        UseItem { id: None, context, form, input: b"", against: b"", length: 0, routing: b"" };
     edit(&mut item);
     check_form(operation, &item)
 }

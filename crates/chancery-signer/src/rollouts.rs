@@ -1,0 +1,191 @@
+//! The clock of rollouts: every rollout is looked at several times a second, and what a look changes is the store thread's.
+//!
+//! A look counts nothing by itself and moves nothing: it judges what was seen, asks the engine, and where that says that
+//! something changes, the store thread looks again and carries it out. So a look that was overtaken comes to nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_core::authority::{Authority, Decided, Moving, Refusal};
+use chancery_core::clock::Reading;
+use chancery_core::command::Answer;
+use chancery_core::context::Context;
+use chancery_core::id::RolloutId;
+use chancery_core::key::Key;
+use chancery_core::principal::Principal;
+use chancery_core::purpose::Purpose;
+use chancery_core::rollout::{Metric, Order, RolloutView};
+use chancery_crypto::envelope::{self, Binding, Origin};
+use chancery_crypto::formats::KeyVersion;
+use chancery_crypto::key::{DeriveKey, EnvelopeKey};
+use chancery_crypto::labels;
+
+use crate::counters::lock;
+use crate::entropy;
+use crate::jobs::Job;
+use crate::service::Shared;
+use crate::sightings::Looked;
+
+/// How often rollouts are looked at: four times a second, so that a trigger acts within one.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The most rollouts that one round looks at: 250, a few milliseconds. Of ten thousand each has its turn in ten seconds.
+const LOOKS_MAX: usize = 250;
+
+/// How much a probe derives, in bytes: 32, a key.
+const PROBE_BYTES: usize = 32;
+
+/// How often a new version is probed at most: every 5 s.
+const PROBE_EVERY_MS: u64 = 5_000;
+
+/// Looks at rollouts, in turn, for as long as the process lives.
+pub(crate) fn start(shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    std::thread::spawn(move || {
+        let mut last = None;
+        loop {
+            std::thread::sleep(LOOK_EVERY);
+            last = round(&shared, last);
+        }
+    });
+}
+
+/// Looks at the rollouts that come after the one that was looked at last.
+fn round(shared: &Shared, last: Option<Moving>) -> Option<Moving> {
+    let moved = lock(&shared.core).authority.moved();
+    shared.sightings.keep(|key| moved.iter().any(|it| it.key == key));
+    let next = last.and_then(|last| moved.iter().position(|it| *it == last)).map_or(0, |at| at + 1);
+    let turn: Vec<_> =
+        moved.iter().cycle().skip(next).take(moved.len().min(LOOKS_MAX)).copied().collect();
+    for moving in &turn {
+        probe_if_due(shared, moving);
+        if changes(shared, moving) {
+            // A full queue is tried again next time.
+            let _ = shared.jobs.send(Job::Step(*moving));
+        }
+    }
+    turn.last().copied()
+}
+
+fn changes(shared: &Shared, moving: &Moving) -> bool {
+    step(shared, moving).is_some_and(|(_, decided)| decided.is_ok_and(|it| it.is_some()))
+}
+
+/// What a look at a rollout comes to now.
+pub(crate) fn step(
+    shared: &Shared,
+    moving: &Moving,
+) -> Option<(Reading, Result<Option<Decided>, Refusal>)> {
+    let mut core = lock(&shared.core);
+    let now = core.now(entropy::sample());
+    let authority = &core.authority;
+    let looked = look(shared, authority, moving, now)?;
+    Some((now, looked.show(|sight| authority.decide_step(moving, sight, now))))
+}
+
+/// What a person's order comes to now.
+pub(crate) fn order(
+    shared: &Shared,
+    principal: &Principal,
+    (id, order): (RolloutId, Order),
+    now: Reading,
+) -> Result<Decided, Refusal> {
+    let core = lock(&shared.core);
+    let authority = &core.authority;
+    let looked = look_at(shared, authority, (principal, id), now);
+    let mut decided =
+        looked.show(|sight| authority.decide_order(principal, (id, order), sight, now))?;
+    if let Answer::Rollout(view) = &mut decided.answer {
+        view.measured = looked.measured();
+    }
+    Ok(decided)
+}
+
+/// What a principal is shown of a rollout now.
+pub(crate) fn view(
+    shared: &Shared,
+    principal: &Principal,
+    id: RolloutId,
+    now: Reading,
+) -> Result<RolloutView, Refusal> {
+    let core = lock(&shared.core);
+    let authority = &core.authority;
+    let looked = look_at(shared, authority, (principal, id), now);
+    let mut view = looked.show(|sight| authority.show_rollout(principal, id, sight, now))?;
+    view.measured = looked.measured();
+    Ok(view)
+}
+
+/// A look at the rollout of that id; at nothing, if there is none, or it is over.
+fn look_at(
+    shared: &Shared,
+    authority: &Authority,
+    (principal, id): (&Principal, RolloutId),
+    now: Reading,
+) -> Looked {
+    let moving = authority.moving(principal.tenant, id);
+    moving.and_then(|moving| look(shared, authority, &moving, now)).unwrap_or_default()
+}
+
+fn look(shared: &Shared, authority: &Authority, moving: &Moving, now: Reading) -> Option<Looked> {
+    let (rollout, _) = authority.rollout_of(moving)?;
+    if rollout.status.is_over() {
+        return None;
+    }
+    let looked = shared.sightings.look(rollout, (Vec::new(), &NoReports), now.served);
+    let can_return = looked.show(|sight| authority.can_return(moving, sight, now));
+    Some(if can_return { looked.with_return_probed() } else { looked })
+}
+
+/// Tries the new version of a rollout whose plan asks for that, if it is time.
+fn probe_if_due(shared: &Shared, moving: &Moving) {
+    let (key, to, now) = {
+        let mut core = lock(&shared.core);
+        let now = core.now(entropy::sample()).served;
+        let Some((rollout, key)) = core.authority.rollout_of(moving) else { return };
+        let triggers = rollout.current().map(|stage| stage.triggers.as_slice()).unwrap_or_default();
+        let probes = triggers.iter().filter(|it| it.metric == Metric::ProbeFailures);
+        let Some(window_ms) = probes.map(|it| it.window_ms.min(it.stale_ms)).min() else { return };
+        let every_ms = PROBE_EVERY_MS.min(window_ms / 4);
+        if !rollout.is_trial() || !shared.sightings.is_probe_due(rollout, now, every_ms) {
+            return;
+        }
+        (key.clone(), rollout.to, now)
+    };
+    let is_good = is_good(shared, &key, to);
+    shared.sightings.probed(moving, is_good, now);
+}
+
+/// Whether a version does what it is for, and undoes it: what comes of that leaves for nobody.
+fn is_good(shared: &Shared, key: &Key, version: u32) -> bool {
+    let Ok((material, _)) = shared.materials.get(&shared.vault, key, version) else { return false };
+    if material.public().is_some() {
+        return material.sign_and_verify(labels::PROBE).is_ok();
+    }
+    if let Some(envelope) = material.envelope_key() {
+        return opens_what_it_seals(envelope, KeyVersion { key: key.id, version }, &key.purpose);
+    }
+    let of_mac = material.mac_key().map(|mac| !mac.mac(&[labels::PROBE]).is_empty());
+    let derives =
+        |derive: &DeriveKey| derive.derive(&key.purpose, &Context::default(), PROBE_BYTES).is_ok();
+    of_mac.or_else(|| material.derive_key().map(derives)).unwrap_or_default()
+}
+
+fn opens_what_it_seals(envelope: &EnvelopeKey, version: KeyVersion, purpose: &Purpose) -> bool {
+    let context = Context::default();
+    let binding = Binding { purpose, context: &context };
+    let origin = Origin { key: version, posture_epoch: 0 };
+    let opened = entropy::bytes().ok().and_then(|salt| {
+        let sealed = envelope::encrypt(envelope, origin, binding, salt, labels::PROBE).ok()?;
+        envelope::decrypt(envelope, version, binding, &sealed).ok()
+    });
+    opened.is_some_and(|opened| *opened == labels::PROBE)
+}
+
+struct NoReports;
+
+impl crate::sightings::Reports for NoReports {
+    fn within(&self, _: u64) -> Vec<(chancery_core::id::VerifierId, chancery_core::rollout::Pair)> {
+        Vec::new()
+    }
+}

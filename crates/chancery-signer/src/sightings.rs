@@ -1,0 +1,335 @@
+//! What is seen of the keys that rollouts move: counted as it happens, judged when a rollout is looked at.
+//!
+//! Lanes and pool count here what they do with such a key, and what verifiers report is taken in when it is judged. All
+//! of it is in memory: after a restart nothing was seen, and a rollout waits until it is seen again. A stage's counts
+//! begin with its schedule; what was decided under an earlier one is not counted, however late it comes.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use chancery_core::authority::Moving;
+use chancery_core::clock::Served;
+use chancery_core::epoch::Epoch;
+use chancery_core::handle::Operation;
+use chancery_core::id::{KeyId, RolloutId, VerifierId};
+use chancery_core::key::Key;
+use chancery_core::reason::Reason;
+use chancery_core::rollout::{
+    Judged, Measured, Metric, Observed, Pair, Path, Paths, Rollout, Series, Side, Sight, Tally,
+    Trigger, Verdict, Verifier, judge,
+};
+
+use crate::counters::lock;
+
+/// A report of the last minute says what is seen now: windows of quiet are of hours.
+const SEEN_NOW_MS: u64 = 60_000;
+
+/// Every key that a rollout moves.
+#[derive(Debug, Default)]
+pub(crate) struct Sightings {
+    keys: Mutex<BTreeMap<KeyId, Sighting>>,
+}
+
+/// What is seen of one of them, in one stage.
+#[derive(Debug)]
+struct Sighting {
+    rollout: RolloutId,
+    /// The epoch of the schedule that it is seen under.
+    schedule: Epoch,
+    from: u32,
+    to: u32,
+    series: Series,
+    exercised: Paths,
+    /// Versions whose fresh signatures did not verify, in any stage.
+    broken: Vec<u32>,
+    /// When the old version was last seen; first, when somebody began to look.
+    old_seen: Served,
+    probed: Option<Served>,
+}
+
+/// What verifiers reported of both versions of a key.
+pub(crate) trait Reports {
+    /// In the last so many milliseconds: by verifier.
+    fn within(&self, window_ms: u64) -> Vec<(VerifierId, Pair)>;
+}
+
+/// What has been done with a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    pub(crate) operation: Operation,
+    pub(crate) version: u32,
+    pub(crate) took: Duration,
+    pub(crate) failed: Option<Reason>,
+    pub(crate) now: Served,
+}
+
+/// What a look at a rollout is made with. By default nobody has looked.
+#[derive(Default)]
+pub(crate) struct Looked {
+    schedule: Epoch,
+    samples: u64,
+    exercised: Paths,
+    broken: Vec<u32>,
+    old_seen: Option<Served>,
+    pub(crate) verifiers: Vec<Verifier>,
+    found: Vec<Found>,
+}
+
+/// One trigger, judged.
+struct Found {
+    trigger: u8,
+    metric: Metric,
+    judged: Judged,
+    at: Served,
+    reporters: Vec<VerifierId>,
+}
+
+impl Sightings {
+    /// Counts what was done with a key while a rollout moved it.
+    pub(crate) fn count(&self, key: &Key, done: &Done) {
+        let Some(rollout) = key.rollout() else { return };
+        let mut keys = lock(&self.keys);
+        let Some(sighting) = keys.get_mut(&key.id).filter(|it| it.rollout == rollout) else {
+            return;
+        };
+        // Decided under the schedule before.
+        if key.authority_epoch < sighting.schedule {
+            return;
+        }
+        sighting.count(done);
+    }
+
+    /// A fresh signature of a version did not verify.
+    pub(crate) fn faulted(&self, key: &Key, version: u32, now: Served) {
+        let mut keys = lock(&self.keys);
+        let Some(sighting) = keys.get_mut(&key.id) else { return };
+        if !sighting.broken.contains(&version) {
+            sighting.broken.push(version);
+        }
+        if let Some(side) = sighting.side(version) {
+            sighting.series.count(now, side, |tally| tally.faults += 1);
+        }
+    }
+
+    /// Counts a probe of the new version.
+    pub(crate) fn probed(&self, moving: &Moving, is_good: bool, now: Served) {
+        let mut keys = lock(&self.keys);
+        let Some(sighting) = keys.get_mut(&moving.key).filter(|it| it.rollout == moving.rollout)
+        else {
+            return;
+        };
+        sighting.series.count(now, Side::New, |tally| {
+            tally.probes += 1;
+            tally.probe_failures += u64::from(!is_good);
+        });
+    }
+
+    /// Whether the new version was not probed for so long; from then on it was.
+    pub(crate) fn is_probe_due(&self, rollout: &Rollout, now: Served, every_ms: u64) -> bool {
+        let mut keys = lock(&self.keys);
+        let Some(sighting) = keys.get_mut(&rollout.key).filter(|it| it.rollout == rollout.id)
+        else {
+            return false;
+        };
+        let is_due =
+            sighting.probed.is_none_or(|last| now.as_ms().saturating_sub(last.as_ms()) >= every_ms);
+        if is_due {
+            sighting.probed = Some(now);
+        }
+        is_due
+    }
+
+    /// Looks at a rollout: begins to count if it is in another stage than before, and judges its triggers.
+    pub(crate) fn look(
+        &self,
+        rollout: &Rollout,
+        (verifiers, reports): (Vec<Verifier>, &dyn Reports),
+        now: Served,
+    ) -> Looked {
+        let mut keys = lock(&self.keys);
+        let known = keys.remove(&rollout.key);
+        let sighting = Sighting::of(rollout, known, now);
+        let looked = sighting.looked(rollout, (verifiers, reports), now);
+        keys.insert(rollout.key, sighting);
+        looked
+    }
+
+    /// Forgets the keys that no rollout moves any more.
+    pub(crate) fn keep(&self, is_moved: impl Fn(KeyId) -> bool) {
+        lock(&self.keys).retain(|key, _| is_moved(*key));
+    }
+}
+
+impl Sighting {
+    /// The one there is, if it is of this stage; else a new one.
+    fn of(rollout: &Rollout, known: Option<Self>, now: Served) -> Self {
+        let known = known.filter(|it| it.rollout == rollout.id);
+        let schedule = rollout.entered.epoch;
+        match known {
+            Some(known) if known.schedule == schedule => known,
+            known => Self {
+                rollout: rollout.id,
+                schedule,
+                from: rollout.from,
+                to: rollout.to,
+                series: rollout.current().map(Series::of).unwrap_or_default(),
+                exercised: Paths::NONE,
+                broken: known.map(|it| it.broken).unwrap_or_default(),
+                old_seen: now,
+                probed: None,
+            },
+        }
+    }
+
+    fn side(&self, version: u32) -> Option<Side> {
+        match version {
+            version if version == self.to => Some(Side::New),
+            version if version == self.from => Some(Side::Old),
+            _ => None,
+        }
+    }
+
+    fn count(&mut self, done: &Done) {
+        let Some(side) = self.side(done.version) else { return };
+        if side == Side::Old {
+            self.old_seen = self.old_seen.max(done.now);
+        }
+        let verifies = matches!(done.operation, Operation::Verify | Operation::VerifyMac);
+        if verifies && done.failed.is_none() {
+            self.exercised = self.exercised.with(path(side));
+        }
+        if !done.operation.protects() {
+            return;
+        }
+        let nanoseconds = u64::try_from(done.took.as_nanos()).unwrap_or(u64::MAX);
+        self.series.count(done.now, side, |tally| {
+            tally.requests += 1;
+            tally.errors += u64::from(done.failed.is_some_and(is_ours));
+            tally.latency.count(nanoseconds);
+        });
+    }
+
+    fn looked(
+        &self,
+        rollout: &Rollout,
+        (verifiers, reports): (Vec<Verifier>, &dyn Reports),
+        now: Served,
+    ) -> Looked {
+        let triggers = rollout.current().map(|stage| stage.triggers.as_slice()).unwrap_or_default();
+        let found =
+            (0..).zip(triggers).map(|(place, trigger)| self.judge(place, trigger, reports, now));
+        let found = found.collect();
+        let since_stage =
+            reports.within(now.as_ms().saturating_sub(rollout.entered.served.as_ms()));
+        let exercised = since_stage.iter().fold(self.exercised, |paths, (_, pair)| {
+            let of = |paths: Paths, side, verified| {
+                if verified > 0 { paths.with(path(side)) } else { paths }
+            };
+            of(of(paths, Side::New, pair.new.verified), Side::Old, pair.old.verified)
+        });
+        Looked {
+            schedule: self.schedule,
+            samples: self.series.all().new.answered(),
+            exercised,
+            broken: self.broken.clone(),
+            old_seen: Some(self.old_seen_by(reports, now)),
+            verifiers,
+            found,
+        }
+    }
+
+    /// When the old version was last seen, here or by a verifier.
+    fn old_seen_by(&self, reports: &dyn Reports, now: Served) -> Served {
+        let is_seen = |window_ms: u64| {
+            let reported = reports.within(window_ms);
+            reported.iter().any(|(_, pair)| pair.old.verified + pair.old.rejected > 0)
+        };
+        if is_seen(SEEN_NOW_MS) { now } else { self.old_seen }
+    }
+
+    fn judge(&self, place: u8, trigger: &Trigger, reports: &dyn Reports, now: Served) -> Found {
+        let (judged, reporters) = if trigger.metric.is_reported() {
+            let reported = reports.within(trigger.window_ms);
+            (judge(trigger, &sum(&reported), None), who_report(trigger, &reported))
+        } else {
+            let long = self.series.window(now, trigger.window_ms);
+            let short = trigger.short_window_ms.map(|short| self.series.window(now, short));
+            (judge(trigger, &long, short.as_ref()), Vec::new())
+        };
+        Found { trigger: place, metric: trigger.metric, judged, at: now, reporters }
+    }
+}
+
+fn path(side: Side) -> Path {
+    match side {
+        Side::New => Path::NewVerified,
+        Side::Old => Path::OldVerified,
+    }
+}
+
+/// Whether a failure is the service's or the key's, and not the caller's.
+fn is_ours(reason: Reason) -> bool {
+    matches!(reason, Reason::Unavailable | Reason::KeyUnusable)
+}
+
+fn sum(reported: &[(VerifierId, Pair)]) -> Pair {
+    let add = |mut sum: Tally, one: &Tally| {
+        sum.verified += one.verified;
+        sum.rejected += one.rejected;
+        sum.unknown += one.unknown;
+        sum
+    };
+    reported.iter().fold(Pair::default(), |sum, (_, pair)| Pair {
+        new: add(sum.new, &pair.new),
+        old: add(sum.old, &pair.old),
+    })
+}
+
+/// The verifiers whose own reports hold what the trigger looks for.
+fn who_report(trigger: &Trigger, reported: &[(VerifierId, Pair)]) -> Vec<VerifierId> {
+    let fails = |pair: &Pair| match trigger.metric {
+        Metric::UnknownKeyRate => pair.new.unknown > 0,
+        _ => pair.new.rejected > 0,
+    };
+    reported.iter().filter(|(_, pair)| fails(pair)).map(|(id, _)| *id).collect()
+}
+
+impl Looked {
+    /// A look in which going back was tried.
+    pub(crate) fn with_return_probed(self) -> Self {
+        Self { exercised: self.exercised.with(Path::RollbackProbed), ..self }
+    }
+
+    /// Hands the look to a decision.
+    pub(crate) fn show<R>(&self, decide: impl FnOnce(&Sight<'_>) -> R) -> R {
+        let verdicts: Vec<Verdict<'_>> = self.found.iter().map(Found::verdict).collect();
+        let observed = Observed {
+            schedule: self.schedule,
+            samples: self.samples,
+            exercised: self.exercised,
+            verdicts: &verdicts,
+            broken: &self.broken,
+            old_seen: self.old_seen,
+            // Nobody counts what is encrypted under the old version.
+            remaining: None,
+        };
+        decide(&Sight { verifiers: &self.verifiers, observed: &observed })
+    }
+
+    /// What people are shown of it.
+    pub(crate) fn measured(&self) -> Vec<Measured> {
+        let measured = |found: &Found| {
+            let Judged { value, control, samples, .. } = found.judged;
+            Measured { trigger: found.trigger, metric: found.metric, value, control, samples }
+        };
+        self.found.iter().map(measured).collect()
+    }
+}
+
+impl Found {
+    fn verdict(&self) -> Verdict<'_> {
+        let Judged { outcome, value, .. } = self.judged;
+        Verdict { trigger: self.trigger, outcome, value, at: self.at, reporters: &self.reporters }
+    }
+}
