@@ -1,7 +1,7 @@
 //! The service as a whole: three real processes, real TLS, the real command line.
 //!
 //! What is held here is what no crate can hold alone: the walk of the README, every algorithm in every
-//! format, operation ids, answers that are lost, reductions under load, the death of each process, a front that lies, a store
+//! format, operation ids, answers that are lost, reductions under load, rotations, the death of each process, a front that lies, a store
 //! that was altered while the service was down, and witnesses of its log.
 
 #[cfg(test)]
@@ -43,6 +43,7 @@ mod service {
     mod reductions;
     mod repacks;
     mod retire;
+    mod rollouts;
     mod root_key;
     mod rows;
     mod sampled;

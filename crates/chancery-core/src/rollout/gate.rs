@@ -156,6 +156,25 @@ impl Acknowledged {
 }
 
 impl Gate {
+    /// Its spelling in views.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Elapsed { .. } => "elapsed",
+            Self::Propagated { .. } => "propagated",
+            Self::Released { .. } => "released",
+            Self::Outlived { .. } => "outlived",
+            Self::Acknowledged(_) => "acknowledged",
+            Self::Sampled { .. } => "sampled",
+            Self::Exercised { .. } => "exercised",
+            Self::Trigger { .. } => "trigger",
+            Self::Usable { .. } => "usable",
+            Self::Quiet { .. } => "quiet",
+            Self::Counted { .. } => "counted",
+            Self::Person => "person",
+        }
+    }
+
     /// Whether it is open.
     #[must_use]
     pub const fn is_open(&self) -> bool {

@@ -78,7 +78,7 @@ pub enum Refused {
     #[error("the rollout does not go on: {0}")]
     Alarmed(Halt),
     /// Gates are closed.
-    #[error("{} gates are closed", closed(.0))]
+    #[error("gates are closed: {}", closed(.0))]
     GatesClosed(Vec<Gate>),
     /// The gate was gone past already.
     #[error("that gate is overridden already")]
@@ -91,8 +91,9 @@ pub enum Refused {
     Stray,
 }
 
-fn closed(gates: &[Gate]) -> usize {
-    gates.iter().filter(|gate| !gate.is_open()).count()
+fn closed(gates: &[Gate]) -> String {
+    let closed = gates.iter().filter(|gate| !gate.is_open()).map(Gate::code);
+    closed.collect::<Vec<_>>().join(", ")
 }
 
 impl Rollout {

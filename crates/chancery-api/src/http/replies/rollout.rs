@@ -184,41 +184,38 @@ fn status(status: Status) -> (&'static str, Option<Halt>, Option<u32>) {
 
 impl From<&Gate> for GateObject {
     fn from(gate: &Gate) -> Self {
-        let of = |name: &str| Self { gate: name.into(), open: gate.is_open(), ..Self::default() };
-        let left = |name: &str, left_ms| Self { left_ms: Some(left_ms), ..of(name) };
+        let object = || Self { gate: gate.code().into(), open: gate.is_open(), ..Self::default() };
         match gate {
-            Gate::Elapsed { left_ms } => left("elapsed", *left_ms),
-            Gate::Propagated { left_ms } => left("propagated", *left_ms),
-            Gate::Released { left_ms } => left("released", *left_ms),
-            Gate::Outlived { left_ms } => left("outlived", *left_ms),
+            Gate::Elapsed { left_ms }
+            | Gate::Propagated { left_ms }
+            | Gate::Released { left_ms }
+            | Gate::Outlived { left_ms } => Self { left_ms: Some(*left_ms), ..object() },
             Gate::Acknowledged(acknowledged) => Self {
                 have: Some(acknowledged.have.into()),
                 need: Some(acknowledged.need.into()),
                 of: Some(acknowledged.of.into()),
                 overridden_by: acknowledged.overridden,
-                ..of("acknowledged")
+                ..object()
             },
             Gate::Sampled { have, need } => {
-                Self { have: Some(*have), need: Some(*need), ..of("sampled") }
+                Self { have: Some(*have), need: Some(*need), ..object() }
             }
             Gate::Exercised { missing } => {
                 let missing = missing.iter().map(|path| path.spelt().into()).collect();
-                Self { missing, ..of("exercised") }
+                Self { missing, ..object() }
             }
             Gate::Trigger { place, standing } => {
                 let standing = Some(standing_text(*standing));
-                Self { trigger: Some(*place), standing, ..of("trigger") }
+                Self { trigger: Some(*place), standing, ..object() }
             }
-            Gate::Usable { state } => {
-                Self { state: Some(state_name(*state).into()), ..of("usable") }
-            }
+            Gate::Usable { state } => Self { state: Some(state_name(*state).into()), ..object() },
             Gate::Quiet { left_ms, overridden } => {
-                Self { left_ms: *left_ms, overridden_by: *overridden, ..of("quiet") }
+                Self { left_ms: *left_ms, overridden_by: *overridden, ..object() }
             }
             Gate::Counted { remaining, overridden } => {
-                Self { have: *remaining, overridden_by: *overridden, ..of("counted") }
+                Self { have: *remaining, overridden_by: *overridden, ..object() }
             }
-            Gate::Person => of("person"),
+            Gate::Person => object(),
         }
     }
 }
