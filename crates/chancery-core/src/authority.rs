@@ -20,17 +20,18 @@ use crate::name::Name;
 use crate::posture::Posture;
 use crate::principal::Principal;
 use crate::proposal::Proposal;
-use crate::rollout::Rollout;
 use crate::sequencer::Mark;
 
 mod decide;
 mod permit;
 mod propose;
+mod rollouts;
 mod rotate;
 
 pub use decide::{Decided, DueDestruction, Effect, Fresh, Refusal};
 pub use permit::{Permit, Routing, Use};
-pub use rotate::Moving;
+pub use rollouts::Moving;
+use rollouts::Rollouts;
 
 /// A tenant's own settings.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -91,7 +92,7 @@ pub enum Row {
     Proposal(#[n(0)] Proposal),
     /// The latest rollout of a key.
     #[n(7)]
-    Rollout(#[n(0)] Box<Rollout>),
+    Rollout(#[n(0)] Box<crate::rollout::Rollout>),
 }
 
 impl Row {
@@ -144,8 +145,7 @@ struct Tenant {
     revoked: BTreeSet<LinkId>,
     /// By their places.
     proposals: BTreeMap<u8, Proposal>,
-    /// The latest of each key.
-    rollouts: BTreeMap<KeyId, Arc<Rollout>>,
+    rollouts: Rollouts,
 }
 
 /// The whole of it.
@@ -318,7 +318,7 @@ impl Tenant {
             names: BTreeMap::new(),
             revoked: BTreeSet::new(),
             proposals: BTreeMap::new(),
-            rollouts: BTreeMap::new(),
+            rollouts: Rollouts::default(),
         }
     }
 

@@ -3,14 +3,12 @@
 //! The engine decides on one key ([`crate::rollout`]). Here its decision becomes rows, all written in one transaction
 //! under the tenant's next epoch.
 //!
-//! **Invariant:** a key has one rollout at most that is not over, and its row stands beside the key that it moves.
+//! **Invariant:** a key has one rollout at most that is not over, and what moves it is written with the key.
 
-use std::sync::Arc;
-
-use super::{Authority, Contradiction, Decided, Effect, Fresh, Refusal, Row, Tenant};
+use super::{Authority, Contradiction, Decided, Effect, Fresh, Moving, Refusal, Row, Tenant};
 use crate::clock::Reading;
 use crate::command::{Answer, ROLLOUTS_PAGE};
-use crate::id::{KeyId, RolloutId, TenantId};
+use crate::id::{RolloutId, TenantId};
 use crate::key::{Key, KeyVersion, Provenance};
 use crate::name::Name;
 use crate::principal::Principal;
@@ -21,17 +19,6 @@ use crate::rollout::{
 };
 use crate::state::KeyState;
 use crate::suite::Suite;
-
-/// A key that a rollout moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moving {
-    /// Whose.
-    pub tenant: TenantId,
-    /// The key.
-    pub key: KeyId,
-    /// The rollout.
-    pub rollout: RolloutId,
-}
 
 impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
@@ -56,23 +43,15 @@ fn overtaken(error: &impl std::fmt::Display) -> Refusal {
 
 impl Tenant {
     pub(super) fn apply_rollout(&mut self, rollout: Rollout) -> Result<(), Contradiction> {
-        let goes_on = self.rollouts.get(&rollout.key).is_none_or(|before| {
-            if before.id == rollout.id {
-                rollout.follows(before)
-            } else {
-                before.status.is_over() && rollout.epoch > before.epoch
-            }
-        });
-        if !goes_on || !self.keys.contains_key(&rollout.key) {
+        if !self.keys.contains_key(&rollout.key) {
             return Err(Contradiction);
         }
-        self.rollouts.insert(rollout.key, Arc::new(rollout));
-        Ok(())
+        self.rollouts.apply(rollout)
     }
 
     fn rollout(&self, id: RolloutId) -> Result<(&Rollout, &Key), Refusal> {
-        let found = self.rollouts.values().find(|rollout| rollout.id == id);
-        let found = found.and_then(|rollout| Some((&**rollout, &**self.keys.get(&rollout.key)?)));
+        let found = self.rollouts.find(id);
+        let found = found.and_then(|rollout| Some((rollout, &**self.keys.get(&rollout.key)?)));
         let unknown = || Refusal::new(Reason::Forbidden, format!("there is no rollout `{id}`"));
         found.ok_or_else(unknown)
     }
@@ -264,10 +243,7 @@ impl Authority {
     /// Every key that a rollout moves.
     #[must_use]
     pub fn moved(&self) -> Vec<Moving> {
-        let rollouts = self.tenants.values().flat_map(|tenant| tenant.rollouts.values());
-        let under_way = rollouts.filter(|rollout| !rollout.status.is_over());
-        let moving = |it: &Arc<Rollout>| Moving { tenant: it.tenant, key: it.key, rollout: it.id };
-        under_way.map(moving).collect()
+        self.tenants.values().flat_map(|tenant| tenant.rollouts.under_way()).collect()
     }
 
     pub(super) fn list_rollouts(
@@ -278,7 +254,7 @@ impl Authority {
     ) -> Decided {
         let keys = self.keys_after(tenant.row.id, after);
         let mut views = keys.filter_map(|key| {
-            let rollout = tenant.rollouts.get(&key.id)?;
+            let rollout = tenant.rollouts.of_key(key.id)?;
             Some(view(rollout, &tenant.situation(key, &Sight::NOTHING, now)))
         });
         let rollouts = views.by_ref().take(ROLLOUTS_PAGE).collect();
@@ -289,7 +265,7 @@ impl Authority {
 
 impl Tenant {
     fn rollout_of(&self, moving: &Moving) -> Option<(&Rollout, &Key)> {
-        let rollout = self.rollouts.get(&moving.key).filter(|it| it.id == moving.rollout)?;
+        let rollout = self.rollouts.of_key(moving.key).filter(|it| it.id == moving.rollout)?;
         Some((rollout, self.keys.get(&moving.key)?))
     }
 }
