@@ -7,6 +7,7 @@ use chancery_client::{Client, KeyHandle, Outcome};
 use chancery_core::command::{Command, NewHandle};
 use chancery_core::handle::Operations;
 use chancery_core::purpose::Usage;
+use chancery_core::rollout::{Advance, Builtin, Cause, Lacking, Order, Plan, Rotation};
 use chancery_core::state::KeyEvent;
 
 use super::journal::{Answer, Journal, Request};
@@ -15,6 +16,20 @@ use crate::harness::{name, new_key};
 
 /// The most operations of the fixed workload.
 const OPERATIONS_MAX: usize = 50;
+
+/// The emergency plan, each of whose stages a person ends, and which waits for nothing else until the new version stands
+/// alone.
+fn stepwise() -> Plan {
+    let mut plan = Builtin::Emergency.plan().unwrap();
+    for stage in &mut plan.stages {
+        stage.advance = Advance::Person;
+        if stage.name.is_trial() {
+            stage.on_no_data = Lacking::Wait;
+        }
+    }
+    assert_eq!(plan.check(), []);
+    plan
+}
 
 /// Nobody answers any more: the rest of the workload is not asked.
 pub(super) struct NobodyThere;
@@ -64,7 +79,8 @@ impl<'c> Worker<'c> {
         self.revoke(revoked)?;
         self.encrypt(cards.as_ref(), 4)?;
         self.key("another", "mac.bound:webhook", "hmac-sha-256")?;
-        self.sign(signing.as_ref(), 6)?;
+        self.rotate("signing", signing.as_ref())?;
+        self.sign(signing.as_ref(), 4)?;
         assert!(self.journal().acknowledged() <= OPERATIONS_MAX);
         Ok(())
     }
@@ -159,6 +175,26 @@ impl<'c> Worker<'c> {
         let event = KeyEvent::Suspend;
         let command = Command::ChangeVersion { key: name(key), version: None, event };
         self.ask(&Request::Reduction(command, handle)).map(drop)
+    }
+
+    /// Begins a rotation, takes it a stage on, and back: each step by an order, so that none comes by itself.
+    fn rotate(&mut self, key: &str, handle: Option<&KeyHandle>) -> Result<(), NobodyThere> {
+        let (plan, cause) = (stepwise(), Cause::Requested);
+        let rotation = Rotation { key: name(key), plan, cause, suite: None, version: None };
+        let begun = self.ask(&Request::Command(Command::Rotate(rotation)))?;
+        let Some(Answer::Command(CommandAnswer { answer: AnswerObject::Rollout(begun), .. })) =
+            begun
+        else {
+            return Ok(());
+        };
+        let rollout = begun.id;
+        for order in [Order::Advance, Order::Pause, Order::Resume, Order::Advance] {
+            self.ask(&Request::Command(Command::OrderRollout { rollout, order }))?;
+        }
+        // By the new version, and then by the one before again.
+        self.sign(handle, 2)?;
+        let order = Order::RollBack;
+        self.ask(&Request::Command(Command::OrderRollout { rollout, order })).map(drop)
     }
 
     /// Revokes a handle.
