@@ -105,6 +105,8 @@ impl Request {
                 Command::CreateKey(_) => "create-key",
                 Command::IssueHandle(_) => "issue-handle",
                 Command::RevokeHandle { .. } => "revoke-handle",
+                Command::Rotate(_) => "rotate",
+                Command::OrderRollout { .. } => "order-rollout",
                 _ => "change-version",
             },
             Self::Encrypt(..) => "encrypt",
