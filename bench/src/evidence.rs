@@ -4,8 +4,9 @@
 //! Three services stand beside each other and are asked in turn, round by round: one without, one with checkpoints and
 //! index, and one with an export besides, whose process is counted with those of its service. After each load it is waited
 //! until a checkpoint covers every record, and until the export has them all: what was put off is counted too. What was
-//! taken while the load lasted stands beside it.
+//! taken while the load lasted stands beside it, and what the threads took that make evidence in the service.
 
+use std::array;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::rc::Rc;
@@ -36,6 +37,10 @@ const DRAIN_MAX: Duration = Duration::from_mins(5);
 
 /// One load of a smoke run.
 const SMOKE: Duration = Duration::from_millis(500);
+
+/// What makes evidence in the service, by the names of its threads: checkpoints, the index, and the dense form of segments
+/// that a checkpoint covers, which is therefore off where checkpoints are.
+const THREADS: [&str; 3] = ["checkpoints", "index", "repacker"];
 
 /// The export's cursor and its sink, in the directory of its service.
 const CURSOR: &str = "export.cursor";
@@ -95,6 +100,8 @@ struct Sample {
     until_done: Cpu,
     /// Of the export alone.
     export: Cpu,
+    /// Of each of [`THREADS`].
+    threads: [Duration; THREADS.len()],
 }
 
 /// Medians. Times are microseconds of processor time for each signature.
@@ -108,6 +115,9 @@ struct Figure {
     user_us: f64,
     system_us: f64,
     export_us: f64,
+    checkpoints_us: f64,
+    index_us: f64,
+    repacker_us: f64,
     per_cpu_second: f64,
     /// Of those without.
     ratio: f64,
@@ -190,13 +200,14 @@ impl Contender {
         });
         let group = Group { target, callers, refusals: Refusals::Fatal };
         let size = self.service.status()?.log_size;
-        let (before, export) = (self.cpu()?, self.export_cpu()?);
+        let (before, export, threads) = (self.cpu()?, self.export_cpu()?, self.threads()?);
         let (runs, during) = generator
             .run(&[group], duration, || self.cpu())
             .with_context(|| format!("{:?}; {}", self.arm, self.service.said()))?;
         let run = runs.into_iter().next().context("a group has a run")?;
         self.settle()?;
         let grown = self.service.status()?.log_size - size;
+        let now = self.threads()?;
         let signatures = run.answered * u64::try_from(form.items())?;
         ensure!(grown >= signatures, "{signatures} were answered, and {grown} are in the log");
         Ok(Sample {
@@ -206,6 +217,10 @@ impl Contender {
             during,
             until_done: self.cpu()? - before,
             export: self.export_cpu()? - export,
+            threads: array::from_fn(|at| match (now.get(at), threads.get(at)) {
+                (Some(now), Some(before)) => now.saturating_sub(*before),
+                _ => Duration::ZERO,
+            }),
         })
     }
 
@@ -216,6 +231,15 @@ impl Contender {
 
     fn export_cpu(&self) -> Result<Cpu> {
         self.export.as_ref().map_or(Ok(Cpu::default()), Server::cpu)
+    }
+
+    /// The processor time of each of [`THREADS`].
+    fn threads(&self) -> Result<[Duration; THREADS.len()]> {
+        let mut taken = [Duration::ZERO; THREADS.len()];
+        for (taken, name) in taken.iter_mut().zip(THREADS) {
+            *taken = self.service.cpu_of_threads(name)?;
+        }
+        Ok(taken)
     }
 
     /// Waits until nothing is put off any more.
@@ -272,6 +296,9 @@ fn compared(
             let medians = |value: &dyn Fn(&Sample) -> f64| {
                 median(&samples.iter().map(value).collect::<Vec<_>>())
             };
+            let [checkpoints_us, index_us, repacker_us] = array::from_fn(|at| {
+                medians(&|it| each(it.threads.get(at).copied().unwrap_or_default(), it))
+            });
             Figure {
                 form,
                 connections,
@@ -281,6 +308,9 @@ fn compared(
                 user_us: medians(&|it| each(it.until_done.user, it)),
                 system_us: medians(&|it| each(it.until_done.system, it)),
                 export_us: medians(&|it| each(it.export.total(), it)),
+                checkpoints_us,
+                index_us,
+                repacker_us,
                 per_cpu_second: of(|it| {
                     ratio(float(it.signatures), it.until_done.total().as_secs_f64())
                 }),
@@ -328,7 +358,7 @@ impl EvidenceReport {
             "command   {}\ndate      {} to {}\nmachine   {}, {} cores, Linux {}\npinning   {}\n\
              load      {} before, {} after\n\n\
              Ed25519 signatures: medians of {} rounds of {} s; µs of processor time for each, of all processes\n\
-             {:<14} {:>5} {:<26} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>6} {:>7}\n",
+             {:<14} {:>5} {:<26} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>6} {:>7}\n",
             self.command,
             self.began,
             self.ended,
@@ -347,6 +377,9 @@ impl EvidenceReport {
             "user µs",
             "sys µs",
             "of export",
+            "of checkp",
+            "of index",
+            "of dense",
             "in load",
             "per CPU-s",
             "ratio",
@@ -360,13 +393,17 @@ impl EvidenceReport {
             };
             let _ = writeln!(
                 out,
-                "{:<14} {:>5} {on:<26} {:>8.0} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>10.0} {:>6.2} {:>7.2}",
+                "{:<14} {:>5} {on:<26} {:>8.0} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>10.0} {:>6.2} \
+                 {:>7.2}",
                 it.form.text(),
                 it.connections,
                 it.per_second,
                 it.user_us,
                 it.system_us,
                 it.export_us,
+                it.checkpoints_us,
+                it.index_us,
+                it.repacker_us,
                 it.during_us,
                 it.per_cpu_second,
                 it.ratio,
@@ -383,8 +420,15 @@ mod tests {
 
     fn sample(until_done_ms: u64) -> Sample {
         let of = |ms| Cpu { user: Duration::from_millis(ms), system: Duration::ZERO };
-        let (signatures, seconds) = (1_000, 1.0);
-        Sample { signatures, seconds, during: of(20), until_done: of(until_done_ms), export: of(0) }
+        let (signatures, seconds, threads) = (1_000, 1.0, [Duration::ZERO; THREADS.len()]);
+        Sample {
+            signatures,
+            seconds,
+            during: of(20),
+            until_done: of(until_done_ms),
+            export: of(0),
+            threads,
+        }
     }
 
     #[test]

@@ -112,6 +112,11 @@ impl Instance {
         self.server.as_ref().context("it does not run")?.cpu()
     }
 
+    /// The processor time that its threads of a name have taken since they were started.
+    pub(crate) fn cpu_of_threads(&self, name: &str) -> Result<Duration> {
+        self.server.as_ref().context("it does not run")?.cpu_of_threads(name)
+    }
+
     /// Starts another command of the binary with another profile, on the cores that the service runs on.
     pub(crate) fn start_beside(&self, profile: &Path, arguments: &[&str]) -> Result<Server> {
         let mut all: Vec<OsString> = vec!["--context-file".into(), profile.into()];

@@ -134,6 +134,15 @@ impl Server {
     pub(crate) fn cpu(&self) -> Result<Cpu> {
         cpu_of_tree(self.child.id())
     }
+
+    /// The processor time that threads of a name have taken so far in any of the server's processes.
+    pub(crate) fn cpu_of_threads(&self, name: &str) -> Result<Duration> {
+        let mut total = Duration::ZERO;
+        for process in tree(&entries()?, self.child.id()) {
+            total += cpu_of_threads(process, name)?;
+        }
+        Ok(total)
+    }
 }
 
 impl Drop for Server {
@@ -195,8 +204,24 @@ struct Entry {
     system: u64,
 }
 
-fn cpu_of_tree(root: u32) -> Result<Cpu> {
-    let entries = entries()?;
+/// The processor time of a process' threads of a name, user and system.
+fn cpu_of_threads(process: u32, name: &str) -> Result<Duration> {
+    // A process that has ended meanwhile has none.
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else {
+        return Ok(Duration::ZERO);
+    };
+    let mut total = 0;
+    for thread in threads {
+        let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else { continue };
+        if stat.split_once(" (").is_some_and(|(_, rest)| rest.starts_with(&format!("{name}) "))) {
+            total += parse(&stat).map_or(0, |entry| entry.user + entry.system);
+        }
+    }
+    Ok(ticks(total))
+}
+
+/// A process and all that it started, and they.
+fn tree(entries: &[Entry], root: u32) -> Vec<u32> {
     let mut tree = vec![root];
     // A process is listed after its parent or before it, so the search goes on until nothing is added.
     loop {
@@ -208,6 +233,12 @@ fn cpu_of_tree(root: u32) -> Result<Cpu> {
         }
         tree.extend(more);
     }
+    tree
+}
+
+fn cpu_of_tree(root: u32) -> Result<Cpu> {
+    let entries = entries()?;
+    let tree = tree(&entries, root);
     let own = entries.iter().filter(|entry| tree.contains(&entry.pid));
     let (user, system) =
         own.fold((0, 0), |(user, system), own| (user + own.user, system + own.system));
@@ -275,7 +306,24 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_a_thread_is_found_by_its_name() {
+        let busy = std::thread::Builder::new().name("busy one".into()).spawn(|| {
+            let begun = Instant::now();
+            while begun.elapsed() < START_MAX {
+                let taken = cpu_of_threads(std::process::id(), "busy one").unwrap();
+                if taken >= Duration::from_millis(50) {
+                    return taken;
+                }
+            }
+            Duration::ZERO
+        });
+        assert!(busy.unwrap().join().unwrap() >= Duration::from_millis(50));
+        assert_eq!(cpu_of_threads(std::process::id(), "busy").unwrap(), Duration::ZERO);
+    }
+
+    #[test]
     fn a_process_that_is_not_there_has_no_time() {
         assert!(cpu_of_tree(u32::MAX).is_err());
+        assert_eq!(cpu_of_threads(u32::MAX, "busy").unwrap(), Duration::ZERO);
     }
 }

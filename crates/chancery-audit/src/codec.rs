@@ -11,6 +11,12 @@ pub struct Reader<'b>(&'b [u8]);
 #[error("the bytes do not have the layout")]
 pub struct LayoutError;
 
+/// Whether there is nothing but zeros. Many bytes are looked at before it is decided whether to go on.
+pub(crate) fn is_zeros(bytes: &[u8]) -> bool {
+    let in_piece = |piece: &[u8]| piece.iter().fold(0, |seen, byte| seen | byte) == 0;
+    bytes.chunks(256).all(in_piece)
+}
+
 impl<'b> Reader<'b> {
     /// Reads from the start of `bytes`.
     #[must_use]

@@ -15,14 +15,20 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// Direct reads start, end and land at multiples of this.
-const DIRECT_ALIGNMENT: usize = 4096;
+use self::piece::DIRECT_ALIGNMENT;
+
+mod piece;
+
+pub use piece::Piece;
 
 /// Preallocation writes zeros in pieces of this many bytes.
 const ZEROS: usize = 1024 * 1024;
 
 /// A file that nobody waits for is written and synced in pieces of so many bytes: 1 MiB, a few milliseconds each.
 const WRITTEN_AT_ONCE: usize = 1024 * 1024;
+
+/// So many small files are written before the first of them is synced: 64, since all of them are open until then.
+const FILES_AT_ONCE: usize = 64;
 
 /// A directory of files.
 pub trait Disk: Send + Sync {
@@ -75,6 +81,22 @@ pub trait Disk: Send + Sync {
         Ok(bytes)
     }
 
+    /// Reads the same into the room of a piece that was read before.
+    ///
+    /// # Errors
+    ///
+    /// The system's; then the piece is empty, or what it was.
+    fn read_piece(
+        &self,
+        name: &str,
+        offset: u64,
+        length: usize,
+        piece: &mut Piece,
+    ) -> io::Result<()> {
+        *piece = self.read_range(name, offset, length)?.into();
+        Ok(())
+    }
+
     /// Gives a file another name, replacing what had it. Durable only after [`Disk::sync_directory`].
     ///
     /// # Errors
@@ -89,12 +111,13 @@ pub trait Disk: Send + Sync {
     /// The system's; nothing is known about the names then.
     fn sync_directory(&self) -> io::Result<()>;
 
-    /// Writes a new file whole and syncs it, and not the directory. What has the name already is removed first.
+    /// Writes a new file of these parts, one behind the other, and syncs it, and not the directory. What has the name
+    /// already is removed first.
     ///
     /// # Errors
     ///
     /// The system's; the file may or may not be there.
-    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    fn write_new(&self, name: &str, parts: &[&[u8]]) -> io::Result<()>;
 
     /// Removes a file. Durable only after [`Disk::sync_directory`].
     ///
@@ -196,15 +219,24 @@ impl DirectoryDisk {
         Ok(Self { mode: readable, ..Self::open(path)? })
     }
 
-    /// Writes a small file whole under its temporary name, and syncs it. [`Self::place`] gives it its own.
+    /// Writes small files whole under their temporary names, and syncs each. [`Self::place`] gives them their own.
     ///
     /// # Errors
     ///
     /// The system's.
-    pub fn write_aside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let file = self.create(&aside(name))?;
-        file.write_all_at(bytes, 0)?;
-        file.sync_all()
+    pub fn write_aside(&self, files: &[(&str, &[u8])]) -> io::Result<()> {
+        for files in files.chunks(FILES_AT_ONCE) {
+            let write = |(name, bytes): &(&str, &[u8])| {
+                let file = self.create(&aside(name))?;
+                file.write_all_at(bytes, 0).map(|()| file)
+            };
+            let written = files.iter().map(write).collect::<io::Result<Vec<_>>>()?;
+            if written.len() > 1 {
+                written.iter().for_each(start_writing);
+            }
+            written.iter().try_for_each(File::sync_all)?;
+        }
+        Ok(())
     }
 
     /// Gives a file that was written aside its name, in the place of an older one. Durable only after
@@ -234,14 +266,16 @@ impl DirectoryDisk {
     fn create(&self, name: &str) -> io::Result<File> {
         self.may_write()?;
         let file = self.open_at(name, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)?;
-        // The umask may have taken bits that are needed; it never adds any.
-        rustix::fs::fchmod(&file, self.mode)?;
+        // The umask may have taken bits that are needed, and an older file may have others.
+        if Mode::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != self.mode {
+            rustix::fs::fchmod(&file, self.mode)?;
+        }
         Ok(file)
     }
 
-    fn read_direct(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
+    fn read_direct(&self, name: &str, range: Range<u64>, piece: &mut Piece) -> io::Result<()> {
         let file = self.open_at(name, OFlags::RDONLY | OFlags::DIRECT)?;
-        read_direct(&file, range)
+        piece.read_direct(&file, range)
     }
 
     fn read_cached(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
@@ -253,10 +287,13 @@ impl DirectoryDisk {
         Ok(bytes)
     }
 
-    fn read(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
-        match self.read_direct(name, range.clone()) {
+    fn read(&self, name: &str, range: Range<u64>, piece: &mut Piece) -> io::Result<()> {
+        match self.read_direct(name, range.clone(), piece) {
             // Not every file system has direct reads.
-            Err(error) if has_no_direct(&error) => self.read_cached(name, range),
+            Err(error) if has_no_direct(&error) => {
+                *piece = self.read_cached(name, range)?.into();
+                Ok(())
+            }
             read => read,
         }
     }
@@ -290,7 +327,7 @@ impl Disk for DirectoryDisk {
     }
 
     fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.write_aside(name, bytes)?;
+        self.write_aside(&[(name, bytes)])?;
         self.place(name)?;
         self.sync_directory()
     }
@@ -306,12 +343,26 @@ impl Disk for DirectoryDisk {
     }
 
     fn read_whole(&self, name: &str) -> io::Result<Vec<u8>> {
-        self.read(name, 0..u64::MAX)
+        let mut piece = Piece::default();
+        self.read(name, 0..u64::MAX, &mut piece)?;
+        Ok(piece.into())
     }
 
     fn read_range(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut piece = Piece::default();
+        self.read_piece(name, offset, length, &mut piece)?;
+        Ok(piece.into())
+    }
+
+    fn read_piece(
+        &self,
+        name: &str,
+        offset: u64,
+        length: usize,
+        piece: &mut Piece,
+    ) -> io::Result<()> {
         let length = u64::try_from(length).map_err(io::Error::other)?;
-        self.read(name, offset..offset.saturating_add(length))
+        self.read(name, offset..offset.saturating_add(length), piece)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -323,7 +374,7 @@ impl Disk for DirectoryDisk {
         self.directory.sync_all()
     }
 
-    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fn write_new(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         match self.remove(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed?,
@@ -331,7 +382,7 @@ impl Disk for DirectoryDisk {
         let file = self.create(name)?;
         // A piece is synced before the next is written: a sync of somebody else waits for one piece at most.
         let mut offset = 0;
-        for piece in bytes.chunks(WRITTEN_AT_ONCE) {
+        for piece in parts.iter().flat_map(|part| part.chunks(WRITTEN_AT_ONCE)) {
             file.write_all_at(piece, offset)?;
             file.sync_data()?;
             offset += u64::try_from(piece.len()).map_err(io::Error::other)?;
@@ -350,32 +401,11 @@ fn aside(name: &str) -> String {
     format!("{name}.new")
 }
 
-/// What a file has of a range that starts on the grid of direct reads.
-fn read_direct(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
-    let end = range.end.min(file.metadata()?.len());
-    let length = usize::try_from(end.saturating_sub(range.start)).map_err(io::Error::other)?;
-    let room = length.next_multiple_of(DIRECT_ALIGNMENT) + DIRECT_ALIGNMENT;
-    let mut buffer = vec![0_u8; room + DIRECT_ALIGNMENT];
-    let start = buffer.as_ptr().align_offset(DIRECT_ALIGNMENT);
-    let aligned = buffer.get_mut(start..start + room).ok_or(io::ErrorKind::Other)?;
-    let mut filled = 0;
-    while filled < length {
-        let place = aligned.get_mut(filled..).ok_or(io::ErrorKind::Other)?;
-        let offset = range.start + u64::try_from(filled).map_err(io::Error::other)?;
-        match file.read_at(place, offset)? {
-            0 => break,
-            // A direct read that stops off the grid has met the end of the file.
-            read if read % DIRECT_ALIGNMENT != 0 => {
-                filled += read;
-                break;
-            }
-            read => filled += read,
-        }
-    }
-    let whole = length.min(filled);
-    buffer.copy_within(start..start + whole, 0);
-    buffer.truncate(whole);
-    Ok(buffer)
+/// Has the system begin to write a file back, where it can be asked to. When many are synced one after the other behind
+/// that, the first sync makes what the file system notes of all of them durable, and the others find it done.
+fn start_writing(file: &File) {
+    // What is not begun now is begun by the sync, which is what counts.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
 }
 
 /// Whether a file system refuses direct access, or refuses it off its own grid.

@@ -9,7 +9,7 @@ use std::io;
 
 use crate::codec::LayoutError;
 use crate::dense;
-use crate::disk::Disk;
+use crate::disk::{Disk, Piece};
 use crate::frame::{Frame, FrameView, length_at};
 use crate::index::FramePlace;
 use crate::pruned::Pruned;
@@ -54,7 +54,7 @@ pub struct FrameReader {
     offset: u64,
     next_index: u64,
     /// What was read, from `offset` on behind what of it was taken.
-    piece: Vec<u8>,
+    piece: Piece,
     taken: usize,
     /// Where the last frame that was given stands, and how long it is with its padding.
     last: Option<(FramePlace, u64)>,
@@ -78,7 +78,15 @@ impl FrameReader {
     #[must_use]
     pub fn at(place: FramePlace) -> Self {
         let FramePlace { segment, offset, first_index: next_index } = place;
-        Self { segment, offset, next_index, piece: Vec::new(), taken: 0, last: None, dense: None }
+        Self {
+            segment,
+            offset,
+            next_index,
+            piece: Piece::default(),
+            taken: 0,
+            last: None,
+            dense: None,
+        }
     }
 
     /// Where the frame stands that was given last, and how long it is with its padding.
@@ -180,17 +188,18 @@ impl FrameReader {
         Ok(true)
     }
 
-    /// The next frame of the same segment, if there is one.
+    /// Looks at the next frame of the same segment, if there is one.
     ///
     /// # Errors
     ///
-    /// [`ReadBackError`] if what stands there is another one.
-    pub(crate) fn next_in_segment(
+    /// [`ReadBackError`] if what stands there is another one, or `look` finds it to be none.
+    pub(crate) fn look_at_next_in_segment<T>(
         &mut self,
         disk: &dyn Disk,
-    ) -> Result<Option<Frame>, ReadBackError> {
+        look: impl FnOnce(&FrameView<'_>, FramePlace) -> Result<T, LayoutError>,
+    ) -> Result<Option<T>, ReadBackError> {
         let ready = self.ready_in_segment(disk)?;
-        ready.map(|ready| self.look_at(&ready, |frame, _| frame.to_frame())).transpose()
+        ready.map(|ready| self.look_at(&ready, look)).transpose()
     }
 
     /// Reads the next frame of the same segment, if there is one.
@@ -314,9 +323,8 @@ impl FrameReader {
     }
 
     fn read(&mut self, disk: &dyn Disk, length: usize) -> Result<(), ReadBackError> {
-        self.piece = disk.read_range(&file_name(self.segment), self.offset, length)?;
-        self.taken = 0;
-        Ok(())
+        self.forget();
+        Ok(disk.read_piece(&file_name(self.segment), self.offset, length, &mut self.piece)?)
     }
 
     fn forget(&mut self) {

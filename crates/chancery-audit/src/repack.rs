@@ -13,13 +13,18 @@ use std::io;
 
 use chancery_log::{Frontier, Hash, root_of};
 
+use crate::codec::{LayoutError, is_zeros};
 use crate::dense::{self, Dense, DenseError, Packer, unverified_name};
-use crate::disk::Disk;
-use crate::frame::{Frame, Item};
+use crate::disk::{Disk, Piece};
+use crate::frame::FrameView;
 use crate::frames::{FrameReader, ReadBackError};
 use crate::index::FramePlace;
 use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name};
 use crate::segments::header;
+
+mod windows;
+
+use self::windows::Windows;
 
 /// What is compared at once: 1 MiB.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -68,7 +73,7 @@ pub struct Repacked {
 /// another try by the same process.
 pub fn repack(disk: &dyn Disk, number: u64) -> Result<Repacked, RepackError> {
     let packed = Packed::of(disk, number)?;
-    let repacked = Repacked { before: packed.segment_bytes, after: widen(packed.bytes.len()) };
+    let repacked = Repacked { before: packed.segment_bytes, after: packed.dense_bytes() };
     packed.write(disk)?.read_back(disk)?.take_over(disk)?;
     Ok(repacked)
 }
@@ -81,7 +86,7 @@ pub fn repack(disk: &dyn Disk, number: u64) -> Result<Repacked, RepackError> {
 pub fn dense_bytes(disk: &dyn Disk, number: u64) -> Result<Vec<u8>, RepackError> {
     let dense = || disk.read_whole(&dense::file_name(number));
     match Packed::of(disk, number) {
-        Ok(packed) => Ok(packed.bytes),
+        Ok(packed) => Ok(packed.parts.concat()),
         Err(RepackError::Disk(error)) if error.kind() == io::ErrorKind::NotFound => Ok(dense()?),
         // Freed while it was read.
         Err(error @ RepackError::ReadBack(_)) => dense().map_err(|_| error),
@@ -93,7 +98,8 @@ pub fn dense_bytes(disk: &dyn Disk, number: u64) -> Result<Vec<u8>, RepackError>
 struct Packed {
     number: u64,
     segment_bytes: u64,
-    bytes: Vec<u8>,
+    /// What is one behind the other in the dense form.
+    parts: Vec<Vec<u8>>,
 }
 
 /// A dense form that was written and synced, under a name that says that it was not read back.
@@ -118,23 +124,29 @@ impl Packed {
         let offset = widen(BLOCK_BYTES);
         let place = FramePlace { segment: number, offset, first_index: chain.frontier.size() };
         let mut frames = FrameReader::at(place);
-        while let Some(frame) = frames.next_in_segment(disk)? {
-            let encoded = frame.encode();
-            let at = packer.end();
-            chain.take(&frame, encoded.hash).map_err(|what| corrupt(number, at, what))?;
-            let no_frame = |_| corrupt(number, at, "the frame is none");
-            packer.add(&encoded).map_err(no_frame)?;
+        while let Some(taken) = frames.look_at_next_in_segment(disk, |frame, _| {
+            Ok(chain.take(frame)?.map(|()| packer.add(frame.bytes())))
+        })? {
+            let at = frames.last().map_or(offset, |(place, _)| place.offset);
+            let added = taken.map_err(|what| corrupt(number, at, what))?;
+            added.map_err(|_| corrupt(number, at, "the frame is none"))?;
         }
         chain.ends_where_the_next_begins(disk, number, packer.end())?;
         let segment_bytes = end_of_zeros(disk, number, packer.end())?;
         let too_long = |_| corrupt(number, 0, "the segment has more than a segment can have");
-        Ok(Self { number, segment_bytes, bytes: packer.finish(segment_bytes).map_err(too_long)? })
+        Ok(Self { number, segment_bytes, parts: packer.finish(segment_bytes).map_err(too_long)? })
+    }
+
+    fn dense_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| widen(part.len())).sum()
     }
 
     fn write(self, disk: &dyn Disk) -> Result<Written, RepackError> {
-        let Self { number, segment_bytes, bytes } = self;
-        disk.write_new(&unverified_name(number), &bytes)?;
-        Ok(Written { number, segment_bytes, file_bytes: widen(bytes.len()) })
+        let file_bytes = self.dense_bytes();
+        let Self { number, segment_bytes, parts } = self;
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        disk.write_new(&unverified_name(number), &parts)?;
+        Ok(Written { number, segment_bytes, file_bytes })
     }
 }
 
@@ -145,9 +157,9 @@ impl Written {
             DenseError::Corrupt { .. } => RepackError::Differs { number },
             DenseError::Io(error) => RepackError::Disk(error),
         };
-        let bytes = disk.read_whole(&unverified_name(number))?;
-        let is_whole = widen(bytes.len()) == file_bytes;
-        let mut dense = Dense::open(bytes).map_err(differs)?;
+        let windows = Windows::on(disk, unverified_name(number));
+        let is_whole = windows.has_length(file_bytes)?;
+        let mut dense = Dense::open(windows).map_err(differs)?;
         if !is_whole || dense.head().segment_bytes != segment_bytes {
             return Err(RepackError::Differs { number });
         }
@@ -196,16 +208,14 @@ pub(crate) fn compare<S: dense::Source>(
     dense.check(head.file_bytes).map_err(Difference::Dense)?;
     let mut expanded = head.segment.to_bytes();
     let (mut offset, mut from) = (0, 0);
-    let same = |offset: u64, expanded: &[u8], from: u64| {
-        let read = disk.read_range(&file_name(number), offset, expanded.len());
-        if read.map_err(Difference::Disk)? == expanded {
-            Ok(())
-        } else {
-            Err(Difference::Other(from))
-        }
+    let mut piece = Piece::default();
+    let mut same = |offset: u64, expanded: &[u8], from: u64| {
+        let read = disk.read_piece(&file_name(number), offset, expanded.len(), &mut piece);
+        read.map_err(Difference::Disk)?;
+        if *piece == *expanded { Ok(()) } else { Err(Difference::Other(from)) }
     };
     for row in 0..head.frames {
-        expanded.extend_from_slice(&dense.frame(row).map_err(Difference::Dense)?);
+        dense.append_frame(row, &mut expanded).map_err(Difference::Dense)?;
         if expanded.len() >= PIECE_BYTES {
             same(offset, &expanded, from)?;
             offset += widen(expanded.len());
@@ -227,7 +237,7 @@ fn end_of_zeros(disk: &dyn Disk, number: u64, offset: u64) -> Result<u64, Repack
     let mut end = offset;
     loop {
         let piece = disk.read_range(&file_name(number), end, PIECE_BYTES)?;
-        if piece.iter().any(|byte| *byte != 0) {
+        if !is_zeros(&piece) {
             return Err(corrupt(number, end, "a frame stands here that does not hold"));
         }
         end += widen(piece.len());
@@ -253,20 +263,23 @@ impl Walk {
         }
     }
 
-    fn take(&mut self, frame: &Frame, hash: [u8; 32]) -> Result<(), &'static str> {
-        if frame.number != self.number || frame.previous_hash != self.previous_hash {
-            return Err("the frame does not follow the one before it");
+    /// Takes the next frame, or says what is wrong with it.
+    fn take(&mut self, frame: &FrameView<'_>) -> Result<Result<(), &'static str>, LayoutError> {
+        let facts = &frame.facts;
+        if facts.number != self.number || facts.previous_hash != self.previous_hash {
+            return Ok(Err("the frame does not follow the one before it"));
         }
-        let leaves: Vec<Hash> = frame.items.iter().map(Item::leaf_hash).collect();
+        let leaves = frame.items().map(|item| item.map(|item| item.leaf_hash()));
+        let leaves: Vec<Hash> = leaves.collect::<Result<_, _>>()?;
         for leaf in &leaves {
             self.frontier.append(*leaf);
         }
-        if frame.tree_root != self.frontier.root() || frame.frame_root != root_of(&leaves) {
-            return Err("the frame's roots are not those of its records");
+        if facts.tree_root != self.frontier.root() || facts.frame_root != root_of(&leaves) {
+            return Ok(Err("the frame's roots are not those of its records"));
         }
         self.number += 1;
-        self.previous_hash = hash;
-        Ok(())
+        self.previous_hash = frame.hash();
+        Ok(Ok(()))
     }
 
     /// The segment behind must begin where this one ends: so nothing of it is missing.

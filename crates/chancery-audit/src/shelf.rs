@@ -64,16 +64,18 @@ impl Shelf {
         &mut self,
         files: impl IntoIterator<Item = (&'f str, &'f [u8])>,
     ) -> io::Result<()> {
-        let mut written: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut by_directory: BTreeMap<&str, Vec<(&str, &[u8])>> = BTreeMap::new();
         for (path, bytes) in files {
             let (directory, name) = split(path);
-            self.directory(directory)?.write_aside(name, bytes)?;
-            written.entry(directory).or_default().push(name);
+            by_directory.entry(directory).or_default().push((name, bytes));
+        }
+        for (directory, files) in &by_directory {
+            self.directory(directory)?.write_aside(files)?;
         }
         // All of them are durable under their temporary names; a crash from here on leaves each whole or not there.
-        for (directory, names) in written {
+        for (directory, files) in by_directory {
             let disk = self.directory(directory)?;
-            names.into_iter().try_for_each(|name| disk.place(name))?;
+            files.into_iter().try_for_each(|(name, _)| disk.place(name))?;
             disk.sync_directory()?;
         }
         Ok(())

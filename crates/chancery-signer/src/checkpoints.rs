@@ -218,6 +218,8 @@ impl Checkpoints {
 pub(crate) fn start(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
+        // For who looks at the process; without it nothing is wrong.
+        let _ = rustix::thread::set_name(c"checkpoints");
         loop {
             std::thread::sleep(shared.checkpoint_every);
             make(&shared, &shared.checkpoints);

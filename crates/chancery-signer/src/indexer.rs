@@ -48,6 +48,8 @@ pub(crate) fn start(shared: &Arc<Shared>) {
     let openers = Openers { shared: Arc::clone(shared), known: BTreeMap::new() };
     let mut indexer = Indexer { shared: Arc::clone(shared), work: None, openers };
     std::thread::spawn(move || {
+        // For who looks at the process; without it nothing is wrong.
+        let _ = rustix::thread::set_name(c"index");
         let mut is_failing = false;
         loop {
             std::thread::sleep(ROUND);

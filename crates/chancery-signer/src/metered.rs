@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chancery_audit::disk::{Disk, DiskFile};
+use chancery_audit::disk::{Disk, DiskFile, Piece};
 use chancery_audit::wal::SPARE_FILE;
 
 /// The disk.
@@ -27,10 +27,14 @@ impl<D: Disk> Metered<D> {
     }
 
     fn count(&self, name: &str, bytes: Vec<u8>) -> Vec<u8> {
+        self.note(name, &bytes);
+        bytes
+    }
+
+    fn note(&self, name: &str, bytes: &[u8]) {
         if name != SPARE_FILE {
             add(&self.read, bytes.len());
         }
-        bytes
     }
 }
 
@@ -64,6 +68,18 @@ impl<D: Disk> Disk for Metered<D> {
         self.disk.read_range(name, offset, length).map(|bytes| self.count(name, bytes))
     }
 
+    fn read_piece(
+        &self,
+        name: &str,
+        offset: u64,
+        length: usize,
+        piece: &mut Piece,
+    ) -> io::Result<()> {
+        self.disk.read_piece(name, offset, length, piece)?;
+        self.note(name, piece);
+        Ok(())
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.disk.rename(from, to)
     }
@@ -72,8 +88,8 @@ impl<D: Disk> Disk for Metered<D> {
         self.disk.sync_directory()
     }
 
-    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.disk.write_new(name, bytes)
+    fn write_new(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        self.disk.write_new(name, parts)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -141,7 +157,11 @@ mod tests {
         assert_eq!(count(), 300);
         disk.read_range("origin", 0, 4_096).unwrap();
         assert_eq!(count(), 600);
+        let mut piece = Piece::default();
+        disk.read_piece(SPARE_FILE, 0, 4_096, &mut piece).unwrap();
+        disk.read_piece("origin", 0, 4_096, &mut piece).unwrap();
+        assert_eq!(count(), 900);
         disk.open("origin").unwrap().read_at(100, 7).unwrap();
-        assert_eq!(count(), 607);
+        assert_eq!(count(), 907);
     }
 }

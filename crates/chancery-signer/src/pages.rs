@@ -21,6 +21,9 @@ use crate::service::Shared;
 /// The most bytes of frames in a page: 1.5 MiB, so that a frame of a thousand records comes whole.
 const PAGE_BYTES: usize = 3 * 512 * 1024;
 
+/// What most records take of a frame at most: 800 bytes. One that has more makes the page grow.
+const RECORD_BYTES: usize = 800;
+
 /// So many readers are remembered: 4, each with what it read ahead, 1 MiB.
 const READERS_MAX: usize = 4;
 
@@ -57,7 +60,8 @@ pub(crate) fn page(shared: &Shared, from: u64, skip: u32) -> Result<Vec<u8>, Ref
     if let Some(pruned) = lock(&shared.pruned).as_ref().filter(|it| from < it.first_index()) {
         return Err(Refusal { reason: Reason::Forbidden, detail: pruned.told() });
     }
-    let mut page = vec![0; PAGE_HEAD_BYTES];
+    let mut page = Vec::with_capacity(PAGE_HEAD_BYTES + room_for(size.saturating_sub(from)));
+    page.resize(PAGE_HEAD_BYTES, 0);
     let mut last = None;
     if from < size {
         let disk = &*shared.disk;
@@ -77,6 +81,11 @@ pub(crate) fn page(shared: &Shared, from: u64, skip: u32) -> Result<Vec<u8>, Ref
         room.copy_from_slice(&head.to_bytes());
     }
     Ok(page)
+}
+
+/// Room for so many records, and no more than a page has: what was taken is cleared when it is given back.
+fn room_for(records: u64) -> usize {
+    usize::try_from(records).unwrap_or(usize::MAX).saturating_mul(RECORD_BYTES).min(PAGE_BYTES)
 }
 
 fn unread(error: &ReadBackError) -> Refusal {

@@ -61,6 +61,8 @@ impl RepackCounters {
 pub(crate) fn start(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
+        // For who looks at the process; without it nothing is wrong.
+        let _ = rustix::thread::set_name(c"repacker");
         // A kernel that refuses leaves the thread at the common priority, which is slower, not wrong.
         let _ = rustix::process::nice(NICENESS);
         let mut said = String::new();

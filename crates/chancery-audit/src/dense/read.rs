@@ -3,6 +3,7 @@
 //! Whoever reads a frame may read it out of order; [`Dense::check`] and then every frame in turn is what shows that
 //! every byte of the file is as it was written.
 
+use std::borrow::Cow;
 use std::io;
 
 use super::BUNDLE_RECORDS;
@@ -25,28 +26,31 @@ pub trait Source {
     /// # Errors
     ///
     /// The system's; [`io::ErrorKind::UnexpectedEof`] if there are fewer.
-    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Cow<'_, [u8]>>;
 }
 
 impl Source for Vec<u8> {
-    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        Source::read_at(&self.as_slice(), offset, length)
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Cow<'_, [u8]>> {
+        range(self, offset, length)
     }
 }
 
 impl Source for &[u8] {
-    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let start = usize::try_from(offset).map_err(io::Error::other)?;
-        let end = start.checked_add(length).ok_or(io::ErrorKind::UnexpectedEof)?;
-        let bytes = self.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(bytes.to_vec())
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Cow<'_, [u8]>> {
+        range(self, offset, length)
     }
 }
 
 impl Source for Box<dyn DiskFile> {
-    fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        DiskFile::read_at(&**self, offset, length)
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Cow<'_, [u8]>> {
+        DiskFile::read_at(&**self, offset, length).map(Cow::Owned)
     }
+}
+
+fn range(bytes: &[u8], offset: u64, length: usize) -> io::Result<Cow<'_, [u8]>> {
+    let start = usize::try_from(offset).map_err(io::Error::other)?;
+    let end = start.checked_add(length).ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(Cow::Borrowed(bytes.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?))
 }
 
 /// A dense segment cannot be read.
@@ -175,24 +179,35 @@ impl<S: Source> Dense<S> {
     ///
     /// [`DenseError`], which names the offset in the dense file.
     pub fn frame(&mut self, number: u32) -> Result<Vec<u8>, DenseError> {
+        let mut bytes = Vec::new();
+        self.append_frame(number, &mut bytes).map(|()| bytes)
+    }
+
+    /// The same behind other bytes; where it fails, what is there of it is of no use.
+    ///
+    /// # Errors
+    ///
+    /// [`DenseError`], which names the offset in the dense file.
+    pub fn append_frame(&mut self, number: u32, bytes: &mut Vec<u8>) -> Result<(), DenseError> {
         let row = self.row(number)?;
         let facts = row.facts().map_err(|_| self.altered_frame(number))?;
         let length = usize::try_from(facts.length).map_err(io::Error::other)?;
-        let mut bytes = Vec::with_capacity(length.next_multiple_of(BLOCK_BYTES));
+        let start = bytes.len();
+        bytes.reserve(length.next_multiple_of(BLOCK_BYTES));
         bytes.extend_from_slice(&row.header);
         for index in facts.first_index..facts.end_index() {
             bytes.extend_from_slice(self.item_bytes(index)?);
             // Of a header that is altered nobody knows how many items it may ask for.
-            if bytes.len() > length {
+            if bytes.len() - start > length {
                 return Err(self.altered_frame(number));
             }
         }
         bytes.extend_from_slice(&row.checksum);
-        if bytes.len() != length || length < FRAME_HEADER_BYTES + CHECKSUM_BYTES {
+        if bytes.len() - start != length || length < FRAME_HEADER_BYTES + CHECKSUM_BYTES {
             return Err(self.altered_frame(number));
         }
-        bytes.resize(length.next_multiple_of(BLOCK_BYTES), 0);
-        Ok(bytes)
+        bytes.resize(start + length.next_multiple_of(BLOCK_BYTES), 0);
+        Ok(())
     }
 
     /// One record by its index.
@@ -242,8 +257,10 @@ impl<S: Source> Dense<S> {
         let altered = || corrupt(row.offset, "a bundle of records is altered");
         let length = usize::try_from(row.bytes).map_err(io::Error::other)?;
         let bytes = read(&self.source, row.offset, length, "a bundle of records is cut")?;
-        let items = checked(&bytes).map_err(|_| altered())?;
-        let bundle = Bundle::of(number, items).ok_or_else(altered)?;
+        let items = checked(&bytes).map_err(|_| altered())?.len();
+        let mut bytes = bytes.into_owned();
+        bytes.truncate(items);
+        let bundle = Bundle::of(number, bytes).ok_or_else(altered)?;
         let full = BUNDLE_RECORDS - row.first_index % BUNDLE_RECORDS;
         let count = widen(bundle.ends.len());
         let is_last = number + 1 == self.head.bundles;
@@ -308,14 +325,14 @@ impl<S: Source> Dense<S> {
 }
 
 impl Bundle {
-    fn of(number: u32, items: &[u8]) -> Option<Self> {
+    fn of(number: u32, items: Vec<u8>) -> Option<Self> {
         let mut ends = Vec::new();
         let mut end = 0;
         while let Some(rest) = items.get(end..).filter(|rest| !rest.is_empty()) {
             end += item_length_at(rest)?;
             ends.push(end);
         }
-        (end == items.len()).then(|| Self { number, items: items.to_vec(), ends })
+        (end == items.len()).then_some(Self { number, items, ends })
     }
 
     fn item(&self, position: usize) -> Option<&[u8]> {
@@ -327,12 +344,12 @@ impl Bundle {
     }
 }
 
-fn read(
-    source: &impl Source,
+fn read<'s>(
+    source: &'s impl Source,
     offset: u64,
     length: usize,
     what: &'static str,
-) -> Result<Vec<u8>, DenseError> {
+) -> Result<Cow<'s, [u8]>, DenseError> {
     source.read_at(offset, length).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => corrupt(offset, what),
         _ => DenseError::Io(error),

@@ -80,8 +80,8 @@ fn segment(before: u64, frames: &[usize], is_cut: bool) -> Segment {
 
 fn packed(segment: &Segment) -> Vec<u8> {
     let mut packer = Packer::new(segment.header.clone());
-    segment.encoded.iter().for_each(|frame| packer.add(frame).unwrap());
-    packer.finish(u64::try_from(segment.bytes.len()).unwrap()).unwrap()
+    segment.encoded.iter().for_each(|frame| packer.add(&frame.bytes).unwrap());
+    packer.finish(u64::try_from(segment.bytes.len()).unwrap()).unwrap().concat()
 }
 
 /// The segment that a dense one is of, or the first thing that is wrong with it.
@@ -216,10 +216,8 @@ fn what_is_not_the_next_frame_of_a_segment_is_not_packed() {
     let segment = segment(0, &[1], true);
     let mut altered = segment.encoded[0].bytes.clone();
     altered[300] ^= 1;
-    let cut = EncodedFrame { bytes: altered[..200].to_vec(), hash: [0; 32] };
-    assert!(Packer::new(segment.header.clone()).add(&cut).is_err());
+    assert!(Packer::new(segment.header.clone()).add(&altered[..200]).is_err());
     // The length of a section: the items do not end where the frame does.
     altered[224 + 81] ^= 1;
-    let other = EncodedFrame { bytes: altered, hash: [0; 32] };
-    assert!(Packer::new(segment.header).add(&other).is_err());
+    assert!(Packer::new(segment.header).add(&altered).is_err());
 }

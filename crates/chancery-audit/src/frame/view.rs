@@ -8,7 +8,7 @@ use chancery_crypto::section::RecordNonce;
 use chancery_log::Hash;
 
 use super::{AnswerBlock, FORMAT, FRAME_HEADER_BYTES, Frame, FrameFacts, Item, length_at};
-use crate::codec::{LayoutError, Reader};
+use crate::codec::{LayoutError, Reader, is_zeros};
 use crate::record::{Kind, hash_of_leaf, record_nonce};
 use crate::sealer::Month;
 use crate::segment::BLOCK_BYTES;
@@ -78,8 +78,7 @@ impl<'b> FrameView<'b> {
         let frame = Self::read(bytes)?;
         let padded = frame.padded_bytes();
         let padding = bytes.get(frame.bytes.len()..padded).ok_or(LayoutError)?;
-        let is_zeros = padding.iter().all(|byte| *byte == 0);
-        is_zeros.then_some((frame, padded)).ok_or(LayoutError)
+        is_zeros(padding).then_some((frame, padded)).ok_or(LayoutError)
     }
 
     /// The same by itself.

@@ -58,7 +58,7 @@ impl Disk for Still {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 
-    fn write_new(&self, _: &str, _: &[u8]) -> io::Result<()> {
+    fn write_new(&self, _: &str, _: &[&[u8]]) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 

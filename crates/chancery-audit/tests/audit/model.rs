@@ -354,7 +354,7 @@ impl Disk for Model {
         result
     }
 
-    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fn write_new(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         let mut inner = self.lock();
         let (extent, result) = inner.call();
         if extent == Extent::Nothing {
@@ -362,6 +362,7 @@ impl Disk for Model {
         }
         let _ = inner.remove(name);
         let file = inner.create(name);
+        let bytes = parts.concat();
         let written = if extent == Extent::Half { bytes.len() / 2 } else { bytes.len() };
         inner.write(file, &bytes[..written], 0);
         inner.sync(file, &result);

@@ -252,12 +252,12 @@ impl Disk for Hasty<'_> {
         if self.syncs_directory { self.disk.sync_directory() } else { Ok(()) }
     }
 
-    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fn write_new(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         if self.syncs_file {
-            return self.disk.write_new(name, bytes);
+            return self.disk.write_new(name, parts);
         }
         self.disk.create_zeroed(name, 0)?;
-        self.disk.open(name)?.write_at(bytes, 0)
+        self.disk.open(name)?.write_at(&parts.concat(), 0)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -66,8 +66,8 @@ impl Disk for WrongDisk {
         if self.wrong == Wrong::NoDirectorySync { Ok(()) } else { self.model.sync_directory() }
     }
 
-    fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.model.write_new(name, bytes)
+    fn write_new(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        self.model.write_new(name, parts)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
