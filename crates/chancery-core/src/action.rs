@@ -34,8 +34,11 @@ const COMMAND: u8 = 2;
 /// runs.
 pub const RETIRE_ORIGIN: u8 = 16;
 
+/// The number of the issue of a trust bundle, which the service does by itself.
+pub const ISSUE_BUNDLE: u8 = 26;
+
 /// What commands are called in records, by their numbers. 13 counts uses, which is a kind of its own.
-const COMMANDS: [(u8, &str); 21] = [
+const COMMANDS: [(u8, &str); 24] = [
     (0, "genesis"),
     (1, "create-key"),
     (2, "import-key"),
@@ -57,6 +60,9 @@ const COMMANDS: [(u8, &str); 21] = [
     (19, "withdraw"),
     (20, "carry-out"),
     (21, "raise-approvals"),
+    (24, "register-verifier"),
+    (25, "remove-verifier"),
+    (ISSUE_BUNDLE, "issue-bundle"),
 ];
 
 /// What the service itself records.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
+use crate::bundle::BundleRow;
 use crate::epoch::Epoch;
 use crate::handle::LinkId;
 use crate::id::{KeyId, PrincipalId, ProposalId, TenantId};
@@ -21,10 +22,12 @@ use crate::posture::Posture;
 use crate::principal::Principal;
 use crate::proposal::Proposal;
 use crate::sequencer::Mark;
+use crate::verifier::VerifierRow;
 
 mod decide;
 mod permit;
 mod propose;
+mod verifiers;
 
 pub use decide::{Decided, DueDestruction, Effect, Fresh, Refusal};
 pub use permit::{Permit, Use};
@@ -86,11 +89,17 @@ pub enum Row {
     /// A proposal.
     #[n(6)]
     Proposal(#[n(0)] Proposal),
+    /// A registered verifier.
+    #[n(8)]
+    Verifier(#[n(0)] VerifierRow),
+    /// The latest trust bundle.
+    #[n(9)]
+    Bundle(#[n(0)] BundleRow),
 }
 
 impl Row {
-    /// The highest kind in a row's name: that of proposals. What else is stored has higher ones.
-    pub const KIND_MAX: u8 = 6;
+    /// The highest kind in a row's name: that of bundles. What else is stored has higher ones.
+    pub const KIND_MAX: u8 = 9;
 
     /// Whose row it is.
     #[must_use]
@@ -102,6 +111,8 @@ impl Row {
             Self::Revocation(revocation) => revocation.tenant,
             Self::Posture(_) => TenantId::SYSTEM,
             Self::Proposal(proposal) => proposal.tenant,
+            Self::Verifier(verifier) => verifier.tenant,
+            Self::Bundle(bundle) => bundle.tenant,
         }
     }
 
@@ -114,7 +125,9 @@ impl Row {
             Self::Key(key) => (3, key.id.as_bytes()),
             Self::Revocation(revocation) => (4, &revocation.link.0),
             Self::Posture(_) => (5, &[]),
-            Self::Proposal(proposal) => (Self::KIND_MAX, std::slice::from_ref(&proposal.place)),
+            Self::Proposal(proposal) => (6, std::slice::from_ref(&proposal.place)),
+            Self::Verifier(verifier) => (8, verifier.principal.as_bytes()),
+            Self::Bundle(_) => (Self::KIND_MAX, &[]),
         };
         [self.tenant().as_bytes(), [kind].as_slice(), id].concat()
     }
@@ -135,6 +148,8 @@ struct Tenant {
     revoked: BTreeSet<LinkId>,
     /// By their places.
     proposals: BTreeMap<u8, Proposal>,
+    verifiers: BTreeMap<PrincipalId, VerifierRow>,
+    bundle: Option<Arc<BundleRow>>,
 }
 
 /// The whole of it.
@@ -156,8 +171,8 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// [`Contradiction`] if it belongs to no tenant, takes another key's name, goes back in epochs, approvals or what became
-    /// of a proposal, or takes back what of a key stays for good.
+    /// [`Contradiction`] if it belongs to no tenant, takes another key's name, goes back in epochs, approvals, bundles or what
+    /// became of a proposal, or takes back what of a key stays for good.
     pub fn apply(&mut self, row: Row) -> Result<(), Contradiction> {
         match row {
             Row::Posture(posture) => self.posture = posture,
@@ -177,6 +192,10 @@ impl Authority {
             Row::Proposal(proposal) => {
                 self.tenant_mut(proposal.tenant)?.apply_proposal(proposal)?;
             }
+            Row::Verifier(row) => {
+                self.tenant_mut(row.tenant)?.verifiers.insert(row.principal, row);
+            }
+            Row::Bundle(row) => self.tenant_mut(row.tenant)?.apply_bundle(row)?,
         }
         Ok(())
     }
@@ -306,6 +325,8 @@ impl Tenant {
             names: BTreeMap::new(),
             revoked: BTreeSet::new(),
             proposals: BTreeMap::new(),
+            verifiers: BTreeMap::new(),
+            bundle: None,
         }
     }
 

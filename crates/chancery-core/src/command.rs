@@ -20,6 +20,7 @@ use crate::purpose::Purpose;
 use crate::record_group::RecordGroups;
 use crate::state::KeyEvent;
 use crate::suite::Suite;
+use crate::verifier::{NewVerifier, Report};
 
 mod signature;
 
@@ -225,6 +226,16 @@ pub enum Command {
         #[n(0)]
         approvals: u8,
     },
+    /// Register a verifier, whose acknowledgements and reports count from now on.
+    #[n(24)]
+    RegisterVerifier(#[n(0)] NewVerifier),
+    /// Remove a verifier.
+    #[n(25)]
+    RemoveVerifier {
+        /// The principal that speaks for it.
+        #[n(0)]
+        principal: PrincipalId,
+    },
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -282,6 +293,12 @@ pub enum Command {
     /// Read the proposals that are remembered.
     #[n(40)]
     ListProposals,
+    /// Say which trust bundle a verifier uses, and what came of its verifying.
+    #[n(43)]
+    Report(#[n(0)] Report),
+    /// Read the registered verifiers.
+    #[n(44)]
+    ListVerifiers,
 }
 
 /// Which segments of the audit log to remove, and where they are archived.
@@ -383,7 +400,8 @@ impl Command {
             | Self::ShowKey { .. }
             | Self::ReadStatus
             | Self::ReadOperation { .. }
-            | Self::ListProposals => Right::Read,
+            | Self::ListProposals
+            | Self::ListVerifiers => Right::Read,
             // What events say, an auditor is shown record by record as well.
             Self::QueryAudit(_)
             | Self::OpenRecord { .. }
@@ -396,6 +414,8 @@ impl Command {
             Self::Propose { .. } | Self::CarryOut { .. } => Right::Propose,
             Self::Approve { .. } | Self::Withdraw { .. } => Right::Approve,
             Self::RaiseApprovals { .. } => Right::RaiseApprovals,
+            Self::RegisterVerifier(_) | Self::RemoveVerifier { .. } => Right::ManageVerifiers,
+            Self::Report(_) => Right::Report,
         }
     }
 
@@ -403,7 +423,11 @@ impl Command {
     #[must_use]
     pub fn is_read(&self) -> bool {
         let is_recorded = matches!(self, Self::CountUses { .. } | Self::Disclose(_));
-        matches!(self.right(), Right::Read | Right::ReadAudit | Right::InspectStore) && !is_recorded
+        let reads = matches!(
+            self.right(),
+            Right::Read | Right::ReadAudit | Right::InspectStore | Right::Report
+        );
+        reads && !is_recorded
     }
 
     /// Whether it only takes authority away, whatever it finds.
@@ -444,6 +468,9 @@ impl Command {
             Self::Withdraw { .. } => 19,
             Self::CarryOut { .. } => 20,
             Self::RaiseApprovals { .. } => 21,
+            Self::RegisterVerifier(_) => 24,
+            Self::RemoveVerifier { .. } => 25,
+            // 26 is the issue of a trust bundle, which the service does by itself.
             Self::ListKeys { .. } => 32,
             Self::ShowKey { .. } => 33,
             Self::ReadStatus => 34,
@@ -453,6 +480,8 @@ impl Command {
             Self::OpenRecord { .. } => 38,
             Self::ReadFrames { .. } => 39,
             Self::ListProposals => 40,
+            Self::Report(_) => 43,
+            Self::ListVerifiers => 44,
         }
     }
 
@@ -496,6 +525,12 @@ impl Command {
             Self::InspectStore { .. } => ("POST", "/v1/store/inspect".into()),
             Self::OpenRecord { .. } => ("POST", "/v1/audit/open".into()),
             Self::ReadFrames { .. } => ("POST", "/v1/audit/frames".into()),
+            Self::RegisterVerifier(_) => ("POST", "/v1/verifiers".into()),
+            Self::RemoveVerifier { principal } => {
+                ("POST", format!("/v1/verifiers/{principal}/remove"))
+            }
+            Self::Report(_) => ("POST", "/v1/verifiers/report".into()),
+            Self::ListVerifiers => ("GET", "/v1/verifiers".into()),
         }
     }
 }

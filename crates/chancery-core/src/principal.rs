@@ -26,6 +26,9 @@ pub enum Role {
     /// Approves what operators propose.
     #[n(3)]
     Approver,
+    /// Says which trust bundle a verifier uses, and what came of its verifying.
+    #[n(4)]
+    Verifier,
 }
 
 /// What a command asks for, as far as roles go.
@@ -61,11 +64,16 @@ pub enum Right {
     Approve,
     /// Raise the number of approvals.
     RaiseApprovals,
+    /// Register and remove verifiers.
+    ManageVerifiers,
+    /// Report for a verifier.
+    Report,
 }
 
 impl Role {
     /// Every role, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Operator, Self::Developer, Self::Auditor, Self::Approver];
+    pub const ALL: [Self; 5] =
+        [Self::Operator, Self::Developer, Self::Auditor, Self::Approver, Self::Verifier];
 
     /// Whether the role includes the right. The whole table.
     #[must_use]
@@ -82,6 +90,7 @@ impl Role {
             ),
             Self::Auditor => matches!(right, Right::Read | Right::ReadAudit),
             Self::Approver => matches!(right, Right::Read | Right::Approve),
+            Self::Verifier => matches!(right, Right::Report),
         }
     }
 
@@ -93,6 +102,7 @@ impl Role {
             Self::Developer => "developer",
             Self::Auditor => "auditor",
             Self::Approver => "approver",
+            Self::Verifier => "verifier",
         }
     }
 }

@@ -132,7 +132,7 @@ pub struct Mapping {
 }
 
 /// Each action by its name in the audit.
-const MAPPINGS: [(&str, Mapping); 37] = [
+const MAPPINGS: [(&str, Mapping); 40] = [
     ("sign", api(Activity::Other)),
     ("verify", api(Activity::Other)),
     ("mac", api(Activity::Other)),
@@ -168,6 +168,9 @@ const MAPPINGS: [(&str, Mapping); 37] = [
     ("withdraw", entity(Activity::Disable, "proposal")),
     ("carry-out", entity(Activity::Update, "proposal")),
     ("raise-approvals", entity(Activity::Update, "posture")),
+    ("register-verifier", entity(Activity::Create, "verifier")),
+    ("remove-verifier", entity(Activity::Delete, "verifier")),
+    ("issue-bundle", entity(Activity::Create, "trust bundle")),
     ("begin-import", entity(Activity::Create, "one-time key")),
     ("disclose", entity(Activity::Read, "audit")),
     ("start", START),

@@ -5,6 +5,8 @@
 //!
 //! **Invariant:** a command is decided on the state that the ones before it left.
 
+mod bundle;
+
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
@@ -44,6 +46,8 @@ use crate::prunes;
 use crate::sequencer::halt;
 use crate::service::Shared;
 use crate::vault::Change;
+
+pub(crate) use self::bundle::BundleJob;
 
 /// The number in records of a version's destruction, which no principal commands at its moment.
 pub(crate) const DESTROY_VERSION: u8 = 11;
@@ -90,6 +94,7 @@ impl StoreThread {
         std::thread::spawn(move || {
             loop {
                 match thread.shared.jobs.next() {
+                    Job::Bundle(job) => thread.issue_bundle(*job),
                     Job::Command(job) => thread.run(&job),
                     Job::Destroy(due) => thread.destroy(&due),
                 }

@@ -5,7 +5,7 @@
 //! ([`chancery_crypto::lthash`]), and the number of the last command. SHA-256 of the sealed head goes into
 //! the command's audit record, so a head taken back is found against the log.
 //!
-//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 6 are authority ([`Row::name`]); from 16 on:
+//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 9 are authority ([`Row::name`]); from 16 on:
 //!
 //! | kind | what | sealed under |
 //! |---|---|---|
@@ -16,7 +16,7 @@
 //! | 20 | outbox: a command whose record may not be in the log yet | the system's scope key |
 //! | 21 | secrets of the service | root |
 //!
-//! **Invariant:** the digest is over every row of kinds 1 to 5, 16 and 17, no more and no fewer.
+//! **Invariant:** the digest is over every row of kinds 1 to 9, 16 and 17, no more and no fewer.
 
 mod replaced;
 
@@ -28,6 +28,8 @@ use chancery_core::cbor;
 use chancery_core::epoch::Epoch;
 use chancery_core::id::{KeyId, TenantId};
 use chancery_core::name::Scope;
+use chancery_crypto::bundle::BundleKeys;
+use chancery_crypto::key::KeyError;
 use chancery_crypto::labels;
 use chancery_crypto::lthash::{DIGEST_BYTES, RowMark, RowsDigest};
 use chancery_crypto::mac::KeyedHash;
@@ -210,6 +212,11 @@ impl Vault {
     fn own_key(&self, tenant: TenantId) -> Result<SealingKey, SignerError> {
         let row = self.read_root_row(&own_key_name(tenant))?;
         self.sealing_key(&row.ok_or(SignerError::Inconsistent("a tenant's scope key is missing"))?)
+    }
+
+    /// The keys that sign a tenant's trust bundles.
+    pub(crate) fn bundle_keys(&self, tenant: TenantId) -> Result<BundleKeys, KeyError> {
+        BundleKeys::derive(&self.root, tenant)
     }
 
     /// Makes a tenant's own scope key within `transaction`.

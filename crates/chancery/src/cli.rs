@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::children;
 use crate::commands::{
-    audit, bench, cipher, data_key, derive, handle, key, mac, operation, plan, posture, principal,
-    proposal, serve, sign, status, store, witness,
+    audit, bench, bundle, cipher, data_key, derive, handle, key, mac, operation, plan, posture,
+    principal, proposal, serve, sign, status, store, verifier, witness,
 };
 use crate::courier;
 use crate::exit::Failure;
@@ -72,6 +72,8 @@ enum Command {
     Proposal(proposal::ProposalArgs),
     Posture(posture::PostureArgs),
     Plan(plan::PlanArgs),
+    Bundle(bundle::BundleArgs),
+    Verifier(verifier::VerifierArgs),
     Store(store::StoreArgs),
     Witness(witness::WitnessArgs),
     Bench(bench::BenchArgs),
@@ -115,6 +117,8 @@ impl Cli {
             Command::Proposal(args) => proposal::run(shared, &args),
             Command::Posture(args) => posture::run(shared, &args),
             Command::Plan(args) => plan::run(shared, &args),
+            Command::Bundle(args) => bundle::run(shared, &args),
+            Command::Verifier(args) => verifier::run(shared, &args),
             Command::Store(args) => store::run(shared, args),
             Command::Witness(args) => witness::run(shared, &args),
             Command::Bench(args) => bench::run(shared, &args),

@@ -23,6 +23,7 @@ use audit_query::{audit_query, audit_query_body};
 pub use disclose::DiscloseBody;
 use disclose::disclosure;
 pub use proposals::{ProposeBody, ProposedBody, ProposedObject, RaiseApprovalsBody};
+pub use verifiers::{RegisterVerifierBody, ReportBody, VersionCountsObject};
 
 use crate::http::fields::{Base64, object, spelt, text};
 use crate::http::routes::{CommandKind, Found, Target};
@@ -31,6 +32,7 @@ use crate::http::{HttpError, parse, render};
 mod audit_query;
 mod disclose;
 mod proposals;
+mod verifiers;
 
 /// The query of a list: `after=NAME`.
 const AFTER: &str = "after=";
@@ -295,7 +297,10 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         Command::RevokeIssued { .. }
         | Command::RevokeIssuedOf { .. }
         | Command::BeginImport
+        | Command::RemoveVerifier { .. }
         | Command::Withdraw { .. } => render(&EmptyBody {}),
+        Command::RegisterVerifier(new) => render(&verifiers::register_body(new)),
+        Command::Report(report) => render(&verifiers::report_body(report)),
         Command::CreatePrincipal { name, role, public } => {
             render(&create_principal_body(name, *role, public))
         }
@@ -330,7 +335,8 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         | Command::ShowKey { .. }
         | Command::ReadStatus
         | Command::ReadOperation { .. }
-        | Command::ListProposals => return Ok(None),
+        | Command::ListProposals
+        | Command::ListVerifiers => return Ok(None),
     };
     Ok(Some(body))
 }
@@ -401,6 +407,7 @@ fn read_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Http
         CommandKind::ReadStatus => Command::ReadStatus,
         CommandKind::ReadOperation => Command::ReadOperation { id: operation_in(parts.found)? },
         CommandKind::ListProposals => Command::ListProposals,
+        CommandKind::ListVerifiers => Command::ListVerifiers,
         _ => return Err(HttpError::UnknownRoute),
     })
 }
@@ -447,6 +454,12 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
             let RaiseApprovalsBody { approvals } = parse(body)?;
             Command::RaiseApprovals { approvals }
         }
+        CommandKind::RegisterVerifier => verifiers::register(parse(body)?)?,
+        CommandKind::RemoveVerifier => {
+            let EmptyBody {} = parse(body)?;
+            Command::RemoveVerifier { principal: principal_in(found)? }
+        }
+        CommandKind::Report => verifiers::report(parse(body)?)?,
         CommandKind::BeginImport => {
             let EmptyBody {} = parse(body)?;
             Command::BeginImport

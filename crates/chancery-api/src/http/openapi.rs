@@ -3,6 +3,7 @@
 //! The file `openapi.json` of this crate is the same document, for review; a test holds it to this code and
 //! writes it anew where `CHANCERY_WRITE_OPENAPI` is set.
 
+mod public;
 mod views;
 
 use chancery_core::action::Action;
@@ -104,13 +105,11 @@ fn parameters(route: &Route) -> Vec<Value> {
                 .push(json!({"name": variable, "in": "path", "required": true, "schema": schema}));
         }
     }
-    if route.target == Target::Log {
+    if route.path.ends_with("{file}") {
         let schema = json!({"type": "string"});
         parameters.push(json!({"name": "file", "in": "path", "required": true, "schema": schema}));
     }
-    if route.has_query() {
-        parameters.push(json!({"name": "after", "in": "query", "schema": reference("Name")}));
-    }
+    parameters.extend(public::query(route));
     let optional = |name: &str| json!({"name": name, "in": "header", "schema": {"type": "string"}});
     let required = |name: &str| json!({"name": name, "in": "header", "required": true, "schema": {"type": "string"}});
     match (route.target, route.authentication()) {
@@ -133,6 +132,7 @@ fn responses(route: &Route) -> Value {
         Target::Command(_) => (MEDIA_JSON, reference("CommandAnswer")),
         Target::Health | Target::OpenApi | Target::Ready => (MEDIA_JSON, json!({"type": "object"})),
         Target::Metrics => ("text/plain; version=0.0.4", json!({"type": "string"})),
+        Target::Public(kind) => public::answer(kind),
         Target::Use(_) => (MEDIA_JSON, reference("UseAnswer")),
     };
     json!({
@@ -156,6 +156,7 @@ fn summary(target: Target) -> String {
         }
         Target::Metrics => "Counters, as Prometheus reads them.".into(),
         Target::OpenApi => "This document.".into(),
+        Target::Public(kind) => public::summary(kind).into(),
         Target::Ready => "Whether the signer can serve, and in which mode.".into(),
         Target::Use(operation) => use_summary(operation).into(),
     }
@@ -217,6 +218,12 @@ fn command_summary(kind: CommandKind) -> &'static str {
             "Raise how many people besides the proposer approve; it cannot be lowered."
         }
         CommandKind::ListProposals => "Read the proposals that are remembered.",
+        CommandKind::RegisterVerifier => "Register a verifier, whose word counts from now on.",
+        CommandKind::RemoveVerifier => "Remove a verifier.",
+        CommandKind::Report => {
+            "Say which trust bundle a verifier uses, and what came of its verifying."
+        }
+        CommandKind::ListVerifiers => "Read the registered verifiers.",
         CommandKind::ReadFrames => "Read frames of the audit log as they are sealed.",
         CommandKind::OpenRecord => "Open groups of an audit record, to be shown to somebody else.",
     }
@@ -240,10 +247,13 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::RevokeIssued
         | CommandKind::RevokeIssuedOf
         | CommandKind::BeginImport
+        | CommandKind::RemoveVerifier
         | CommandKind::Withdraw => Some("EmptyBody"),
         CommandKind::Propose => Some("ProposeBody"),
         CommandKind::Approve | CommandKind::CarryOut => Some("ProposedBody"),
         CommandKind::RaiseApprovals => Some("RaiseApprovalsBody"),
+        CommandKind::RegisterVerifier => Some("RegisterVerifierBody"),
+        CommandKind::Report => Some("ReportBody"),
         CommandKind::CreatePrincipal => Some("CreatePrincipalBody"),
         CommandKind::QueryAudit => Some("AuditQueryBody"),
         CommandKind::InspectStore => Some("InspectStoreBody"),
@@ -256,7 +266,8 @@ fn body_schema(target: Target) -> Option<&'static str> {
         | CommandKind::ShowKey
         | CommandKind::ReadStatus
         | CommandKind::ReadOperation
-        | CommandKind::ListProposals => None,
+        | CommandKind::ListProposals
+        | CommandKind::ListVerifiers => None,
     }
 }
 
@@ -308,7 +319,8 @@ fn boolean() -> Value {
 
 fn schemas() -> Value {
     let mut schemas = Map::new();
-    for (name, schema) in values().into_iter().chain(requests()).chain(answers()).chain(views()) {
+    let own = values().into_iter().chain(requests()).chain(answers()).chain(views());
+    for (name, schema) in own.chain(public::verifiers()) {
         schemas.insert(name.into(), schema);
     }
     Value::Object(schemas)
@@ -558,6 +570,7 @@ fn answer_schema() -> Value {
         one("principal", reference("Id")),
         one("proposal", reference("Proposal")),
         one("proposals", list(&reference("Proposal"))),
+        one("verifiers", list(&reference("Verifier"))),
         one("records", list(&reference("Record"))),
         one("status", reference("Status")),
         one("store_rows", reference("StoreRows")),

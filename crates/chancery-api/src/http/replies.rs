@@ -18,8 +18,10 @@ use crate::message::{CommandReply, OperationView, OtherView, RecordView, Status,
 use crate::token;
 
 mod proposal;
+mod verifier;
 
 pub use proposal::{EndingName, ProposalObject};
+pub use verifier::{HeardObject, VerifierObject};
 
 /// The names of states.
 const STATES: [(KeyState, &str); 6] = [
@@ -118,6 +120,8 @@ pub enum AnswerObject {
     Records(Vec<RecordObject>),
     /// How the service stands.
     Status(Box<StatusObject>),
+    /// The registered verifiers.
+    Verifiers(Vec<VerifierObject>),
 }
 
 /// An [`Epoch`].
@@ -365,6 +369,10 @@ impl CommandAnswer {
             CommandReply::Opening(opening) => (None, AnswerObject::Opening(Base64(opening))),
             CommandReply::StoreRows(page) => (None, AnswerObject::StoreRows(page.into())),
             CommandReply::Operation(view) => (None, AnswerObject::Operation(view.into())),
+            CommandReply::Verifiers(verifiers) => {
+                let verifiers = verifiers.into_iter().map(VerifierObject::from).collect();
+                (None, AnswerObject::Verifiers(verifiers))
+            }
             CommandReply::Records(records) => {
                 (None, AnswerObject::Records(records.into_iter().map(RecordObject::from).collect()))
             }

@@ -226,6 +226,9 @@ impl Authority {
             | Command::CarryOut { .. }
             | Command::ListProposals => self.decide_proposal(principal, command, fresh, now),
             Command::RaiseApprovals { approvals } => tenant.raise_approvals(*approvals),
+            Command::RegisterVerifier(new) => tenant.register_verifier(new),
+            Command::RemoveVerifier { principal } => tenant.remove_verifier(*principal),
+            Command::Report(report) => self.admit_report(principal, report),
             // The shell answers these from what it alone knows; the decision is only that they may be asked.
             Command::BeginImport
             | Command::ReadStatus
@@ -234,6 +237,7 @@ impl Authority {
             | Command::PruneAudit(_)
             | Command::InspectStore { .. }
             | Command::ReadFrames { .. }
+            | Command::ListVerifiers
             | Command::OpenRecord { .. } => Ok(Decided::read(Answer::Done)),
         }
     }
@@ -298,7 +302,7 @@ impl Tenant {
         TenantRow { epoch: self.row.epoch.next(), ..self.row.clone() }
     }
 
-    fn named(&self, name: &Name) -> Result<&Key, Refusal> {
+    pub(super) fn named(&self, name: &Name) -> Result<&Key, Refusal> {
         let key = self.names.get(name).and_then(|id| self.keys.get(id));
         key.map(|key| &**key).ok_or_else(|| {
             Refusal::new(Reason::Forbidden, format!("no key `{name}` that you may see"))

@@ -20,6 +20,10 @@ const READS: &[&str] = &[
     "audit query",
     "proposal list",
     "plan check standard",
+    "bundle pin --out bundle.pins",
+    "bundle fetch --pins bundle.pins --out tenant.bundle",
+    "bundle show tenant.bundle --pins bundle.pins",
+    "verifier list",
     "audit timeline release",
     "audit export --to file:audit.jsonl --once",
     "audit recipient --out recipient.key",
@@ -31,7 +35,8 @@ const READS: &[&str] = &[
 /// `serve` prints no result, `plan show` a text, and a witness lines for policies. `key public`, `random` and, among the tests of witnesses
 /// and of archives, `witness submit`, `audit archive`, `audit restore` and `audit prune` are checked by themselves, as are
 /// proposals, and there is no fork to prove.
-const OTHERS: [&str; 16] = [
+/// A verifier that runs answers its own questions.
+const OTHERS: [&str; 19] = [
     "serve",
     "key public",
     "random",
@@ -46,6 +51,9 @@ const OTHERS: [&str; 16] = [
     "proposal carry-out",
     "proposal show",
     "proposal withdraw",
+    "verifier register",
+    "verifier remove",
+    "verifier run",
     "witness serve",
     "witness submit",
 ];

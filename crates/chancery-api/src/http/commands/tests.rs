@@ -2,9 +2,11 @@
 
 use chancery_core::command::{AuditQuery, PruneAudit};
 use chancery_core::disclosure::{Disclosed, Disclosure};
-use chancery_core::id::ProposalId;
+use chancery_core::epoch::Epoch;
+use chancery_core::id::{KeyId, ProposalId};
 use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
+use chancery_core::verifier::{NewVerifier, Report, VersionCounts};
 
 use super::*;
 use crate::http::routes::{ROUTES, RequestLine, find};
@@ -73,6 +75,19 @@ fn newcomer() -> Proposed {
     Proposed::CreatePrincipal { name: part("ada"), role: Role::Approver, public: [6; 32] }
 }
 
+fn report() -> Report {
+    let epoch = |number| Epoch { generation: 1, number };
+    let counts = |version| VersionCounts {
+        key: KeyId::from_bytes([5; 16]),
+        version,
+        verified: u64::MAX,
+        failed: 1,
+        unknown: 0,
+    };
+    let (bundle, as_of, digest) = (epoch(2), epoch(9), [4; 32]);
+    Report { bundle, as_of, digest, sequence: 3, since_ms: 7, counts: vec![counts(1), counts(2)] }
+}
+
 fn every_command() -> Vec<Command> {
     let key = || part("invoices");
     let mut commands = vec![
@@ -106,6 +121,13 @@ fn every_command() -> Vec<Command> {
         Command::CarryOut { proposal: PROPOSAL, proposed: newcomer() },
         Command::RaiseApprovals { approvals: 2 },
         Command::ListProposals,
+        Command::ListVerifiers,
+        Command::RegisterVerifier(NewVerifier {
+            principal: PrincipalId::from_bytes([6; 16]),
+            keys: vec![key(), part("other")],
+        }),
+        Command::RemoveVerifier { principal: PrincipalId::from_bytes([6; 16]) },
+        Command::Report(report()),
         Command::PruneAudit(PruneAudit {
             segments: 3,
             entry: [5; 32],
