@@ -19,7 +19,7 @@ use chancery_api::http::uses::{BatchBody, UseBody, Uses};
 use chancery_api::http::{parse, render};
 use chancery_api::message::{
     CertificateReply, CertificateRequest, CommandReply, CommandRequest, HealthReply, HealthRequest,
-    UseReply, UseRequest,
+    PublicReply, PublicRequest, UseReply, UseRequest,
 };
 use chancery_audit::dense::{Dense, Packer};
 use chancery_audit::frame::{Frame, FrameView, ItemView, length_at};
@@ -123,6 +123,8 @@ pub(crate) fn frame_stream(bytes: &[u8]) {
             Kind::HealthReply => drop(canonical::<HealthReply>(body)),
             Kind::Certificate => drop(canonical::<CertificateRequest>(body)),
             Kind::CertificateReply => drop(canonical::<CertificateReply>(body)),
+            Kind::Public => drop(canonical::<PublicRequest>(body)),
+            Kind::PublicReply => drop(canonical::<PublicReply>(body)),
         }
     }
 }

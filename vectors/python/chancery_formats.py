@@ -786,7 +786,7 @@ def decode_messages(stream):
     while stream:
         require(len(stream) >= 16, "a header is cut")
         version, kind, zero, length, tag = struct.unpack(">BBHIQ", stream[:16])
-        require((version, zero) == (1, 0) and 1 <= kind <= 8 and length <= 2 << 20, "not a header")
+        require((version, zero) == (1, 0) and 1 <= kind <= 10 and length <= 2 << 20, "not a header")
         require(len(stream) >= 16 + length, "a body is cut")
         messages.append((kind, tag, stream[16 : 16 + length]))
         stream = stream[16 + length :]

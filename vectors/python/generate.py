@@ -179,6 +179,10 @@ def commands():
         ("GET", "/v1/proposals", [40, []]),
         ("GET", "/v1/rollouts", [41, ["invoices"]]),
         ("GET", f"/v1/rollouts/{formats.uuid(HANDLE)}", [42, [HANDLE]]),
+        ("POST", "/v1/verifiers", [24, [[PRINCIPAL, ["invoices"]]]]),
+        ("POST", f"/v1/verifiers/{formats.uuid(PRINCIPAL)}/remove", [25, [PRINCIPAL]]),
+        ("POST", "/v1/verifiers/report", [43, [[[0, 2], [0, 9], bytes([4] * 32), 3, 7, [[KEY, 1, 300, 1, 0]]]]]),
+        ("GET", "/v1/verifiers", [44, []]),
     ]
     signed = []
     for number, (method, path, command) in enumerate(encoded):
@@ -344,7 +348,7 @@ def messages():
         "another version": "0201000000000000" + "00" * 8,
         "a reserved byte": "0101000100000000" + "00" * 8,
         "kind 0": "0100000000000000" + "00" * 8,
-        "kind 9": "0109000000000000" + "00" * 8,
+        "kind 11": "010b000000000000" + "00" * 8,
         "a kind of sealed sessions": "0120000000000000" + "00" * 8,
         "a body of 2 MiB and one byte": "0101000000200001" + "00" * 8,
     }

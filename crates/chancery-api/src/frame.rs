@@ -42,6 +42,10 @@ pub enum Kind {
     Certificate = 7,
     /// A [`crate::message::CertificateReply`].
     CertificateReply = 8,
+    /// A [`crate::message::PublicRequest`], from the front.
+    Public = 9,
+    /// A [`crate::message::PublicReply`].
+    PublicReply = 10,
 }
 
 /// Reserved for sealed sessions (HPKE to the signer's pinned key); no frame of these kinds is taken yet.
@@ -76,7 +80,7 @@ pub enum FrameError {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Use,
         Self::UseReply,
         Self::Command,
@@ -85,6 +89,8 @@ impl Kind {
         Self::HealthReply,
         Self::Certificate,
         Self::CertificateReply,
+        Self::Public,
+        Self::PublicReply,
     ];
 
     fn from_number(number: u8) -> Result<Self, FrameError> {
@@ -232,7 +238,7 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.push(&[2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(decoder.next_frame().unwrap_err(), FrameError::BadHeader);
-        for kind in (0..=255).filter(|kind| !(1..=8).contains(kind)) {
+        for kind in (0..=255).filter(|kind| !(1..=10).contains(kind)) {
             let bytes = [1, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
             assert_eq!(Header::parse(&bytes), Err(FrameError::UnknownKind(kind)));
         }

@@ -13,6 +13,10 @@ use chancery_core::id::{HandleId, NodeId, OperationId, PrincipalId};
 use chancery_core::reason::Reason;
 use minicbor::{Decode, Encode};
 
+mod public;
+
+pub use public::{HeardView, PublicReply, PublicRequest, VerifierView};
+
 /// How the input of an item is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
@@ -231,6 +235,9 @@ pub enum CommandReply {
     /// A page of the audit log's frames.
     #[n(8)]
     Frames(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// The registered verifiers, in the order of their principals.
+    #[n(12)]
+    Verifiers(#[n(0)] Vec<VerifierView>),
 }
 
 /// Where in the encoding of a reply a page of frames stands; nothing if the reply is another one. So a page is handed on

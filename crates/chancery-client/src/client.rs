@@ -288,6 +288,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     fn perform(
         &self,
         handle: &KeyHandle,

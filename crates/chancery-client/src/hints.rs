@@ -61,6 +61,7 @@ fn reason_next(reason: Reason) -> Next {
         | R::PurposeRefused
         | R::SignatureExpired
         | R::SignatureInvalid
+        | R::ReportStale
         | R::TooLarge => Next::Change,
         R::VerificationFailed => Next::Distrust,
         R::OperationIdStale | R::ResultWithheld => Next::LookUp,
@@ -94,6 +95,9 @@ fn reason_words(reason: Reason) -> &'static str {
             "audit or store cannot be written; only what takes authority away is taken until the disk is seen to"
         }
         Reason::AuditFull => "the audit log has no room; only reductions are taken until it has",
+        Reason::BundleUnknown => {
+            "no such trust bundle is remembered; fetch the latest one, and ask about that"
+        }
         Reason::ClockSuspect => "the service's clock is suspect, and this format carries time",
         Reason::Forbidden => "your role does not allow this, or there is no such thing",
         Reason::HandleExpired => "the handle has run out or was revoked; have another one issued",
@@ -120,6 +124,7 @@ fn reason_words(reason: Reason) -> &'static str {
         Reason::PurposeRefused => {
             "purpose and algorithm do not go together, or the posture does not allow it"
         }
+        Reason::ReportStale => "a later report of this verifier was heard",
         Reason::QuotaExhausted => "a limit of the tenant is reached",
         Reason::ResultWithheld => {
             "an earlier request with this id was carried out; its answer may no longer be given to this handle"

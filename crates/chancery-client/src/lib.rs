@@ -40,6 +40,7 @@ mod profile;
 mod socket;
 mod transport;
 mod uses;
+mod verifier;
 
 pub use carried::{carries_payload, is_about};
 pub use client::{Client, ClientError, Item, Signature, Signer};
@@ -56,3 +57,7 @@ pub use principal::{CommandSignature, Occasion, Principal};
 pub use profile::{PROFILE_BYTES_MAX, Profile, ProfileError};
 pub use transport::CaError;
 pub use uses::{Input, Manner, Receipt, Used};
+pub use verifier::{
+    BundleSource, Clock, NotAccepted, PlaceError, REFETCH_FLOOR, RefreshError, Refreshed,
+    SourceError, SystemClock, Verifier, Wanted,
+};

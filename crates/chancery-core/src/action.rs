@@ -34,11 +34,14 @@ const COMMAND: u8 = 2;
 /// runs.
 pub const RETIRE_ORIGIN: u8 = 16;
 
+/// The number of the issue of a trust bundle, which the service does by itself.
+pub const ISSUE_BUNDLE: u8 = 26;
+
 /// The number of a step of a rollout, which no principal commands.
-pub const STEP_ROLLOUT: u8 = 26;
+pub const STEP_ROLLOUT: u8 = 27;
 
 /// What commands are called in records, by their numbers. 13 counts uses, which is a kind of its own.
-const COMMANDS: [(u8, &str); 24] = [
+const COMMANDS: [(u8, &str); 27] = [
     (0, "genesis"),
     (1, "create-key"),
     (2, "import-key"),
@@ -62,6 +65,9 @@ const COMMANDS: [(u8, &str); 24] = [
     (21, "raise-approvals"),
     (22, "rotate"),
     (23, "order-rollout"),
+    (24, "register-verifier"),
+    (25, "remove-verifier"),
+    (ISSUE_BUNDLE, "issue-bundle"),
     (STEP_ROLLOUT, "step-rollout"),
 ];
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
+use crate::bundle::BundleRow;
 use crate::epoch::Epoch;
 use crate::handle::LinkId;
 use crate::id::{KeyId, PrincipalId, ProposalId, TenantId};
@@ -21,12 +22,14 @@ use crate::posture::Posture;
 use crate::principal::Principal;
 use crate::proposal::Proposal;
 use crate::sequencer::Mark;
+use crate::verifier::VerifierRow;
 
 mod decide;
 mod permit;
 mod propose;
 mod rollouts;
 mod rotate;
+mod verifiers;
 
 pub use decide::{Decided, DueDestruction, Effect, Fresh, Refusal};
 pub use permit::{Permit, Routing, Use};
@@ -93,11 +96,17 @@ pub enum Row {
     /// The latest rollout of a key.
     #[n(7)]
     Rollout(#[n(0)] Box<crate::rollout::Rollout>),
+    /// A registered verifier.
+    #[n(8)]
+    Verifier(#[n(0)] VerifierRow),
+    /// The latest trust bundle.
+    #[n(9)]
+    Bundle(#[n(0)] BundleRow),
 }
 
 impl Row {
-    /// The highest kind in a row's name: that of rollouts. What else is stored has higher ones.
-    pub const KIND_MAX: u8 = 7;
+    /// The highest kind in a row's name: that of bundles. What else is stored has higher ones.
+    pub const KIND_MAX: u8 = 9;
 
     /// Whose row it is.
     #[must_use]
@@ -110,6 +119,8 @@ impl Row {
             Self::Posture(_) => TenantId::SYSTEM,
             Self::Proposal(proposal) => proposal.tenant,
             Self::Rollout(rollout) => rollout.tenant,
+            Self::Verifier(verifier) => verifier.tenant,
+            Self::Bundle(bundle) => bundle.tenant,
         }
     }
 
@@ -124,7 +135,9 @@ impl Row {
             Self::Posture(_) => (5, &[]),
             Self::Proposal(proposal) => (6, std::slice::from_ref(&proposal.place)),
             // One for each key: that of the rollout before, which is over, is written again.
-            Self::Rollout(rollout) => (Self::KIND_MAX, rollout.key.as_bytes()),
+            Self::Rollout(rollout) => (7, rollout.key.as_bytes()),
+            Self::Verifier(verifier) => (8, verifier.principal.as_bytes()),
+            Self::Bundle(_) => (Self::KIND_MAX, &[]),
         };
         [self.tenant().as_bytes(), [kind].as_slice(), id].concat()
     }
@@ -146,6 +159,8 @@ struct Tenant {
     /// By their places.
     proposals: BTreeMap<u8, Proposal>,
     rollouts: Rollouts,
+    verifiers: BTreeMap<PrincipalId, VerifierRow>,
+    bundle: Option<Arc<BundleRow>>,
 }
 
 /// The whole of it.
@@ -167,8 +182,8 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// [`Contradiction`] if it belongs to no tenant, takes another key's name, goes back in epochs, approvals, stages of a
-    /// rollout or what became of a proposal, or takes back what of a key stays for good.
+    /// [`Contradiction`] if it belongs to no tenant, takes another key's name, goes back in epochs, approvals, bundles, stages
+    /// of a rollout or what became of a proposal, or takes back what of a key stays for good.
     pub fn apply(&mut self, row: Row) -> Result<(), Contradiction> {
         match row {
             Row::Posture(posture) => self.posture = posture,
@@ -189,6 +204,10 @@ impl Authority {
                 self.tenant_mut(proposal.tenant)?.apply_proposal(proposal)?;
             }
             Row::Rollout(rollout) => self.tenant_mut(rollout.tenant)?.apply_rollout(*rollout)?,
+            Row::Verifier(row) => {
+                self.tenant_mut(row.tenant)?.verifiers.insert(row.principal, row);
+            }
+            Row::Bundle(row) => self.tenant_mut(row.tenant)?.apply_bundle(row)?,
         }
         Ok(())
     }
@@ -319,6 +338,8 @@ impl Tenant {
             revoked: BTreeSet::new(),
             proposals: BTreeMap::new(),
             rollouts: Rollouts::default(),
+            verifiers: BTreeMap::new(),
+            bundle: None,
         }
     }
 

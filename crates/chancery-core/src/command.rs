@@ -20,6 +20,7 @@ use crate::record_group::RecordGroups;
 use crate::rollout::{Order, Rotation};
 use crate::state::KeyEvent;
 use crate::suite::Suite;
+use crate::verifier::{NewVerifier, Report};
 
 mod answer;
 mod signature;
@@ -240,6 +241,16 @@ pub enum Command {
         #[n(1)]
         order: Order,
     },
+    /// Register a verifier, whose acknowledgements and reports count from now on.
+    #[n(24)]
+    RegisterVerifier(#[n(0)] NewVerifier),
+    /// Remove a verifier.
+    #[n(25)]
+    RemoveVerifier {
+        /// The principal that speaks for it.
+        #[n(0)]
+        principal: PrincipalId,
+    },
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -311,6 +322,12 @@ pub enum Command {
         #[n(0)]
         rollout: RolloutId,
     },
+    /// Say which trust bundle a verifier uses, and what came of its verifying.
+    #[n(43)]
+    Report(#[n(0)] Report),
+    /// Read the registered verifiers.
+    #[n(44)]
+    ListVerifiers,
 }
 
 /// Which segments of the audit log to remove, and where they are archived.
@@ -417,7 +434,8 @@ impl Command {
             | Self::ReadOperation { .. }
             | Self::ListProposals
             | Self::ListRollouts { .. }
-            | Self::ShowRollout { .. } => Right::Read,
+            | Self::ShowRollout { .. }
+            | Self::ListVerifiers => Right::Read,
             // What events say, an auditor is shown record by record as well.
             Self::QueryAudit(_)
             | Self::OpenRecord { .. }
@@ -431,6 +449,8 @@ impl Command {
             Self::Approve { .. } | Self::Withdraw { .. } => Right::Approve,
             Self::RaiseApprovals { .. } => Right::RaiseApprovals,
             Self::Rotate(_) | Self::OrderRollout { .. } => Right::Rotate,
+            Self::RegisterVerifier(_) | Self::RemoveVerifier { .. } => Right::ManageVerifiers,
+            Self::Report(_) => Right::Report,
         }
     }
 
@@ -438,7 +458,11 @@ impl Command {
     #[must_use]
     pub fn is_read(&self) -> bool {
         let is_recorded = matches!(self, Self::CountUses { .. } | Self::Disclose(_));
-        matches!(self.right(), Right::Read | Right::ReadAudit | Right::InspectStore) && !is_recorded
+        let reads = matches!(
+            self.right(),
+            Right::Read | Right::ReadAudit | Right::InspectStore | Right::Report
+        );
+        reads && !is_recorded
     }
 
     /// Whether it only takes authority away, whatever it finds.
@@ -481,6 +505,9 @@ impl Command {
             Self::RaiseApprovals { .. } => 21,
             Self::Rotate(_) => 22,
             Self::OrderRollout { .. } => 23,
+            Self::RegisterVerifier(_) => 24,
+            Self::RemoveVerifier { .. } => 25,
+            // 26 is the issue of a trust bundle, 27 a step of a rollout, which the service does by itself.
             Self::ListKeys { .. } => 32,
             Self::ShowKey { .. } => 33,
             Self::ReadStatus => 34,
@@ -492,6 +519,8 @@ impl Command {
             Self::ListProposals => 40,
             Self::ListRollouts { .. } => 41,
             Self::ShowRollout { .. } => 42,
+            Self::Report(_) => 43,
+            Self::ListVerifiers => 44,
         }
     }
 
@@ -541,6 +570,12 @@ impl Command {
             Self::InspectStore { .. } => ("POST", "/v1/store/inspect".into()),
             Self::OpenRecord { .. } => ("POST", "/v1/audit/open".into()),
             Self::ReadFrames { .. } => ("POST", "/v1/audit/frames".into()),
+            Self::RegisterVerifier(_) => ("POST", "/v1/verifiers".into()),
+            Self::RemoveVerifier { principal } => {
+                ("POST", format!("/v1/verifiers/{principal}/remove"))
+            }
+            Self::Report(_) => ("POST", "/v1/verifiers/report".into()),
+            Self::ListVerifiers => ("GET", "/v1/verifiers".into()),
         }
     }
 }
@@ -559,32 +594,4 @@ pub fn event_name(event: KeyEvent) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cbor;
-
-    fn suspend() -> Command {
-        Command::ChangeVersion {
-            key: "invoices".parse().unwrap(),
-            version: Some(1),
-            event: KeyEvent::Suspend,
-        }
-    }
-
-    #[test]
-    fn a_command_has_one_encoding() {
-        let bytes = cbor::encode(&suspend());
-        assert_eq!(cbor::decode(&bytes, "command"), Ok(suspend()));
-        assert!(cbor::decode::<Command>(&[bytes, vec![0]].concat(), "command").is_err());
-    }
-
-    #[test]
-    fn its_number_is_that_of_its_encoding() {
-        for command in [suspend(), Command::BeginImport, Command::ReadStatus] {
-            let mut decoder_input = cbor::encode(&command);
-            let number = decoder_input.split_off(1);
-            let encoded = if number[0] == 0x18 { number[1] } else { number[0] };
-            assert_eq!(encoded, command.number());
-        }
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@
 pub mod action;
 pub mod authority;
 pub mod budget;
+pub mod bundle;
 pub mod cbor;
 pub mod clock;
 pub mod command;
@@ -39,3 +40,4 @@ pub mod sequencer;
 pub mod state;
 pub mod step;
 pub mod suite;
+pub mod verifier;

@@ -161,6 +161,27 @@ pub const ACKNOWLEDGED_MIN_PPM: u32 = 900_000;
 /// The largest canary, in parts per million: a tenth. What is larger is no canary.
 pub const CANARY_MAX_PPM: u32 = 100_000;
 
+/// The most keys that a trust bundle holds: 100 000. Making one is some tenths of a second of hashing with the longest
+/// public halves, and a verifier holds all of them.
+pub const BUNDLE_KEYS_MAX: usize = 100_000;
+
+/// The most bytes of a bundle's entries: 512 MiB, so that verifiers can say what they take before they fetch it. 100 000
+/// keys of ML-DSA-87 take 270 MB with one version each.
+pub const BUNDLE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// How many issued bundles are remembered by their digests: 64, at least a minute of constant change. Whoever uses an
+/// older one has acknowledged nothing that is asked about.
+pub const BUNDLES_REMEMBERED: usize = 64;
+
+/// The most registered verifiers of a tenant: 256.
+pub const VERIFIERS_MAX: usize = 256;
+
+/// The most keys that one verifier is registered for by name: 64. One for more is registered for all.
+pub const VERIFIER_KEYS_MAX: usize = 64;
+
+/// The most versions that one report counts: 256, some 12 KiB of a command's 32.
+pub const REPORT_COUNTS_MAX: usize = 256;
+
 /// How far ahead of the mark a wall clock may be after a restart: 7 days.
 pub const OFFLINE_MAX: Duration = Duration::from_hours(7 * 24);
 

@@ -26,6 +26,9 @@ pub enum Role {
     /// Approves what operators propose.
     #[n(3)]
     Approver,
+    /// Says which trust bundle a verifier uses, and what came of its verifying.
+    #[n(4)]
+    Verifier,
 }
 
 /// What a command asks for, as far as roles go.
@@ -63,11 +66,16 @@ pub enum Right {
     RaiseApprovals,
     /// Bring another version of a key in by a rollout, and say what becomes of that.
     Rotate,
+    /// Register and remove verifiers.
+    ManageVerifiers,
+    /// Report for a verifier.
+    Report,
 }
 
 impl Role {
     /// Every role, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Operator, Self::Developer, Self::Auditor, Self::Approver];
+    pub const ALL: [Self; 5] =
+        [Self::Operator, Self::Developer, Self::Auditor, Self::Approver, Self::Verifier];
 
     /// Whether the role includes the right. The whole table.
     #[must_use]
@@ -84,6 +92,7 @@ impl Role {
             ),
             Self::Auditor => matches!(right, Right::Read | Right::ReadAudit),
             Self::Approver => matches!(right, Right::Read | Right::Approve),
+            Self::Verifier => matches!(right, Right::Report),
         }
     }
 
@@ -95,6 +104,7 @@ impl Role {
             Self::Developer => "developer",
             Self::Auditor => "auditor",
             Self::Approver => "approver",
+            Self::Verifier => "verifier",
         }
     }
 }

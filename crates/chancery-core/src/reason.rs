@@ -107,6 +107,10 @@ reasons! {
     Unwitnessed = 29, "unwitnessed", 503, AfterAuthentication;
     /// It takes the approval of other people, and there are too few.
     NeedsApproval = 30, "needs-approval", 403, AfterAuthentication;
+    /// No such trust bundle is remembered: it was never issued so, or is superseded.
+    BundleUnknown = 32, "bundle-unknown", 409, AfterAuthentication;
+    /// A verifier's report comes after a later one of its own.
+    ReportStale = 33, "report-stale", 409, AfterAuthentication;
 }
 
 impl Reason {

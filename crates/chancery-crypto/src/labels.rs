@@ -93,6 +93,10 @@ labels! {
     SCOPE_KEY = "scope-key/v1";
     /// The head of one tenant: generation, epoch and digest of its rows.
     TENANT_HEAD = "tenant-head/v1";
+    /// A trust bundle.
+    TRUST_BUNDLE = "trust-bundle/v1";
+    /// The seed of a key that signs a tenant's trust bundles.
+    TRUST_BUNDLE_KEY = "trust-bundle-key/v1";
 }
 
 #[cfg(test)]

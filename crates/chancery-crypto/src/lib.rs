@@ -6,6 +6,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod bundle;
 pub mod chunked;
 mod der;
 pub mod envelope;

@@ -132,7 +132,7 @@ pub struct Mapping {
 }
 
 /// Each action by its name in the audit.
-const MAPPINGS: [(&str, Mapping); 40] = [
+const MAPPINGS: [(&str, Mapping); 43] = [
     ("sign", api(Activity::Other)),
     ("verify", api(Activity::Other)),
     ("mac", api(Activity::Other)),
@@ -171,6 +171,9 @@ const MAPPINGS: [(&str, Mapping); 40] = [
     ("rotate", entity(Activity::Create, "rollout")),
     ("order-rollout", entity(Activity::Update, "rollout")),
     ("step-rollout", entity(Activity::Update, "rollout")),
+    ("register-verifier", entity(Activity::Create, "verifier")),
+    ("remove-verifier", entity(Activity::Delete, "verifier")),
+    ("issue-bundle", entity(Activity::Create, "trust bundle")),
     ("begin-import", entity(Activity::Create, "one-time key")),
     ("disclose", entity(Activity::Read, "audit")),
     ("start", START),

@@ -27,6 +27,7 @@ mod link;
 mod listen;
 mod log_files;
 mod metrics;
+mod public;
 mod reply;
 mod report;
 mod room;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use chancery_api::chancery_core::limits::LANE_OPERATIONS_MAX;
 use chancery_api::frame::{self, Decoder, FrameError, Kind};
-use chancery_api::message::{CommandRequest, HealthRequest, UseRequest};
+use chancery_api::message::{CommandRequest, HealthRequest, PublicRequest, UseRequest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot};
@@ -35,6 +35,8 @@ pub(crate) enum Question<'q> {
     Command(&'q CommandRequest<'q>),
     /// How it is.
     Health,
+    /// For what anybody may know.
+    Public(&'q PublicRequest),
     /// To use a key.
     Use(&'q UseRequest<'q>),
 }
@@ -44,6 +46,7 @@ impl Question<'_> {
         match self {
             Self::Command(request) => frame::write(out, Kind::Command, tag, request),
             Self::Health => frame::write(out, Kind::Health, tag, &HealthRequest { reserved: 0 }),
+            Self::Public(request) => frame::write(out, Kind::Public, tag, request),
             Self::Use(request) => frame::write(out, Kind::Use, tag, request),
         }
     }
@@ -52,6 +55,7 @@ impl Question<'_> {
         match self {
             Self::Command(_) => Kind::CommandReply,
             Self::Health => Kind::HealthReply,
+            Self::Public(_) => Kind::PublicReply,
             Self::Use(_) => Kind::UseReply,
         }
     }
@@ -59,7 +63,7 @@ impl Question<'_> {
     /// How many operations it is.
     fn cost(self) -> usize {
         match self {
-            Self::Command(_) | Self::Health => 1,
+            Self::Command(_) | Self::Health | Self::Public(_) => 1,
             Self::Use(request) => request.items.len(),
         }
     }

@@ -233,7 +233,14 @@ fn group(target: Option<Target>) -> usize {
         Some(Target::Batch(_)) => 0,
         Some(Target::Command(_)) => 1,
         None => 2,
-        Some(Target::Health | Target::Log | Target::Metrics | Target::OpenApi | Target::Ready) => 3,
+        Some(
+            Target::Health
+            | Target::Log
+            | Target::Metrics
+            | Target::OpenApi
+            | Target::Public(_)
+            | Target::Ready,
+        ) => 3,
         Some(Target::Use(_)) => 4,
     }
 }

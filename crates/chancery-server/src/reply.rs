@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use chancery_api::http::problem::{Code, Problem};
 use chancery_api::http::{MEDIA_JSON, MEDIA_PROBLEM, render};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 /// A refusal or an unknown outcome, on its way out.
@@ -16,6 +16,8 @@ pub(crate) enum Caching {
     Nothing,
     /// It may be kept, and is to be asked for again each time.
     AskAgain,
+    /// It may be used for some minutes.
+    ForMinutes,
     /// It stays as it is for good.
     ForGood,
 }
@@ -26,6 +28,8 @@ impl Caching {
         match self {
             Self::Nothing => "no-store",
             Self::AskAgain => "no-cache",
+            // 5 minutes, a third of what plans of rollouts take a verifier's cache to be.
+            Self::ForMinutes => "public, max-age=300",
             Self::ForGood => "public, max-age=31536000, immutable",
         }
     }
@@ -43,6 +47,7 @@ pub(crate) struct Reply {
     caching: Caching,
     retry_after_ms: Option<u64>,
     allow: Option<String>,
+    tag: Option<String>,
 }
 
 impl Reply {
@@ -54,7 +59,18 @@ impl Reply {
     /// A document.
     pub(crate) fn text(media: &'static str, body: Bytes) -> Self {
         let caching = Caching::Nothing;
-        Self { status: 200, code: None, media, body, caching, retry_after_ms: None, allow: None }
+        let (code, retry_after_ms, allow, tag) = (None, None, None, None);
+        Self { status: 200, code, media, body, caching, retry_after_ms, allow, tag }
+    }
+
+    /// That the asker has it (RFC 9110, 15.4.5).
+    pub(crate) fn not_modified(media: &'static str) -> Self {
+        Self { status: 304, ..Self::text(media, Bytes::new()) }
+    }
+
+    /// The same under an ETag.
+    pub(crate) fn tagged(self, tag: String) -> Self {
+        Self { tag: Some(tag), ..self }
     }
 
     /// The same with the methods that its path is served with.
@@ -84,6 +100,9 @@ impl Reply {
         if let Some(ms) = self.retry_after_ms {
             headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
         }
+        if let Some(Ok(tag)) = self.tag.map(HeaderValue::try_from) {
+            headers.insert(ETAG, tag);
+        }
         if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
             headers.insert(ALLOW, allow);
         }
@@ -101,6 +120,7 @@ impl From<Refusal> for Reply {
             caching: Caching::Nothing,
             retry_after_ms: problem.retry_after_ms,
             allow: None,
+            tag: None,
         }
     }
 }

@@ -16,7 +16,7 @@ use chancery_api::chancery_core::reason::Reason;
 use chancery_api::http::commands::{CommandParts, command_from_request};
 use chancery_api::http::problem::{Code, FrontCode, Outcome, Problem};
 use chancery_api::http::replies::CommandAnswer;
-use chancery_api::http::routes::{self, Found, RequestLine, Target};
+use chancery_api::http::routes::{self, Found, PublicKind, RequestLine, Target};
 use chancery_api::http::signature::{SignatureFields, parse_signature};
 use chancery_api::http::uses::{
     BatchAnswer, UseAnswer, Uses, parse_authorization, parse_idempotency_key, parse_proofs,
@@ -30,7 +30,7 @@ use chancery_api::message::{
     frames_of,
 };
 use hyper::body::{Body as _, Incoming};
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, IF_NONE_MATCH};
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
 use serde_json::json;
@@ -44,6 +44,7 @@ use crate::limits::{
 use crate::link::{Link, Question, SendError};
 use crate::log_files::{self, LogFiles};
 use crate::metrics::{Answered, Metrics, append};
+use crate::public::Asked;
 use crate::reply::{Refusal, Reply};
 use crate::report::Reporter;
 use crate::room::{Room, Taken};
@@ -195,6 +196,7 @@ impl Call<'_> {
             Target::Health => Ok(Reply::done(&json!({"state": "alive"}))),
             Target::Metrics => Ok(self.metrics().await),
             Target::OpenApi => Ok(Reply::text(MEDIA_JSON, self.front.openapi.clone())),
+            Target::Public(kind) => self.public(kind).await,
             Target::Ready => self.ready().await,
             Target::Use(operation) => self.single(operation, body).await,
         }
@@ -305,6 +307,15 @@ impl Call<'_> {
         let receiver = self.front.link.send(question).map_err(not_sent)?;
         let deadline = tokio::time::Instant::from_std(self.began + self.front.limits.request);
         answered(tokio::time::timeout_at(deadline, receiver).await)
+    }
+
+    /// What anybody may know. Nothing can have come of it, so that there is no outcome to resolve.
+    async fn public(self, kind: PublicKind) -> Result<Reply, Refusal> {
+        let (variable, query) = (self.found.variable, self.parts.uri.query());
+        let asked = Asked { kind, variable, query, known: self.field(IF_NONE_MATCH.as_str())? };
+        let request = asked.request()?;
+        let bytes = self.ask(Question::Public(&request)).await;
+        asked.reply(&bytes.map_err(|_| not_sent(SendError::Down))?)
     }
 
     async fn health(&self) -> Result<HealthReply, Refusal> {

@@ -9,12 +9,15 @@ use chancery_core::authority::{DueDestruction, Moving};
 
 use crate::commands::CommandJob;
 use crate::counters::lock;
+use crate::store_thread::BundleJob;
 
 /// The most jobs that wait in either queue: 256, about a second of the embedded store.
 const JOBS_MAX: usize = 256;
 
 /// What the store thread does.
 pub(crate) enum Job {
+    /// A trust bundle that was made.
+    Bundle(Box<BundleJob>),
     /// A principal's command.
     Command(Box<CommandJob>),
     /// A version whose time has come.

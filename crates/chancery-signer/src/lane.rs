@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use chancery_api::frame::{Decoder, Header, Kind};
 use chancery_api::message::{
     CertificateReply, CertificateRequest, CommandReply, CommandRequest, HealthReply, HealthRequest,
-    HolderProof, UseReply, UseRequest, UseResult,
+    HolderProof, PublicRequest, UseReply, UseRequest, UseResult,
 };
 use chancery_core::cbor;
 use chancery_core::handle::Handle;
@@ -151,6 +151,8 @@ impl Lane {
                 let mode = self.shared.mode().to_owned();
                 let mut counters = self.shared.counters.exposition();
                 counters.extend(self.shared.repacked.exposition());
+                counters.extend(self.shared.bundles.exposition());
+                counters.extend(self.shared.verifiers.exposition());
                 counters.extend(self.shared.others.iter().flat_map(Others::exposition));
                 let reply = HealthReply { mode, counters };
                 self.outlet.say(Kind::HealthReply, header.tag, &reply);
@@ -166,9 +168,17 @@ impl Lane {
                     &CertificateReply { certificate },
                 );
             }
-            Kind::UseReply | Kind::CommandReply | Kind::HealthReply | Kind::CertificateReply => {
-                return Err(OutOfStep);
+            Kind::Public => {
+                let asked: PublicRequest =
+                    cbor::decode(body, "public request").map_err(|_| OutOfStep)?;
+                let asker = (Arc::clone(&self.outlet), header.tag);
+                self.shared.bundles.ask(&self.shared.counters, asker, asked);
             }
+            Kind::UseReply
+            | Kind::CommandReply
+            | Kind::HealthReply
+            | Kind::CertificateReply
+            | Kind::PublicReply => return Err(OutOfStep),
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ mod audit;
 mod authority_tls;
 mod barrier;
 mod build;
+mod bundles;
 mod called;
 mod checkpoints;
 mod commands;
@@ -66,6 +67,7 @@ mod stored;
 mod summaries;
 mod uses;
 mod vault;
+mod verifiers;
 
 pub use config::{
     CHECKPOINT_EVERY, CHECKPOINT_EVERY_MAX, EXIT_AUDIT_FAILED, IndexWish, LockRecordWish,

@@ -27,7 +27,7 @@ const JOBS_OF_ONE_PRINCIPAL_MAX: usize = JOBS_MAX / 2;
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How much the scheduler prefers others, as `nice` counts.
-const NICENESS: i32 = 10;
+pub(crate) const NICENESS: i32 = 10;
 
 enum Work {
     Job(Job, Instant),

@@ -26,6 +26,7 @@ use crate::search;
 use crate::service::Shared;
 use crate::source::Source;
 use crate::status;
+use crate::verifiers;
 
 /// Answers a read.
 pub(crate) fn answer(shared: &Shared, job: &CommandJob) {
@@ -73,6 +74,13 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
         }
         Command::OpenRecord { index, groups } => {
             CommandReply::Opening(opening(shared, principal.tenant, *index, *groups)?)
+        }
+        Command::Report(report) => {
+            verifiers::report(shared, (principal.tenant, principal.id), report)?;
+            CommandReply::Committed { answer: decided.answer, index: None }
+        }
+        Command::ListVerifiers => {
+            CommandReply::Verifiers(verifiers::list(shared, principal.tenant))
         }
         _ => CommandReply::Committed { answer: decided.answer, index: None },
     })

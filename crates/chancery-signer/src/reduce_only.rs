@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use chancery_api::frame::{self, Decoder, Header, Kind};
 use chancery_api::message::{
-    CertificateReply, CommandReply, CommandRequest, HealthReply, UseReply, UseRequest, UseResult,
+    CertificateReply, CommandReply, CommandRequest, HealthReply, PublicReply, UseReply, UseRequest,
+    UseResult,
 };
 use chancery_audit::disk::DirectoryDisk;
 use chancery_audit::journal::{Journal, JournalError};
@@ -157,9 +158,19 @@ impl Office {
                 let none = CertificateReply { certificate: Vec::new() };
                 write(Kind::CertificateReply, header.tag, &none)
             }
-            Kind::UseReply | Kind::CommandReply | Kind::HealthReply | Kind::CertificateReply => {
-                None
+            // Bundles are signed with what hangs from the root key, and that is not here.
+            Kind::Public => {
+                let detail =
+                    "audit or store cannot be written; verifiers use the bundle that they have";
+                let reason = Reason::AuditFailed;
+                let refused = PublicReply::Refused { reason, detail: detail.to_owned() };
+                write(Kind::PublicReply, header.tag, &refused)
             }
+            Kind::UseReply
+            | Kind::CommandReply
+            | Kind::HealthReply
+            | Kind::CertificateReply
+            | Kind::PublicReply => None,
         }
     }
 

@@ -3,18 +3,19 @@
 //! A look counts nothing by itself and moves nothing: it judges what was seen, asks the engine, and where that says that
 //! something changes, the store thread looks again and carries it out. So a look that was overtaken comes to nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_core::authority::{Authority, Decided, Moving, Refusal};
-use chancery_core::clock::Reading;
+use chancery_core::clock::{Reading, Served};
 use chancery_core::command::Answer;
 use chancery_core::context::Context;
-use chancery_core::id::RolloutId;
+use chancery_core::id::{RolloutId, VerifierId};
 use chancery_core::key::Key;
 use chancery_core::principal::Principal;
 use chancery_core::purpose::Purpose;
-use chancery_core::rollout::{Metric, Order, RolloutView};
+use chancery_core::rollout::{Metric, Order, Pair, Rollout, RolloutView, Side};
 use chancery_crypto::envelope::{self, Binding, Origin};
 use chancery_crypto::formats::KeyVersion;
 use chancery_crypto::key::{DeriveKey, EnvelopeKey};
@@ -24,7 +25,8 @@ use crate::counters::lock;
 use crate::entropy;
 use crate::jobs::Job;
 use crate::service::Shared;
-use crate::sightings::Looked;
+use crate::sightings::{Looked, Reports};
+use crate::verifiers;
 
 /// How often rollouts are looked at: four times a second, so that a trigger acts within one.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -128,11 +130,13 @@ fn look_at(
 }
 
 fn look(shared: &Shared, authority: &Authority, moving: &Moving, now: Reading) -> Option<Looked> {
-    let (rollout, _) = authority.rollout_of(moving)?;
+    let (rollout, key) = authority.rollout_of(moving)?;
     if rollout.status.is_over() {
         return None;
     }
-    let looked = shared.sightings.look(rollout, (Vec::new(), &NoReports), now.served);
+    let verifiers = shared.verifiers.acknowledged(authority, (key.tenant, key.id));
+    let reports = Reported::of(shared, authority, rollout, now.served);
+    let looked = shared.sightings.look(rollout, (verifiers, &reports), now.served);
     let can_return = looked.show(|sight| authority.can_return(moving, sight, now));
     Some(if can_return { looked.with_return_probed() } else { looked })
 }
@@ -182,10 +186,35 @@ fn opens_what_it_seals(envelope: &EnvelopeKey, version: KeyVersion, purpose: &Pu
     opened.is_some_and(|opened| *opened == labels::PROBE)
 }
 
-struct NoReports;
+/// What verifiers reported of the two versions of a rollout since its stage began.
+struct Reported {
+    new: Vec<verifiers::Reported>,
+    old: Vec<verifiers::Reported>,
+    now: Served,
+}
 
-impl crate::sightings::Reports for NoReports {
-    fn within(&self, _: u64) -> Vec<(chancery_core::id::VerifierId, chancery_core::rollout::Pair)> {
-        Vec::new()
+impl Reported {
+    fn of(shared: &Shared, authority: &Authority, rollout: &Rollout, now: Served) -> Self {
+        let (tenant, key, since) = (rollout.tenant, rollout.key, rollout.entered.served);
+        let of = |version| shared.verifiers.reports(authority, (tenant, key, version), since);
+        Self { new: of(rollout.to), old: of(rollout.from), now }
+    }
+}
+
+impl Reports for Reported {
+    fn within(&self, window_ms: u64) -> Vec<(VerifierId, Pair)> {
+        let since = Served::from_ms(self.now.as_ms().saturating_sub(window_ms));
+        let mut pairs: BTreeMap<VerifierId, Pair> = BTreeMap::new();
+        for (side, reported) in [(Side::New, &self.new), (Side::Old, &self.old)] {
+            for one in reported {
+                let tally = pairs.entry(one.verifier).or_default().side_mut(side);
+                for added in one.added.iter().filter(|added| added.at >= since) {
+                    tally.verified = tally.verified.saturating_add(added.counts.verified);
+                    tally.rejected = tally.rejected.saturating_add(added.counts.failed);
+                    tally.unknown = tally.unknown.saturating_add(added.counts.unknown);
+                }
+            }
+        }
+        pairs.into_iter().collect()
     }
 }

@@ -46,6 +46,7 @@ use crate::aside::Aside;
 use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::build;
+use crate::bundles::{self, Bundles};
 use crate::checkpoints::{self, Checkpoints, Opening};
 use crate::config::{IndexWish, LockRecordWish, SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
@@ -79,6 +80,7 @@ use crate::spare::Spare;
 use crate::store_thread::StoreThread;
 use crate::stored::{self, STORE_FILE};
 use crate::vault::Vault;
+use crate::verifiers::Verifiers;
 
 /// The handle key that new handles are made with.
 const HANDLE_KEY: HandleKeyId = HandleKeyId(1);
@@ -111,6 +113,8 @@ pub(crate) struct Shared {
     pub(crate) others: Option<Others>,
     pub(crate) waiting: Arc<Waiting>,
     pub(crate) checkpoint_every: Duration,
+    pub(crate) bundles: Bundles,
+    pub(crate) verifiers: Verifiers,
     pub(crate) index: Index,
     pub(crate) readers: Readers,
     pub(crate) index_wish: IndexWish,
@@ -524,6 +528,8 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         others: parts.others,
         waiting: Arc::default(),
         checkpoint_every: config.checkpoint_every,
+        bundles: Bundles::default(),
+        verifiers: Verifiers::default(),
         index: parts.index,
         readers: Readers::default(),
         index_wish: config.index,
@@ -558,6 +564,7 @@ fn begin_derived(shared: &Arc<Shared>) {
     others::start(shared);
     repacker::start(shared);
     indexer::start(shared);
+    bundles::start(shared);
 }
 
 fn sign(key: &PrivateKey, bytes: &[u8]) -> Result<[u8; 64], SignerError> {

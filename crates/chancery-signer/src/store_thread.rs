@@ -5,6 +5,8 @@
 //!
 //! **Invariant:** a command is decided on the state that the ones before it left.
 
+mod bundle;
+
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
@@ -47,6 +49,7 @@ use crate::vault::Change;
 mod by_itself;
 mod material;
 
+pub(crate) use self::bundle::BundleJob;
 use material::NewMaterial;
 
 /// Carries commands out, one at a time.
@@ -84,6 +87,7 @@ impl StoreThread {
         std::thread::spawn(move || {
             loop {
                 match thread.shared.jobs.next() {
+                    Job::Bundle(job) => thread.issue_bundle(*job),
                     Job::Command(job) => thread.run(&job),
                     Job::Destroy(due) => thread.destroy(&due),
                     Job::Step(moving) => thread.step(&moving),

@@ -5,7 +5,7 @@
 //! ([`chancery_crypto::lthash`]), and the number of the last command. SHA-256 of the sealed head goes into
 //! the command's audit record, so a head taken back is found against the log.
 //!
-//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 7 are authority ([`Row::name`]); from 16 on:
+//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 9 are authority ([`Row::name`]); from 16 on:
 //!
 //! | kind | what | sealed under |
 //! |---|---|---|
@@ -16,18 +16,20 @@
 //! | 20 | outbox: a command whose record may not be in the log yet | the system's scope key |
 //! | 21 | secrets of the service | root |
 //!
-//! **Invariant:** the digest is over every row of kinds 1 to 7, 16 and 17, no more and no fewer.
+//! **Invariant:** the digest is over every row of kinds 1 to 9, 16 and 17, no more and no fewer.
 
+mod files;
 mod replaced;
 
 use std::collections::BTreeMap;
 
-use chancery_audit::index::PartHead;
 use chancery_core::authority::Row;
 use chancery_core::cbor;
 use chancery_core::epoch::Epoch;
 use chancery_core::id::{KeyId, TenantId};
 use chancery_core::name::Scope;
+use chancery_crypto::bundle::BundleKeys;
+use chancery_crypto::key::KeyError;
 use chancery_crypto::labels;
 use chancery_crypto::lthash::{DIGEST_BYTES, RowMark, RowsDigest};
 use chancery_crypto::mac::KeyedHash;
@@ -41,6 +43,8 @@ use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
 use crate::config::SignerError;
+
+pub(crate) use files::FileName;
 
 /// An outbox row: the command's number, and what was sealed.
 pub(crate) type OutboxRow = (u64, Zeroizing<Vec<u8>>);
@@ -210,6 +214,11 @@ impl Vault {
     fn own_key(&self, tenant: TenantId) -> Result<SealingKey, SignerError> {
         let row = self.read_root_row(&own_key_name(tenant))?;
         self.sealing_key(&row.ok_or(SignerError::Inconsistent("a tenant's scope key is missing"))?)
+    }
+
+    /// The keys that sign a tenant's trust bundles.
+    pub(crate) fn bundle_keys(&self, tenant: TenantId) -> Result<BundleKeys, KeyError> {
+        BundleKeys::derive(&self.root, tenant)
     }
 
     /// Makes a tenant's own scope key within `transaction`.
@@ -508,12 +517,12 @@ impl Vault {
     /// Seals a file of that name, which is neither that of a row nor of another file.
     pub(crate) fn seal_file(&self, name: &FileName, bytes: &[u8]) -> Result<Vec<u8>, SignerError> {
         let system = self.system.as_ref().ok_or(NotSealedHere)?;
-        Ok(system.seal(&fixed_place(TenantId::SYSTEM, &name.0), bytes)?)
+        Ok(system.seal(&fixed_place(TenantId::SYSTEM, name.as_bytes()), bytes)?)
     }
 
     /// Opens it.
     pub(crate) fn open_file(&self, name: &FileName, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        self.system.as_ref()?.open(&fixed_place(TenantId::SYSTEM, &name.0), sealed).ok()
+        self.system.as_ref()?.open(&fixed_place(TenantId::SYSTEM, name.as_bytes()), sealed).ok()
     }
 
     /// The outbox, in order: commands whose records may not be in the log.
@@ -575,21 +584,6 @@ impl Tenant {
 fn root_place(name: &[u8]) -> Result<RowPlace<'_>, SignerError> {
     let tenant = TenantId::from_bytes(*name.first_chunk::<16>().ok_or(NotSealedHere)?);
     Ok(RowPlace { tenant, name, version: 1, epoch: Epoch::default() })
-}
-
-/// What a sealed file is called, which is bound to its contents.
-pub(crate) struct FileName(Vec<u8>);
-
-impl FileName {
-    /// Of the resume file of a log.
-    pub(crate) fn resume(log_id: &[u8; 32]) -> Self {
-        Self([b"resume".as_slice(), log_id].concat())
-    }
-
-    /// Of a part of a log's index.
-    pub(crate) fn part(head: &PartHead) -> Self {
-        Self([b"index".as_slice(), &head.binding()].concat())
-    }
 }
 
 /// What has no versions and no epochs: the seal tells it by its name alone.

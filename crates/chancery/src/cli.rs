@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::children;
 use crate::commands::{
-    audit, bench, cipher, data_key, derive, handle, key, mac, operation, plan, posture, principal,
-    proposal, rollout, rotate, serve, sign, status, store, witness,
+    audit, bench, bundle, cipher, data_key, derive, handle, key, mac, operation, plan, posture,
+    principal, proposal, rollout, rotate, serve, sign, status, store, verifier, witness,
 };
 use crate::courier;
 use crate::exit::Failure;
@@ -74,6 +74,8 @@ enum Command {
     Plan(plan::PlanArgs),
     Rotate(rotate::RotateArgs),
     Rollout(rollout::RolloutArgs),
+    Bundle(bundle::BundleArgs),
+    Verifier(verifier::VerifierArgs),
     Store(store::StoreArgs),
     Witness(witness::WitnessArgs),
     Bench(bench::BenchArgs),
@@ -119,6 +121,8 @@ impl Cli {
             Command::Plan(args) => plan::run(shared, &args),
             Command::Rotate(args) => rotate::run(shared, &args),
             Command::Rollout(args) => rollout::run(shared, &args),
+            Command::Bundle(args) => bundle::run(shared, &args),
+            Command::Verifier(args) => verifier::run(shared, &args),
             Command::Store(args) => store::run(shared, args),
             Command::Witness(args) => witness::run(shared, &args),
             Command::Bench(args) => bench::run(shared, &args),

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod bench;
+pub(crate) mod bundle;
 pub(crate) mod cipher;
 pub(crate) mod data_key;
 pub(crate) mod derive;
@@ -9,6 +10,7 @@ pub(crate) mod handle;
 pub(crate) mod key;
 pub(crate) mod mac;
 pub(crate) mod message;
+pub(crate) mod offline;
 pub(crate) mod operation;
 pub(crate) mod plan;
 pub(crate) mod posture;
@@ -20,6 +22,7 @@ pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod store;
+pub(crate) mod verifier;
 pub(crate) mod witness;
 
 use std::path::{Path, PathBuf};

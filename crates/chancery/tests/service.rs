@@ -15,6 +15,7 @@ mod service {
     mod algorithms;
     mod archives;
     mod broken_off;
+    mod bundles;
     mod checkpoints;
     mod counts;
     mod damage;

@@ -6,14 +6,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chancery_core::command::{Command, NewHandle, NewKey, PruneAudit};
+use chancery_core::command::{Command, NewHandle, NewKey};
 use chancery_core::context::Pair;
 use chancery_core::handle::{LinkId, Operation, Operations};
 use chancery_core::id::{HandleId, IdError, OperationId, PrincipalId};
 use chancery_core::name::{Name, Scope};
 use chancery_core::principal::Role;
 use chancery_core::purpose::Purpose;
-use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::state::KeyEvent;
 use chancery_core::suite::Suite;
 use serde::{Deserialize, Serialize};
@@ -22,8 +21,11 @@ pub use audit_query::{AuditQueryBody, QueriedOutcome};
 use audit_query::{audit_query, audit_query_body};
 pub use disclose::DiscloseBody;
 use disclose::disclosure;
+pub use log::{CountUsesBody, InspectStoreBody, OpenRecordBody, PruneAuditBody, ReadFramesBody};
+use log::{inspect_store, open_record, prune_audit};
 pub use proposals::{ProposeBody, ProposedBody, ProposedObject, RaiseApprovalsBody};
 pub use rotate::{OverrideBody, RotateBody, overridable_name, overridable_of};
+pub use verifiers::{RegisterVerifierBody, ReportBody, VersionCountsObject};
 
 use crate::http::fields::{Base64, object, spelt, text};
 use crate::http::routes::{CommandKind, Found, Target};
@@ -31,8 +33,10 @@ use crate::http::{HttpError, parse, render};
 
 mod audit_query;
 mod disclose;
+mod log;
 mod proposals;
 mod rotate;
+mod verifiers;
 
 /// The query of a list: `after=NAME`.
 const AFTER: &str = "after=";
@@ -204,58 +208,6 @@ pub struct CreatePrincipalBody {
 #[serde(deny_unknown_fields)]
 pub struct EmptyBody {}
 
-/// The body of [`Command::InspectStore`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InspectStoreBody {
-    /// Rows after this name; all, if it is absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Base64>,
-}
-
-/// The body of [`Command::CountUses`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CountUsesBody {
-    /// The key.
-    #[serde(with = "text")]
-    pub key: Name,
-    /// The version.
-    pub version: u32,
-}
-
-/// The body of [`Command::PruneAudit`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PruneAuditBody {
-    /// How many segments, from the first on.
-    pub segments: u64,
-    /// SHA-256 of the last one's entry in the archive.
-    pub entry: Base64,
-    /// The archive.
-    pub location: String,
-}
-
-/// The body of [`Command::ReadFrames`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReadFramesBody {
-    /// The index of a record in the first frame.
-    pub from: u64,
-    /// How many bytes of that frame are there already.
-    pub skip: u32,
-}
-
-/// The body of [`Command::OpenRecord`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpenRecordBody {
-    /// The record's index in the log.
-    pub log_index: u64,
-    /// The names of the groups.
-    pub groups: Vec<String>,
-}
-
 /// A command as a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandHttp {
@@ -299,7 +251,10 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         Command::RevokeIssued { .. }
         | Command::RevokeIssuedOf { .. }
         | Command::BeginImport
+        | Command::RemoveVerifier { .. }
         | Command::Withdraw { .. } => render(&EmptyBody {}),
+        Command::RegisterVerifier(new) => render(&verifiers::register_body(new)),
+        Command::Report(report) => render(&verifiers::report_body(report)),
         Command::CreatePrincipal { name, role, public } => {
             render(&create_principal_body(name, *role, public))
         }
@@ -338,7 +293,8 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         | Command::ReadOperation { .. }
         | Command::ListProposals
         | Command::ListRollouts { .. }
-        | Command::ShowRollout { .. } => return Ok(None),
+        | Command::ShowRollout { .. }
+        | Command::ListVerifiers => return Ok(None),
     };
     Ok(Some(body))
 }
@@ -415,6 +371,7 @@ fn read_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Http
         CommandKind::ShowRollout => {
             Command::ShowRollout { rollout: rotate::rollout_in(parts.found)? }
         }
+        CommandKind::ListVerifiers => Command::ListVerifiers,
         _ => return Err(HttpError::UnknownRoute),
     })
 }
@@ -463,6 +420,12 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
         }
         CommandKind::Rotate => rotate::rotate(found, parse(body)?)?,
         CommandKind::OrderRollout(kind) => rotate::order(found, kind, body)?,
+        CommandKind::RegisterVerifier => verifiers::register(parse(body)?)?,
+        CommandKind::RemoveVerifier => {
+            let EmptyBody {} = parse(body)?;
+            Command::RemoveVerifier { principal: principal_in(found)? }
+        }
+        CommandKind::Report => verifiers::report(parse(body)?)?,
         CommandKind::BeginImport => {
             let EmptyBody {} = parse(body)?;
             Command::BeginImport
@@ -571,24 +534,6 @@ fn create_principal(body: CreatePrincipalBody) -> Result<(Name, Role, [u8; 32]),
     let error = HttpError::Malformed("`public_key` is an Ed25519 key of 32 bytes");
     let public = body.public_key.0.try_into().map_err(|_| error)?;
     Ok((body.name, body.role, public))
-}
-
-fn inspect_store(body: InspectStoreBody) -> Command {
-    Command::InspectStore { after: body.after.map(|after| after.0).unwrap_or_default() }
-}
-
-fn prune_audit(body: PruneAuditBody) -> Result<Command, HttpError> {
-    let PruneAuditBody { segments, entry, location } = body;
-    let error = HttpError::Malformed("`entry` is a hash of 32 bytes");
-    let entry = entry.0.try_into().map_err(|_| error)?;
-    Ok(Command::PruneAudit(PruneAudit { segments, entry, location }))
-}
-
-fn open_record(OpenRecordBody { log_index, groups }: OpenRecordBody) -> Result<Command, HttpError> {
-    let error = HttpError::Malformed("`groups` names one group of a record or more, each once");
-    let groups = groups.iter().map(|name| RecordGroup::from_name(name).ok_or(error));
-    let groups = groups.collect::<Result<Vec<_>, _>>()?;
-    Ok(Command::OpenRecord { index: log_index, groups: RecordGroups::of(&groups).ok_or(error)? })
 }
 
 #[cfg(test)]

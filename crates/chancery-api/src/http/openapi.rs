@@ -3,6 +3,7 @@
 //! The file `openapi.json` of this crate is the same document, for review; a test holds it to this code and
 //! writes it anew where `CHANCERY_WRITE_OPENAPI` is set.
 
+mod public;
 mod rollouts;
 mod summaries;
 mod views;
@@ -108,13 +109,11 @@ fn parameters(route: &Route) -> Vec<Value> {
                 .push(json!({"name": variable, "in": "path", "required": true, "schema": schema}));
         }
     }
-    if route.target == Target::Log {
+    if route.path.ends_with("{file}") {
         let schema = json!({"type": "string"});
         parameters.push(json!({"name": "file", "in": "path", "required": true, "schema": schema}));
     }
-    if route.has_query() {
-        parameters.push(json!({"name": "after", "in": "query", "schema": reference("Name")}));
-    }
+    parameters.extend(public::query(route));
     let optional = |name: &str| json!({"name": name, "in": "header", "schema": {"type": "string"}});
     let required = |name: &str| json!({"name": name, "in": "header", "required": true, "schema": {"type": "string"}});
     match (route.target, route.authentication()) {
@@ -137,6 +136,7 @@ fn responses(route: &Route) -> Value {
         Target::Command(_) => (MEDIA_JSON, reference("CommandAnswer")),
         Target::Health | Target::OpenApi | Target::Ready => (MEDIA_JSON, json!({"type": "object"})),
         Target::Metrics => ("text/plain; version=0.0.4", json!({"type": "string"})),
+        Target::Public(kind) => public::answer(kind),
         Target::Use(_) => (MEDIA_JSON, reference("UseAnswer")),
     };
     json!({
@@ -167,12 +167,15 @@ fn body_schema(target: Target) -> Option<&'static str> {
         | CommandKind::RevokeIssuedOf
         | CommandKind::BeginImport
         | CommandKind::OrderRollout(OrderKind::Plain(_))
+        | CommandKind::RemoveVerifier
         | CommandKind::Withdraw => Some("EmptyBody"),
         CommandKind::Propose => Some("ProposeBody"),
         CommandKind::Approve | CommandKind::CarryOut => Some("ProposedBody"),
         CommandKind::RaiseApprovals => Some("RaiseApprovalsBody"),
         CommandKind::Rotate => Some("RotateBody"),
         CommandKind::OrderRollout(OrderKind::Override) => Some("OverrideBody"),
+        CommandKind::RegisterVerifier => Some("RegisterVerifierBody"),
+        CommandKind::Report => Some("ReportBody"),
         CommandKind::CreatePrincipal => Some("CreatePrincipalBody"),
         CommandKind::QueryAudit => Some("AuditQueryBody"),
         CommandKind::InspectStore => Some("InspectStoreBody"),
@@ -187,7 +190,8 @@ fn body_schema(target: Target) -> Option<&'static str> {
         | CommandKind::ReadOperation
         | CommandKind::ListProposals
         | CommandKind::ListRollouts
-        | CommandKind::ShowRollout => None,
+        | CommandKind::ShowRollout
+        | CommandKind::ListVerifiers => None,
     }
 }
 
@@ -239,9 +243,8 @@ fn boolean() -> Value {
 
 fn schemas() -> Value {
     let mut schemas = Map::new();
-    for (name, schema) in
-        values().into_iter().chain(requests()).chain(answers()).chain(views()).chain(rollouts())
-    {
+    let own = values().into_iter().chain(requests()).chain(answers()).chain(views());
+    for (name, schema) in own.chain(rollouts()).chain(public::verifiers()) {
         schemas.insert(name.into(), schema);
     }
     Value::Object(schemas)
@@ -492,6 +495,7 @@ fn answer_schema() -> Value {
         one("principal", reference("Id")),
         one("proposal", reference("Proposal")),
         one("proposals", list(&reference("Proposal"))),
+        one("verifiers", list(&reference("Verifier"))),
         one("records", list(&reference("Record"))),
         one("rollout", reference("Rollout")),
         one("rollouts", reference("Rollouts")),

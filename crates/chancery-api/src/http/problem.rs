@@ -265,6 +265,8 @@ mod tests {
 403 uses-exhausted
 503 unwitnessed
 403 needs-approval
+409 bundle-unknown
+409 report-stale
 408 body-timeout
 405 method-not-allowed
 503 signer-unavailable

@@ -19,9 +19,11 @@ use crate::token;
 
 mod proposal;
 mod rollout;
+mod verifier;
 
 pub use proposal::{EndingName, ProposalObject};
 pub use rollout::{GateObject, MeasuredObject, OverrideObject, RolloutObject, RolloutsObject};
+pub use verifier::{HeardObject, VerifierObject};
 
 /// The names of states.
 const STATES: [(KeyState, &str); 6] = [
@@ -124,6 +126,8 @@ pub enum AnswerObject {
     Records(Vec<RecordObject>),
     /// How the service stands.
     Status(Box<StatusObject>),
+    /// The registered verifiers.
+    Verifiers(Vec<VerifierObject>),
 }
 
 /// An [`Epoch`].
@@ -380,6 +384,10 @@ impl CommandAnswer {
             CommandReply::Opening(opening) => (None, AnswerObject::Opening(Base64(opening))),
             CommandReply::StoreRows(page) => (None, AnswerObject::StoreRows(page.into())),
             CommandReply::Operation(view) => (None, AnswerObject::Operation(view.into())),
+            CommandReply::Verifiers(verifiers) => {
+                let verifiers = verifiers.into_iter().map(VerifierObject::from).collect();
+                (None, AnswerObject::Verifiers(verifiers))
+            }
             CommandReply::Records(records) => {
                 (None, AnswerObject::Records(records.into_iter().map(RecordObject::from).collect()))
             }

@@ -38,10 +38,25 @@ pub enum Target {
     Metrics,
     /// The description of this API.
     OpenApi,
+    /// What anybody may know of keys.
+    Public(PublicKind),
     /// Whether the signer can serve.
     Ready,
     /// One use of a key.
     Use(Operation),
+}
+
+/// What anybody may know of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PublicKind {
+    /// The head of the latest trust bundle.
+    Bundle,
+    /// Entries of a trust bundle.
+    BundleEntries,
+    /// The versions of every key that verify tokens.
+    Jwks,
+    /// Those of one key.
+    KeyJwks,
 }
 
 /// A command, without what it says. In the order of [`chancery_core::command::Command`].
@@ -111,6 +126,14 @@ pub enum CommandKind {
     ListRollouts,
     /// Read one rollout.
     ShowRollout,
+    /// Register a verifier.
+    RegisterVerifier,
+    /// Remove it.
+    RemoveVerifier,
+    /// Say which bundle a verifier uses, and what came of its verifying.
+    Report,
+    /// Read the registered verifiers.
+    ListVerifiers,
 }
 
 /// An order to a rollout, without what its body says.
@@ -140,16 +163,23 @@ impl Route {
         match self.target {
             Target::Use(_) | Target::Batch(_) => Authentication::Handle,
             Target::Command(_) => Authentication::Signature,
-            Target::Health | Target::Log | Target::Metrics | Target::OpenApi | Target::Ready => {
-                Authentication::None
-            }
+            Target::Health
+            | Target::Log
+            | Target::Metrics
+            | Target::OpenApi
+            | Target::Public(_)
+            | Target::Ready => Authentication::None,
         }
     }
 
     /// Whether a query may follow its path.
     #[must_use]
     pub const fn has_query(&self) -> bool {
-        matches!(self.target, Target::Command(CommandKind::ListKeys | CommandKind::ListRollouts))
+        matches!(
+            self.target,
+            Target::Command(CommandKind::ListKeys | CommandKind::ListRollouts)
+                | Target::Public(PublicKind::Bundle)
+        )
     }
 
     /// The value of its one variable segment in `path`, or `""` if it has none; `None` if it is another path.
@@ -195,8 +225,12 @@ const fn read(path: &'static str, kind: CommandKind) -> Route {
     get(path, Target::Command(kind))
 }
 
+const fn public(path: &'static str, kind: PublicKind) -> Route {
+    get(path, Target::Public(kind))
+}
+
 /// Everything that is served.
-pub const ROUTES: [Route; 64] = [
+pub const ROUTES: [Route; 72] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -256,6 +290,14 @@ pub const ROUTES: [Route; 64] = [
     command("/v1/audit/disclose", CommandKind::Disclose),
     command("/v1/audit/prune", CommandKind::PruneAudit),
     command("/v1/store/inspect", CommandKind::InspectStore),
+    command("/v1/verifiers", CommandKind::RegisterVerifier),
+    read("/v1/verifiers", CommandKind::ListVerifiers),
+    command("/v1/verifiers/report", CommandKind::Report),
+    command("/v1/verifiers/{id}/remove", CommandKind::RemoveVerifier),
+    public("/v1/bundle", PublicKind::Bundle),
+    public("/v1/bundle/entries/{file}", PublicKind::BundleEntries),
+    public("/v1/jwks", PublicKind::Jwks),
+    public("/v1/keys/{name}/jwks", PublicKind::KeyJwks),
     get("/log/{file}", Target::Log),
     get("/healthz", Target::Health),
     get("/readyz", Target::Ready),

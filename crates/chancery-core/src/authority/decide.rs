@@ -239,6 +239,9 @@ impl Authority {
             }
             Command::ListRollouts { after } => Ok(self.list_rollouts(tenant, after.as_ref(), now)),
             Command::ShowRollout { rollout } => tenant.show_rollout(*rollout, &Sight::NOTHING, now),
+            Command::RegisterVerifier(new) => tenant.register_verifier(new),
+            Command::RemoveVerifier { principal } => tenant.remove_verifier(*principal),
+            Command::Report(report) => self.admit_report(principal, report),
             // The shell answers these from what it alone knows; the decision is only that they may be asked.
             Command::BeginImport
             | Command::ReadStatus
@@ -247,6 +250,7 @@ impl Authority {
             | Command::PruneAudit(_)
             | Command::InspectStore { .. }
             | Command::ReadFrames { .. }
+            | Command::ListVerifiers
             | Command::OpenRecord { .. } => Ok(Decided::read(Answer::Done)),
         }
     }

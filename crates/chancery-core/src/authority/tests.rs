@@ -20,6 +20,7 @@ use crate::suite::Suite;
 
 mod proposals;
 mod rotation;
+mod verifiers;
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 const NOW: u64 = 1_000_000;
@@ -364,6 +365,7 @@ fn roles_do_what_their_table_says() {
         Command::ShowKey { key: name("k") },
         Command::QueryAudit(crate::command::AuditQuery::default()),
         Command::Withdraw { proposal: ProposalId::from_bytes([6; 16]) },
+        Command::RemoveVerifier { principal: principal(Role::Verifier).id },
     ];
     let row = |role: Role| {
         let may = asked.iter().map(|asked| {
@@ -374,10 +376,11 @@ fn roles_do_what_their_table_says() {
     };
     assert_eq!(
         Role::ALL.map(row).join("\n"),
-        "operator: yes yes yes yes yes yes yes yes\n\
-         developer: yes yes no no no yes no no\n\
-         auditor: no no no no no yes yes no\n\
-         approver: no no no no no yes no yes"
+        "operator: yes yes yes yes yes yes yes yes yes\n\
+         developer: yes yes no no no yes no no no\n\
+         auditor: no no no no no yes yes no no\n\
+         approver: no no no no no yes no yes no\n\
+         verifier: no no no no no no no no no"
     );
 }
 

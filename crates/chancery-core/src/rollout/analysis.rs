@@ -162,7 +162,8 @@ pub struct Pair {
 }
 
 impl Pair {
-    fn side(&mut self, side: Side) -> &mut Tally {
+    /// What was counted of one of them.
+    pub fn side_mut(&mut self, side: Side) -> &mut Tally {
         match side {
             Side::New => &mut self.new,
             Side::Old => &mut self.old,
@@ -194,9 +195,9 @@ impl Series {
 
     /// Counts something of one version.
     pub fn count(&mut self, now: Served, side: Side, count: impl Fn(&mut Tally)) {
-        count(self.all.side(side));
+        count(self.all.side_mut(side));
         let span = now.as_ms() / self.span_ms.max(SPAN_MS_MIN);
-        count(self.spans.entry(span).or_default().side(side));
+        count(self.spans.entry(span).or_default().side_mut(side));
         let oldest = now.as_ms().saturating_sub(self.keep_ms) / self.span_ms.max(SPAN_MS_MIN);
         while let Some(first) = self.spans.first_entry() {
             if *first.key() + 1 >= oldest && self.spans.len() <= SPANS_MAX {

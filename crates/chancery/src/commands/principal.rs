@@ -52,14 +52,14 @@ Examples:
   chancery principal create grace --role approver --propose
 
 An operator does everything, a developer makes keys and issues handles, an auditor reads, an approver approves what
-operators propose. Where posture asks for approvals, a principal is proposed, and its profile written when that is
+operators propose, and a verifier reports what it verifies (`chancery verifier`). Where posture asks for approvals, a principal is proposed, and its profile written when that is
 carried out (`chancery proposal`).
 If no answer comes, the new key stays under $XDG_STATE_HOME/chancery/pending (or ~/.local/state), its owner's
 alone; the same command with --operation-id makes the profile of it.")]
 struct CreateArgs {
     /// The principal's name.
     name: Name,
-    /// What they are there to do: operator, developer, auditor or approver.
+    /// What they are there to do: operator, developer, auditor, approver or verifier.
     #[arg(long, value_parser = role)]
     role: Role,
     #[command(flatten)]
@@ -72,7 +72,7 @@ struct CreateArgs {
 
 fn role(text: &str) -> Result<Role, String> {
     let role = Role::ALL.into_iter().find(|role| role.name() == text);
-    role.ok_or_else(|| "a role is operator, developer, auditor or approver".into())
+    role.ok_or_else(|| "a role is operator, developer, auditor, approver or verifier".into())
 }
 
 /// Carries `principal` out.

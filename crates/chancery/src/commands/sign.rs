@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 
 use chancery_client::{Input as Signed, Receipt, carries_payload, is_about};
+use chancery_core::context::Pair;
 use chancery_core::purpose::Format;
 use clap::Args;
 
 use crate::cli::Shared;
 use crate::commands::message::Message;
+use crate::commands::offline::{self, Given, OfflineArgs};
 use crate::commands::{RepeatArgs, UseArgs, report_use, use_json};
 use crate::connection;
 use crate::exit::{Failure, settle, settle_verification};
 use crate::files::{self, Input, OutputArgs, Secrecy};
+use crate::parse;
 use crate::render::{View, show};
 
 /// The longest signature that is read, in bytes: 128 KiB, for a JWS or a DSSE envelope holds its payload.
@@ -48,11 +51,28 @@ pub(crate) struct SignArgs {
 #[command(after_help = "\
 Example:
   chancery verify --handle invoices.handle invoice.pdf --signature invoice.sig
+  chancery verify --bundle tenant.bundle --pins bundle.pins --key invoices --purpose sign.bound:invoice \\
+      invoice.pdf --signature invoice.sig
 
-The context must be the one that was signed with; what the handle pins need not be said again.")]
+The context must be the one that was signed with; what the handle pins need not be said again.
+With a trust bundle nothing is asked of the service, and no record is made.")]
 pub(crate) struct VerifyArgs {
+    /// The handle's file, or `-`.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "bundle",
+        conflicts_with = "bundle"
+    )]
+    handle: Option<PathBuf>,
+    /// A pair of the context; what the handle pins need not be said again.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
+    context: Vec<Pair>,
+    /// The private key of a holder that the handle is bound to (Ed25519, PKCS#8 in PEM).
+    #[arg(long, value_name = "KEY.pem", conflicts_with = "bundle")]
+    holder: Vec<PathBuf>,
     #[command(flatten)]
-    usage: UseArgs,
+    offline: OfflineArgs,
     #[command(flatten)]
     repeat: RepeatArgs,
     /// The signed file, or `-`.
@@ -85,7 +105,14 @@ pub(crate) fn sign(shared: &Shared, args: &SignArgs) -> Result<(), Failure> {
 
 /// Carries `verify` out.
 pub(crate) fn verify(shared: &Shared, args: &VerifyArgs) -> Result<(), Failure> {
-    let usage = args.usage.load(args.repeat)?;
+    let Some(handle) = args.handle.clone() else {
+        let signature = &Input::open(&args.signature)?.read_all(SIGNATURE_BYTES_MAX)?;
+        let (input, context) = (args.input.as_path(), &parse::context(&args.context)?);
+        return offline::verify(shared, &args.offline, &Given { input, signature, context });
+    };
+    let (context, holder) = (args.context.clone(), args.holder.clone());
+    let usage = UseArgs { handle, context, holder, routing_key: None };
+    let usage = usage.load(args.repeat)?;
     let format = usage.handle.purpose().format();
     let message = Message::read(&args.input, usage.handle.purpose())?;
     let signature = Input::open(&args.signature)?.read_all(SIGNATURE_BYTES_MAX)?;
@@ -104,7 +131,11 @@ pub(crate) fn verify(shared: &Shared, args: &VerifyArgs) -> Result<(), Failure> 
 }
 
 /// A signature that carries its payload may hold, and be about another.
-fn check_payload(format: Format, signature: &[u8], message: &Message) -> Result<(), Failure> {
+pub(crate) fn check_payload(
+    format: Format,
+    signature: &[u8],
+    message: &Message,
+) -> Result<(), Failure> {
     let Message::Whole(payload) = message else { return Ok(()) };
     if carries_payload(format) && !is_about(format, signature, payload) {
         let what = "verification failed: the signature holds, for another payload than this";

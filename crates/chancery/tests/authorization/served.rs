@@ -153,6 +153,10 @@ impl Running {
             }
             // It is there from the first start on.
             Target::Log => (Request::get("/log/policy"), None),
+            Target::Public(_) => {
+                let path = cell.route.path.replace("{file}", "0.0/0").replace("{name}", &ready.key);
+                (Request::get(&path), None)
+            }
             Target::Health | Target::Metrics | Target::OpenApi | Target::Ready => {
                 (Request::get(cell.route.path), None)
             }

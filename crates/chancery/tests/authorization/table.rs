@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use chancery_api::http::replies::state_name;
-use chancery_api::http::routes::{Authentication, CommandKind, OrderKind, ROUTES, Route, Target};
+use chancery_api::http::routes::{
+    Authentication, CommandKind, OrderKind, PublicKind, ROUTES, Route, Target,
+};
 use chancery_core::authority::{Authority, Fresh, Routing, Row, TenantRow, Use};
 use chancery_core::clock::{Quality, Reading, Served};
 use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey, PruneAudit};
@@ -23,6 +25,7 @@ use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::rollout::{Builtin, Cause, Order, Overridable, Rotation};
 use chancery_core::state::{KeyEvent, KeyState};
+use chancery_core::verifier::{NewVerifier, Report};
 use chancery_crypto::mac::HandleMac;
 use chancery_crypto::primitive::random;
 use chancery_crypto::rollout::Sha256Cohorts;
@@ -277,6 +280,15 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         }
         CommandKind::ListRollouts => Command::ListRollouts { after: None },
         CommandKind::ShowRollout => Command::ShowRollout { rollout: ROLLOUT },
+        CommandKind::ListVerifiers => Command::ListVerifiers,
+        CommandKind::RegisterVerifier => Command::RegisterVerifier(NewVerifier {
+            principal: PrincipalId::from_bytes([5; 16]),
+            keys: Vec::new(),
+        }),
+        CommandKind::RemoveVerifier => {
+            Command::RemoveVerifier { principal: PrincipalId::from_bytes([5; 16]) }
+        }
+        CommandKind::Report => Command::Report(report()),
         // Nothing, so that it may be done anywhere.
         CommandKind::PruneAudit => Command::PruneAudit(PruneAudit {
             segments: 0,
@@ -296,6 +308,17 @@ const ROLLOUT: RolloutId = RolloutId::from_bytes([7; 16]);
 
 /// No proposal has it.
 const PROPOSAL: ProposalId = ProposalId::from_bytes([6; 16]);
+
+fn report() -> Report {
+    Report {
+        bundle: Epoch::default(),
+        as_of: Epoch::default(),
+        digest: [0; 32],
+        sequence: 1,
+        since_ms: 1,
+        counts: Vec::new(),
+    }
+}
 
 fn disclosure() -> Disclosure {
     let what = Disclosed::Records { indices: vec![0] };
@@ -361,6 +384,9 @@ impl Core {
             (Target::Use(operation) | Target::Batch(operation), caller) => {
                 self.permit(caller, operation)
             }
+            // Keys of the table sign no tokens, and no bundle has the number that is asked for.
+            (Target::Public(PublicKind::KeyJwks), _) => Err(Reason::Forbidden),
+            (Target::Public(PublicKind::BundleEntries), _) => Err(Reason::BundleUnknown),
             _ => Ok(()),
         };
         decided.map_or_else(Reason::code, |()| "ok")

@@ -34,6 +34,7 @@ use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::rollout::{Builtin, Cause, Order, Overridable, Rotation};
 use chancery_core::state::KeyEvent;
 use chancery_core::suite::Suite;
+use chancery_core::verifier::{NewVerifier, Report, VersionCounts};
 use chancery_crypto::chunked::FileHeader;
 use chancery_crypto::envelope::{self, Binding, Origin};
 use chancery_crypto::formats::{KeyVersion, Payload, Signing, bound, dsse, jws, to_be_signed};
@@ -192,7 +193,7 @@ fn rotation() -> Rotation {
 }
 
 /// One command of each shape.
-fn each_command() -> [(&'static str, Command); 20] {
+fn each_command() -> [(&'static str, Command); 23] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -231,6 +232,28 @@ fn each_command() -> [(&'static str, Command); 20] {
         (
             "override",
             Command::OrderRollout { rollout: ROLLOUT, order: Order::Override(Overridable::Quiet) },
+        ),
+        (
+            "register-verifier",
+            Command::RegisterVerifier(NewVerifier { principal: PRINCIPAL, keys: vec![key()] }),
+        ),
+        ("remove-verifier", Command::RemoveVerifier { principal: PRINCIPAL }),
+        (
+            "report",
+            Command::Report(Report {
+                bundle: Epoch { generation: 1, number: 2 },
+                as_of: Epoch { generation: 1, number: 9 },
+                digest: [4; 32],
+                sequence: 3,
+                since_ms: 7,
+                counts: vec![VersionCounts {
+                    key: KeyId::from_bytes([5; 16]),
+                    version: 1,
+                    verified: 300,
+                    failed: 1,
+                    unknown: 0,
+                }],
+            }),
         ),
         ("list-keys", Command::ListKeys { after: Some(key()) }),
         ("inspect-store", Command::InspectStore { after: vec![1; 17] }),

@@ -22,6 +22,10 @@ const READS: &[&str] = &[
     "plan check standard",
     "rollout list",
     "rollout show release",
+    "bundle pin --out bundle.pins",
+    "bundle fetch --pins bundle.pins --out tenant.bundle",
+    "bundle show tenant.bundle --pins bundle.pins",
+    "verifier list",
     "audit timeline release",
     "audit export --to file:audit.jsonl --once",
     "audit recipient --out recipient.key",
@@ -33,7 +37,8 @@ const READS: &[&str] = &[
 /// `serve` prints no result, `plan show` a text, and a witness lines for policies. `key public`, `random`, `rollout watch` and, among the tests of witnesses
 /// and of archives, `witness submit`, `audit archive`, `audit restore` and `audit prune` are checked by themselves, as are
 /// proposals, and there is no fork to prove.
-const OTHERS: [&str; 17] = [
+/// A verifier that runs answers its own questions.
+const OTHERS: [&str; 20] = [
     "serve",
     "key public",
     "random",
@@ -49,6 +54,9 @@ const OTHERS: [&str; 17] = [
     "proposal show",
     "proposal withdraw",
     "rollout watch",
+    "verifier register",
+    "verifier remove",
+    "verifier run",
     "witness serve",
     "witness submit",
 ];

@@ -10,7 +10,7 @@ use chancery_core::context::Context;
 use chancery_core::id::RolloutId;
 use chancery_core::rollout::{
     Advance, Bounds, Builtin, Cause, Comparator, Lacking, Metric, Order, Path, Paths, Plan,
-    Response, Rotation, StageName, Trigger, Word as _,
+    Response, Rotation, StageName, Trigger,
 };
 use chancery_core::schedule::Fraction;
 use chancery_core::state::KeyState;

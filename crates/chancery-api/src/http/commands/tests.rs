@@ -2,10 +2,12 @@
 
 use chancery_core::command::{AuditQuery, PruneAudit};
 use chancery_core::disclosure::{Disclosed, Disclosure};
-use chancery_core::id::{ProposalId, RolloutId};
+use chancery_core::epoch::Epoch;
+use chancery_core::id::{KeyId, ProposalId, RolloutId};
 use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
 use chancery_core::rollout::{Builtin, Cause, Order, Overridable, Rotation};
+use chancery_core::verifier::{NewVerifier, Report, VersionCounts};
 
 use super::*;
 use crate::http::routes::{ROUTES, RequestLine, find};
@@ -92,6 +94,19 @@ fn rotate(plan: Builtin, suite: Option<Suite>, version: Option<u32>) -> Command 
     Command::Rotate(Rotation { key, plan, cause, suite, version })
 }
 
+fn report() -> Report {
+    let epoch = |number| Epoch { generation: 1, number };
+    let counts = |version| VersionCounts {
+        key: KeyId::from_bytes([5; 16]),
+        version,
+        verified: u64::MAX,
+        failed: 1,
+        unknown: 0,
+    };
+    let (bundle, as_of, digest) = (epoch(2), epoch(9), [4; 32]);
+    Report { bundle, as_of, digest, sequence: 3, since_ms: 7, counts: vec![counts(1), counts(2)] }
+}
+
 fn every_command() -> Vec<Command> {
     let key = || part("invoices");
     let mut commands = vec![
@@ -139,6 +154,13 @@ fn every_command() -> Vec<Command> {
         Command::ListRollouts { after: None },
         Command::ListRollouts { after: Some(key()) },
         Command::ShowRollout { rollout: ROLLOUT },
+        Command::ListVerifiers,
+        Command::RegisterVerifier(NewVerifier {
+            principal: PrincipalId::from_bytes([6; 16]),
+            keys: vec![key(), part("other")],
+        }),
+        Command::RemoveVerifier { principal: PrincipalId::from_bytes([6; 16]) },
+        Command::Report(report()),
         Command::PruneAudit(PruneAudit {
             segments: 3,
             entry: [5; 32],

@@ -17,6 +17,7 @@ pub(super) fn summary(target: Target) -> String {
         }
         Target::Metrics => "Counters, as Prometheus reads them.".into(),
         Target::OpenApi => "This document.".into(),
+        Target::Public(kind) => super::public::summary(kind).into(),
         Target::Ready => "Whether the signer can serve, and in which mode.".into(),
         Target::Use(operation) => use_summary(operation).into(),
     }
@@ -78,6 +79,12 @@ fn command_summary(kind: CommandKind) -> &'static str {
             "Raise how many people besides the proposer approve; it cannot be lowered."
         }
         CommandKind::ListProposals => "Read the proposals that are remembered.",
+        CommandKind::RegisterVerifier => "Register a verifier, whose word counts from now on.",
+        CommandKind::RemoveVerifier => "Remove a verifier.",
+        CommandKind::Report => {
+            "Say which trust bundle a verifier uses, and what came of its verifying."
+        }
+        CommandKind::ListVerifiers => "Read the registered verifiers.",
         CommandKind::Rotate => "Bring another version of a key in, by a rollout.",
         CommandKind::OrderRollout(order) => order_summary(order),
         CommandKind::ListRollouts => "Read the latest rollout of each key, in the order of names.",

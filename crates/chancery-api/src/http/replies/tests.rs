@@ -1,7 +1,7 @@
 //! Replies as JSON, against the schemas and back.
 
 use super::*;
-use crate::message::StoreRow;
+use crate::message::{HeardView, StoreRow, VerifierView};
 use chancery_core::clock::Served;
 use chancery_core::name::Scope;
 use chancery_core::reason::Reason;
@@ -87,6 +87,17 @@ fn committed(answer: Answer) -> CommandReply {
     CommandReply::Committed { answer, index: Some(7) }
 }
 
+fn heard() -> HeardView {
+    let epoch = |number| Epoch { generation: 1, number };
+    HeardView { bundle: epoch(2), as_of: epoch(9), ago_ms: 5, verified: 3, failed: 2, unknown: 1 }
+}
+
+fn verifier(heard: Option<HeardView>) -> VerifierView {
+    let name = |text: &str| text.parse().unwrap();
+    let principal = PrincipalId::from_bytes([2; 16]);
+    VerifierView { principal, name: name("gateway"), keys: vec![name("invoices")], heard }
+}
+
 fn every_reply() -> Vec<CommandReply> {
     let view = OperationView {
         id: OperationId::from_bytes([3; 16]),
@@ -104,6 +115,7 @@ fn every_reply() -> Vec<CommandReply> {
         },
         committed(Answer::OneTimeKey { id: [1; 16], public: vec![5; 32] }),
         CommandReply::Pending,
+        CommandReply::Verifiers(vec![verifier(None), verifier(Some(heard()))]),
         CommandReply::StoreRows(StorePage {
             revision: 3,
             rows: vec![StoreRow { name: vec![1], revision: 2, bytes: 60, head: vec![4; 16] }],
