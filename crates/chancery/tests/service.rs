@@ -52,6 +52,8 @@ mod service {
     mod terminal;
     mod unknown;
     mod verified;
+    mod verified_rollouts;
+    mod verifying;
     mod walk;
     mod witnessed;
     mod witnesses;

@@ -29,7 +29,8 @@ fn pins(client: &Client) -> Pins {
     Pins::of_signers(&claimed_signers(&signed).unwrap()).unwrap()
 }
 
-fn bundle(client: &Client) -> TrustBundle {
+/// The latest bundle, as anybody is handed it.
+pub(super) fn bundle(client: &Client) -> TrustBundle {
     let signed = client.head(None, Duration::ZERO).unwrap().unwrap();
     let mut assembly = Assembly::begin(&signed, &pins(client)).unwrap();
     while let Some(from) = assembly.next_entry() {

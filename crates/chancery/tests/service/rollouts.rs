@@ -71,47 +71,47 @@ pub(super) fn quick() -> Plan {
 }
 
 /// A key that is served, and what is done with it.
-struct Rolled {
-    service: Service,
-    client: Client,
-    handle: KeyHandle,
+pub(super) struct Rolled {
+    pub(super) service: Service,
+    pub(super) client: Client,
+    pub(super) handle: KeyHandle,
     /// Every signature, with its message and who it was made for.
-    signed: Vec<(String, Used)>,
+    pub(super) signed: Vec<(String, Used)>,
 }
 
 /// Consumers; a tenth of a hundred is ten, and none of fewer than one is likely.
-const CONSUMERS: usize = 100;
+pub(super) const CONSUMERS: usize = 100;
 
 impl Rolled {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let service = Service::start();
         let client = service.client();
         let (_, handle) = key_and_handle(&client, "invoices", "sign.bound:invoice", "ed25519");
         Self { service, client, handle, signed: Vec::new() }
     }
 
-    fn rotate(&self, plan: Plan) -> RolloutObject {
+    pub(super) fn rotate(&self, plan: Plan) -> RolloutObject {
         let (key, cause) = (name("invoices"), Cause::Requested);
         let rotation = Rotation { key, plan, cause, suite: None, version: None };
         rollout_of(committed(ask(&self.client, &Command::Rotate(rotation))).answer)
     }
 
-    fn order(&self, rollout: RolloutId, order: Order) -> RolloutObject {
+    pub(super) fn order(&self, rollout: RolloutId, order: Order) -> RolloutObject {
         let asked = Command::OrderRollout { rollout, order };
         rollout_of(committed(ask(&self.client, &asked)).answer)
     }
 
-    fn shown(&self, rollout: RolloutId) -> RolloutObject {
+    pub(super) fn shown(&self, rollout: RolloutId) -> RolloutObject {
         rollout_of(committed(ask(&self.client, &Command::ShowRollout { rollout })).answer)
     }
 
-    fn key(&self) -> KeyObject {
+    pub(super) fn key(&self) -> KeyObject {
         let shown = ask(&self.client, &Command::ShowKey { key: name("invoices") });
         let AnswerObject::Key(key) = committed(shown).answer else { panic!("no key") };
         key
     }
 
-    fn sign_for(&mut self, consumer: usize) -> u32 {
+    pub(super) fn sign_for(&mut self, consumer: usize) -> u32 {
         let consumer = format!("consumer-{consumer}");
         let used = committed(self.use_for(&consumer, |client, handle, manner| {
             client.sign_with(handle, Input::Message(consumer.as_bytes()), manner)
@@ -121,7 +121,7 @@ impl Rolled {
         version
     }
 
-    fn use_for(
+    pub(super) fn use_for(
         &self,
         consumer: &str,
         perform: impl FnOnce(&Client, &KeyHandle, &Manner<'_>) -> Outcome<Used>,
@@ -138,7 +138,7 @@ impl Rolled {
     }
 
     /// Signs for everybody, once each: which version each of them got.
-    fn sign_for_all(&mut self) -> BTreeMap<usize, u32> {
+    pub(super) fn sign_for_all(&mut self) -> BTreeMap<usize, u32> {
         (0..CONSUMERS).map(|consumer| (consumer, self.sign_for(consumer))).collect()
     }
 
@@ -164,7 +164,7 @@ impl Rolled {
     }
 
     /// Uses the key until the rollout is in that stage.
-    fn until(&mut self, rollout: RolloutId, stage: StageName) -> RolloutObject {
+    pub(super) fn until(&mut self, rollout: RolloutId, stage: StageName) -> RolloutObject {
         let mut last = self.shown(rollout);
         eventually(&format!("{} comes", stage.code()), || {
             if stage_of(&last) == stage {
@@ -182,16 +182,16 @@ impl Rolled {
     }
 }
 
-fn rollout_of(answer: AnswerObject) -> RolloutObject {
+pub(super) fn rollout_of(answer: AnswerObject) -> RolloutObject {
     let AnswerObject::Rollout(rollout) = answer else { panic!("no rollout") };
     *rollout
 }
 
-fn stage_of(rollout: &RolloutObject) -> StageName {
+pub(super) fn stage_of(rollout: &RolloutObject) -> StageName {
     rollout.plan.stages[usize::from(rollout.stage)].name
 }
 
-fn is_open(rollout: &RolloutObject, gate: &str) -> bool {
+pub(super) fn is_open(rollout: &RolloutObject, gate: &str) -> bool {
     rollout.gates.iter().find(|it| it.gate == gate).unwrap().open
 }
 
