@@ -123,6 +123,20 @@ pub enum Ending {
 }
 
 impl Status {
+    /// Its spelling in views and metrics.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused(_) => "paused",
+            Self::Withdrawing { .. } => "withdrawing",
+            Self::RolledBack(_) => "rolled-back",
+            Self::Aborted(_) => "aborted",
+            Self::OnStandby { .. } => "on-standby",
+            Self::Done => "done",
+        }
+    }
+
     /// Whether nothing comes after it.
     #[must_use]
     pub const fn is_over(self) -> bool {

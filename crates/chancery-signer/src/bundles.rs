@@ -100,7 +100,7 @@ impl Bundles {
                 continue;
             };
             let waited = self.arrived.wait_timeout(questions, patience);
-            questions = waited.unwrap_or_else(|error| error.into_inner()).0;
+            questions = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
             break;
         }
         std::mem::take(&mut questions)

@@ -29,6 +29,7 @@ use crate::config::SignerError;
 use crate::others::Others;
 use crate::outlet::{Assembly, Outlet};
 use crate::peers::Seat;
+use crate::rollouts;
 use crate::service::Shared;
 use crate::signature::{self, ed25519};
 use crate::uses::{OwnedRequest, Worker, check_form, own_request};
@@ -153,6 +154,7 @@ impl Lane {
                 counters.extend(self.shared.repacked.exposition());
                 counters.extend(self.shared.bundles.exposition());
                 counters.extend(self.shared.verifiers.exposition());
+                counters.extend(rollouts::exposition(&self.shared));
                 counters.extend(self.shared.others.iter().flat_map(Others::exposition));
                 let reply = HealthReply { mode, counters };
                 self.outlet.say(Kind::HealthReply, header.tag, &reply);
@@ -171,8 +173,8 @@ impl Lane {
             Kind::Public => {
                 let asked: PublicRequest =
                     cbor::decode(body, "public request").map_err(|_| OutOfStep)?;
-                let asker = (Arc::clone(&self.outlet), header.tag);
-                self.shared.bundles.ask(&self.shared.counters, asker, asked);
+                let whose = (Arc::clone(&self.outlet), header.tag);
+                self.shared.bundles.ask(&self.shared.counters, whose, asked);
             }
             Kind::UseReply
             | Kind::CommandReply

@@ -4,7 +4,7 @@
 //! something changes, the store thread looks again and carries it out. So a look that was overtaken comes to nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chancery_core::authority::{Authority, Decided, Moving, Refusal};
@@ -15,7 +15,7 @@ use chancery_core::id::{RolloutId, VerifierId};
 use chancery_core::key::Key;
 use chancery_core::principal::Principal;
 use chancery_core::purpose::Purpose;
-use chancery_core::rollout::{Metric, Order, Pair, Rollout, RolloutView, Side};
+use chancery_core::rollout::{Metric, Order, Pair, Rollout, RolloutView, Side, Status};
 use chancery_crypto::envelope::{self, Binding, Origin};
 use chancery_crypto::formats::KeyVersion;
 use chancery_crypto::key::{DeriveKey, EnvelopeKey};
@@ -184,6 +184,39 @@ fn opens_what_it_seals(envelope: &EnvelopeKey, version: KeyVersion, purpose: &Pu
         envelope::decrypt(envelope, version, binding, &sealed).ok()
     });
     opened.is_some_and(|opened| *opened == labels::PROBE)
+}
+
+/// How often rollouts came to stand so, by steps that the service took by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    counts: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Steps {
+    /// A rollout stands so after a step.
+    pub(crate) fn count(&self, status: Status) {
+        *lock(&self.counts).entry(status.code()).or_default() += 1;
+    }
+}
+
+/// What is under way, and what was done, named as Prometheus names it.
+pub(crate) fn exposition(shared: &Shared) -> Vec<(String, u64)> {
+    let mut under_way: BTreeMap<&'static str, u64> =
+        ["running", "paused", "withdrawing"].map(|word| (word, 0)).into();
+    {
+        let authority = &lock(&shared.core).authority;
+        for (rollout, _) in authority.moved().iter().filter_map(|it| authority.rollout_of(it)) {
+            *under_way.entry(rollout.status.code()).or_default() += 1;
+        }
+    }
+    let gauge = |(word, count)| (format!("chancery_rollouts{{status=\"{word}\"}}"), count);
+    let mut all: Vec<_> = under_way.into_iter().map(gauge).collect();
+    let steps = lock(&shared.steps.counts);
+    let total = |(word, count): (&&str, &u64)| {
+        (format!("chancery_rollout_steps_total{{status=\"{word}\"}}"), *count)
+    };
+    all.extend(steps.iter().map(total));
+    all
 }
 
 /// What verifiers reported of the two versions of a rollout since its stage began.

@@ -71,7 +71,7 @@ use crate::reduce_only;
 use crate::repacker::{self, RepackCounters};
 use crate::resumes::Resumes;
 use crate::retire;
-use crate::rollouts;
+use crate::rollouts::{self, Steps};
 use crate::root;
 use crate::roots::Roots;
 use crate::sequencer::{Progress, halt};
@@ -107,6 +107,7 @@ pub(crate) struct Shared {
     pub(crate) imports: Imports,
     pub(crate) jobs: Jobs,
     pub(crate) sightings: Sightings,
+    pub(crate) steps: Steps,
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
     pub(crate) checkpoints: Mutex<Checkpoints>,
@@ -522,6 +523,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         imports: Imports::default(),
         jobs: Jobs::default(),
         sightings: Sightings::default(),
+        steps: Steps::default(),
         arena,
         recovery_key: config.recovery_key,
         checkpoints: parts.checkpoints,

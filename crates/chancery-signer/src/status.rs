@@ -1,17 +1,22 @@
 //! How the service stands, for people.
 
-use chancery_api::message::{OtherView, Status};
+use chancery_api::message::{OtherView, Status as Answer};
 use chancery_audit::gap::Gap;
 use chancery_audit::witnessed::{Party, Standing};
+use chancery_core::authority::Authority;
 use chancery_core::clock::Quality;
 use chancery_core::id::TenantId;
 use chancery_core::proposal::{Ending, Proposal};
+use chancery_core::rollout::Status;
 use chancery_memory::ArenaKind;
 
 use crate::counters::lock;
 use crate::entropy;
 use crate::others::{Others, Quorum, Standings};
 use crate::service::Shared;
+
+/// The most paused rotations that the status names: 16; `chancery rollout list` has them all.
+const ROLLOUTS_TOLD: usize = 16;
 
 const NOBODY_REMEMBERS: &str = "no witness or peer remembers this log: whoever takes data directory and lock record back together goes unnoticed";
 
@@ -20,7 +25,7 @@ const NOBODY_ANSWERS: &str = "no witness or peer answers: whoever takes data dir
 const WITNESSES_LOST: &str = "the quorum of witnesses is lost: no checkpoint was cosigned by enough of them for two minutes or more";
 
 /// The status as a tenant's reader sees it.
-pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
+pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Answer {
     let progress = lock(&shared.progress).clone();
     let mut core = lock(&shared.core);
     let reading = core.now(entropy::sample());
@@ -28,12 +33,13 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
     let keys = core.authority.keys_after(tenant, None).count();
     let approvals = row.as_ref().map_or(0, |row| row.approvals);
     let proposed = of_proposals(core.authority.proposals(tenant), reading.unix_ms);
+    let paused = of_rollouts(&core.authority, tenant);
     drop(core);
     let (lock_record, locked_size) = lock(&shared.checkpoints).lock_record();
     let standings = shared.others.as_ref().map(Others::standings);
     let is_solo = approvals == 0;
     let clock = if reading.quality == Quality::Plausible { "plausible" } else { "suspect" };
-    Status {
+    Answer {
         mode: shared.mode().into(),
         posture: posture_name(approvals),
         origin: shared.origin.name(),
@@ -46,7 +52,7 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Status {
         epoch: row.as_ref().map_or(0, |row| row.epoch.number),
         clock: clock.into(),
         arena: arena_name(shared.arena.kind()).into(),
-        advice: [proposed, advice(shared, is_solo, clock, standings.as_ref())].concat(),
+        advice: [proposed, paused, advice(shared, is_solo, clock, standings.as_ref())].concat(),
         node: shared.origin.node(),
         lock_record,
         locked_size,
@@ -81,6 +87,20 @@ fn of_proposals<'p>(proposals: impl Iterator<Item = &'p Proposal>, now_ms: u64) 
         told.push(format!("{open} proposals are open (`chancery proposal list`)"));
     }
     told
+}
+
+/// The rollouts that wait for a person since something stopped them.
+fn of_rollouts(authority: &Authority, tenant: TenantId) -> Vec<String> {
+    let moved = authority.moved().into_iter().filter(|moving| moving.tenant == tenant);
+    let stopped = moved.filter_map(|moving| {
+        let (rollout, key) = authority.rollout_of(&moving)?;
+        let Status::Paused(halt) = rollout.status else { return None };
+        Some(format!(
+            "the rotation of `{0}` is paused: {halt} (`chancery rollout show {0}`)",
+            key.name
+        ))
+    });
+    stopped.take(ROLLOUTS_TOLD).collect()
 }
 
 fn quorum_name(quorum: Quorum) -> &'static str {

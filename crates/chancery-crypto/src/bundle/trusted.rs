@@ -191,7 +191,7 @@ impl TrustBundle {
         // Bytes without a name hold under one version at most, whatever is asked of two signatures.
         let is_enough = match key.accept {
             Accept::AllOf if expected.purpose.format() != Format::Raw => {
-                results.iter().all(Result::is_ok)
+                named.len() > 1 && results.iter().all(Result::is_ok)
             }
             _ => results.iter().any(Result::is_ok),
         };

@@ -39,7 +39,15 @@ impl StoreThread {
             return;
         }
         let Some((now, Ok(Some(decided)))) = rollouts::step(&self.shared, moving) else { return };
-        self.change(STEP_ROLLOUT, decided, now);
+        let status = decided.rows.iter().find_map(|row| match row {
+            Row::Rollout(rollout) => Some(rollout.status),
+            _ => None,
+        });
+        if self.change(STEP_ROLLOUT, decided, now)
+            && let Some(status) = status
+        {
+            self.shared.steps.count(status);
+        }
     }
 
     /// Stores what the service has decided by itself, and has it recorded. If the store does not take it, nothing has

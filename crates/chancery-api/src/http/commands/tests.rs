@@ -6,6 +6,7 @@ use chancery_core::epoch::Epoch;
 use chancery_core::id::{KeyId, ProposalId, RolloutId};
 use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
+use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::rollout::{Builtin, Cause, Order, Overridable, Rotation};
 use chancery_core::verifier::{NewVerifier, Report, VersionCounts};
 

@@ -145,7 +145,7 @@ pub struct RolloutsObject {
 impl From<RolloutView> for RolloutObject {
     fn from(view: RolloutView) -> Self {
         let rollout = view.rollout;
-        let (status, halt, standby) = status(rollout.status);
+        let (halt, standby) = why(rollout.status);
         Self {
             id: rollout.id,
             key: view.key,
@@ -156,7 +156,7 @@ impl From<RolloutView> for RolloutObject {
             plan: (&rollout.plan).into(),
             plan_digest: Base64(rollout.plan_digest.to_vec()),
             stage: rollout.stage,
-            status: status.into(),
+            status: rollout.status.code().into(),
             halt,
             standby,
             entered_served_ms: rollout.entered.served.as_ms(),
@@ -170,15 +170,15 @@ impl From<RolloutView> for RolloutObject {
     }
 }
 
-fn status(status: Status) -> (&'static str, Option<Halt>, Option<u32>) {
+/// Why it stopped or went back, and which version took over.
+fn why(status: Status) -> (Option<Halt>, Option<u32>) {
     match status {
-        Status::Running => ("running", None, None),
-        Status::Paused(halt) => ("paused", Some(halt), None),
-        Status::Withdrawing { halt, .. } => ("withdrawing", Some(halt), None),
-        Status::RolledBack(halt) => ("rolled-back", Some(halt), None),
-        Status::Aborted(halt) => ("aborted", Some(halt), None),
-        Status::OnStandby { halt, version } => ("on-standby", Some(halt), Some(version)),
-        Status::Done => ("done", None, None),
+        Status::Running | Status::Done => (None, None),
+        Status::OnStandby { halt, version } => (Some(halt), Some(version)),
+        Status::Paused(halt)
+        | Status::Withdrawing { halt, .. }
+        | Status::RolledBack(halt)
+        | Status::Aborted(halt) => (Some(halt), None),
     }
 }
 
