@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use chancery_audit::disk::{DirectoryDisk, Disk};
+use chancery_audit::partner::{Partner, Placed, finish};
 use chancery_audit::publish::{Publisher, Recomputed};
 use chancery_audit::sealer::Prepared;
 use chancery_audit::segment::SEGMENT_BYTES;
@@ -53,7 +54,6 @@ pub(super) struct Appended {
 
 /// Appends so many records, or as many as are prepared at once, to a fresh log in `directory`.
 pub(super) fn run(directory: &Path, records: u64) -> Result<Appended> {
-    let _ = std::fs::remove_dir_all(directory);
     let [audit, log] = ["audit", "log"].map(|name| directory.join(name));
     for path in [&audit, &log] {
         std::fs::create_dir_all(path)?;
@@ -89,6 +89,7 @@ struct Append {
     chain: Chain,
     wal: Wal,
     key: PrivateKey,
+    partner: Partner,
     spare: Option<std::thread::JoinHandle<Result<()>>>,
 }
 
@@ -110,6 +111,7 @@ impl Append {
             chain: Chain::resume(&tail, BOOT.log_id, BOOT.boot_nonce, [0; 64]),
             wal,
             key: PrivateKey::generate(Suite::Ed25519)?,
+            partner: partner(),
             spare: None,
         };
         append.prepare_spare();
@@ -151,16 +153,21 @@ impl Append {
         for Handed { came, record } in taken {
             let seat =
                 self.sequencer.join(&self.claim).map_err(|_| anyhow!("the authority moved"))?;
-            records.push(record.finish(seat.use_index, 0));
+            records.push(Placed::new(record, seat.use_index, 0));
             sealed.push(self.sequencer.seal(came, &seat));
         }
         let batch = self.sequencer.close().context("a batch")?;
         let before = self.chain.frontier().clone();
-        let composed = self.chain.compose(records, unix_ms());
-        if !self.wal.fits(composed.encoded.bytes.len()) {
-            self.roll(&self.chain.segment_start(&composed, before))?;
+        let records = finish(records, &self.partner);
+        let begun = self.chain.begin((records, unix_ms()), &self.partner);
+        if !self.wal.fits(begun.padded_bytes()) {
+            self.roll(&self.chain.segment_start(begun.frame(), before))?;
         }
-        self.wal.write(&composed.encoded)?;
+        let key = &self.key;
+        let meanwhile = || (begun.hash(), key.sign(&begun.head().to_signed_bytes()));
+        let (_, (hash, signature)) =
+            self.wal.write_while(&begun, (&self.partner, Instant::now), meanwhile)?;
+        let composed = self.chain.complete(begun, hash);
         let durable = self.sequencer.synced(&batch);
         durable_to(composed.head.tree_size);
         let now = Instant::now();
@@ -169,10 +176,12 @@ impl Append {
                 sealed.release(durable).map_err(|_| anyhow!("a result is not durable"))?;
             looped.note(now - released.into_inner());
         }
-        let signature = self.key.sign(&composed.head.to_signed_bytes())?;
-        let signature = signature.try_into().map_err(|_| anyhow!("a signature has 64 bytes"))?;
+        let signature = signature?.try_into().map_err(|_| anyhow!("a signature has 64 bytes"))?;
         self.chain.signed(signature);
-        Ok(composed.encoded.bytes.len())
+        let bytes = composed.encoded.bytes.len();
+        self.chain.reuse(composed.encoded.bytes);
+        self.partner.discard(composed.frame);
+        Ok(bytes)
     }
 
     fn roll(&mut self, start: &SegmentStart) -> Result<()> {
@@ -192,6 +201,13 @@ impl Append {
         let Some(making) = self.spare.take() else { return Ok(()) };
         making.join().map_err(|_| anyhow!("the next segment was not made"))?
     }
+}
+
+/// The thread that takes its part of large frames, as the service has one.
+fn partner() -> Partner {
+    let (partner, jobs) = Partner::new();
+    std::thread::spawn(move || jobs.into_iter().for_each(|job| job()));
+    partner
 }
 
 /// What makes checkpoints.

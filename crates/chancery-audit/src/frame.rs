@@ -327,9 +327,18 @@ impl Frame {
     /// Encodes it.
     #[must_use]
     pub fn encode(&self) -> EncodedFrame {
+        let mut bytes = Vec::new();
+        let length = self.encode_in(&mut bytes);
+        let hash = sha256(&[bytes.get(..length).unwrap_or_default()]);
+        EncodedFrame { bytes, hash }
+    }
+
+    /// Encodes it without its hash, in room that is kept, and says how long it is without its padding.
+    pub(crate) fn encode_in(&self, bytes: &mut Vec<u8>) -> usize {
         let items: usize = self.items.iter().map(Item::encoded_bytes).sum();
         let whole = FRAME_HEADER_BYTES + items + 4;
-        let mut bytes = Vec::with_capacity(whole.next_multiple_of(BLOCK_BYTES));
+        bytes.clear();
+        bytes.reserve(whole.next_multiple_of(BLOCK_BYTES));
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&[FORMAT, 0, 0, 0, 0, 0, 0, 0]);
         bytes.extend_from_slice(&self.incarnation.to_be_bytes());
@@ -345,16 +354,16 @@ impl Frame {
         bytes.extend_from_slice(self.frame_root.as_bytes());
         bytes.extend_from_slice(&self.previous_signature);
         for item in &self.items {
-            item.write(&mut bytes);
+            item.write(bytes);
         }
         let length = u32::try_from(bytes.len() + 4).unwrap_or(u32::MAX).to_be_bytes();
         if let Some(place) = bytes.get_mut(8..12) {
             place.copy_from_slice(&length);
         }
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
-        let hash = sha256(&[&bytes]);
-        bytes.resize(bytes.len().next_multiple_of(BLOCK_BYTES), 0);
-        EncodedFrame { bytes, hash }
+        bytes.extend_from_slice(&crc32c::crc32c(bytes).to_be_bytes());
+        let length = bytes.len();
+        bytes.resize(length.next_multiple_of(BLOCK_BYTES), 0);
+        length
     }
 
     /// Reads a frame from the start of `bytes`, and says how many bytes it takes, padding included.

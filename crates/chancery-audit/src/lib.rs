@@ -23,6 +23,7 @@ pub mod journal;
 pub mod opening;
 pub mod origin;
 pub mod page;
+pub mod partner;
 pub mod proof;
 pub mod pruned;
 pub mod publish;

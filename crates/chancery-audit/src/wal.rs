@@ -9,12 +9,15 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chancery_core::limits::FRAME_AUDIT_BYTES_MAX;
-use chancery_log::{Frontier, Hash};
+use chancery_crypto::primitive::sha256;
+use chancery_log::{Frontier, Hash, root_of};
 
 use crate::disk::{Disk, DiskFile};
 use crate::frame::{EncodedFrame, Frame, Head, Item};
+use crate::partner::Partner;
 use crate::segment::{BLOCK_BYTES, SegmentHeader, file_name};
 pub use crate::segments::read_frame_at;
 
@@ -84,6 +87,18 @@ pub struct Chain {
     previous_hash: [u8; 32],
     previous_signature: [u8; 64],
     frontier: Frontier,
+    /// Room for a frame's bytes.
+    room: Vec<u8>,
+}
+
+/// A frame that is encoded and not hashed.
+#[derive(Debug)]
+pub struct Begun {
+    frame: Frame,
+    head: Head,
+    bytes: Arc<Vec<u8>>,
+    /// Of them, without the padding.
+    length: usize,
 }
 
 /// A frame that is ready to be written, and what is to be signed about it.
@@ -114,19 +129,26 @@ impl Chain {
             previous_hash: tail.previous_hash,
             previous_signature,
             frontier: tail.frontier.clone(),
+            room: Vec::new(),
         }
     }
 
     /// Composes the next frame. The head's signature is to be handed to [`Chain::signed`] before the next.
     pub fn compose(&mut self, records: Vec<(Item, Hash)>, unix_ms: u64) -> Composed {
+        let begun = self.begin((records, unix_ms), &Partner::none());
+        let hash = begun.hash();
+        self.complete(begun, hash)
+    }
+
+    /// Begins to compose the next frame: all but its hash, which [`Self::complete`] is to be given before the next.
+    pub fn begin(
+        &mut self,
+        (records, unix_ms): (Vec<(Item, Hash)>, u64),
+        partner: &Partner,
+    ) -> Begun {
         let first_index = self.frontier.size();
-        let mut items = Vec::with_capacity(records.len());
-        let mut own = Frontier::new();
-        for (item, leaf) in records {
-            self.frontier.append(leaf);
-            own.append(leaf);
-            items.push(item);
-        }
+        let (items, leaves): (Vec<Item>, Vec<Hash>) = records.into_iter().unzip();
+        let frame_root = self.append(leaves, partner);
         let frame = Frame {
             incarnation: self.incarnation,
             number: self.next_frame,
@@ -135,14 +157,39 @@ impl Chain {
             boot_nonce: self.boot_nonce,
             previous_hash: self.previous_hash,
             tree_root: self.frontier.root(),
-            frame_root: own.root(),
+            frame_root,
             previous_signature: self.previous_signature,
             items,
         };
-        let encoded = frame.encode();
-        self.previous_hash = encoded.hash;
+        let mut bytes = std::mem::take(&mut self.room);
+        let length = frame.encode_in(&mut bytes);
+        Begun { head: frame.head(self.log_id), frame, bytes: Arc::new(bytes), length }
+    }
+
+    /// Appends to the tree; the root over these leaves alone.
+    fn append(&mut self, leaves: Vec<Hash>, partner: &Partner) -> Hash {
+        let frontier = &mut self.frontier;
+        if !partner.helps_with(leaves.len()) {
+            frontier.extend(&leaves);
+            return root_of(&leaves);
+        }
+        let leaves = Arc::new(leaves);
+        let theirs = Arc::clone(&leaves);
+        partner.both(move || root_of(&theirs), || frontier.extend(&leaves)).0
+    }
+
+    /// Completes a frame with its hash: the next one continues it.
+    pub fn complete(&mut self, begun: Begun, hash: [u8; 32]) -> Composed {
+        let Begun { frame, head, bytes, .. } = begun;
+        self.previous_hash = hash;
         self.next_frame += 1;
-        Composed { head: frame.head(self.log_id), frame, encoded }
+        let bytes = Arc::unwrap_or_clone(bytes);
+        Composed { frame, encoded: EncodedFrame { bytes, hash }, head }
+    }
+
+    /// Takes the bytes of a frame that nobody needs any more as room for the next.
+    pub fn reuse(&mut self, bytes: Vec<u8>) {
+        self.room = bytes;
     }
 
     /// The signature of the head of the last composed frame.
@@ -169,17 +216,43 @@ impl Chain {
         }
     }
 
-    /// What a segment that begins with the frame just composed says of itself.
+    /// What a segment that begins with the frame just begun or composed says of itself.
     ///
     /// `before` is the tree before that frame.
     #[must_use]
-    pub fn segment_start(&self, composed: &Composed, before: Frontier) -> SegmentStart {
+    pub fn segment_start(&self, frame: &Frame, before: Frontier) -> SegmentStart {
         SegmentStart {
             incarnation: self.incarnation,
-            first_frame: composed.frame.number,
-            previous_hash: composed.frame.previous_hash,
+            first_frame: frame.number,
+            previous_hash: frame.previous_hash,
             frontier: before,
         }
+    }
+}
+
+impl Begun {
+    /// The frame.
+    #[must_use]
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// Its head, which is to be signed.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The bytes that it takes, padding included.
+    #[must_use]
+    pub fn padded_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// SHA-256 of its bytes, padding not.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        sha256(&[self.bytes.get(..self.length).unwrap_or_default()])
     }
 }
 
@@ -209,12 +282,21 @@ impl SegmentStart {
     }
 }
 
+/// A frame that is on the disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// Where.
+    pub address: Address,
+    /// How long the disk took.
+    pub took: Duration,
+}
+
 /// Writes frames.
 pub struct Wal {
     disk: Arc<dyn Disk>,
     log_id: [u8; 32],
     segment_bytes: u64,
-    segment: Box<dyn DiskFile>,
+    segment: Arc<dyn DiskFile>,
     number: u64,
     end: u64,
 }
@@ -290,20 +372,41 @@ impl Wal {
         Ok(())
     }
 
-    /// Writes a frame and syncs it. When this returns, the frame is on the disk.
+    /// Writes a frame and syncs it, and does something else while the disk works, or behind it where a hand-over is not
+    /// worth it. The frame is on the disk when this returns, and not before; how long that took is read off `clock`.
     ///
     /// # Errors
     ///
     /// [`WalError`]; then nothing is known about the frame, and nothing more may be written.
-    pub fn write(&mut self, frame: &EncodedFrame) -> Result<Address, WalError> {
-        let segment = u32::try_from(self.number)
-            .map_err(|error| WalError::Failed(io::Error::other(error)))?;
-        let block = u32::try_from(self.end / 4096)
-            .map_err(|error| WalError::Failed(io::Error::other(error)))?;
-        self.segment.write_at(&frame.bytes, self.end).map_err(WalError::Failed)?;
-        self.segment.sync().map_err(WalError::Failed)?;
-        self.end += u64::try_from(frame.bytes.len()).unwrap_or(u64::MAX);
-        Ok(Address { segment, block })
+    pub fn write_while<T>(
+        &mut self,
+        begun: &Begun,
+        (partner, clock): (&Partner, fn() -> Instant),
+        meanwhile: impl FnOnce() -> T,
+    ) -> Result<(Written, T), WalError> {
+        let address = self.address()?;
+        let (segment, bytes, end) = (Arc::clone(&self.segment), Arc::clone(&begun.bytes), self.end);
+        let write = move || {
+            let started = clock();
+            segment.write_at(&bytes, end)?;
+            segment.sync().map(|()| clock() - started)
+        };
+        let (took, made) = if partner.helps_with(begun.frame.items.len()) {
+            partner.both(write, meanwhile)
+        } else {
+            (write(), meanwhile())
+        };
+        let took = took.map_err(WalError::Failed)?;
+        self.end += u64::try_from(begun.padded_bytes()).unwrap_or(u64::MAX);
+        Ok((Written { address, took }, made))
+    }
+
+    /// Where the next frame comes to stand.
+    fn address(&self) -> Result<Address, WalError> {
+        let number = |number| {
+            u32::try_from(number).map_err(|error| WalError::Failed(io::Error::other(error)))
+        };
+        Ok(Address { segment: number(self.number)?, block: number(self.end / 4096)? })
     }
 
     /// The bytes of a whole segment.
@@ -377,7 +480,7 @@ pub fn prepare_spare(disk: &dyn Disk, segment_bytes: u64) -> Result<(), WalError
 }
 
 /// Gives the spare its header and, once that is durable, its name.
-fn take_spare(disk: &dyn Disk, header: &SegmentHeader) -> Result<Box<dyn DiskFile>, WalError> {
+fn take_spare(disk: &dyn Disk, header: &SegmentHeader) -> Result<Arc<dyn DiskFile>, WalError> {
     let name = file_name(header.number);
     let spare = disk.open(SPARE_FILE).map_err(WalError::Failed)?;
     spare.write_at(&header.to_bytes(), 0).map_err(WalError::Failed)?;
@@ -385,7 +488,7 @@ fn take_spare(disk: &dyn Disk, header: &SegmentHeader) -> Result<Box<dyn DiskFil
     // A crash here leaves a spare with a header: the next start makes it anew.
     disk.rename(SPARE_FILE, &name).map_err(WalError::Failed)?;
     disk.sync_directory().map_err(WalError::Failed)?;
-    disk.open(&name).map_err(WalError::Failed)
+    disk.open(&name).map(Arc::from).map_err(WalError::Failed)
 }
 
 /// Reads the frame at an address.

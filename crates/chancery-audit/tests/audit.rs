@@ -16,6 +16,7 @@ mod audit {
     )]
     mod model;
     mod pages;
+    mod partner;
     mod planned;
     mod pruned;
     mod published;

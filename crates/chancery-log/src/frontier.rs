@@ -97,6 +97,17 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// Adds leaves at the end, one after the other.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::append`].
+    pub fn extend(&mut self, leaf_hashes: &[Hash]) {
+        for leaf_hash in leaf_hashes {
+            self.append(*leaf_hash);
+        }
+    }
+
     /// The root hash of the tree; takes one hash less than there are peaks.
     #[must_use]
     pub fn root(&self) -> Hash {

@@ -12,12 +12,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chancery_api::message::Receipt as ReceiptWish;
-use chancery_audit::frame::{FRAME_HEADER_BYTES, Item};
+use chancery_audit::frame::{FRAME_HEADER_BYTES, Head};
 use chancery_audit::page::LastFrame;
+use chancery_audit::partner::{self, Partner};
 use chancery_audit::receipt::Receipt;
 use chancery_audit::resume::Resume;
 use chancery_audit::sealer::{Keyring, Prepared};
-use chancery_audit::wal::{Address, Chain, Composed, SegmentStart, Tail, Wal, WalError};
+use chancery_audit::wal::{
+    self, Address, Begun, Chain, Composed, SegmentStart, Tail, Wal, WalError,
+};
 use chancery_core::clock::Reading;
 use chancery_core::handle::LinkId;
 use chancery_core::id::TenantId;
@@ -29,7 +32,7 @@ use chancery_core::sequencer::{
 };
 use chancery_core::step::Core;
 use chancery_crypto::key::PrivateKey;
-use chancery_log::{Frontier, Hash};
+use chancery_log::Frontier;
 
 use crate::aside::PutAside;
 use crate::barrier::{self, Barrier, Held};
@@ -79,6 +82,7 @@ pub(crate) struct Thread {
     pub(crate) resumes: Resumes,
     pub(crate) barrier: Barrier,
     pub(crate) held: HeldAnswers,
+    pub(crate) partner: Partner,
 }
 
 /// How far the log is, for status.
@@ -104,7 +108,7 @@ struct Placed {
 
 /// The open batch.
 struct Open {
-    records: Vec<(Item, Hash)>,
+    records: Vec<partner::Placed>,
     placed: Vec<Placed>,
     repeated: Vec<Repeated>,
     bytes: usize,
@@ -122,9 +126,9 @@ impl Open {
         }
     }
 
-    fn push(&mut self, (item, leaf): (Item, Hash)) {
-        self.bytes += item.encoded_bytes();
-        self.records.push((item, leaf));
+    fn push(&mut self, record: partner::Placed) {
+        self.bytes += record.encoded_bytes();
+        self.records.push(record);
     }
 }
 
@@ -222,7 +226,7 @@ impl Thread {
         };
         let Finished { claim, prepared, links, command, entry, answer, way } = *finished;
         self.resumes.note(command, &way);
-        open.push(prepared.finish(seat.use_index, command));
+        open.push(partner::Placed::new(prepared, seat.use_index, command));
         open.placed.push(Placed { sealed: self.sequencer.seal(answer, &seat), seat, entry, way });
         for (link, prepared) in links {
             self.count_link(claim.tenant, link, prepared, open);
@@ -236,7 +240,7 @@ impl Thread {
         let claim = Claim { tenant, decided: Mark::STANDING, counting };
         // It stands whatever authority does, so it always joins.
         let Ok(seat) = self.sequencer.join(&claim) else { return };
-        open.push(prepared.finish(seat.use_index, 0));
+        open.push(partner::Placed::new(prepared, seat.use_index, 0));
         let (sealed, way) = (self.sequencer.seal(Answer::None, &seat), Way::LinkUse(link));
         open.placed.push(Placed { sealed, seat, entry: None, way });
     }
@@ -257,17 +261,23 @@ impl Thread {
         self.summarise(now, &mut open);
         let Some(batch) = self.sequencer.close() else { return };
         let before = self.chain.frontier().clone();
-        let composed = self.chain.compose(open.records, now.unix_ms);
-        let address = self.write(&composed, before).unwrap_or_else(|error| halt(&error));
+        let records = partner::finish(open.records, &self.partner);
+        let begun = self.chain.begin((records, now.unix_ms), &self.partner);
+        let wants_receipt = open.placed.iter().any(Placed::wants_receipt);
+        let receipts = if wants_receipt { ReceiptWish::Wanted } else { ReceiptWish::Unwanted };
+        let (address, (hash, signature)) =
+            self.write(&begun, before, receipts).unwrap_or_else(|error| halt(&error));
+        let composed = self.chain.complete(begun, hash);
         let durable = self.sequencer.synced(&batch);
         self.count(&composed);
-        let signature = open.placed.iter().any(Placed::wants_receipt).then(|| self.sign(&composed));
         self.release(open.placed, durable, &Written { composed: &composed, address, signature });
         // Off the path of the answers: the next frame stores it.
-        let signature = signature.unwrap_or_else(|| self.sign(&composed));
+        let signature = signature.unwrap_or_else(|| sign(&self.receipt_key, &composed.head));
         self.chain.signed(signature);
         self.resumes.head = Some(composed.head);
         self.resumes.note_growth(u64::try_from(composed.encoded.bytes.len()).unwrap_or_default());
+        self.chain.reuse(composed.encoded.bytes);
+        self.partner.discard(composed.frame);
         self.roll_ahead();
     }
 
@@ -335,30 +345,38 @@ impl Thread {
                 counting: Counting::Nothing,
             };
             let Ok(seat) = self.sequencer.join(&claim) else { return };
-            open.push(prepared.finish(Some(count), 0));
+            open.push(partner::Placed::new(prepared, Some(count), 0));
             let sealed = self.sequencer.seal(Answer::None, &seat);
             open.placed.push(Placed { sealed, seat, entry: None, way: Way::Nowhere });
         }
     }
 
-    fn write(&mut self, composed: &Composed, before: Frontier) -> Result<Address, WalError> {
-        if !self.wal.fits(composed.encoded.bytes.len()) {
+    /// Writes a frame, and hashes it and signs its head while the disk works. Where nobody writes beside this thread, the
+    /// signature is made only if it is wanted at once: an answer need not wait for it.
+    fn write(
+        &mut self,
+        begun: &Begun,
+        before: Frontier,
+        receipts: ReceiptWish,
+    ) -> Result<(Address, Made), WalError> {
+        if !self.wal.fits(begun.padded_bytes()) {
             self.spare.wait()?;
-            self.wal.roll(&self.chain.segment_start(composed, before))?;
+            self.wal.roll(&self.chain.segment_start(begun.frame(), before))?;
             self.spare.taken();
         }
-        let started = Instant::now();
-        let address = self.wal.write(&composed.encoded)?;
-        let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let key = &self.receipt_key;
+        let is_large = self.partner.helps_with(begun.frame().items.len());
+        let meanwhile = || {
+            let signature =
+                (is_large || receipts == ReceiptWish::Wanted).then(|| sign(key, begun.head()));
+            (begun.hash(), signature)
+        };
+        let apart = (&self.partner, Instant::now as fn() -> Instant);
+        let (wal::Written { address, took }, made) =
+            self.wal.write_while(begun, apart, meanwhile)?;
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         Counters::add(&self.counters.sync_nanoseconds, took);
-        Ok(address)
-    }
-
-    fn sign(&self, composed: &Composed) -> [u8; 64] {
-        let signed = self.receipt_key.sign(&composed.head.to_signed_bytes());
-        let signature = signed.ok().and_then(|signature| signature.try_into().ok());
-        // A log whose heads are not signed is no log: better to end here than to go on without.
-        signature.unwrap_or_else(|| halt(&chancery_crypto::primitive::PrimitiveError))
+        Ok((address, made))
     }
 
     fn count(&self, composed: &Composed) {
@@ -481,6 +499,16 @@ impl Thread {
         });
         made.unwrap_or_default()
     }
+}
+
+/// What is made of a frame while it is written: its hash, and the signature of its head.
+type Made = ([u8; 32], Option<[u8; 64]>);
+
+fn sign(key: &PrivateKey, head: &Head) -> [u8; 64] {
+    let signed = key.sign(&head.to_signed_bytes());
+    let signature = signed.ok().and_then(|signature| signature.try_into().ok());
+    // A log whose heads are not signed is no log: better to end here than to go on without.
+    signature.unwrap_or_else(|| halt(&chancery_crypto::primitive::PrimitiveError))
 }
 
 /// A frame that is on the disk.

@@ -1,10 +1,12 @@
 //! Logs with records of a real sealer, and the keys that open them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use chancery_audit::disk::Disk;
 use chancery_audit::frame::{Frame, Item};
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
+use chancery_audit::partner::{Partner, Placed, finish};
 use chancery_audit::record::{BuildGroup, Counted, Facts, Kind};
 use chancery_audit::recovery::{settle, walk};
 use chancery_audit::sealer::{Kept, Keyring, MonthKeys, MonthSecrets, Sealer, month_of};
@@ -53,6 +55,11 @@ impl Maker {
     }
 
     fn record(&mut self) -> (Item, Hash) {
+        finish(vec![self.placed()], &Partner::none()).remove(0)
+    }
+
+    /// The next record, not hashed yet.
+    pub(super) fn placed(&mut self) -> Placed {
         let turn = self.made % 4;
         self.made += 1;
         let facts = self.facts(turn);
@@ -63,7 +70,7 @@ impl Maker {
         self.uses += u64::from(use_index.is_some());
         let command = if turn == 3 { self.commands + 1 } else { 0 };
         self.commands = self.commands.max(command);
-        prepared.finish(use_index, command)
+        Placed::new(prepared, use_index, command)
     }
 
     fn facts(&self, turn: u64) -> Facts {
@@ -111,11 +118,13 @@ pub(super) fn write_log(disk: &Arc<dyn Disk>, segment_bytes: u64, frames: &[usiz
     for count in frames {
         prepare_spare(&**disk, segment_bytes).unwrap();
         let before = chain.frontier().clone();
-        let composed = chain.compose(maker.records(*count), NOW);
-        if !wal.fits(composed.encoded.bytes.len()) {
-            wal.roll(&chain.segment_start(&composed, before)).unwrap();
+        let begun = chain.begin((maker.records(*count), NOW), &Partner::none());
+        if !wal.fits(begun.padded_bytes()) {
+            wal.roll(&chain.segment_start(begun.frame(), before)).unwrap();
         }
-        wal.write(&composed.encoded).unwrap();
+        let apart = (&Partner::none(), Instant::now as fn() -> Instant);
+        let (_, hash) = wal.write_while(&begun, apart, || begun.hash()).unwrap();
+        let composed = chain.complete(begun, hash);
         chain.signed(sign(&composed.head));
     }
     prepare_spare(&**disk, segment_bytes).unwrap();

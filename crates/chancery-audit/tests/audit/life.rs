@@ -2,10 +2,12 @@
 
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use chancery_audit::disk::Disk;
 use chancery_audit::frame::{Frame, Head, Item};
 use chancery_audit::origin::{ORIGIN_FILE, Origin};
+use chancery_audit::partner::Partner;
 use chancery_audit::record::Kind;
 use chancery_audit::recovery::{
     Settled, Torn, WalkError, Walked, read_origin, settle, walk, walk_from,
@@ -160,13 +162,16 @@ impl Life {
         let mut head = tail.last_head;
         for shape in frames {
             let before = chain.frontier().clone();
-            let composed = chain.compose(records(shape, before.size()), 1_800_000_000_000);
-            notes.note(Event::Composed(composed.encoded.hash));
-            if !wal.fits(composed.encoded.bytes.len()) {
-                wal.roll(&chain.segment_start(&composed, before))?;
+            let records = records(shape, before.size());
+            let begun = chain.begin((records, 1_800_000_000_000), &Partner::none());
+            let hash = begun.hash();
+            notes.note(Event::Composed(hash));
+            if !wal.fits(begun.padded_bytes()) {
+                wal.roll(&chain.segment_start(begun.frame(), before))?;
             }
-            wal.write(&composed.encoded)?;
+            wal.write_while(&begun, (&Partner::none(), Instant::now), || ())?;
             notes.note(Event::Acknowledged);
+            let composed = chain.complete(begun, hash);
             chain.signed(sign(&composed.head));
             head = Some(composed.head);
             prepare_spare(&**disk, self.segment_bytes)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use chancery_audit::partner::Partner;
 use chancery_audit::record::{Facts, Kind};
 use chancery_audit::wal::{Chain, Wal};
 use chancery_core::id::TenantId;
@@ -49,8 +50,19 @@ pub(super) fn start_sequencer(
         resumes,
         barrier: Barrier::default(),
         held: HeldAnswers::new(Arc::clone(&shared.waiting)),
+        partner: start_partner(),
     };
     std::thread::spawn(move || thread.run());
+}
+
+/// The thread that takes its part of large frames, where two can run at once.
+fn start_partner() -> Partner {
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1) {
+        return Partner::none();
+    }
+    let (partner, jobs) = Partner::new();
+    std::thread::spawn(move || jobs.into_iter().for_each(|job| job()));
+    partner
 }
 
 /// Records the start and drains the outbox; when this returns, both are durable.
