@@ -43,7 +43,7 @@ LABELS = {
     for name in (
         "ANSWER_KEY AUDIT_BODY_KEY AUDIT_FIELD_COMMITMENT AUDIT_GROUP_COMMITMENT AUDIT_OPERATION_ID "
         "AUDIT_PRUNED AUDIT_PSEUDONYM AUDIT_SEED_KEY HANDLE_HOLDER_PROOF HANDLE_LINK HANDLE_REVOCATION_ID HANDLE_ROOT "
-        "LOG_ID LTHASH_ROW RECEIPT_HEAD ROW_KEY"
+        "LOG_ID LTHASH_ROW RECEIPT_HEAD ROW_KEY TRUST_BUNDLE"
     ).split()
 }
 
@@ -791,6 +791,85 @@ def decode_messages(stream):
         messages.append((kind, tag, stream[16 : 16 + length]))
         stream = stream[16 + length :]
     return messages
+
+
+# --- Trust bundles (docs/formats/trust-bundle.md) --------------------------------------------------------
+
+ED25519_SPKI = bytes.fromhex("302a300506032b6570032100")
+# Keys that sign, of what is here read: Ed25519, in the table of suites.
+ED25519 = 1
+VERIFYING_STATES = (0, 1, 3)
+
+
+def bundle_head(tenant, number, entries, revoked, previous, made, floors, signer):
+    """The head over entries, of which the last so many are revoked versions."""
+    root = tree_root([leaf_hash(entry) for entry in entries])
+    return cbor([
+        tenant, number, [number[0], number[1] + 10], previous, made, 60_000, 14_400_000, made + 86_400_000, 1,
+        len(entries) - revoked, revoked, False, root, sum(map(len, entries)), floors,
+        [[ED25519, ED25519_SPKI + ed25519_public(signer)]],
+    ])  # fmt: skip
+
+
+def sign_bundle(head, seed):
+    name = sha256(ED25519_SPKI + ed25519_public(seed))
+    return cbor([1, head, [[name, ed25519_sign(seed, LABELS["TRUST_BUNDLE"] + head)]]])
+
+
+def bundle_file(signed, entries):
+    return cbor([1, signed, entries])
+
+
+def bundle_pins(publics, threshold):
+    lines = [f"ed25519 {base64.b64encode(ED25519_SPKI + public).decode()}\n" for public in publics]
+    return f"chancery bundle pins v1\nthreshold {threshold}\n" + "".join(lines)
+
+
+def open_bundle(data, pinned, threshold):
+    """The head, the keys by name, and the revoked versions, if all of it holds."""
+    version, signed, entries = uncbor(data)
+    signed_version, head, signatures = uncbor(signed)
+    require((version, signed_version) == (1, 1), "another form")
+    have = 0
+    for public in set(pinned):
+        name = sha256(ED25519_SPKI + public)
+        for signer, signature in signatures:
+            try:
+                if signer == name:
+                    ed25519_verify(public, signature, LABELS["TRUST_BUNDLE"] + head)
+                    have += 1
+                    break
+            except Refused:
+                continue
+    require(have >= threshold, "too few signatures")
+    fields = uncbor(head)
+    keys, revoked = fields[9], fields[10]
+    require(len(entries) == keys + revoked and sum(map(len, entries)) == fields[13], "not all entries")
+    require(tree_root([leaf_hash(entry) for entry in entries]) == fields[12], "another root")
+    parsed = [uncbor(entry) for entry in entries]
+    require([kind for kind, _ in parsed] == [0] * keys + [1] * revoked, "another order")
+    listed = [entry[0] for _, entry in parsed[:keys]]
+    require([key[0] for key in listed] == sorted({key[0] for key in listed}), "another order of keys")
+    compromised = [[key[0], version[0]] for key in listed for version in key[5] if version[3] == 4]
+    require([entry[0] for _, entry in parsed[keys:]] == compromised, "another revoked set")
+    return fields, {key[1]: key for key in listed}, compromised
+
+
+def verify_raw(bundle, name, purpose, scope, message, signature, now):
+    """The versions of a key of plain bytes whose signature it is."""
+    fields, keys, revoked = bundle
+    require(now < fields[7] and not fields[11] and name in keys, "not now, or no such key")
+    key = keys[name]
+    require((key[2], key[3]) == (purpose, scope), "another purpose or scope")
+    for version in key[5]:
+        usable = version[3] in VERIFYING_STATES and not version[4] and [key[0], version[0]] not in revoked
+        if usable and version[1] == ED25519:
+            try:
+                ed25519_verify(version[2][len(ED25519_SPKI) :], signature, message)
+                return version[0]
+            except Refused:
+                continue
+    raise Refused("no version has signed this")
 
 
 # --- The program -----------------------------------------------------------------------------------------

@@ -362,6 +362,61 @@ def messages():
     })  # fmt: skip
 
 
+def bundles():
+    """A bundle of two keys, one version of which is revoked, and what is none."""
+    seed, stranger = bytes([51] * 32), bytes([52] * 32)
+    signing = {version: bytes([60 + version] * 32) for version in (1, 2, 3)}
+    public = {version: formats.ED25519_SPKI + formats.ed25519_public(signing[version]) for version in signing}
+
+    def entry(key_id, name, versions):
+        listed = [[number, 1, public[number], state, False, [0, 3], [0, 4]] for number, state in versions]
+        # A version that was published and has not signed yet has no epoch from which on it may.
+        listed = [version if version[3] else version[:6] for version in listed]
+        return cbor([0, [[key_id, name, "sign.raw:x", SCOPE, 0, listed]]])
+
+    first = entry(KEY, "invoices", [(1, 4), (2, 1), (3, 0)])
+    second = entry(HANDLE, "other", [(1, 3)])
+    revoked = cbor([1, [[KEY, 1]]])
+    entries = [first, second, revoked]
+    number, made = [0, 7], NOW
+
+    def signed(entries, revoked=1, signer=seed, floors=(1, 128)):
+        head = formats.bundle_head(TENANT, number, entries, revoked, bytes([3] * 32), made, list(floors), seed)
+        return head, formats.bundle_file(formats.sign_bundle(head, signer), entries)
+
+    head, data = signed(entries)
+    pinned = [formats.ed25519_public(seed)]
+    opened = formats.open_bundle(data, pinned, 1)
+    verified = []
+    for version, holds in ((1, False), (2, True), (3, True)):
+        signature = formats.ed25519_sign(signing[version], b"message")
+        asked = (opened, "invoices", "sign.raw:x", SCOPE, b"message", signature, made)
+        if holds:
+            assert formats.verify_raw(*asked) == version
+        else:
+            assert_refused(f"version {version}", formats.verify_raw, *asked)
+        verified.append({"key": "invoices", "version": version, "signature": signature, "holds": holds})
+    head_signed = formats.uncbor(data)[1]
+    refused = {
+        "another signer": signed(entries, signer=stranger)[1],
+        "an entry less": formats.bundle_file(head_signed, entries[:-1]),
+        "an entry twice": formats.bundle_file(head_signed, [first, first, second, revoked]),
+        "entries in another order": formats.bundle_file(head_signed, [second, first, revoked]),
+        "entries that were signed in another order": signed([second, first, revoked])[1],
+        "a revoked version that is not said to be": signed(entries[:2], 0)[1],
+        "a version that is said to be revoked and is not": signed([*entries, cbor([1, [[KEY, 2]]])], 2)[1],
+        "an altered entry": formats.bundle_file(head_signed, [first.replace(b"invoices", b"invoicez"), *entries[1:]]),
+        "trailing bytes": data + b"\0",
+    }
+    for fault, wrong in refused.items():
+        assert_refused(fault, formats.open_bundle, wrong, pinned, 1)
+    write("bundles", {
+        "pins": formats.bundle_pins(pinned, 1), "digest": sha256(head), "file": data, "scope": SCOPE,
+        "purpose": "sign.raw:x", "message": b"message", "now_ms": made, "verified": verified,
+        "refused": [{"fault": fault, "file": wrong} for fault, wrong in refused.items()],
+    })  # fmt: skip
+
+
 def journal():
     log_id = bytes([8] * 32)
     entries = [(NOW, b"one"), (NOW + 1, bytes([7] * 4060)), (NOW + 2, b"three")]
@@ -395,6 +450,6 @@ def primitives():
 
 
 if __name__ == "__main__":
-    for part in (primitives, canonical_cbor, handles, commands, rows, log, journal, messages):
+    for part in (primitives, canonical_cbor, handles, commands, rows, log, bundles, journal, messages):
         part()
     write("proofs", proofs.vectors())

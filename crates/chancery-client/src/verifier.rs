@@ -42,7 +42,7 @@ use self::place::Place;
 pub use self::place::PlaceError;
 pub use self::source::{BundleSource, SourceError};
 
-/// At most one fetch for an unknown version in so long: 10 s, counted from when the fetch began, whatever came of it.
+/// At most one fetch for an unknown version in so long: 10 s, counted from the end of the fetch, whatever came of it.
 pub const REFETCH_FLOOR: Duration = Duration::from_secs(10);
 
 /// Says what time it is.
@@ -148,7 +148,7 @@ struct Held {
 /// When an unknown version was last fetched for.
 #[derive(Debug, Default)]
 struct Flight {
-    began_ms: Option<u64>,
+    ended_ms: Option<u64>,
 }
 
 /// Keeps the latest bundle of a source.
@@ -274,16 +274,16 @@ impl<S: BundleSource> Verifier<S> {
     fn refetch(&self) {
         let mut flight = self.flight.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ms = self.clock.unix_ms();
-        let is_early = flight.began_ms.is_some_and(|began_ms| {
-            (began_ms..began_ms.saturating_add(millis(REFETCH_FLOOR))).contains(&now_ms)
+        let is_early = flight.ended_ms.is_some_and(|ended_ms| {
+            (ended_ms..ended_ms.saturating_add(millis(REFETCH_FLOOR))).contains(&now_ms)
         });
         if is_early {
             return;
         }
-        // Before the fetch, so that one that fails counts too.
-        flight.began_ms = Some(now_ms);
         // What is wrong with it is told to whoever refreshes; here the bundle stays what it was.
         let _ = self.refresh(Duration::ZERO);
+        // One that failed counts too, and who waited for a slow one does not begin another.
+        flight.ended_ms = Some(self.clock.unix_ms());
     }
 
     /// Whether a signed head comes after the one that is used.

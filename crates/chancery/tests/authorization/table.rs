@@ -192,6 +192,12 @@ pub(super) fn operations_of_handle(caller: Caller, operation: Operation) -> Oper
 
 /// What does not depend on who asks or what for: the route takes another kind of proof, or none.
 pub(super) fn by_authentication(cell: &Cell) -> Option<&'static str> {
+    // Keys of the table sign no tokens, and no bundle has the number that is asked for.
+    match cell.route.target {
+        Target::Public(PublicKind::KeyJwks) => return Some(Reason::Forbidden.code()),
+        Target::Public(PublicKind::BundleEntries) => return Some(Reason::BundleUnknown.code()),
+        _ => {}
+    }
     match (cell.route.authentication(), cell.caller) {
         (Authentication::None, _) => Some("ok"),
         (Authentication::Handle, Caller::Role(_) | Caller::Nobody) => {
@@ -384,9 +390,6 @@ impl Core {
             (Target::Use(operation) | Target::Batch(operation), caller) => {
                 self.permit(caller, operation)
             }
-            // Keys of the table sign no tokens, and no bundle has the number that is asked for.
-            (Target::Public(PublicKind::KeyJwks), _) => Err(Reason::Forbidden),
-            (Target::Public(PublicKind::BundleEntries), _) => Err(Reason::BundleUnknown),
             _ => Ok(()),
         };
         decided.map_or_else(Reason::code, |()| "ok")

@@ -1,22 +1,28 @@
 //! Trust bundles and verifiers: what anybody is handed, what survives a restart, and whose word counts.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use chancery_api::frame::Kind;
 use chancery_api::http::fields::Base64;
 use chancery_api::http::replies::{AnswerObject, VerifierObject};
+use chancery_api::message::{PublicReply, PublicRequest};
 use chancery_client::{BundleSource as _, Client};
 use chancery_core::bundle::Head;
+use chancery_core::cbor;
 use chancery_core::command::{AuditQuery, Command};
 use chancery_core::id::PrincipalId;
 use chancery_core::principal::Role;
+use chancery_core::reason::Reason;
 use chancery_core::verifier::{NewVerifier, Report};
 use chancery_crypto::bundle::{Assembly, Pins, TrustBundle, claimed_signers};
 use serde_json::{Value, json};
 
+use super::frames::FakeFront;
 use super::people::{Person, query};
 use crate::harness::{
     Process, Service, ask, binary, committed, create_key, eventually, key_and_handle, name,
@@ -214,6 +220,23 @@ fn a_verifiers_word_counts_once_it_is_registered_and_goes_not_back() {
     assert_eq!(refused(ask(&gateway.client(), &said(4))), "forbidden");
 }
 
+#[test]
+fn a_verifier_is_registered_and_removed_once_by_the_command_line() {
+    let service = Service::start();
+    create_key(&service.client(), "k", "sign.bound:x", "ed25519");
+    let gateway = Person::new(&service, "gateway", Role::Verifier, 31);
+    let id = gateway.id.to_string();
+    for (line, registered) in [(vec!["register", &id, "--key", "k"], 1), (vec!["remove", &id], 0)] {
+        let operation = crate::harness::fresh().to_string();
+        let once = [&["verifier"], line.as_slice(), &["--operation-id", &operation]].concat();
+        // What lost its answer is asked for again, and has its effect once.
+        assert_eq!(service.done(&once), service.done(&once));
+        assert_eq!(verifiers(&service.client()).len(), registered);
+    }
+    let unknown = service.cli(&["verifier", "remove", &id]);
+    assert_eq!(unknown.status.code(), Some(1), "{}", text(&unknown.stderr));
+}
+
 /// A verifier's process, by the command line.
 struct Running {
     child: Child,
@@ -333,4 +356,94 @@ fn a_file_of_a_bundle_verifies_offline_what_it_should_and_nothing_else() {
     altered[last] ^= 1;
     fs::write(service.path("altered.bundle"), altered).unwrap();
     assert_eq!(verify("altered.bundle", "k", "sign.bound:x", "m").0, Some(1));
+}
+
+#[test]
+fn a_number_has_one_content_however_the_signer_dies() {
+    let mut service = Service::start();
+    let mut contents: BTreeMap<(u32, u64), Vec<u8>> = BTreeMap::new();
+    for round in 0..4_u64 {
+        let client = service.client();
+        create_key(&client, &format!("k{round}"), "sign.bound:x", "ed25519");
+        let heads = std::thread::scope(|scope| {
+            // Asked for again and again, so that the end comes between any two steps of one that is made.
+            let asking = scope.spawn(|| {
+                let mut heads = Vec::new();
+                while let Ok(Some(signed)) = client.head(None, Duration::ZERO) {
+                    heads.push(signed);
+                    if heads.len() > 10_000 {
+                        break;
+                    }
+                }
+                heads
+            });
+            std::thread::sleep(Duration::from_millis(3 * round));
+            service.kill_all();
+            asking.join().unwrap()
+        });
+        service.restart();
+        let client = service.client();
+        let after = client.head(None, Duration::ZERO).unwrap().unwrap();
+        let pins = pins(&client);
+        for signed in heads.into_iter().chain([after]) {
+            let assembly = Assembly::begin(&signed, &pins).unwrap();
+            let number = assembly.head().number;
+            let known =
+                contents.entry((number.generation, number.number)).or_insert(signed.clone());
+            assert_eq!(*known, signed, "{number:?}");
+        }
+    }
+    // Each issue is on record, and no more than one of each number.
+    assert!(issued(&service.client()) >= contents.len());
+}
+
+#[test]
+fn a_store_from_before_the_last_bundle_is_refused() {
+    let mut service = Service::start();
+    create_key(&service.client(), "k", "sign.bound:x", "ed25519");
+    service.stop();
+    let (store, copy) = (service.data().join("store.redb"), service.path("store.before"));
+    fs::copy(&store, &copy).unwrap();
+    service.restart();
+    bundle(&service.client());
+    service.stop();
+    fs::copy(&copy, &store).unwrap();
+    let before = service.log().len();
+    service.launch();
+    assert_eq!(service.wait_for_end().code(), Some(1));
+    let said = service.log().split_off(before);
+    assert!(said.contains("contradict each other") || said.contains("last recorded"), "{said}");
+}
+
+#[test]
+fn as_many_wait_as_may_and_they_keep_nobody_out() {
+    let service = Service::start();
+    let digest = bundle(&service.client()).digest();
+    let mut front = FakeFront::connect(&service);
+    let asks = |wait_ms| PublicRequest::Bundle { known: Some(digest), wait_ms };
+    let answer = |front: &mut FakeFront| {
+        let (kind, body) = front.answer().unwrap();
+        assert_eq!(kind, Kind::PublicReply);
+        cbor::decode::<PublicReply>(&body, "public reply").unwrap()
+    };
+    for _ in 0..256 {
+        front.frame(Kind::Public, &asks(20_000));
+    }
+    front.frame(Kind::Public, &asks(20_000));
+    let refused = answer(&mut front);
+    assert!(
+        matches!(refused, PublicReply::Refused { reason: Reason::Overloaded, .. }),
+        "{refused:?}"
+    );
+    front.frame(Kind::Public, &asks(0));
+    assert_eq!(answer(&mut front), PublicReply::Known { digest });
+    create_key(&service.client(), "k", "sign.bound:x", "ed25519");
+    for _ in 0..256 {
+        assert!(
+            matches!(answer(&mut front), PublicReply::Found { digest: other, .. } if other != digest)
+        );
+    }
+    // A wait of years is as long as the longest.
+    front.frame(Kind::Public, &asks(u32::MAX));
+    assert!(front.is_served());
 }
