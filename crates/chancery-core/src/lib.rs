@@ -19,6 +19,7 @@ pub mod clock;
 pub mod command;
 pub mod context;
 pub mod counts;
+pub mod cryptoperiod;
 pub mod disclosure;
 pub mod epoch;
 pub mod handle;

@@ -1,5 +1,5 @@
-//! What comes due by itself: the coming month's audit keys, the destruction of versions, and while the clock is
-//! suspect its mark, so that no restart takes more than a minute back.
+//! What comes due by itself: the coming month's audit keys, the destruction of versions, versions that protect for too
+//! long; and while the clock is suspect its mark, so that no restart takes more than a minute back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use crate::config::{EXIT_AUDIT_FAILED, SignerError};
 use crate::counters::lock;
 use crate::entropy;
 use crate::jobs::Job;
+use crate::overdue;
 use crate::sequencer::halt;
 use crate::service::Shared;
 use crate::vault::Vault;
@@ -33,6 +34,7 @@ pub(crate) fn start(shared: &Arc<Shared>) {
                 (tenants, core.authority.due_destructions(now), now)
             };
             keep_mark(&shared, now);
+            overdue::look(&shared, &tenants);
             for due in due {
                 // A full queue is tried again next time.
                 let _ = shared.jobs.send(Job::Destroy(due));

@@ -155,6 +155,7 @@ impl Lane {
                 counters.extend(self.shared.bundles.exposition());
                 counters.extend(self.shared.verifiers.exposition());
                 counters.extend(rollouts::exposition(&self.shared));
+                counters.extend(self.shared.overdue.exposition());
                 counters.extend(self.shared.others.iter().flat_map(Others::exposition));
                 let reply = HealthReply { mode, counters };
                 self.outlet.say(Kind::HealthReply, header.tag, &reply);

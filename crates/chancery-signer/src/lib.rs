@@ -42,6 +42,7 @@ mod offline;
 mod others;
 mod outbox;
 mod outlet;
+mod overdue;
 mod pages;
 mod peers;
 mod pool;

@@ -64,6 +64,7 @@ use crate::materials::Materials;
 use crate::metered::Metered;
 use crate::others::{self, Others};
 use crate::outbox::OutboxEntry;
+use crate::overdue::Overdue;
 use crate::pages::Readers;
 use crate::peers::Peers;
 use crate::pool::Pool;
@@ -108,6 +109,7 @@ pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) sightings: Sightings,
     pub(crate) steps: Steps,
+    pub(crate) overdue: Overdue,
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
     pub(crate) checkpoints: Mutex<Checkpoints>,
@@ -524,6 +526,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         jobs: Jobs::default(),
         sightings: Sightings::default(),
         steps: Steps::default(),
+        overdue: Overdue::default(),
         arena,
         recovery_key: config.recovery_key,
         checkpoints: parts.checkpoints,

@@ -52,7 +52,8 @@ pub(crate) fn status(shared: &Shared, tenant: TenantId) -> Answer {
         epoch: row.as_ref().map_or(0, |row| row.epoch.number),
         clock: clock.into(),
         arena: arena_name(shared.arena.kind()).into(),
-        advice: [proposed, paused, advice(shared, is_solo, clock, standings.as_ref())].concat(),
+        advice: [proposed, paused, advice(shared, (tenant, is_solo), clock, standings.as_ref())]
+            .concat(),
         node: shared.origin.node(),
         lock_record,
         locked_size,
@@ -123,7 +124,12 @@ fn arena_name(kind: ArenaKind) -> &'static str {
     }
 }
 
-fn advice(shared: &Shared, is_solo: bool, clock: &str, others: Option<&Standings>) -> Vec<String> {
+fn advice(
+    shared: &Shared,
+    (tenant, is_solo): (TenantId, bool),
+    clock: &str,
+    others: Option<&Standings>,
+) -> Vec<String> {
     let mut advice = Vec::new();
     if is_solo {
         advice.push(
@@ -139,6 +145,7 @@ fn advice(shared: &Shared, is_solo: bool, clock: &str, others: Option<&Standings
             "the clock is suspect: tokens that carry time are refused until it is right".to_owned(),
         );
     }
+    advice.extend(shared.overdue.advice(tenant));
     advice.extend(shared.gap.as_ref().map(Gap::told));
     if let Some(pruned) = lock(&shared.pruned).as_ref() {
         advice.push(pruned.told());
