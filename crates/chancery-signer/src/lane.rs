@@ -171,8 +171,8 @@ impl Lane {
             Kind::Public => {
                 let asked: PublicRequest =
                     cbor::decode(body, "public request").map_err(|_| OutOfStep)?;
-                let asker = (Arc::clone(&self.outlet), header.tag);
-                self.shared.bundles.ask(&self.shared.counters, asker, asked);
+                let to = (Arc::clone(&self.outlet), header.tag);
+                self.shared.bundles.ask(&self.shared.counters, to, asked);
             }
             Kind::UseReply
             | Kind::CommandReply

@@ -454,7 +454,7 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
             let RaiseApprovalsBody { approvals } = parse(body)?;
             Command::RaiseApprovals { approvals }
         }
-        CommandKind::RegisterVerifier => verifiers::register(parse(body)?)?,
+        CommandKind::RegisterVerifier => verifiers::register(&parse(body)?)?,
         CommandKind::RemoveVerifier => {
             let EmptyBody {} = parse(body)?;
             Command::RemoveVerifier { principal: principal_in(found)? }

@@ -1,3 +1,5 @@
+//! Each rule by which a bundle is taken or refused, with a source and a clock of the tests' own.
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

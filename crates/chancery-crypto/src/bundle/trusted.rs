@@ -130,8 +130,8 @@ impl TrustBundle {
         digest: [u8; 32],
         (keys, revoked): (Vec<KeyEntry>, Vec<Revoked>),
     ) -> Option<Self> {
-        let named = keys.iter().enumerate().map(|(at, key)| (key.name.clone(), at));
-        let names: BTreeMap<_, _> = named.collect();
+        let places = keys.iter().enumerate().map(|(at, key)| (key.name.clone(), at));
+        let names: BTreeMap<_, _> = places.collect();
         // A name stands for one key.
         let is_unique = names.len() == keys.len();
         let revoked = revoked.into_iter().collect();
@@ -191,9 +191,9 @@ impl TrustBundle {
         // Bytes without a name hold under one version at most, whatever is asked of two signatures.
         let is_enough = match key.accept {
             Accept::AllOf if expected.purpose.format() != Format::Raw => {
-                results.iter().all(|it| it.is_ok())
+                results.iter().all(Result::is_ok)
             }
-            _ => results.iter().any(|it| it.is_ok()),
+            _ => results.iter().any(Result::is_ok),
         };
         if !is_enough {
             return Err(most_telling(results));

@@ -1,3 +1,5 @@
+//! What is taken of reports, what they add, and what is kept of them.
+
 use chancery_core::epoch::Epoch;
 
 use super::*;

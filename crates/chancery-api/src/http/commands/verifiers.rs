@@ -62,7 +62,7 @@ pub(super) fn register_body(new: &NewVerifier) -> RegisterVerifierBody {
     RegisterVerifierBody { principal: new.principal, keys }
 }
 
-pub(super) fn register(body: RegisterVerifierBody) -> Result<Command, HttpError> {
+pub(super) fn register(body: &RegisterVerifierBody) -> Result<Command, HttpError> {
     let error = HttpError::Malformed(
         "`keys` names keys by 1 to 64 lower-case letters, digits, `-`, `_` or `.`",
     );

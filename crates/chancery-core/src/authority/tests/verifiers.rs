@@ -1,3 +1,5 @@
+//! Who is registered, who reports, and that bundles go on.
+
 use super::*;
 use crate::bundle::{BundleRow, Issued};
 use crate::limits::{REPORT_COUNTS_MAX, VERIFIER_KEYS_MAX, VERIFIERS_MAX};
@@ -99,7 +101,7 @@ fn a_report_that_counts_too_much_is_malformed() {
         failed: 0,
         unknown: 0,
     };
-    report.counts = (0..u32::try_from(REPORT_COUNTS_MAX).unwrap() + 1).map(counts).collect();
+    report.counts = (0..=u32::try_from(REPORT_COUNTS_MAX).unwrap()).map(counts).collect();
     let asked = command(&mut authority, Role::Verifier, &Command::Report(report));
     assert_eq!(asked, Err(Reason::Malformed));
 }
