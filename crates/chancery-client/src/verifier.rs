@@ -21,6 +21,7 @@ mod counts;
 mod place;
 mod source;
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -245,13 +246,12 @@ impl<S: BundleSource> Verifier<S> {
     /// bundle.
     #[must_use]
     pub fn report(&self) -> Option<Report> {
-        let held = self.held()?;
-        let head = held.bundle.head();
+        let bundle = Arc::clone(&self.held()?.bundle);
         let mut counts = self.lock_counts();
         Some(Report {
-            bundle: head.number,
-            as_of: head.as_of,
-            digest: held.bundle.digest(),
+            bundle: bundle.head().number,
+            as_of: bundle.head().as_of,
+            digest: bundle.digest(),
             sequence: counts.next_sequence(self.clock.unix_ms()),
             since_ms: self.since_ms,
             counts: counts.reported(),
@@ -369,6 +369,16 @@ impl<S: BundleSource> Verifier<S> {
     fn lock_counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A digest in lower-case hexadecimal.
+fn hexadecimal(digest: &[u8; 32]) -> String {
+    let mut digits = String::with_capacity(64);
+    for byte in digest {
+        // Writing to a `String` has no way to fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 /// Whether a newer bundle may say otherwise.

@@ -1,8 +1,9 @@
 //! What anybody may ask of the signer: trust bundles, and the keys of them as JWKS.
 //!
-//! An answer's ETag is its digest, as the signer gives it (RFC 9110, 8.8.3). A request that names it is answered 304 while
+//! An answer's entity tag is its digest, as the signer gives it (RFC 9110, 8.8.3). A request that names it is answered 304 while
 //! it holds; one that asks for a bundle may wait for another besides.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -87,13 +88,19 @@ impl Asked<'_> {
 const NO_PLACE: HttpError =
     HttpError::Malformed("entries are asked for by GENERATION.NUMBER/FROM, in decimal");
 
-/// The ETag of a digest: its hexadecimal digits in quotes.
+/// The entity tag of a digest: its hexadecimal digits in quotes.
 fn tag(digest: &[u8; 32]) -> String {
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{digits}\"")
+    let mut tag = String::with_capacity(66);
+    tag.push('"');
+    for byte in digest {
+        // Writing to a `String` has no way to fail.
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    tag
 }
 
-/// The digest of an ETag. One that is none of ours, and a list of them, is known to nobody.
+/// The digest of an entity tag. One that is none of ours, and a list of them, is known to nobody.
 fn digest(tag: &str) -> Option<[u8; 32]> {
     let tag = tag.strip_prefix("W/").unwrap_or(tag);
     let digits = tag.strip_prefix('"')?.strip_suffix('"')?;

@@ -68,7 +68,7 @@ impl Reply {
         Self { status: 304, ..Self::text(media, Bytes::new()) }
     }
 
-    /// The same under an ETag.
+    /// The same under an entity tag.
     pub(crate) fn tagged(self, tag: String) -> Self {
         Self { tag: Some(tag), ..self }
     }

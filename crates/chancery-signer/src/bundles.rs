@@ -13,7 +13,7 @@ mod made;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chancery_api::frame::Kind;
@@ -94,13 +94,13 @@ impl Bundles {
     fn take(&self, patience: Option<Duration>) -> VecDeque<Question> {
         let mut questions = lock(&self.questions);
         while questions.is_empty() {
-            let poisoned = std::sync::PoisonError::into_inner;
             let Some(patience) = patience else {
-                questions = self.arrived.wait(questions).unwrap_or_else(poisoned);
+                let waited = self.arrived.wait(questions);
+                questions = waited.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let waited = self.arrived.wait_timeout(questions, patience);
-            questions = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            questions = waited.unwrap_or_else(PoisonError::into_inner).0;
             break;
         }
         std::mem::take(&mut questions)

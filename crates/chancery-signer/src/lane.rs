@@ -174,8 +174,8 @@ impl Lane {
             Kind::Public => {
                 let asked: PublicRequest =
                     cbor::decode(body, "public request").map_err(|_| OutOfStep)?;
-                let whose = (Arc::clone(&self.outlet), header.tag);
-                self.shared.bundles.ask(&self.shared.counters, whose, asked);
+                let to = (Arc::clone(&self.outlet), header.tag);
+                self.shared.bundles.ask(&self.shared.counters, to, asked);
             }
             Kind::UseReply
             | Kind::CommandReply

@@ -18,6 +18,7 @@
 //!
 //! **Invariant:** the digest is over every row of kinds 1 to 9, 16 and 17, no more and no fewer.
 
+mod bundle_keys;
 mod files;
 mod replaced;
 
@@ -28,8 +29,6 @@ use chancery_core::cbor;
 use chancery_core::epoch::Epoch;
 use chancery_core::id::{KeyId, TenantId};
 use chancery_core::name::Scope;
-use chancery_crypto::bundle::BundleKeys;
-use chancery_crypto::key::KeyError;
 use chancery_crypto::labels;
 use chancery_crypto::lthash::{DIGEST_BYTES, RowMark, RowsDigest};
 use chancery_crypto::mac::KeyedHash;
@@ -214,11 +213,6 @@ impl Vault {
     fn own_key(&self, tenant: TenantId) -> Result<SealingKey, SignerError> {
         let row = self.read_root_row(&own_key_name(tenant))?;
         self.sealing_key(&row.ok_or(SignerError::Inconsistent("a tenant's scope key is missing"))?)
-    }
-
-    /// The keys that sign a tenant's trust bundles.
-    pub(crate) fn bundle_keys(&self, tenant: TenantId) -> Result<BundleKeys, KeyError> {
-        BundleKeys::derive(&self.root, tenant)
     }
 
     /// Makes a tenant's own scope key within `transaction`.

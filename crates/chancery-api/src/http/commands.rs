@@ -420,7 +420,7 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
         }
         CommandKind::Rotate => rotate::rotate(found, parse(body)?)?,
         CommandKind::OrderRollout(kind) => rotate::order(found, kind, body)?,
-        CommandKind::RegisterVerifier => verifiers::register(parse(body)?)?,
+        CommandKind::RegisterVerifier => verifiers::register(&parse(body)?)?,
         CommandKind::RemoveVerifier => {
             let EmptyBody {} = parse(body)?;
             Command::RemoveVerifier { principal: principal_in(found)? }

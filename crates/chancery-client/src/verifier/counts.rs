@@ -16,7 +16,7 @@ const UNKNOWN_MAX: usize = 64;
 /// Counts since the start.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    counts: BTreeMap<(KeyId, u32), VersionCounts>,
+    versions: BTreeMap<(KeyId, u32), VersionCounts>,
     unknown: usize,
     sequence: u64,
 }
@@ -47,7 +47,7 @@ impl Counts {
     }
 
     fn count_unknown(&mut self, place: (KeyId, u32)) {
-        if !self.counts.contains_key(&place) {
+        if !self.versions.contains_key(&place) {
             if self.unknown >= UNKNOWN_MAX {
                 return;
             }
@@ -59,12 +59,12 @@ impl Counts {
 
     fn of(&mut self, (key, version): (KeyId, u32)) -> &mut VersionCounts {
         let none = VersionCounts { key, version, verified: 0, failed: 0, unknown: 0 };
-        self.counts.entry((key, version)).or_insert(none)
+        self.versions.entry((key, version)).or_insert(none)
     }
 
     /// What is reported: as many versions as may be, those with the most to say.
     pub(super) fn reported(&self) -> Vec<VersionCounts> {
-        let mut all: Vec<_> = self.counts.values().copied().collect();
+        let mut all: Vec<_> = self.versions.values().copied().collect();
         let weight =
             |it: &VersionCounts| it.verified.saturating_add(it.failed).saturating_add(it.unknown);
         all.sort_by_key(|counts| std::cmp::Reverse(weight(counts)));

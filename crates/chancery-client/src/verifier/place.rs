@@ -22,6 +22,8 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use rustix::fs::{FlockOperation, flock};
 
+use super::hexadecimal;
+
 /// The version of the state's form.
 const FORMAT: u8 = 1;
 
@@ -125,7 +127,7 @@ impl Place {
             return Ok(());
         }
         for head in heads {
-            let digest: String = sha256(&[head]).iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = hexadecimal(&sha256(&[head]));
             let name = format!("{}.{}-{digest}.head", number.generation, number.number);
             if !directory.join(&name).exists() {
                 write(&directory, &name, head)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chancery_core::epoch::Epoch;
 use chancery_core::reason::Reason;
 
+use super::hexadecimal;
 use crate::client::{Client, refusal};
 use crate::outcome::Refusal;
 use crate::transport::{Answer, Call, Failure};
@@ -52,10 +53,7 @@ impl BundleSource for Client {
         known: Option<[u8; 32]>,
         wait: Duration,
     ) -> Result<Option<Vec<u8>>, SourceError> {
-        let tag = known.map(|digest| {
-            let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            ("if-none-match", format!("\"{digits}\""))
-        });
+        let tag = known.map(|digest| ("if-none-match", format!("\"{}\"", hexadecimal(&digest))));
         let path = format!("/v1/bundle?wait={}", wait.as_secs());
         self.found(&path, tag.as_slice())
     }

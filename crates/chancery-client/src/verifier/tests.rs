@@ -1,4 +1,4 @@
-//! What a verifier of bundles takes, refuses, keeps and asks for.
+//! Each rule by which a bundle is taken or refused, with a source and a clock of the tests' own.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

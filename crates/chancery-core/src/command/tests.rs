@@ -1,4 +1,4 @@
-//! Encodings of commands, and their numbers.
+//! That a command has one encoding, and its number is in it.
 
 use super::*;
 use crate::cbor;

@@ -1,4 +1,4 @@
-//! Bundles: signed, paged, altered, and verified against.
+//! What is taken for a bundle, and what one bundle says of an output.
 
 use chancery_core::bundle::{Entry, Floors, Head, Revoked};
 use chancery_core::cbor;
@@ -289,7 +289,9 @@ fn a_revocation_that_contradicts_its_key_is_refused() {
     let other = Entry::Revoked(Revoked { key: over[0].id, version: 2 });
     let encoded = [key_entry, other].map(|entry| cbor::encode(&entry));
     let mut frontier = Frontier::new();
-    encoded.iter().for_each(|entry| frontier.append(leaf_hash(entry)));
+    for entry in &encoded {
+        frontier.append(leaf_hash(entry));
+    }
     let bytes = encoded.iter().map(|entry| u64::try_from(entry.len()).unwrap()).sum();
     let head = Head { root: *frontier.root().as_bytes(), bytes, ..head(1, &over) };
     let (_, signed) = keys().sign(&head).unwrap();

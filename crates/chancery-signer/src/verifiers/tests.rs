@@ -1,4 +1,4 @@
-//! Reports of verifiers: what counts, and what does not.
+//! What is taken of reports, what they add, and what is kept of them.
 
 use chancery_core::epoch::Epoch;
 

@@ -101,15 +101,15 @@ pub(crate) fn verify(
     let accepted =
         accepted.map_err(|error| Failure::NotVerified(format!("verification failed: {error}")))?;
     super::sign::check_payload(purpose.format(), given.signature, &message)?;
-    report(shared, &accepted, bundle::epoch_text(bundle.head().number))
+    report(shared, &accepted, &bundle::epoch_text(bundle.head().number))
 }
 
-fn report(shared: &Shared, accepted: &Accepted, number: String) -> Result<(), Failure> {
+fn report(shared: &Shared, accepted: &Accepted, number: &str) -> Result<(), Failure> {
     let versions: Vec<_> = accepted.versions.iter().map(ToString::to_string).collect();
     let view = View::Fields(vec![
         ("signature", "holds".into()),
         ("key version", versions.join(" ")),
-        ("bundle", number.clone()),
+        ("bundle", number.to_owned()),
     ]);
     let json = json!({
         "outcome": "verified",

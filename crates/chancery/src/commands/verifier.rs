@@ -25,7 +25,7 @@ use crate::render::{View, show};
 Example:
   chancery principal create gateway --role verifier --out gateway.toml
   chancery verifier register PRINCIPAL --key invoices
-  chancery --context-file gateway.toml verifier run --state gateway --pins bundle.pins
+  chancery verifier run --context-file gateway.toml --state gateway --pins bundle.pins
   chancery verifier list
 
 What is rolled out waits until registered verifiers have acknowledged the bundle that shows it."

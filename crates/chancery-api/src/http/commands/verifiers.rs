@@ -62,11 +62,11 @@ pub(super) fn register_body(new: &NewVerifier) -> RegisterVerifierBody {
     RegisterVerifierBody { principal: new.principal, keys }
 }
 
-pub(super) fn register(body: RegisterVerifierBody) -> Result<Command, HttpError> {
+pub(super) fn register(body: &RegisterVerifierBody) -> Result<Command, HttpError> {
     let error = HttpError::Malformed(
         "`keys` names keys by 1 to 64 lower-case letters, digits, `-`, `_` or `.`",
     );
-    let keys = body.keys.into_iter().map(|name| name.parse::<Name>().map_err(|_| error));
+    let keys = body.keys.iter().map(|name| name.parse::<Name>().map_err(|_| error));
     let keys = keys.collect::<Result<_, _>>()?;
     Ok(Command::RegisterVerifier(NewVerifier { principal: body.principal, keys }))
 }

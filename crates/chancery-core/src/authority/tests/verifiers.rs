@@ -1,4 +1,4 @@
-//! The registry of verifiers, and the bundles that are issued.
+//! Who is registered, who reports, and that bundles go on.
 
 use super::*;
 use crate::bundle::{BundleRow, Issued};

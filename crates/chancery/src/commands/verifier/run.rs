@@ -38,7 +38,7 @@ const REST: Duration = Duration::from_secs(5);
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  chancery --context-file gateway.toml verifier run --state gateway --pins bundle.pins --socket gateway.sock
+  chancery verifier run --context-file gateway.toml --state gateway --pins bundle.pins --socket gateway.sock
 
 The context file is that of a principal of the role `verifier`, which an operator has registered.
 The state directory holds the latest bundle, so that numbers never go back, and evidence of bundles that contradict

@@ -141,11 +141,9 @@ fn verified(verifier: &Ours, asked: &Asked) -> Result<Accepted> {
 }
 
 fn scope(asked: &Asked) -> Result<Scope> {
-    match &asked.scope {
-        Some(scope) => Ok(scope.clone().into()),
-        None => {
-            let part = || "default".parse().context("no name");
-            Ok(Scope { environment: part()?, region: part()?, service: part()? })
-        }
+    if let Some(scope) = &asked.scope {
+        return Ok(scope.clone().into());
     }
+    let part = || "default".parse().context("no name");
+    Ok(Scope { environment: part()?, region: part()?, service: part()? })
 }
