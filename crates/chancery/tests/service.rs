@@ -30,6 +30,7 @@ mod service {
     mod lost_answers;
     mod lying_front;
     mod middleman;
+    mod migrations;
     mod months;
     mod offline;
     mod operations;

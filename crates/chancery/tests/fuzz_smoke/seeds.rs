@@ -29,6 +29,7 @@ use chancery_core::id::{
 use chancery_core::name::Scope;
 use chancery_core::principal::Role;
 use chancery_core::proposal::Proposed;
+use chancery_core::purpose::Format;
 use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::rollout::{Builtin, Cause, Order, Overridable, Rotation};
@@ -36,7 +37,7 @@ use chancery_core::state::KeyEvent;
 use chancery_core::suite::Suite;
 use chancery_crypto::chunked::FileHeader;
 use chancery_crypto::envelope::{self, Binding, Origin};
-use chancery_crypto::formats::{KeyVersion, Payload, Signing, bound, dsse, jws, to_be_signed};
+use chancery_crypto::formats::{self, KeyVersion, Payload, Signatures, Signing};
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::mac::{ChainLink, HandleMac};
 use chancery_crypto::seal::claimed_place;
@@ -515,45 +516,68 @@ fn ciphertexts() -> [Seed; 2] {
     ]
 }
 
-fn signatures() -> [Seed; 3] {
-    let sign = |purpose: &str, message: &[u8]| {
-        let key = PrivateKey::from_secret(Suite::Ed25519, &KEY).unwrap();
-        let context = Context::default();
+/// What leaves with `message` signed by so many versions.
+fn signed(purpose: &str, message: &[u8], signatures: Signatures) -> Vec<u8> {
+    let key = PrivateKey::from_secret(Suite::Ed25519, &KEY).unwrap();
+    let context = Context::default();
+    let sign = |version| {
         let signing = Signing {
             purpose: &purpose.parse().unwrap(),
             suite: Suite::Ed25519,
             key: KEY_ID,
-            version: 1,
+            version,
+            public: key.public().unwrap().spki(),
             posture_epoch: 1,
             context: &context,
             payload: Payload::Message(message),
+            signatures,
             now_ms: 1_000_000,
         };
-        let to_be_signed = to_be_signed(&signing).unwrap();
+        let to_be_signed = formats::to_be_signed(&signing).unwrap();
         let signature = key.sign(to_be_signed.bytes()).unwrap();
-        to_be_signed.assemble(&signature)
+        (to_be_signed, signature)
     };
-    [
-        Seed {
-            target: "signatures",
-            name: "bound",
-            bytes: sign("sign.bound:fuzz", b"message"),
-            is_taken: |bytes| bound::BoundSignature::decode(bytes).is_ok(),
-        },
-        Seed {
-            target: "signatures",
-            name: "jws",
-            bytes: sign(
-                "sign.jws:at+jwt",
-                br#"{"aud":"b","exp":1300,"iat":1000,"iss":"a","sub":"c"}"#,
-            ),
-            is_taken: |bytes| jws::key_version(bytes).is_ok(),
-        },
-        Seed {
-            target: "signatures",
-            name: "dsse",
-            bytes: sign("sign.dsse:application/x", b"{}"),
-            is_taken: |bytes| dsse::key_versions(bytes).is_ok(),
-        },
+    let (one, signature) = sign(1);
+    match signatures {
+        Signatures::One => one.assemble(&signature),
+        Signatures::Two => {
+            let (other, beside) = sign(2);
+            formats::assemble_both((one, &signature), (other, &beside)).unwrap()
+        }
+    }
+}
+
+fn names(format: Format, bytes: &[u8]) -> bool {
+    !formats::key_versions(format, bytes).is_empty()
+}
+
+fn is_ours(purpose: &str, bytes: &[u8]) -> bool {
+    let key = PrivateKey::from_secret(Suite::Ed25519, &KEY).unwrap();
+    let public = key.public().unwrap().spki();
+    formats::is_by(&purpose.parse().unwrap(), bytes, (Suite::Ed25519, public))
+}
+
+fn signatures() -> Vec<Seed> {
+    let claims = br#"{"aud":"b","exp":1300,"iat":1000,"iss":"a","sub":"c"}"#;
+    let seed = |name, purpose: &str, message: &[u8], signatures, is_taken| Seed {
+        target: "signatures",
+        name,
+        bytes: signed(purpose, message, signatures),
+        is_taken,
+    };
+    let (one, two) = (Signatures::One, Signatures::Two);
+    vec![
+        seed("bound", "sign.bound:fuzz", b"message", one, |it| names(Format::Bound, it)),
+        seed("bound-of-two", "sign.bound:fuzz", b"message", two, |it| names(Format::Bound, it)),
+        seed("jws", "sign.jws:at+jwt", claims, one, |it| names(Format::Jws, it)),
+        seed("dsse", "sign.dsse:application/x", b"{}", one, |it| names(Format::Dsse, it)),
+        seed("cose", "sign.cose:application/x", b"{}", one, |it| names(Format::Cose, it)),
+        seed("cose-of-two", "sign.cose:application/x", b"{}", two, |it| names(Format::Cose, it)),
+        seed("sshsig", "sign.sshsig:fuzz", b"message", one, |it| is_ours("sign.sshsig:fuzz", it)),
+        seed("note", "sign.note:fuzz", b"message\n", one, |it| is_ours("sign.note:fuzz", it)),
+        seed("note-of-two", "sign.note:fuzz", b"message\n", two, |it| {
+            is_ours("sign.note:fuzz", it)
+        }),
+        seed("dsse-of-two", "sign.dsse:application/x", b"{}", two, |it| names(Format::Dsse, it)),
     ]
 }
