@@ -33,11 +33,12 @@ use chancery_core::cbor;
 use chancery_core::command::Command;
 use chancery_core::context::Context;
 use chancery_core::handle::{self, Handle, HandleKeyId, Link, Mac, Operation, Tag};
-use chancery_core::id::TenantId;
+use chancery_core::id::{KeyId, TenantId};
+use chancery_core::purpose::{Format, Purpose};
 use chancery_core::suite::Suite;
 use chancery_crypto::chunked::FileHeader;
 use chancery_crypto::envelope::{self, Binding};
-use chancery_crypto::formats::{bound, dsse, jws};
+use chancery_crypto::formats::{self, KeyVersion, Payload, Verifier, Verifying, dsse};
 use chancery_crypto::key::{PrivateKey, PublicKey};
 use chancery_crypto::mac::ChainLink;
 use chancery_crypto::notes::{CheckpointSeeds, CheckpointSigner, NoteKey};
@@ -437,11 +438,31 @@ pub(crate) fn envelope(bytes: &[u8]) {
     assert!(opened.is_err() || bytes.len() > opened.map_or(0, |plaintext| plaintext.len()));
 }
 
-/// Containers of signatures, as far as they are read to find the key version.
+/// What keys sign, as far as it is read to find the key versions: by the versions that it names, or by public halves.
 pub(crate) fn signatures(bytes: &[u8]) {
-    let _ = bound::BoundSignature::decode(bytes);
-    let _ = jws::key_version(bytes);
-    let _ = dsse::key_versions(bytes);
+    for format in [Format::Bound, Format::Cose, Format::Dsse, Format::Jws] {
+        assert!(formats::key_versions(format, bytes).len() <= dsse::SIGNATURES_MAX);
+    }
+    let key = PrivateKey::from_secret(Suite::Ed25519, &KEY).expect("a key");
+    let public = key.public().expect("a public half");
+    for purpose in ["sign.sshsig:fuzz", "sign.note:fuzz"] {
+        let purpose = purpose.parse().expect("a purpose");
+        let is_ours = formats::is_by(&purpose, bytes, (Suite::Ed25519, public.spki()));
+        // Whose it is says nothing of whether it holds, but what holds says whose it is.
+        let expected = Verifying {
+            purpose: &purpose,
+            key: KeyVersion { key: KeyId::from_bytes([0x11; 16]), version: 1 },
+            verifier: Verifier::Public(public),
+            context: &Context::default(),
+            payload: names_no_payload(&purpose).then_some(Payload::Message(b"message")),
+            now_ms: 0,
+        };
+        assert!(is_ours || formats::verify(bytes, &expected).is_err());
+    }
+}
+
+fn names_no_payload(purpose: &Purpose) -> bool {
+    !purpose.format().carries_payload()
 }
 
 /// The headers of encrypted files.

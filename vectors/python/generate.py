@@ -12,6 +12,7 @@ import sys
 
 import chancery_formats as formats
 import proofs
+import signatures
 from chancery_formats import LABELS, cbor, sha256
 
 HERE = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent.parent)
@@ -453,3 +454,4 @@ if __name__ == "__main__":
     for part in (primitives, canonical_cbor, handles, commands, rows, log, bundles, journal, messages):
         part()
     write("proofs", proofs.vectors())
+    write("signatures", signatures.vectors())

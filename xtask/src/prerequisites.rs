@@ -19,11 +19,16 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     Need { probe: &["cc", "--version"], package: "gcc", why: "builds aws-lc" },
     Need { probe: &["make", "--version"], package: "make", why: "builds C libraries" },
     Need { probe: &["git", "--version"], package: "git", why: "lists the files tidy reads" },
     Need { probe: &["strace", "--version"], package: "strace", why: "tests count system calls" },
+    Need {
+        probe: &["ssh", "-V"],
+        package: "openssh-client",
+        why: "tests verify signatures with ssh-keygen",
+    },
     Need {
         probe: &["python3", "--version"],
         package: "python3",

@@ -28,7 +28,7 @@ use chancery_core::principal::{Principal, Role};
 use chancery_core::sequencer::{Claim, Counted as CountedUse, Counting, Recovered, Sequencer};
 use chancery_core::step::{Core, UseDecision};
 use chancery_core::suite::Suite;
-use chancery_crypto::formats::{Payload, Signing, ToBeSigned, to_be_signed};
+use chancery_crypto::formats::{Payload, Signatures, Signing, ToBeSigned, to_be_signed};
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::mac::HandleMac;
 use chancery_crypto::primitive::{RandomPool, sha256};
@@ -109,6 +109,7 @@ impl Signer {
             operation: Operation::Sign,
             context: &self.context,
             version: None,
+            also: None,
             routing: Routing { key: &[], cohorts: &Sha256Cohorts },
             proven: &[],
             is_cosigned: false,
@@ -127,9 +128,11 @@ impl Signer {
             suite: key.suite,
             key: key.id,
             version: permit.version(),
+            public: &[],
             posture_epoch: permit.posture().epoch,
             context: &self.context,
             payload: Payload::Digest(self.digest),
+            signatures: Signatures::One,
             now_ms: permit.now().unix_ms,
         })?)
     }

@@ -127,7 +127,7 @@ pub struct Facts {
     pub key: Option<(KeyId, u32)>,
     /// Whether it is counted: as a use of the key version, or of the link.
     pub counted: Counted,
-    /// [`RAW`] and [`CONTEXT_AUDITED`], or 0.
+    /// [`RAW`], [`CONTEXT_AUDITED`] and [`BOTH_VERSIONS`], or 0.
     pub flags: u8,
     /// Who.
     pub actor: Option<PrincipalId>,
@@ -272,7 +272,7 @@ pub struct OperationGroup {
     /// The keyed hash of the operation id, or zeros.
     #[cbor(n(6), with = "minicbor::bytes")]
     pub operation_id: Pseudonym,
-    /// [`RAW`] and [`CONTEXT_AUDITED`], or 0.
+    /// [`RAW`], [`CONTEXT_AUDITED`] and [`BOTH_VERSIONS`], or 0.
     #[n(7)]
     pub flags: u8,
 }
@@ -282,6 +282,9 @@ pub const RAW: u8 = 1;
 
 /// A flag: the output does not hold the context; only this record does, as a commitment to its digest.
 pub const CONTEXT_AUDITED: u8 = 2;
+
+/// A flag: two versions of the key were used. Each has a record with its own use index, in one frame.
+pub const BOTH_VERSIONS: u8 = 4;
 
 /// Group 2, without the use index.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -1,18 +1,20 @@
-//! Signatures that carry what they sign: a compact JWS and a DSSE envelope.
+//! Signatures that carry what they sign: a compact JWS, a DSSE envelope, an output of COSE, a note.
 //!
 //! Such a signature is verified by itself, and what it carries is then compared with what was expected. The
-//! claims of a JWS are compared as values, since they are encoded anew when they are signed; the payload of
-//! a DSSE envelope byte for byte.
+//! claims of a JWS are compared as values, since they are encoded anew when they are signed; payloads and the text of a
+//! note byte for byte. Whether one signature is in it or two makes no difference to that.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chancery_core::purpose::Format;
+use chancery_crypto::formats::cose;
+use chancery_log::note::Note;
 use serde_json::Value;
 
 /// Whether signatures of a format carry what they sign, so that they are verified with an empty message.
 #[must_use]
 pub fn carries_payload(format: Format) -> bool {
-    matches!(format, Format::Dsse | Format::Jws)
+    format.carries_payload()
 }
 
 /// Whether a signature of a format that carries its payload carries this one. Verifies nothing.
@@ -24,7 +26,11 @@ pub fn is_about(format: Format, signature: &[u8], payload: &[u8]) -> bool {
             let carried = jws_payload(signature).and_then(|bytes| parse(&bytes));
             carried.is_some() && carried == parse(payload)
         }
-        Format::Aead | Format::Bound | Format::Hkdf | Format::Raw => false,
+        Format::Cose => cose::unverified_payload(signature) == Some(payload),
+        Format::Note => {
+            Note::parse(signature).is_ok_and(|note| note.unverified_text().as_bytes() == payload)
+        }
+        Format::Aead | Format::Bound | Format::Hkdf | Format::Raw | Format::SshSig => false,
     }
 }
 
@@ -62,8 +68,19 @@ mod tests {
     }
 
     #[test]
+    fn a_note_is_about_its_text_and_an_output_of_cose_about_its_payload() {
+        let line = format!("\n\u{2014} example.com/notes {}\n", STANDARD.encode([0; 68]));
+        let note = format!("text\n{line}");
+        assert!(is_about(Format::Note, note.as_bytes(), b"text\n"));
+        assert!(!is_about(Format::Note, note.as_bytes(), b"text"));
+        let output = b"\xd2\x84\x40\xa0\x43abc\x43sig";
+        assert!(is_about(Format::Cose, output, b"abc"));
+        assert!(!is_about(Format::Cose, output, b"ab") && !is_about(Format::Cose, b"", b""));
+    }
+
+    #[test]
     fn what_is_no_signature_of_the_format_is_about_nothing() {
-        for format in [Format::Dsse, Format::Jws, Format::Bound] {
+        for format in [Format::Dsse, Format::Jws, Format::Bound, Format::Cose, Format::Note] {
             for signature in ["", "..", "{}", r#"{"payload":1}"#, "e30.*.c2ln"] {
                 assert!(!is_about(format, signature.as_bytes(), b""), "{signature}");
             }

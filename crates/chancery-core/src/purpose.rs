@@ -37,6 +37,12 @@ pub enum Format {
     Jws,
     /// The pre-authentication encoding of DSSE.
     Dsse,
+    /// A `COSE_Sign1`, or a `COSE_Sign` (RFC 9052).
+    Cose,
+    /// A signature of OpenSSH, in a namespace.
+    SshSig,
+    /// A C2SP signed note.
+    Note,
     /// Bytes as they come; only where posture names it.
     Raw,
     /// The committing envelope over AES-256-GCM.
@@ -46,16 +52,59 @@ pub enum Format {
 }
 
 /// Usages with the formats each may have, and their spellings: the whole table.
-const FORMATS: [(Usage, Format, &str); 8] = [
+const FORMATS: [(Usage, Format, &str); 11] = [
     (Usage::Sign, Format::Bound, "sign.bound"),
     (Usage::Sign, Format::Jws, "sign.jws"),
     (Usage::Sign, Format::Dsse, "sign.dsse"),
+    (Usage::Sign, Format::Cose, "sign.cose"),
+    (Usage::Sign, Format::SshSig, "sign.sshsig"),
+    (Usage::Sign, Format::Note, "sign.note"),
     (Usage::Sign, Format::Raw, "sign.raw"),
     (Usage::Encrypt, Format::Aead, "encrypt.aead"),
     (Usage::Mac, Format::Bound, "mac.bound"),
     (Usage::Derive, Format::Hkdf, "derive.hkdf"),
     (Usage::Wrap, Format::Aead, "wrap.aead"),
 ];
+
+impl Format {
+    /// Whether what is signed is carried by the signature, so that it is verified without it.
+    #[must_use]
+    pub const fn carries_payload(self) -> bool {
+        matches!(self, Self::Jws | Self::Dsse | Self::Cose | Self::Note)
+    }
+
+    /// Whether the digest of a message stands for it.
+    #[must_use]
+    pub const fn takes_digest(self) -> bool {
+        matches!(self, Self::Bound | Self::SshSig)
+    }
+
+    /// Whether one output holds the signatures of two versions of a key.
+    #[must_use]
+    pub const fn holds_two(self) -> bool {
+        matches!(self, Self::Bound | Self::Dsse | Self::Cose | Self::Note)
+    }
+
+    /// Whether outputs can be made by keys of a suite that signs.
+    fn admits(self, suite: Suite) -> bool {
+        let row = suite.properties();
+        match self {
+            Self::Jws => row.jose.is_some(),
+            Self::Cose => row.cose.is_some(),
+            Self::SshSig => matches!(
+                suite,
+                Suite::Ed25519
+                    | Suite::EcdsaP256
+                    | Suite::EcdsaP384
+                    | Suite::RsaPkcs1Sha256With3072
+                    | Suite::RsaPkcs1Sha256With4096
+            ),
+            // What C2SP has numbers for.
+            Self::Note => matches!(suite, Suite::Ed25519 | Suite::MlDsa44),
+            Self::Bound | Self::Dsse | Self::Raw | Self::Aead | Self::Hkdf => true,
+        }
+    }
+}
 
 /// The suffix by which a purpose keeps in the audit what its format cannot bind.
 const CONTEXT_AUDITED: &str = ";context=audited";
@@ -86,6 +135,9 @@ pub enum PurposeError {
         "a purpose ends in `:` and a domain of 1 to 128 letters, digits, `.`, `_`, `+`, `/` or `-`"
     )]
     BadDomain,
+    /// A note's key has a name that no key has.
+    #[error("the domain of a `sign.note` purpose is the key's name, which has no `+`")]
+    KeyName,
     /// The algorithm does not do what the purpose asks.
     #[error("an `{suite}` key cannot serve a purpose of `{usage}`")]
     SuiteMismatch {
@@ -96,7 +148,7 @@ pub enum PurposeError {
     },
     /// No such usage and format.
     #[error(
-        "a purpose begins with one of sign.bound, sign.jws, sign.dsse, sign.raw, encrypt.aead, mac.bound, derive.hkdf, wrap.aead"
+        "a purpose begins with one of sign.bound, sign.jws, sign.dsse, sign.cose, sign.sshsig, sign.note, sign.raw, encrypt.aead, mac.bound, derive.hkdf, wrap.aead"
     )]
     UnknownFormat,
 }
@@ -132,9 +184,7 @@ impl Purpose {
     ///
     /// [`PurposeError::SuiteMismatch`] if it cannot.
     pub fn admits(&self, suite: Suite) -> Result<(), PurposeError> {
-        let row = suite.properties();
-        let format_has_it = self.format != Format::Jws || row.jose.is_some();
-        if row.usage.contains(&self.usage) && format_has_it {
+        if suite.properties().usage.contains(&self.usage) && self.format.admits(suite) {
             Ok(())
         } else {
             Err(PurposeError::SuiteMismatch { suite, usage: self.prefix() })
@@ -169,6 +219,9 @@ impl FromStr for Purpose {
         let is_inner = |c: u8| c.is_ascii_alphanumeric() || b"._+/-".contains(&c);
         if domain.is_empty() || domain.len() > DOMAIN_BYTES_MAX || !domain.bytes().all(is_inner) {
             return Err(PurposeError::BadDomain);
+        }
+        if format == Format::Note && domain.contains('+') {
+            return Err(PurposeError::KeyName);
         }
         Ok(Self { usage, format, domain: domain.into(), unbound })
     }
@@ -209,6 +262,9 @@ mod tests {
             "sign.jws:at+jwt",
             "encrypt.aead:card-number",
             "sign.dsse:application/x;context=audited",
+            "sign.cose:application/x+cbor",
+            "sign.sshsig:git",
+            "sign.note:example.com/log",
         ] {
             assert_eq!(text.parse::<Purpose>().unwrap().to_string(), text);
         }
@@ -228,6 +284,9 @@ mod tests {
             "sign.bound:x;context=audited;context=audited",
             "sign.bound:x;context=bound",
             "sign.bound:é",
+            "sign.note:example.com+log",
+            "mac.cose:x",
+            "sign.sshSig:git",
         ] {
             assert!(text.parse::<Purpose>().is_err(), "{text}");
         }
@@ -248,5 +307,23 @@ mod tests {
         let wrap: Purpose = "wrap.aead:x".parse().unwrap();
         assert_eq!(wrap.admits(Suite::Aes256Gcm), Ok(()));
         assert!(wrap.admits(Suite::HmacSha256).is_err());
+    }
+
+    /// What each format is made of, suite by suite.
+    #[test]
+    fn a_format_admits_the_suites_that_its_verifiers_know() {
+        let admitted = |text: &str| {
+            let purpose: Purpose = text.parse().unwrap();
+            let suites = crate::suite::SUITES.iter().map(|row| row.suite);
+            suites
+                .filter(|suite| purpose.admits(*suite).is_ok())
+                .map(Suite::number)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(admitted("sign.bound:x"), (1..=10).collect::<Vec<_>>());
+        assert_eq!(admitted("sign.jws:x"), (1..=10).collect::<Vec<_>>());
+        assert_eq!(admitted("sign.cose:x"), [1, 2, 3, 4, 5, 8, 9, 10]);
+        assert_eq!(admitted("sign.sshsig:x"), [1, 2, 3, 6, 7]);
+        assert_eq!(admitted("sign.note:x"), [1, 8]);
     }
 }

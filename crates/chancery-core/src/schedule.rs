@@ -282,6 +282,14 @@ impl Schedule {
         self.share().map(|share| share.accept).unwrap_or_default()
     }
 
+    /// The versions there was and that comes in, if verifiers ask for the signatures of both.
+    #[must_use]
+    pub fn asks_both(&self) -> Option<(u32, u32)> {
+        let is_asked =
+            |share: &&Share| share.mode == Mode::DualSign && share.accept == Accept::AllOf;
+        self.share().filter(is_asked).map(|share| (self.version, share.version))
+    }
+
     /// Whether a version protects for anybody by this schedule for whom it did not by `before`.
     #[must_use]
     pub fn gives_more_than(&self, before: &Self, version: u32) -> bool {

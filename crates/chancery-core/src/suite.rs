@@ -114,6 +114,9 @@ pub struct Properties {
     pub ir_8547_draft: Dates,
     /// Its `alg` in JOSE (RFC 7518, RFC 8037, RFC 9964), where it has one.
     pub jose: Option<&'static str>,
+    /// Its algorithm in COSE (RFC 9053, RFC 8230, RFC 9964), where it has one; that of RSASSA-PKCS1-v1_5 is not
+    /// recommended (RFC 8812, 2).
+    pub cose: Option<i64>,
     /// Whether making or using a private key takes long enough to go to the slow pool.
     pub is_slow: bool,
 }
@@ -137,6 +140,7 @@ const fn row(
         standing: Standing::Unnamed,
         ir_8547_draft: Dates::of_signature(strength_bits, post_quantum),
         jose: None,
+        cose: None,
         is_slow: false,
     }
 }
@@ -144,6 +148,11 @@ const fn row(
 impl Properties {
     const fn jose(mut self, alg: &'static str) -> Self {
         self.jose = Some(alg);
+        self
+    }
+
+    const fn cose(mut self, alg: i64) -> Self {
+        self.cose = Some(alg);
         self
     }
 
@@ -171,15 +180,20 @@ const AUTHENTICATION_CODES: u8 = 10;
 
 /// The table, in the order of the suites' numbers.
 pub const SUITES: [Properties; 15] = [
-    row(Suite::Ed25519, "ed25519", SIGN, 128).jose("EdDSA"),
-    row(Suite::EcdsaP256, "ecdsa-p256", SIGN, 128).jose("ES256").acceptable_by(SIGNATURES),
-    row(Suite::EcdsaP384, "ecdsa-p384", SIGN, 192).jose("ES384").acceptable_by(SIGNATURES),
+    row(Suite::Ed25519, "ed25519", SIGN, 128).jose("EdDSA").cose(-8),
+    row(Suite::EcdsaP256, "ecdsa-p256", SIGN, 128).jose("ES256").cose(-7).acceptable_by(SIGNATURES),
+    row(Suite::EcdsaP384, "ecdsa-p384", SIGN, 192)
+        .jose("ES384")
+        .cose(-35)
+        .acceptable_by(SIGNATURES),
     row(Suite::RsaPss3072, "rsa-pss-3072", SIGN, 128)
         .jose("PS256")
+        .cose(-37)
         .slow()
         .acceptable_by(SIGNATURES),
     row(Suite::RsaPss4096, "rsa-pss-4096", SIGN, 140)
         .jose("PS256")
+        .cose(-37)
         .slow()
         .acceptable_by(SIGNATURES),
     row(Suite::RsaPkcs1Sha256With3072, "rsa-pkcs1-3072", SIGN, 128)
@@ -190,9 +204,9 @@ pub const SUITES: [Properties; 15] = [
         .jose("RS256")
         .slow()
         .acceptable_by(SIGNATURES),
-    row(Suite::MlDsa44, "ml-dsa-44", SIGN, 128).jose("ML-DSA-44").slow().post_quantum(),
-    row(Suite::MlDsa65, "ml-dsa-65", SIGN, 192).jose("ML-DSA-65").slow().post_quantum(),
-    row(Suite::MlDsa87, "ml-dsa-87", SIGN, 256).jose("ML-DSA-87").slow().post_quantum(),
+    row(Suite::MlDsa44, "ml-dsa-44", SIGN, 128).jose("ML-DSA-44").cose(-48).slow().post_quantum(),
+    row(Suite::MlDsa65, "ml-dsa-65", SIGN, 192).jose("ML-DSA-65").cose(-49).slow().post_quantum(),
+    row(Suite::MlDsa87, "ml-dsa-87", SIGN, 256).jose("ML-DSA-87").cose(-50).slow().post_quantum(),
     row(Suite::HmacSha256, "hmac-sha-256", MAC, 256)
         .post_quantum()
         .acceptable_by(AUTHENTICATION_CODES),

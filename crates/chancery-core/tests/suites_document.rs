@@ -11,8 +11,8 @@ const BEFORE: &str = "\
 Written from the table in `crates/chancery-core/src/suite.rs`, and held to it by the test
 `the_document_is_the_table`. A key has one suite for life; its id is the one in stored and signed bytes.
 
-| suite | id | for | classical strength, bits | post-quantum | SP 800-131A Rev. 2 | deprecated after | disallowed after | JOSE |
-|---|---|---|---|---|---|---|---|---|
+| suite | id | for | classical strength, bits | post-quantum | SP 800-131A Rev. 2 | deprecated after | disallowed after | JOSE | COSE |
+|---|---|---|---|---|---|---|---|---|---|
 ";
 
 const AFTER: &str = "
@@ -62,6 +62,7 @@ fn row(row: &Properties) -> String {
         year(row.ir_8547_draft.deprecated_after),
         year(row.ir_8547_draft.disallowed_after),
         row.jose.map_or("-".into(), |alg| format!("`{alg}`")),
+        row.cose.map_or("-".into(), |alg| alg.to_string()),
     ];
     format!("| {} |\n", cells.join(" | "))
 }

@@ -144,29 +144,46 @@ fn object(mut members: Vec<Member>) -> String {
 /// signatures it does not verify.
 pub fn openssh(key: &PublicKey) -> Result<String, ExportError> {
     let error = ExportError::NoOpenSshForm { suite: key.suite() };
-    let value = key.subject_public_key();
-    let (name, fields) = match key.suite() {
-        Suite::Ed25519 => ("ssh-ed25519", string(value)),
-        Suite::EcdsaP256 => ("ecdsa-sha2-nistp256", [string(b"nistp256"), string(value)].concat()),
-        Suite::EcdsaP384 => ("ecdsa-sha2-nistp384", [string(b"nistp384"), string(value)].concat()),
-        Suite::RsaPkcs1Sha256With3072 | Suite::RsaPkcs1Sha256With4096 => {
-            let RsaPublic { modulus, exponent } = RsaPublic::parse(value).ok_or(error)?;
-            ("ssh-rsa", [mpint(exponent), mpint(modulus)].concat())
+    let name = ssh_name(key.suite()).ok_or(error)?;
+    let public = ssh_public(key.suite(), key.subject_public_key()).ok_or(error)?;
+    Ok(format!("{name} {}", STANDARD.encode(public)))
+}
+
+/// What OpenSSH calls keys of a suite.
+fn ssh_name(suite: Suite) -> Option<&'static str> {
+    Some(match suite {
+        Suite::Ed25519 => "ssh-ed25519",
+        Suite::EcdsaP256 => "ecdsa-sha2-nistp256",
+        Suite::EcdsaP384 => "ecdsa-sha2-nistp384",
+        Suite::RsaPkcs1Sha256With3072 | Suite::RsaPkcs1Sha256With4096 => "ssh-rsa",
+        _ => return None,
+    })
+}
+
+/// A public half in OpenSSH's own form: the name, and what `subjectPublicKey` holds.
+pub(crate) fn ssh_public(suite: Suite, value: &[u8]) -> Option<Vec<u8>> {
+    let name = ssh_name(suite)?;
+    let fields = match suite {
+        Suite::Ed25519 => string(value),
+        Suite::EcdsaP256 => [string(b"nistp256"), string(value)].concat(),
+        Suite::EcdsaP384 => [string(b"nistp384"), string(value)].concat(),
+        _ => {
+            let RsaPublic { modulus, exponent } = RsaPublic::parse(value)?;
+            [mpint(exponent), mpint(modulus)].concat()
         }
-        _ => return Err(error),
     };
-    Ok(format!("{name} {}", STANDARD.encode([string(name.as_bytes()), fields].concat())))
+    Some([string(name.as_bytes()), fields].concat())
 }
 
 /// `string` of RFC 4251, 5.
-fn string(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn string(bytes: &[u8]) -> Vec<u8> {
     // Public keys have at most 4 KiB.
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     [&length.to_be_bytes()[..], bytes].concat()
 }
 
 /// `mpint` of RFC 4251, 5: with a leading zero where the first bit is set.
-fn mpint(magnitude: &[u8]) -> Vec<u8> {
+pub(crate) fn mpint(magnitude: &[u8]) -> Vec<u8> {
     let needs_zero = magnitude.first().is_some_and(|first| first & 0x80 != 0);
     if needs_zero { string(&[&[0], magnitude].concat()) } else { string(magnitude) }
 }

@@ -5,10 +5,14 @@
 //! | [`bound`] | our frame, which holds the digest of the message | a container with the signature | in the bytes | frame |
 //! | [`jws`] | header built here and claims parsed and encoded again | a compact JWS | as claims, else audited | `typ` |
 //! | [`dsse`] | pre-authentication encoding of type and payload | a DSSE envelope | audited | payload type |
+//! | [`cose`] | `Sig_structure` of header and payload | a `COSE_Sign1` or `COSE_Sign` | in the bytes | content type |
+//! | [`sshsig`] | namespace and digest of the message | a signature of OpenSSH | audited | namespace |
+//! | [`note`] | the text | a signed note | audited | key's name |
 //! | [`raw`] | the bytes as they come | the signature | audited | nothing |
 //!
 //! Signing takes three steps: [`to_be_signed`], the key's own operation over [`ToBeSigned::bytes`], and
-//! [`ToBeSigned::assemble`]. [`verify`] takes what left, and what the verifier expects of it.
+//! [`ToBeSigned::assemble`]; two versions of a key take the first two each, and [`assemble_both`] the third. [`verify`]
+//! takes what left, and what the verifier expects of it: of an output with two signatures, that of one version.
 //!
 //! **Invariant:** the algorithm is taken from the key, for signing and for verifying, never from what is
 //! verified. A context that is not in the signed bytes is refused, unless the purpose says that it is kept
@@ -18,10 +22,13 @@
 //! asked. It holds no keys and reads no clock.
 
 pub mod bound;
+pub mod cose;
 pub mod dsse;
 pub mod jws;
 mod key_version;
+pub mod note;
 pub mod raw;
+pub mod sshsig;
 
 use chancery_core::context::Context;
 use chancery_core::id::KeyId;
@@ -45,14 +52,27 @@ pub struct Signing<'a> {
     pub key: KeyId,
     /// Its version.
     pub version: u32,
+    /// That version's public half, as DER of its `SubjectPublicKeyInfo`, for formats whose outputs name it.
+    pub public: &'a [u8],
     /// The posture under which the signature is made.
     pub posture_epoch: u64,
     /// The caller's context.
     pub context: &'a Context,
     /// What the caller wants signed.
     pub payload: Payload<'a>,
+    /// How many signatures what leaves will hold.
+    pub signatures: Signatures,
     /// The time, in milliseconds since 1970.
     pub now_ms: u64,
+}
+
+/// How many signatures one output holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signatures {
+    /// That of one version.
+    One,
+    /// Those of two versions of a key, while a rollout has both sign.
+    Two,
 }
 
 /// What a caller wants signed.
@@ -86,9 +106,12 @@ pub struct ToBeSigned {
 #[derive(Clone, Debug)]
 enum Assembly {
     Bound(bound::Origin),
+    Cose(cose::Message),
     Dsse(dsse::Envelope),
     Jws,
+    Note(note::Line),
     Raw,
+    SshSig(sshsig::Envelope),
 }
 
 /// The payload cannot be signed in this format.
@@ -109,6 +132,9 @@ pub enum FormatError {
     /// The format parses what it signs and was given a digest.
     #[error("this format parses what it signs; send the message, not its digest")]
     DigestRefused,
+    /// Two versions are to sign, and an output holds one signature.
+    #[error("an output of this format holds one signature; two versions of a key cannot both sign")]
+    HoldsOne,
     /// The message is longer than one request may carry.
     #[error(
         "the message has {found} bytes, and at most {MESSAGE_BYTES_MAX} are signed; use a `sign.bound` key and send the digest"
@@ -117,6 +143,9 @@ pub enum FormatError {
         /// How many bytes it has.
         found: usize,
     },
+    /// The output names the public half, and there is none.
+    #[error("the key version has no public half in a form that this format names")]
+    NoPublicKey,
     /// Keys of this purpose do not sign.
     #[error("keys of this purpose neither sign nor authenticate; use one for `sign` or `mac`")]
     NotASigningFormat,
@@ -126,6 +155,9 @@ pub enum FormatError {
     /// The algorithm cannot serve the purpose.
     #[error(transparent)]
     Purpose(#[from] PurposeError),
+    /// The message is no text that a note may have.
+    #[error("the message cannot be signed as a note")]
+    Text(#[from] note::TextError),
 }
 
 /// Parses the payload and builds the exact bytes to sign.
@@ -137,9 +169,12 @@ pub fn to_be_signed(signing: &Signing<'_>) -> Result<ToBeSigned, FormatError> {
     signing.purpose.admits(signing.suite)?;
     match signing.purpose.format() {
         Format::Bound => bound::to_be_signed(signing),
+        Format::Cose => cose::to_be_signed(signing),
         Format::Dsse => dsse::to_be_signed(signing),
         Format::Jws => jws::to_be_signed(signing),
+        Format::Note => note::to_be_signed(signing),
         Format::Raw => raw::to_be_signed(signing),
+        Format::SshSig => sshsig::to_be_signed(signing),
         Format::Aead | Format::Hkdf => Err(FormatError::NotASigningFormat),
     }
 }
@@ -162,10 +197,73 @@ impl ToBeSigned {
     pub fn assemble(self, signature: &[u8]) -> Vec<u8> {
         match self.assembly {
             Assembly::Bound(origin) => origin.assemble(signature),
+            Assembly::Cose(message) => message.assemble(signature),
             Assembly::Dsse(envelope) => envelope.assemble(signature),
             Assembly::Jws => jws::assemble(self.bytes, signature),
+            Assembly::Note(line) => line.assemble(signature),
             Assembly::Raw => signature.to_vec(),
+            Assembly::SshSig(envelope) => envelope.assemble(signature),
         }
+    }
+}
+
+/// What leaves with the signatures of two versions of one key: of the version there was, then of the one that a rollout
+/// brings in. Both were made over the same request.
+///
+/// # Errors
+///
+/// [`FormatError::HoldsOne`] if the format holds one signature.
+pub fn assemble_both(
+    (outgoing, signature): (ToBeSigned, &[u8]),
+    (incoming, beside): (ToBeSigned, &[u8]),
+) -> Result<Vec<u8>, FormatError> {
+    match (outgoing.assembly, incoming.assembly) {
+        (Assembly::Bound(one), Assembly::Bound(other)) => {
+            Ok(one.assemble_both(signature, (other, beside)))
+        }
+        (Assembly::Dsse(one), Assembly::Dsse(other)) => {
+            Ok(one.assemble_both(signature, (&other, beside)))
+        }
+        (Assembly::Cose(one), Assembly::Cose(other)) => {
+            Ok(one.assemble_both(signature, (&other, beside)))
+        }
+        (Assembly::Note(one), Assembly::Note(other)) => {
+            Ok(one.assemble_both(signature, (other, beside)))
+        }
+        _ => Err(FormatError::HoldsOne),
+    }
+}
+
+/// The key versions that an output says it was made by, in its order, to find what verifies it. Nothing in it is verified
+/// yet. None where the format names none, or the bytes are not of the format.
+#[must_use]
+pub fn key_versions(format: Format, output: &[u8]) -> Vec<KeyVersion> {
+    let named = match format {
+        Format::Bound => bound::BoundSignature::decode(output)
+            .map(|found| found.iter().map(|it| it.origin.key).collect()),
+        Format::Dsse => dsse::key_versions(output),
+        Format::Cose => cose::key_versions(output),
+        Format::Jws => jws::key_version(output).map(|named| vec![named]),
+        Format::SshSig | Format::Note | Format::Raw | Format::Aead | Format::Hkdf => {
+            return Vec::new();
+        }
+    };
+    named.unwrap_or_default()
+}
+
+/// Whether outputs of a format name public halves, and no version.
+#[must_use]
+pub fn names_public_halves(format: Format) -> bool {
+    matches!(format, Format::SshSig | Format::Note)
+}
+
+/// Whether an output of such a format says that this public half verifies it. Nothing in it is verified.
+#[must_use]
+pub fn is_by(purpose: &Purpose, output: &[u8], (suite, spki): (Suite, &[u8])) -> bool {
+    match purpose.format() {
+        Format::SshSig => sshsig::is_by(output, suite, spki),
+        Format::Note => note::is_by(output, purpose.domain(), suite, spki),
+        _ => false,
     }
 }
 
@@ -243,8 +341,20 @@ pub enum Verified {
         /// The claims, as the JSON that was signed.
         claims: Vec<u8>,
     },
+    /// An output of COSE with this payload, under its context.
+    Cose {
+        /// The payload.
+        payload: Vec<u8>,
+    },
+    /// A note of this text. The context is not in it.
+    Note {
+        /// The text.
+        text: String,
+    },
     /// The message. The context is not in it.
     Raw,
+    /// The message, in the namespace. The context is not in it.
+    SshSig,
 }
 
 /// The output is not what the verifier expects.
@@ -286,9 +396,12 @@ pub fn verify(output: &[u8], expected: &Verifying<'_>) -> Result<Verified, Verif
     expected.purpose.admits(expected.verifier.suite()).map_err(FormatError::from)?;
     match expected.purpose.format() {
         Format::Bound => bound::verify(output, expected),
+        Format::Cose => cose::verify(output, expected),
         Format::Dsse => dsse::verify(output, expected),
         Format::Jws => jws::verify(output, expected),
+        Format::Note => note::verify(output, expected),
         Format::Raw => raw::verify(output, expected),
+        Format::SshSig => sshsig::verify(output, expected),
         Format::Aead | Format::Hkdf => Err(FormatError::NotASigningFormat.into()),
     }
 }
@@ -298,6 +411,14 @@ impl Verifier<'_> {
         match self {
             Self::Mac(key) => key.suite(),
             Self::Public(key) => key.suite(),
+        }
+    }
+
+    /// The suite and the `SubjectPublicKeyInfo`, of a public key.
+    fn public(&self) -> Option<(Suite, &[u8])> {
+        match self {
+            Self::Mac(_) => None,
+            Self::Public(key) => Some((key.suite(), key.spki())),
         }
     }
 

@@ -51,6 +51,8 @@ labels! {
     COHORT = "cohort/v1";
     /// A principal's signature over a command.
     COMMAND_SIGNATURE = "command-signature/v1";
+    /// The context of what a key of the format `cose` signs, in the externally supplied data.
+    COSE_CONTEXT = "cose-context/v1";
     /// What is disclosed of the audit: signed by the log, and sealed to its recipient (RFC 9180).
     DISCLOSURE = "disclosure/v1";
     /// Commitment, key and nonce of one envelope.

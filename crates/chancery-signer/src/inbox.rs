@@ -14,7 +14,7 @@ use chancery_core::authority::Row;
 use chancery_core::handle::LinkId;
 use chancery_core::id::TenantId;
 use chancery_core::idempotency::EntryName;
-use chancery_core::sequencer::{Claim, Mark};
+use chancery_core::sequencer::{Claim, Counted, Mark};
 
 use crate::aside::PutAside;
 use crate::commands::Asker;
@@ -45,8 +45,9 @@ pub(crate) enum Submission {
 pub(crate) struct Finished {
     pub(crate) claim: Claim,
     pub(crate) prepared: Prepared,
-    /// The links of its handle that this is counted under, each with its record.
-    pub(crate) links: Vec<(LinkId, Prepared)>,
+    /// What it is counted under besides, each with its record: links of its handle, and the other version of its key
+    /// where two were used.
+    pub(crate) beside: Vec<(Counted, Prepared)>,
     /// The number of the command in the outbox; 0 for anything else.
     pub(crate) command: u64,
     /// The operation id to complete, if the caller named one.

@@ -201,7 +201,7 @@ impl OutboxEntry {
         Ok(Submission::Finished(Box::new(Finished {
             claim: Claim { tenant: self.tenant, decided: Mark::STANDING, counting },
             prepared,
-            links: Vec::new(),
+            beside: Vec::new(),
             command: number,
             entry: self.kept.as_ref().map(|kept| kept.name),
             answer,

@@ -22,7 +22,6 @@ use chancery_audit::wal::{
     self, Address, Begun, Chain, Composed, SegmentStart, Tail, Wal, WalError,
 };
 use chancery_core::clock::Reading;
-use chancery_core::handle::LinkId;
 use chancery_core::id::TenantId;
 use chancery_core::idempotency::{EntryName, Place};
 use chancery_core::limits::{CAVEATS_MAX, FRAME_AUDIT_BYTES_MAX, FRAME_RECORDS_MAX};
@@ -61,8 +60,8 @@ const LOW_PART: u64 = 16;
 const ITEMS_BYTES_MAX: usize = FRAME_AUDIT_BYTES_MAX - FRAME_HEADER_BYTES - 4;
 
 /// No more results join a frame that holds so many records: what may follow is a result that is counted under
-/// as many links as a handle has, and a summary of early refusals for each reason.
-const RECORDS_CLOSE_AT: usize = FRAME_RECORDS_MAX - 1 - CAVEATS_MAX - Reason::ALL.len();
+/// as many links as a handle has and for two versions of a key, and a summary of early refusals for each reason.
+const RECORDS_CLOSE_AT: usize = FRAME_RECORDS_MAX - 2 - CAVEATS_MAX - Reason::ALL.len();
 
 /// What the sequencer's thread owns.
 pub(crate) struct Thread {
@@ -224,24 +223,35 @@ impl Thread {
             self.decide_again(*finished);
             return None;
         };
-        let Finished { claim, prepared, links, command, entry, answer, way } = *finished;
+        let Finished { claim, prepared, beside, command, entry, answer, way } = *finished;
         self.resumes.note(command, &way);
         open.push(partner::Placed::new(prepared, seat.use_index, command));
         open.placed.push(Placed { sealed: self.sequencer.seal(answer, &seat), seat, entry, way });
-        for (link, prepared) in links {
-            self.count_link(claim.tenant, link, prepared, open);
+        for (counted, prepared) in beside {
+            self.count_beside(claim.tenant, counted, prepared, open);
         }
         None
     }
 
-    /// Counts a use that has its place under a link of its handle: in the same frame, so with it or not at all.
-    fn count_link(&mut self, tenant: TenantId, link: LinkId, prepared: Prepared, open: &mut Open) {
-        let counting = Counting::Use(Counted::Link(link));
+    /// Counts a use that has its place for something else too, a link of its handle or another version of its key: in
+    /// the same frame, so with it or not at all.
+    fn count_beside(
+        &mut self,
+        tenant: TenantId,
+        counted: Counted,
+        prepared: Prepared,
+        open: &mut Open,
+    ) {
+        let counting = Counting::Use(counted);
         let claim = Claim { tenant, decided: Mark::STANDING, counting };
         // It stands whatever authority does, so it always joins.
         let Ok(seat) = self.sequencer.join(&claim) else { return };
         open.push(partner::Placed::new(prepared, seat.use_index, 0));
-        let (sealed, way) = (self.sequencer.seal(Answer::None, &seat), Way::LinkUse(link));
+        let sealed = self.sequencer.seal(Answer::None, &seat);
+        let way = match counted {
+            Counted::Link(link) => Way::LinkUse(link),
+            Counted::Version(..) => Way::Nowhere,
+        };
         open.placed.push(Placed { sealed, seat, entry: None, way });
     }
 
@@ -520,8 +530,8 @@ struct Written<'c> {
 
 impl Finished {
     fn encoded_bytes(&self) -> usize {
-        let links = self.links.iter().map(|(_, prepared)| prepared.encoded_bytes());
-        self.prepared.encoded_bytes() + links.sum::<usize>()
+        let beside = self.beside.iter().map(|(_, prepared)| prepared.encoded_bytes());
+        self.prepared.encoded_bytes() + beside.sum::<usize>()
     }
 }
 

@@ -461,7 +461,7 @@ impl StoreThread {
                 counting: Counting::Nothing,
             },
             prepared,
-            links: Vec::new(),
+            beside: Vec::new(),
             command: 0,
             entry: None,
             answer: OutAnswer::Command(reply),

@@ -4,7 +4,6 @@
 //! makes its record, and hands both to the sequencer; it never waits for the disk.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use chancery_api::message::{InputForm, Receipt, UseResult};
 use chancery_audit::record::{Authentication, Counted, Facts, Kind, LinkLife};
@@ -13,7 +12,7 @@ use chancery_core::authority::{Permit, Routing, Use};
 use chancery_core::cbor;
 use chancery_core::clock::Reading;
 use chancery_core::context::Context;
-use chancery_core::handle::{Handle, LinkId, Operation};
+use chancery_core::handle::{Handle, Operation};
 use chancery_core::id::{HandleId, OperationId, TenantId};
 use chancery_core::idempotency::Place;
 use chancery_core::key::Key;
@@ -31,7 +30,6 @@ use crate::inbox::{Finished, ItemWay, Submission, Way};
 use crate::others::Others;
 use crate::outlet::{Answer, Assembly};
 use crate::service::Shared;
-use crate::sightings::Done;
 
 mod compute;
 mod repeat;
@@ -64,8 +62,8 @@ pub(crate) struct OwnedItem {
     /// What it is routed by, if its caller says that.
     pub(crate) routing: Vec<u8>,
     pub(crate) claimed: Option<Claimed>,
-    /// The version that what is processed says it was protected by.
-    pub(crate) version: Option<u32>,
+    /// The versions that what is processed says it was protected by.
+    pub(crate) versions: [Option<u32>; 2],
 }
 
 /// A use that has to be decided again.
@@ -201,9 +199,7 @@ impl Worker {
 
     /// Slow algorithms go to the pool, so that nothing quick waits behind them.
     fn start(&mut self, job: Job) {
-        let is_slow = suite_of(job.permit.key(), job.permit.version()).properties().is_slow
-            && !matches!(job.permit.operation(), Operation::Verify);
-        if !is_slow {
+        if !compute::is_slow(&job.permit) {
             return self.finish(job);
         }
         if let Err(job) = self.shared.pool.submit(job) {
@@ -217,7 +213,7 @@ impl Worker {
         // Decided before the mode began, it would use a key while reductions wait to be recorded.
         let computed = match self.shared.uses_no_key() {
             Some(reason) => Err(reason),
-            None => self.compute(item, &job),
+            None => compute::compute(&self.shared, item, &job.permit),
         };
         match computed {
             Ok(computed) => self.commit(job, computed),
@@ -226,27 +222,6 @@ impl Worker {
                 self.refuse(&job.request, job.position, job.failure(reason), job.permit.now());
             }
         }
-    }
-
-    /// Computes it; and if a rollout moves the key, counts what came of it.
-    fn compute(&self, item: &OwnedItem, job: &Job) -> Result<Computed, Reason> {
-        let (operation, permit) = (job.request.operation, &job.permit);
-        if permit.key().moving.is_none() {
-            return compute::compute(&self.shared, item, operation, permit);
-        }
-        let began = Instant::now();
-        let computed = compute::compute(&self.shared, item, operation, permit);
-        self.shared.sightings.count(
-            permit.key(),
-            &Done {
-                operation,
-                version: permit.version(),
-                took: began.elapsed(),
-                failed: computed.as_ref().err().copied(),
-                now: permit.now().served,
-            },
-        );
-        computed
     }
 
     fn commit(&mut self, mut job: Job, mut computed: Computed) {
@@ -279,8 +254,8 @@ impl Worker {
             answer,
         });
         let prepared = self.sealer.prepare(&facts, kept.as_ref());
-        let Ok((prepared, links)) =
-            prepared.and_then(|use_| Ok((use_, self.link_uses(job, &facts)?)))
+        let Ok((prepared, beside)) =
+            prepared.and_then(|use_| Ok((use_, self.uses_beside(job, &facts, computed.beside)?)))
         else {
             self.give_back(job);
             request.assembly.refuse_early(position, job.failure(Reason::Unavailable));
@@ -294,7 +269,7 @@ impl Worker {
                 counting: Counting::Use(CountedUse::Version(permit.key().id, version)),
             },
             prepared,
-            links,
+            beside,
             command: 0,
             entry: item.claimed.map(|claimed| claimed.name),
             answer: Answer::Use(UseResult::Committed {
@@ -314,27 +289,37 @@ impl Worker {
         })));
     }
 
-    /// A record for each link of the handle whose uses are counted. What was carried out before is counted
-    /// already.
-    fn link_uses(
+    /// What stands in the same frame as the record of a use: a record for each link of the handle whose uses are counted,
+    /// and one for the other version where two were used. What was carried out before is counted for links already.
+    fn uses_beside(
         &mut self,
         job: &Job,
         facts: &Facts,
-    ) -> Result<Vec<(LinkId, Prepared)>, SealerError> {
+        version: Option<u32>,
+    ) -> Result<Vec<(CountedUse, Prepared)>, SealerError> {
         let bounds = match job.place {
             Some(_) => &[],
             None => job.request.handle.bounds(),
         };
-        let records = bounds.iter().map(|bound| {
+        let mut records = Vec::with_capacity(bounds.len() + 1);
+        for bound in bounds {
             let mut facts = facts.clone();
             facts.kind = Kind::LinkUse;
             facts.flags = 0;
             facts.credential = Some(HandleId::from_bytes(bound.link.0));
             let life = LinkLife { handle: job.request.handle.root().id, until_ms: bound.until_ms };
             facts.head_digest = life.to_bytes();
-            Ok((bound.link, self.sealer.prepare(&facts, None)?))
-        });
-        records.collect()
+            records.push((CountedUse::Link(bound.link), self.sealer.prepare(&facts, None)?));
+        }
+        if let Some(version) = version {
+            let key = job.permit.key();
+            let mut facts = facts.clone();
+            facts.suite = suite_of(key, version).number();
+            facts.key = Some((key.id, version));
+            let counted = CountedUse::Version(key.id, version);
+            records.push((counted, self.sealer.prepare(&facts, None)?));
+        }
+        Ok(records)
     }
 
     /// An operation id for a caller who named none.
@@ -354,7 +339,8 @@ impl Worker {
         let Some(item) = request.items.get(position) else { return };
         let mut facts = facts_of(request, item, now);
         facts.operation_id = item.id;
-        facts.key = Some((request.handle.root().key, item.version.unwrap_or_default()));
+        let [version, _] = item.versions;
+        facts.key = Some((request.handle.root().key, version.unwrap_or_default()));
         facts.refused = Some(reason);
         let is_recorded = !self.shared.spare.is_full() && self.is_within_budget(facts.tenant, now);
         let prepared = is_recorded.then(|| self.sealer.prepare(&facts, None).ok()).flatten();
@@ -371,7 +357,7 @@ impl Worker {
                 counting: Counting::Nothing,
             },
             prepared,
-            links: Vec::new(),
+            beside: Vec::new(),
             command: 0,
             entry: None,
             answer: Answer::Use(UseResult::Refused { id: item.id, reason }),
@@ -463,11 +449,13 @@ fn asked<'a>(
     item: &'a OwnedItem,
     (proven, now): (&'a [[u8; 32]], Reading),
 ) -> Use<'a> {
+    let [version, also] = item.versions;
     Use {
         handle: &request.handle,
         operation: request.operation,
         context: &item.context,
-        version: item.version,
+        version,
+        also,
         routing: Routing { key: &item.routing, cohorts: &Sha256Cohorts },
         proven,
         is_cosigned: shared.others.as_ref().is_some_and(Others::is_cosigned),

@@ -31,6 +31,7 @@ mod service {
     mod lost_answers;
     mod lying_front;
     mod middleman;
+    mod migrations;
     mod months;
     mod offline;
     mod operations;

@@ -221,16 +221,18 @@ fn open<'s>(
 
 /// An envelope that a version signed.
 fn envelope(version: u32) -> Vec<u8> {
-    use chancery_crypto::formats::{Signing, to_be_signed};
+    use chancery_crypto::formats::{Signatures, Signing, to_be_signed};
     let (key, context) = (key(0), Context::default());
     let signing = Signing {
         purpose: &key.purpose,
         suite: Suite::Ed25519,
         key: key.id,
         version,
+        public: &[],
         posture_epoch: 1,
         context: &context,
         payload: Payload::Message(b"x"),
+        signatures: Signatures::One,
         now_ms: START_MS,
     };
     let prepared = to_be_signed(&signing).unwrap();

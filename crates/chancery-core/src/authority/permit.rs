@@ -11,7 +11,7 @@ use super::{Authority, Tenant};
 use crate::clock::{Quality, Reading};
 use crate::context::Context;
 use crate::handle::{Handle, Operation};
-use crate::key::Key;
+use crate::key::{Key, KeyVersion};
 use crate::name::{Name, Scope};
 use crate::posture::{Posture, RawSigning};
 use crate::purpose::Format;
@@ -19,6 +19,7 @@ use crate::reason::Reason;
 use crate::rollout::{Cohorts, point};
 use crate::schedule::{Consumer, Protecting};
 use crate::sequencer::Mark;
+use crate::suite::Suite;
 
 /// By what the consumer is known for whom something is protected.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,8 @@ pub struct Use<'a> {
     pub context: &'a Context,
     /// The version that what is processed was protected by, if it names one.
     pub version: Option<u32>,
+    /// The version that it was protected by beside that one, if it names two.
+    pub also: Option<u32>,
     /// For whom.
     pub routing: Routing<'a>,
     /// The holder keys whose possession was proved.
@@ -79,8 +82,9 @@ impl Permit {
         self.version
     }
 
-    /// The version that a rollout brings in, if the answer is to have its signature too; of what is encrypted again, the
-    /// version that protects it from then on.
+    /// The version that a rollout brings in, if the answer is to have its signature too. Of what is verified and names two
+    /// versions, the other one, while a rollout moves the key. Of what is encrypted again, the version that protects it
+    /// from then on.
     #[must_use]
     pub fn second(&self) -> Option<u32> {
         self.second.map(NonZeroU32::get)
@@ -194,8 +198,8 @@ fn check_key(key: &Key, asked: &Use<'_>, posture: &Posture) -> Result<(), Reason
     if format == Format::Raw && posture.raw == RawSigning::Refused {
         return Err(Reason::PurposeRefused);
     }
-    let carries_time = format == Format::Jws && asked.operation == Operation::Sign;
-    if carries_time && asked.now.quality == Quality::Suspect {
+    let is_signed = asked.operation == Operation::Sign;
+    if is_signed && carries_time(key) && asked.now.quality == Quality::Suspect {
         return Err(Reason::ClockSuspect);
     }
     // Its answer could not leave.
@@ -205,7 +209,17 @@ fn check_key(key: &Key, asked: &Use<'_>, posture: &Posture) -> Result<(), Reason
     Ok(())
 }
 
-/// The version to use; and the one beside it, if the answer is to have two signatures.
+/// Whether what a key signs says when: a token, and a checkpoint that is signed with ML-DSA.
+fn carries_time(key: &Key) -> bool {
+    let is_timed = |version| key.suite_of(version) == Suite::MlDsa44;
+    match key.purpose.format() {
+        Format::Jws => true,
+        Format::Note => key.versions.iter().any(is_timed),
+        _ => false,
+    }
+}
+
+/// The version to use; and the one beside it, if the answer is to have two signatures, or two are to be verified.
 fn choose_versions(key: &Key, asked: &Use<'_>) -> Result<(u32, Option<u32>), Reason> {
     let protects = |number: u32| {
         let version = key.version(number).filter(|version| version.protects());
@@ -220,13 +234,43 @@ fn choose_versions(key: &Key, asked: &Use<'_>) -> Result<(u32, Option<u32>), Rea
             }
         };
     }
+    if asked.operation == Operation::Verify
+        && let Some(both) = key.schedule().asks_both()
+    {
+        return choose_both(key, both, asked);
+    }
     let second = match asked.operation {
         Operation::Rewrap => Some(protects(protecting(key, asked).last())?),
         _ => None,
     };
-    let version = key.version(asked.version.unwrap_or(key.scheduled));
-    let version = version.filter(|version| version.processes()).ok_or(Reason::KeyUnusable)?;
-    Ok((version.number, second))
+    let named = [Some(asked.version.unwrap_or(key.scheduled)), asked.also];
+    let mut usable = named.into_iter().flatten().filter(|number| processes(key, *number));
+    let version = usable.next().ok_or(Reason::KeyUnusable)?;
+    // While a rollout moves the key both are tried: that the new one verifies is what it waits for.
+    let other = usable.next().filter(|other| key.moving.is_some() && *other != version);
+    Ok((version, second.or(other)))
+}
+
+/// Both versions, where verifiers ask for both: what has one signature is refused, whoever took the other away.
+fn choose_both(
+    key: &Key,
+    (outgoing, incoming): (u32, u32),
+    asked: &Use<'_>,
+) -> Result<(u32, Option<u32>), Reason> {
+    let named = [asked.version, asked.also];
+    let [one, other] = [outgoing, incoming].map(|number| named.contains(&Some(number)));
+    if !(one && other) {
+        return Err(Reason::VerificationFailed);
+    }
+    if processes(key, outgoing) && processes(key, incoming) {
+        Ok((outgoing, Some(incoming)))
+    } else {
+        Err(Reason::KeyUnusable)
+    }
+}
+
+fn processes(key: &Key, number: u32) -> bool {
+    key.version(number).is_some_and(KeyVersion::processes)
 }
 
 /// Which versions protect for the consumer of a use.

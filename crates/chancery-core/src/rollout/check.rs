@@ -13,7 +13,7 @@ use crate::limits::{
     ACKNOWLEDGED_MIN_PPM, CANARY_MAX_PPM, PLAN_DURATION_MAX, PLAN_STAGES_MAX, REPORTERS_MIN,
     STAGE_DURATION_MAX, STAGE_TRIGGERS_MAX, TRIGGER_WINDOW_MAX,
 };
-use crate::purpose::{Format, Purpose, Usage};
+use crate::purpose::{Purpose, Usage};
 use crate::schedule::{Accept, Fraction, Mode};
 
 /// Where in a plan something is.
@@ -435,11 +435,7 @@ fn check_trigger(
 /// Whether an output of this purpose holds two signatures.
 #[must_use]
 pub fn holds_two(purpose: &Purpose) -> bool {
-    let format_does = match purpose.format() {
-        Format::Bound | Format::Dsse => true,
-        Format::Jws | Format::Raw | Format::Aead | Format::Hkdf => false,
-    };
-    purpose.usage() == Usage::Sign && format_does
+    purpose.usage() == Usage::Sign && purpose.format().holds_two()
 }
 
 #[cfg(test)]

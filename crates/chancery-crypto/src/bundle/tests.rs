@@ -15,7 +15,7 @@ use super::testing::{
     EXPIRES_MS, MADE_MS, assembled, bundle, head, key, keys, pins, private, scope,
 };
 use super::*;
-use crate::formats::{self, Payload, Signing};
+use crate::formats::{self, Payload, Signatures, Signing};
 
 const MESSAGE: &[u8] = br#"{"aud":"a","exp":1795996900,"iat":1795996700,"iss":"i"}"#;
 
@@ -28,9 +28,11 @@ fn output(key: &Key, version: u32, message: &[u8]) -> Vec<u8> {
         suite: Suite::Ed25519,
         key: key.id,
         version,
+        public: &[],
         posture_epoch: 1,
         context: &context,
         payload: Payload::Message(message),
+        signatures: Signatures::One,
         now_ms: MADE_MS,
     };
     let prepared = formats::to_be_signed(&signing).unwrap();

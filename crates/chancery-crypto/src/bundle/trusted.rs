@@ -20,7 +20,7 @@ use chancery_core::state::KeyState;
 use super::{BundleFile, FORMAT};
 use crate::formats::bound::BoundSignature;
 use crate::formats::{
-    self, KeyVersion, Payload, Verified, Verifier, VerifyError, Verifying, dsse, jws,
+    self, KeyVersion, Payload, Verified, Verifier, VerifyError, Verifying, cose, dsse, jws,
 };
 use crate::key::PublicKey;
 
@@ -188,12 +188,13 @@ impl TrustBundle {
         let results: Vec<_> =
             named.iter().map(|named| self.one(output, expected, (key, *named))).collect();
         let holds = |result: &&Result<Verified, Rejected>| result.is_ok();
-        // Bytes without a name hold under one version at most, whatever is asked of two signatures.
+        let holding = results.iter().filter(holds).count();
+        // What holds one signature holds under one version at most, whatever is asked of two.
         let is_enough = match key.accept {
-            Accept::AllOf if expected.purpose.format() != Format::Raw => {
-                named.len() > 1 && results.iter().all(Result::is_ok)
+            Accept::AllOf if expected.purpose.format().holds_two() => {
+                holding > 1 && (names_nothing(expected.purpose) || holding == named.len())
             }
-            _ => results.iter().any(Result::is_ok),
+            _ => holding > 0,
         };
         if !is_enough {
             return Err(most_telling(results));
@@ -271,7 +272,9 @@ impl TrustBundle {
 fn named_in(output: &[u8], purpose: &Purpose, key: &KeyEntry) -> Result<Vec<Named>, Rejected> {
     let not_held = |error| Rejected::NotHeld(None, error);
     let named = match purpose.format() {
-        Format::Bound => BoundSignature::decode(output).map(|found| vec![found.origin.key]),
+        Format::Bound => BoundSignature::decode(output)
+            .map(|found| found.iter().map(|it| it.origin.key).collect()),
+        Format::Cose => cose::key_versions(output),
         Format::Jws => jws::key_version(output).map(|found| vec![found]),
         Format::Dsse => dsse::key_versions(output),
         // Bytes alone name nothing: each version that verifies may have made them, the newest first.
@@ -282,7 +285,13 @@ fn named_in(output: &[u8], purpose: &Purpose, key: &KeyEntry) -> Result<Vec<Name
     };
     let mut named = named.map_err(not_held)?;
     named.retain(|named| named.key == key.id);
+    named.dedup();
     if named.is_empty() { Err(not_held(VerifyError::OtherOrigin)) } else { Ok(named) }
+}
+
+/// Whether an output says of no signature which version made it.
+fn names_nothing(purpose: &Purpose) -> bool {
+    matches!(purpose.format(), Format::Note | Format::Raw | Format::SshSig)
 }
 
 /// Of several refusals the one that says most: that a version is unknown asks for a newer bundle.

@@ -25,6 +25,17 @@
 //! | suite, key id, version, posture epoch | as in the frame |
 //! | signature or tag | byte string |
 //!
+//! Two versions of one key, each with its own frame, leave in a container of the second form:
+//!
+//! | part | encoding |
+//! |---|---|
+//! | array of 4 | `84` |
+//! | format version | `02` |
+//! | key id | byte string of 16 |
+//! | posture epoch | unsigned integer |
+//! | array of 2 | `82`: the version there was, then the one that a rollout brings in |
+//! | each: array of 3 | `83`, suite, version, signature |
+//!
 //! Since only the digest is bound, a caller may keep the message and send its digest.
 
 use chancery_core::cbor;
@@ -40,14 +51,17 @@ use super::{
 };
 use crate::labels;
 
-/// The longest container, in bytes: 6 KiB. A signature of ML-DSA-87, the longest, has 4 627.
-pub const BOUND_SIGNATURE_BYTES_MAX: usize = 6 * 1024;
+/// The longest container, in bytes: 12 KiB. A signature of ML-DSA-87, the longest, has 4 627, and there are two at most.
+pub const BOUND_SIGNATURE_BYTES_MAX: usize = 12 * 1024;
 
 /// Room for a frame with a short purpose and context: 192 bytes.
 const FRAME_BYTES_USUAL: usize = 192;
 
-/// The version of the container's form.
-const FORMAT_VERSION: u8 = 1;
+/// The version of the container's form with one signature.
+const FORM_OF_ONE: u8 = 1;
+
+/// The version of its form with two.
+const FORM_OF_TWO: u8 = 2;
 
 /// Who signed, under which posture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +112,32 @@ struct Container<'b> {
     signature: &'b [u8],
 }
 
+/// The container of two signatures, as it is encoded.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct Pair<'b> {
+    #[n(0)]
+    format_version: u8,
+    #[n(1)]
+    key: KeyId,
+    #[n(2)]
+    posture_epoch: u64,
+    #[b(3)]
+    signatures: [One<'b>; 2],
+}
+
+/// One of its signatures.
+#[derive(Clone, Copy, Encode, Decode)]
+#[cbor(array)]
+struct One<'b> {
+    #[n(0)]
+    suite: Suite,
+    #[n(1)]
+    version: u32,
+    #[cbor(b(2), with = "minicbor::bytes")]
+    signature: &'b [u8],
+}
+
 /// A signature or tag with who made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundSignature {
@@ -108,34 +148,63 @@ pub struct BoundSignature {
 }
 
 impl BoundSignature {
-    /// Takes a container apart, to find the key version that verifies it. Nothing in it is verified yet.
+    /// Takes a container apart, to find the key versions that verify it: one signature, or two of two versions of one
+    /// key. Nothing in it is verified yet.
     ///
     /// # Errors
     ///
     /// [`VerifyError::Malformed`] if the bytes are not the canonical encoding of one container.
-    pub fn decode(container: &[u8]) -> Result<Self, VerifyError> {
+    pub fn decode(container: &[u8]) -> Result<Vec<Self>, VerifyError> {
         let is_short = container.len() <= BOUND_SIGNATURE_BYTES_MAX;
-        let decoded = is_short
-            .then(|| cbor::decode::<Container<'_>>(container, "bound signature").ok())
-            .flatten();
-        let found = decoded
-            .filter(|found| found.format_version == FORMAT_VERSION)
-            .ok_or(VerifyError::Malformed)?;
+        let taken = is_short.then(|| Self::one_of(container).or_else(|| Self::two_of(container)));
+        taken.flatten().ok_or(VerifyError::Malformed)
+    }
+
+    fn one_of(container: &[u8]) -> Option<Vec<Self>> {
+        let found = cbor::decode::<Container<'_>>(container, "bound signature").ok()?;
         let key = KeyVersion { key: found.key, version: found.version };
         let origin = Origin { suite: found.suite, key, posture_epoch: found.posture_epoch };
-        Ok(Self { origin, signature: found.signature.to_vec() })
+        let one = Self { origin, signature: found.signature.to_vec() };
+        (found.format_version == FORM_OF_ONE).then(|| vec![one])
+    }
+
+    fn two_of(container: &[u8]) -> Option<Vec<Self>> {
+        let Pair { format_version, key, posture_epoch, signatures } =
+            cbor::decode(container, "two bound signatures").ok()?;
+        let [one, other] = signatures;
+        let is_pair = format_version == FORM_OF_TWO && one.version != other.version;
+        let made = |One { suite, version, signature }: One<'_>| {
+            let origin = Origin { suite, key: KeyVersion { key, version }, posture_epoch };
+            Self { origin, signature: signature.to_vec() }
+        };
+        is_pair.then(|| signatures.map(made).to_vec())
     }
 }
 
 impl Origin {
     pub(super) fn assemble(self, signature: &[u8]) -> Vec<u8> {
         cbor::encode(&Container {
-            format_version: FORMAT_VERSION,
+            format_version: FORM_OF_ONE,
             suite: self.suite,
             key: self.key.key,
             version: self.key.version,
             posture_epoch: self.posture_epoch,
             signature,
+        })
+    }
+
+    /// What leaves with another version's signature beside this one's.
+    pub(super) fn assemble_both(self, signature: &[u8], other: (Self, &[u8])) -> Vec<u8> {
+        let one = |origin: Self, signature| One {
+            suite: origin.suite,
+            version: origin.key.version,
+            signature,
+        };
+        cbor::encode(&Pair {
+            format_version: FORM_OF_TWO,
+            key: self.key.key,
+            posture_epoch: self.posture_epoch,
+            signatures: [one(self, signature), one(other.0, other.1)],
         })
     }
 
@@ -158,10 +227,12 @@ pub(super) fn to_be_signed(signing: &Signing<'_>) -> Result<ToBeSigned, FormatEr
 
 pub(super) fn verify(output: &[u8], expected: &Verifying<'_>) -> Result<Verified, VerifyError> {
     let payload: Payload<'_> = expected.detached_payload()?;
-    let BoundSignature { origin, signature } = BoundSignature::decode(output)?;
-    if origin.suite != expected.verifier.suite() || origin.key != expected.key {
-        return Err(VerifyError::OtherOrigin);
-    }
+    let mut found = BoundSignature::decode(output)?.into_iter();
+    let is_expected = |it: &BoundSignature| {
+        (it.origin.suite, it.origin.key) == (expected.verifier.suite(), expected.key)
+    };
+    let BoundSignature { origin, signature } =
+        found.find(is_expected).ok_or(VerifyError::OtherOrigin)?;
     let frame = origin.frame(expected.purpose, expected.context, payload.digest()?);
     expected.verifier.verify(&frame, &signature)?;
     Ok(Verified::Bound { posture_epoch: origin.posture_epoch })
@@ -208,8 +279,67 @@ mod tests {
         let origin = Origin { suite: Suite::Ed25519, key: case.key_version, posture_epoch: 42 };
         assert_eq!(
             BoundSignature::decode(&output),
-            Ok(BoundSignature { origin, signature: vec![0xaa; 3] })
+            Ok(vec![BoundSignature { origin, signature: vec![0xaa; 3] }])
         );
+    }
+
+    #[test]
+    fn the_container_of_two_has_the_documented_layout() {
+        let pair = Case::pair("sign.bound:invoice", Suite::Ed25519, Suite::MlDsa44);
+        let output = pair.assemble(b"abc", [&[0xaa; 3], &[0xbb; 2]]);
+        let mut expected = b"\x84\x02\x50".to_vec();
+        expected.extend(pair.outgoing.key_version.key.as_bytes());
+        expected.extend(b"\x18\x2a\x82\x83\x01\x03\x43\xaa\xaa\xaa\x83\x08\x04\x42\xbb\xbb");
+        assert_eq!(output, expected);
+        let found = BoundSignature::decode(&output).unwrap();
+        let versions = [pair.outgoing.key_version, pair.incoming.key_version];
+        assert_eq!(found.iter().map(|it| it.origin.key).collect::<Vec<_>>(), versions);
+    }
+
+    #[test]
+    fn each_of_two_signatures_verifies_by_itself() {
+        for (from, to) in [(Suite::EcdsaP256, Suite::MlDsa65), (Suite::MlDsa87, Suite::MlDsa87)] {
+            let mut pair = Case::pair("sign.bound:invoice", from, to);
+            pair.set_context(&["customer=42"]);
+            let output = pair.sign(b"message");
+            for case in [&pair.outgoing, &pair.incoming] {
+                let verified = case.verify_detached(&output, b"message");
+                assert_eq!(verified, Ok(Verified::Bound { posture_epoch: 42 }));
+                assert_eq!(case.verify_detached(&output, b"massage"), BAD);
+            }
+            let mut third = pair.incoming.clone();
+            third.key_version.version += 1;
+            let refused = third.verify_detached(&output, b"message");
+            assert_eq!(refused, Err(VerifyError::OtherOrigin));
+        }
+    }
+
+    #[test]
+    fn the_signature_of_one_version_is_none_of_the_other() {
+        let pair = Case::pair("sign.bound:invoice", Suite::Ed25519, Suite::Ed25519);
+        let [one, other] = pair.signatures(b"message");
+        let swapped = pair.assemble(b"message", [&other, &one]);
+        for case in [&pair.outgoing, &pair.incoming] {
+            assert_eq!(case.verify_detached(&swapped, b"message"), BAD);
+        }
+    }
+
+    #[test]
+    fn a_changed_bit_of_two_spoils_the_signature_it_is_in() {
+        let pair = Case::pair("sign.bound:invoice", Suite::Ed25519, Suite::EcdsaP256);
+        let output = pair.sign(b"message");
+        for changed in Case::one_bit_changes(&output) {
+            let both = [&pair.outgoing, &pair.incoming];
+            assert!(both.iter().any(|it| it.verify_detached(&changed, b"message").is_err()));
+        }
+    }
+
+    #[test]
+    fn two_signatures_are_of_two_versions() {
+        let mut pair = Case::pair("sign.bound:invoice", Suite::Ed25519, Suite::Ed25519);
+        pair.incoming.key_version = pair.outgoing.key_version;
+        let refused = pair.outgoing.verify_detached(&pair.sign(b"message"), b"message");
+        assert_eq!(refused, Err(VerifyError::Malformed));
     }
 
     #[test]
@@ -303,8 +433,8 @@ mod tests {
     #[test]
     fn a_container_that_names_another_version_or_posture_does_not_verify() {
         let case = invoice(Suite::Ed25519);
-        let BoundSignature { origin, signature } =
-            BoundSignature::decode(&case.sign(b"message").unwrap()).unwrap();
+        let mut found = BoundSignature::decode(&case.sign(b"message").unwrap()).unwrap();
+        let BoundSignature { origin, signature } = found.remove(0);
         let posture = Origin { posture_epoch: 43, ..origin }.assemble(&signature);
         assert_eq!(case.verify_detached(&posture, b"message"), BAD);
         let version = KeyVersion { version: 4, ..origin.key };

@@ -11,7 +11,8 @@
 //! Narrowed: a payload whose type says JSON (`application/json`, or a name that ends in `+json`) must be one
 //! JSON value in which no name occurs twice; base64 is the standard alphabet with padding (DSSE lets a
 //! verifier take the other too); an envelope has no other members, at most 16 signatures, and one
-//! signature of one key version.
+//! signature of one key version. While a rollout has two versions of a key sign, an envelope has the signatures of
+//! both, that of the version there was first.
 //!
 //! Version and posture epoch are not in the signed bytes: the version is bound by its key, the posture by the
 //! audit. The payload is signed as it came, since its own digest is what others refer to.
@@ -72,14 +73,30 @@ fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 
 impl Envelope {
     pub(super) fn assemble(self, signature: &[u8]) -> Vec<u8> {
-        let Self { payload, payload_type, key } = self;
-        let (payload, signature) = (STANDARD.encode(payload), STANDARD.encode(signature));
+        let signatures = signature_object(self.key, signature);
+        self.with_signatures(&signatures)
+    }
+
+    /// What leaves with another version's signature beside this one's.
+    pub(super) fn assemble_both(self, signature: &[u8], other: (&Self, &[u8])) -> Vec<u8> {
+        let signatures =
+            [signature_object(self.key, signature), signature_object(other.0.key, other.1)];
+        self.with_signatures(&signatures.join(","))
+    }
+
+    fn with_signatures(self, signatures: &str) -> Vec<u8> {
+        let Self { payload, payload_type, .. } = self;
+        let payload = STANDARD.encode(payload);
         // None of these has a character that JSON escapes: base64, a domain, a key id with a number.
         format!(
-            r#"{{"payload":"{payload}","payloadType":"{payload_type}","signatures":[{{"keyid":"{key}","sig":"{signature}"}}]}}"#
+            r#"{{"payload":"{payload}","payloadType":"{payload_type}","signatures":[{signatures}]}}"#
         )
         .into_bytes()
     }
+}
+
+fn signature_object(key: KeyVersion, signature: &[u8]) -> String {
+    format!(r#"{{"keyid":"{key}","sig":"{}"}}"#, STANDARD.encode(signature))
 }
 
 pub(super) fn verify(output: &[u8], expected: &Verifying<'_>) -> Result<Verified, VerifyError> {
@@ -188,6 +205,22 @@ mod tests {
             r#"{"payload":"YWJj","payloadType":"application/x","signatures":[{"keyid":"11111111-1111-1111-1111-111111111111.3","sig":"c2ln"}]}"#
         );
         assert_eq!(key_versions(&output), Ok(vec![signing_case.key_version]));
+    }
+
+    #[test]
+    fn an_envelope_holds_the_signatures_of_two_versions_and_each_verifies() {
+        let pair = Case::pair(IN_TOTO, Suite::EcdsaP256, Suite::MlDsa65);
+        let output = pair.sign(b"{}");
+        let versions = vec![pair.outgoing.key_version, pair.incoming.key_version];
+        assert_eq!(key_versions(&output), Ok(versions));
+        for case in [&pair.outgoing, &pair.incoming] {
+            let verified = case.verify_attached(&output);
+            assert_eq!(verified, Ok(Verified::Dsse { payload: b"{}".to_vec() }));
+        }
+        let [one, other] = pair.signatures(b"{}");
+        let swapped = pair.assemble(b"{}", [&other, &one]);
+        assert_eq!(pair.outgoing.verify_attached(&swapped), BAD);
+        assert_eq!(pair.incoming.verify_attached(&swapped), BAD);
     }
 
     #[test]

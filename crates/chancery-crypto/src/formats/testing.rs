@@ -8,9 +8,10 @@ use chancery_core::purpose::Purpose;
 use chancery_core::suite::Suite;
 
 use super::{
-    FormatError, KeyVersion, Payload, Signing, Verified, Verifier, VerifyError, Verifying,
+    FormatError, KeyVersion, Payload, Signatures, Signing, ToBeSigned, Verified, Verifier,
+    VerifyError, Verifying,
 };
-use crate::key::PrivateKey;
+use crate::key::{PrivateKey, PublicKey};
 
 /// The time of all tests, in milliseconds since 1970; 1 700 000 000 seconds.
 pub(super) const NOW_MS: u64 = 1_700_000_000_000;
@@ -19,8 +20,14 @@ pub(super) const NOW_MS: u64 = 1_700_000_000_000;
 pub(super) const CLAIMS: &str = r#"{"iss":"https://issuer.example","aud":"api","iat":1700000000,"exp":1700000600,"tenant":"a"}"#;
 
 /// One purpose of each signing format.
-pub(super) const PURPOSES: [&str; 3] =
-    ["sign.bound:invoice", "sign.jws:at+jwt", "sign.dsse:application/x"];
+pub(super) const PURPOSES: [&str; 6] = [
+    "sign.bound:invoice",
+    "sign.jws:at+jwt",
+    "sign.dsse:application/x",
+    "sign.cose:application/x",
+    "sign.sshsig:git",
+    "sign.note:example.com/notes",
+];
 
 /// A key with everything that is signed with it.
 #[derive(Clone)]
@@ -58,9 +65,11 @@ impl Case {
             suite: self.private.suite(),
             key: self.key_version.key,
             version: self.key_version.version,
+            public: self.private.public().map(PublicKey::spki).unwrap_or_default(),
             posture_epoch: 42,
             context: &self.context,
             payload: Payload::Message(b""),
+            signatures: Signatures::One,
             now_ms: self.now_ms,
         }
     }
@@ -78,7 +87,11 @@ impl Case {
 
     /// A payload that the purpose's format takes.
     pub(super) fn payload_of(purpose: &str) -> &'static [u8] {
-        if purpose.starts_with("sign.jws") { CLAIMS.as_bytes() } else { b"payload" }
+        match purpose {
+            _ if purpose.starts_with("sign.jws") => CLAIMS.as_bytes(),
+            _ if purpose.starts_with("sign.note") => b"payload\n",
+            _ => b"payload",
+        }
     }
 
     /// Signs a payload that its format takes.
@@ -122,5 +135,62 @@ impl Case {
             changed[bit / 8] ^= 1 << (bit % 8);
             changed
         })
+    }
+}
+
+/// Two versions of one key.
+pub(super) struct TwoVersions {
+    pub(super) outgoing: Case,
+    pub(super) incoming: Case,
+}
+
+impl Case {
+    pub(super) fn pair(purpose: &str, from: Suite, to: Suite) -> TwoVersions {
+        let outgoing = Self::new(purpose, from);
+        let version = outgoing.key_version.version + 1;
+        let key_version = KeyVersion { version, ..outgoing.key_version };
+        let incoming = Self { key_version, ..Self::new(purpose, to) };
+        TwoVersions { outgoing, incoming }
+    }
+}
+
+impl TwoVersions {
+    pub(super) fn set_context(&mut self, pairs: &[&str]) {
+        for case in [&mut self.outgoing, &mut self.incoming] {
+            case.context = Case::context(pairs);
+        }
+    }
+
+    fn to_be_signed(&self, message: &[u8]) -> [ToBeSigned; 2] {
+        [&self.outgoing, &self.incoming].map(|case| {
+            let (payload, signatures) = (Payload::Message(message), Signatures::Two);
+            super::to_be_signed(&Signing { payload, signatures, ..case.signing() }).unwrap()
+        })
+    }
+
+    /// What each version signs of a message.
+    pub(super) fn signatures(&self, message: &[u8]) -> [Vec<u8>; 2] {
+        let [one, other] = self.to_be_signed(message);
+        let sign = |case: &Case, bytes: &ToBeSigned| case.private.sign(bytes.bytes()).unwrap();
+        [sign(&self.outgoing, &one), sign(&self.incoming, &other)]
+    }
+
+    /// Signs `message` by both, if its format holds that.
+    pub(super) fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, FormatError> {
+        let ([one, other], [outgoing, incoming]) =
+            (self.signatures(message), self.to_be_signed(message));
+        super::assemble_both((outgoing, &one), (incoming, &other))
+    }
+
+    /// What leaves with these signatures.
+    pub(super) fn assemble(&self, message: &[u8], [one, other]: [&[u8]; 2]) -> Vec<u8> {
+        let [outgoing, incoming] = self.to_be_signed(message);
+        super::assemble_both((outgoing, one), (incoming, other)).unwrap()
+    }
+
+    /// Signs `message` by both, and returns what leaves.
+    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let [one, other] = self.signatures(message);
+        self.assemble(message, [&one, &other])
     }
 }

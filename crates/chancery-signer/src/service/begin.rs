@@ -85,7 +85,7 @@ pub(super) fn open_log(
             counting: Counting::Nothing,
         },
         prepared,
-        links: Vec::new(),
+        beside: Vec::new(),
         command: 0,
         entry: None,
         answer: Answer::None,

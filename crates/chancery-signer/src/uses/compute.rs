@@ -1,18 +1,23 @@
 //! What each operation computes with a key, once it is permitted.
+//!
+//! Where two versions of a key sign, or are to verify, each is computed by itself with its own suite; one answer holds
+//! both or there is none.
+
+use std::time::Instant;
 
 use chancery_api::message::InputForm;
-use chancery_audit::record::{CONTEXT_AUDITED, RAW};
+use chancery_audit::record::{BOTH_VERSIONS, CONTEXT_AUDITED, RAW};
 use chancery_core::authority::Permit;
 use chancery_core::handle::Operation;
-use chancery_core::key::{Key, KeyVersion as Version};
+use chancery_core::key::Key;
 use chancery_core::purpose::Format;
 use chancery_core::reason::Reason;
 use chancery_core::schedule::Fraction;
 use chancery_core::suite::Suite;
 use chancery_crypto::envelope::{self, Binding, DecryptError, Origin};
 use chancery_crypto::formats::{
-    self, ContextBinding, FormatError, KeyVersion, Payload, Signing, Verifier, VerifyError,
-    Verifying,
+    self, ContextBinding, FormatError, KeyVersion, Payload, Signatures, Signing, ToBeSigned,
+    Verifier, VerifyError, Verifying,
 };
 use chancery_crypto::key::{PrivateKey, PublicKey, SignError};
 use zeroize::Zeroizing;
@@ -21,6 +26,7 @@ use super::{Job, OwnedItem, suite_of};
 use crate::entropy;
 use crate::materials::First;
 use crate::service::Shared;
+use crate::sightings::Done;
 
 /// The bytes of a data key: AES-256.
 const DATA_KEY_BYTES: usize = 32;
@@ -34,6 +40,8 @@ pub(crate) struct Computed {
     pub(crate) output: Zeroizing<Vec<u8>>,
     /// The version it came from, if that is not the one that the decision chose.
     pub(crate) version: Option<u32>,
+    /// The version that was used beside it.
+    pub(crate) beside: Option<u32>,
     /// What the record says of how it was made.
     pub(crate) flags: u8,
     keeps: Keeps,
@@ -63,25 +71,27 @@ pub(crate) fn runs_again(operation: Operation) -> bool {
 pub(crate) fn compute(
     shared: &Shared,
     item: &OwnedItem,
-    operation: Operation,
     permit: &Permit,
 ) -> Result<Computed, Reason> {
     let use_of = KeyUse { shared, item, permit };
-    match operation {
-        Operation::Sign | Operation::Mac => use_of.sign(),
-        Operation::Verify | Operation::VerifyMac => use_of.verify().map(|()| Computed::bare()),
-        Operation::Encrypt => use_of.encrypt(&item.input).map(Computed::public),
-        Operation::Decrypt | Operation::Unwrap => use_of.decrypt().map(Computed::secret),
-        Operation::Derive => use_of.derive().map(Computed::secret),
-        Operation::GenerateDataKey => use_of.generate_data_key(),
-        Operation::Rewrap => use_of.rewrap(),
-        Operation::Random => use_of.random().map(Computed::secret),
+    match (permit.operation(), permit.second()) {
+        (Operation::Sign | Operation::Mac, Some(incoming)) => use_of.sign_by_both(incoming),
+        (Operation::Verify, Some(incoming)) => use_of.verify_by_both(incoming),
+        _ => use_of.counted(permit.version(), || use_of.by_one()),
     }
+}
+
+/// Whether a use asks more of its versions' suites than a lane has time for.
+pub(crate) fn is_slow(permit: &Permit) -> bool {
+    let is_slow = |version| suite_of(permit.key(), version).properties().is_slow;
+    permit.operation() != Operation::Verify
+        && (is_slow(permit.version()) || permit.second().is_some_and(is_slow))
 }
 
 impl Computed {
     fn public(output: Vec<u8>) -> Self {
-        Self { output: Zeroizing::new(output), version: None, flags: 0, keeps: Keeps::From(0) }
+        let output = Zeroizing::new(output);
+        Self { output, version: None, beside: None, flags: 0, keeps: Keeps::From(0) }
     }
 
     fn bare() -> Self {
@@ -89,7 +99,7 @@ impl Computed {
     }
 
     fn secret(output: Zeroizing<Vec<u8>>) -> Self {
-        Self { output, version: None, flags: 0, keeps: Keeps::Nothing }
+        Self { output, version: None, beside: None, flags: 0, keeps: Keeps::Nothing }
     }
 
     /// What is kept for a repeat; empty where the operation runs again.
@@ -112,7 +122,8 @@ pub(crate) fn data_key_again(
     let use_of = KeyUse { shared, item, permit: &job.permit };
     let key = use_of.open(version, wrapped).ok()?;
     let output = Zeroizing::new([key.as_slice(), wrapped].concat());
-    Some(Computed { output, version: Some(version), flags: 0, keeps: Keeps::From(key.len()) })
+    let keeps = Keeps::From(key.len());
+    Some(Computed { output, version: Some(version), beside: None, flags: 0, keeps })
 }
 
 struct KeyUse<'u> {
@@ -131,14 +142,9 @@ impl KeyUse<'_> {
         found.map_err(|_| Reason::Unavailable)
     }
 
-    fn version(&self) -> Result<&Version, Reason> {
-        self.key().version(self.permit.version()).ok_or(Reason::KeyUnusable)
-    }
-
     fn payload(&self) -> Payload<'_> {
         // What is bound of a message is its digest, which was computed for the record.
-        let is_bound = self.key().purpose.format() == Format::Bound;
-        if is_bound || self.item.form == InputForm::Digest {
+        if self.key().purpose.format().takes_digest() || self.item.form == InputForm::Digest {
             Payload::Digest(self.item.digest)
         } else {
             Payload::Message(&self.item.input)
@@ -154,16 +160,75 @@ impl KeyUse<'_> {
         Binding { purpose: &self.key().purpose, context: &self.item.context }
     }
 
+    fn by_one(&self) -> Result<Computed, Reason> {
+        match self.permit.operation() {
+            Operation::Sign | Operation::Mac => self.sign(),
+            Operation::Verify | Operation::VerifyMac => {
+                self.verify_by(self.permit.version()).map(|()| Computed::bare())
+            }
+            Operation::Encrypt => self.encrypt(&self.item.input).map(Computed::public),
+            Operation::Decrypt | Operation::Unwrap => self.decrypt().map(Computed::secret),
+            Operation::Derive => self.derive().map(Computed::secret),
+            Operation::GenerateDataKey => self.generate_data_key(),
+            Operation::Rewrap => self.rewrap(),
+            Operation::Random => self.random().map(Computed::secret),
+        }
+    }
+
+    /// Does something with a version; and if a rollout moves the key, counts what came of it.
+    fn counted<T>(
+        &self,
+        version: u32,
+        perform: impl FnOnce() -> Result<T, Reason>,
+    ) -> Result<T, Reason> {
+        if self.key().moving.is_none() {
+            return perform();
+        }
+        let began = Instant::now();
+        let performed = perform();
+        let done = Done {
+            operation: self.permit.operation(),
+            version,
+            took: began.elapsed(),
+            failed: performed.as_ref().err().copied(),
+            now: self.permit.now().served,
+        };
+        self.shared.sightings.count(self.key(), &done);
+        performed
+    }
+
     fn sign(&self) -> Result<Computed, Reason> {
-        let version = self.permit.version();
+        let (to_be_signed, signature) = self.sign_by(self.permit.version(), Signatures::One)?;
+        let flags = self.flags(to_be_signed.context_binding());
+        Ok(Computed { flags, ..Computed::public(to_be_signed.assemble(&signature)) })
+    }
+
+    /// Both sign the same request. If one cannot, the answer is not made with the other alone.
+    fn sign_by_both(&self, incoming: u32) -> Result<Computed, Reason> {
+        let sign = |version| self.counted(version, || self.sign_by(version, Signatures::Two));
+        let (one, signature) = sign(self.permit.version())?;
+        let (other, beside) = sign(incoming)?;
+        let flags = self.flags(one.context_binding()) | BOTH_VERSIONS;
+        let output = formats::assemble_both((one, &signature), (other, &beside));
+        let output = output.map_err(|error| refused_payload(&error))?;
+        Ok(Computed { flags, beside: Some(incoming), ..Computed::public(output) })
+    }
+
+    fn sign_by(
+        &self,
+        version: u32,
+        signatures: Signatures,
+    ) -> Result<(ToBeSigned, Vec<u8>), Reason> {
         let signing = Signing {
             purpose: &self.key().purpose,
             suite: suite_of(self.key(), version),
             key: self.key().id,
             version,
+            public: self.key().version(version).map(|it| &*it.public).unwrap_or_default(),
             posture_epoch: self.permit.posture().epoch,
             context: &self.item.context,
             payload: self.payload(),
+            signatures,
             now_ms: self.permit.now().unix_ms,
         };
         let to_be_signed =
@@ -179,9 +244,7 @@ impl KeyUse<'_> {
         if matches!(signature, Err(SignError::Fault)) {
             self.shared.sightings.faulted(self.key(), version, self.permit.now().served);
         }
-        let flags = self.flags(to_be_signed.context_binding());
-        let output = to_be_signed.assemble(&signature.map_err(|_| Reason::Unavailable)?);
-        Ok(Computed { flags, ..Computed::public(output) })
+        Ok((to_be_signed, signature.map_err(|_| Reason::Unavailable)?))
     }
 
     /// Whether a rollout brings the version in, and for some only.
@@ -198,11 +261,30 @@ impl KeyUse<'_> {
         }
     }
 
-    fn verify(&self) -> Result<(), Reason> {
-        let version = self.version()?;
+    /// Both versions are tried. One that holds is enough, unless verifiers ask for both.
+    fn verify_by_both(&self, other: u32) -> Result<Computed, Reason> {
+        let verify = |version| self.counted(version, || self.verify_by(version)).map(|()| version);
+        let tried = [verify(self.permit.version()), verify(other)];
+        match tried {
+            [Ok(one), Ok(other)] => {
+                let (version, beside, flags) = (Some(one), Some(other), BOTH_VERSIONS);
+                Ok(Computed { version, beside, flags, ..Computed::bare() })
+            }
+            [Err(reason), _] | [_, Err(reason)] if self.asks_both() => Err(reason),
+            [Ok(one), _] | [_, Ok(one)] => Ok(Computed { version: Some(one), ..Computed::bare() }),
+            [Err(reason), _] => Err(reason),
+        }
+    }
+
+    fn asks_both(&self) -> bool {
+        self.key().moving.is_some() && self.key().schedule().asks_both().is_some()
+    }
+
+    fn verify_by(&self, version: u32) -> Result<(), Reason> {
+        let version = self.key().version(version).ok_or(Reason::KeyUnusable)?;
         let key = KeyVersion { key: self.key().id, version: version.number };
         let has_payload = !self.item.input.is_empty() || self.item.form == InputForm::Digest;
-        let carries_payload = matches!(self.key().purpose.format(), Format::Jws | Format::Dsse);
+        let carries_payload = self.key().purpose.format().carries_payload();
         let payload = (has_payload || !carries_payload).then(|| self.payload());
         let verify = |verifier: Verifier<'_>| {
             let expected = Verifying {
@@ -272,7 +354,8 @@ impl KeyUse<'_> {
         let key = Zeroizing::new(key);
         let wrapped = self.encrypt(key.as_slice())?;
         let output = Zeroizing::new([key.as_slice(), &wrapped].concat());
-        Ok(Computed { output, version: None, flags: 0, keeps: Keeps::From(key.len()) })
+        let keeps = Keeps::From(key.len());
+        Ok(Computed { output, version: None, beside: None, flags: 0, keeps })
     }
 
     fn random(&self) -> Result<Zeroizing<Vec<u8>>, Reason> {

@@ -6,15 +6,15 @@ use chancery_api::message::{InputForm, UseItem, UseRequest};
 use chancery_core::cbor;
 use chancery_core::handle::{Handle, Operation};
 use chancery_core::limits::{MESSAGE_BYTES_MAX, ROUTING_KEY_BYTES_MAX};
-use chancery_core::purpose::Format;
 use chancery_core::reason::Reason;
 use chancery_core::step::{Claimed, Proof};
 use chancery_crypto::envelope::{self, ENVELOPE_BYTES_MAX};
-use chancery_crypto::formats::{bound, dsse, jws};
+use chancery_crypto::formats;
 use chancery_crypto::labels;
 use chancery_crypto::primitive::sha256;
 
 use super::{OwnedItem, OwnedRequest};
+use crate::counters::lock;
 use crate::outlet::Assembly;
 use crate::service::Shared;
 
@@ -62,7 +62,7 @@ fn own(shared: &Shared, handle: &Handle, operation: Operation, item: UseItem<'_>
     });
     OwnedItem {
         id: item.id,
-        version: named_version(handle, operation, &item),
+        versions: named_versions(shared, handle, operation, &item),
         context: item.context,
         form: item.form,
         digest: match item.form {
@@ -95,21 +95,41 @@ fn request_digest(
     shared.operation_key.of(labels::REQUEST_DIGEST, &parts)
 }
 
-fn named_version(handle: &Handle, operation: Operation, item: &UseItem<'_>) -> Option<u32> {
-    let format = handle.root().purpose.format();
+/// The versions of the handle's key that what is processed says it was protected by: two at most.
+fn named_versions(
+    shared: &Shared,
+    handle: &Handle,
+    operation: Operation,
+    item: &UseItem<'_>,
+) -> [Option<u32>; 2] {
+    let root = handle.root();
     let named = match operation {
-        Operation::Verify | Operation::VerifyMac => match format {
-            Format::Bound => bound::BoundSignature::decode(item.against).ok()?.origin.key,
-            Format::Jws => jws::key_version(item.against).ok()?,
-            Format::Dsse => *dsse::key_versions(item.against).ok()?.first()?,
-            Format::Raw | Format::Aead | Format::Hkdf => return None,
-        },
-        Operation::Decrypt | Operation::Unwrap | Operation::Rewrap => {
-            envelope::Header::parse(item.input).ok()?.origin.key
+        Operation::Verify if formats::names_public_halves(root.purpose.format()) => {
+            return versions_by_public(shared, handle, item.against);
         }
-        _ => return None,
+        Operation::Verify | Operation::VerifyMac => {
+            formats::key_versions(root.purpose.format(), item.against)
+        }
+        Operation::Decrypt | Operation::Unwrap | Operation::Rewrap => {
+            let header = envelope::Header::parse(item.input);
+            header.map(|header| vec![header.origin.key]).unwrap_or_default()
+        }
+        _ => Vec::new(),
     };
-    (named.key == handle.root().key).then_some(named.version)
+    let mut ours = named.into_iter().filter(|it| it.key == root.key).map(|it| it.version);
+    [ours.next(), ours.next()]
+}
+
+/// As [`named_versions`], of an output that names public halves: the versions that have these. A version never gets
+/// another one, so what is found holds whenever the use is decided.
+fn versions_by_public(shared: &Shared, handle: &Handle, output: &[u8]) -> [Option<u32>; 2] {
+    let root = handle.root();
+    let key = lock(&shared.core).authority.key(root.tenant, root.key).cloned();
+    let versions = key.iter().flat_map(|key| key.versions.iter().map(move |it| (key, it)));
+    let mut ours = versions
+        .filter(|(key, it)| formats::is_by(&root.purpose, output, (key.suite_of(it), &it.public)))
+        .map(|(_, it)| it.number);
+    [ours.next(), ours.next()]
 }
 
 /// Takes a request out of its frame once its handle has opened.

@@ -57,12 +57,13 @@ enum KeyCommand {
 Examples:
   chancery key create invoices --purpose sign.bound:invoice --algorithm ed25519
   chancery key create tokens --purpose sign.jws:at+jwt --algorithm ecdsa-p256 --service login
+  chancery key create commits --purpose sign.sshsig:git --algorithm ed25519
   chancery key create backups --purpose wrap.aead:backup --algorithm aes-256-gcm
   chancery key create cards --purpose encrypt.aead:card-number --algorithm aes-256-gcm
   chancery key create webhook --purpose mac.bound:webhook --algorithm hmac-sha-256
 
-A purpose is USAGE.FORMAT:DOMAIN, with one of sign.bound, sign.jws, sign.dsse, encrypt.aead, mac.bound,
-derive.hkdf and wrap.aead. A key has one purpose and one algorithm for life.")]
+A purpose is USAGE.FORMAT:DOMAIN, with one of sign.bound, sign.jws, sign.dsse, sign.cose, sign.sshsig, sign.note,
+encrypt.aead, mac.bound, derive.hkdf and wrap.aead. A key has one purpose and one algorithm for life.")]
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     new: NewKeyArgs,

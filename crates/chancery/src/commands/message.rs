@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use chancery_client::{Input as Signed, sha256_of};
 use chancery_core::limits::MESSAGE_BYTES_MAX;
-use chancery_core::purpose::{Format, Purpose};
+use chancery_core::purpose::Purpose;
 
 use crate::files::Input;
 
@@ -27,10 +27,10 @@ impl Message {
         if start.len() <= MESSAGE_BYTES_MAX {
             return Ok(Self::Whole(start));
         }
-        if purpose.format() != Format::Bound {
+        if !purpose.format().takes_digest() {
             bail!(
                 "{} has more than {MESSAGE_BYTES_MAX} bytes; a key for `{purpose}` takes whole messages, \
-                 only `sign.bound` and `mac.bound` take a digest",
+                 only `sign.bound`, `mac.bound` and `sign.sshsig` take a digest",
                 input.name()
             );
         }

@@ -446,6 +446,7 @@ impl Core {
             operation,
             context: &context,
             version: None,
+            also: None,
             routing: Routing { key: &[], cohorts: &Sha256Cohorts },
             proven: &[],
             is_cosigned: false,

@@ -29,6 +29,7 @@ use chancery_core::id::{
 use chancery_core::name::Scope;
 use chancery_core::principal::Role;
 use chancery_core::proposal::Proposed;
+use chancery_core::purpose::Format;
 use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::rollout::{Builtin, Cause, Order, Overridable, Rotation};
@@ -37,7 +38,7 @@ use chancery_core::suite::Suite;
 use chancery_core::verifier::{NewVerifier, Report, VersionCounts};
 use chancery_crypto::chunked::FileHeader;
 use chancery_crypto::envelope::{self, Binding, Origin};
-use chancery_crypto::formats::{KeyVersion, Payload, Signing, bound, dsse, jws, to_be_signed};
+use chancery_crypto::formats::{self, KeyVersion, Payload, Signatures, Signing};
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::mac::{ChainLink, HandleMac};
 use chancery_crypto::seal::claimed_place;
@@ -51,6 +52,11 @@ use chancery_log::witness::{AddCheckpoint, Answer, MEDIA_SIZE};
 use serde_json::Value;
 
 use crate::harness::{KEY, LOG_KEY, TRUST, checkpoint_signer};
+
+#[path = "seeds/commands.rs"]
+mod commands;
+
+use commands::{commands, each_command};
 
 /// One file of a corpus.
 pub(crate) struct Seed {
@@ -153,169 +159,6 @@ fn streams() -> [Seed; 2] {
             is_taken: |bytes| cbor::decode::<UseRequest<'_>>(bytes, "use request").is_ok(),
         },
     ]
-}
-
-fn new_key() -> NewKey {
-    let part = |text: &str| text.parse().unwrap();
-    NewKey {
-        name: part("invoices"),
-        purpose: "sign.bound:invoice;context=audited".parse().unwrap(),
-        suite: Suite::Ed25519,
-        scope: Scope { environment: part("e"), region: part("r"), service: part("s") },
-        witnessed: false,
-    }
-}
-
-/// No proposal has it.
-const PROPOSAL: ProposalId = ProposalId::from_bytes([6; 16]);
-
-fn proposed() -> Proposed {
-    let what = Disclosed::Everything { first: 682, last: 683, second: [8; 32] };
-    Proposed::Disclose(Disclosure { what, recipient: [9; 32] })
-}
-
-fn newcomer() -> Proposed {
-    let name = "ada".parse().unwrap();
-    Proposed::CreatePrincipal { name, role: Role::Approver, public: [4; 32] }
-}
-
-/// No rollout has it.
-const ROLLOUT: RolloutId = RolloutId::from_bytes([7; 16]);
-
-fn rotation() -> Rotation {
-    Rotation {
-        key: "invoices".parse().unwrap(),
-        plan: Builtin::Emergency.plan().unwrap(),
-        cause: Cause::Compromise,
-        suite: Some(Suite::MlDsa65),
-        version: None,
-    }
-}
-
-/// One command of each shape.
-fn each_command() -> [(&'static str, Command); 23] {
-    let key = || "invoices".parse().unwrap();
-    [
-        ("create-key", Command::CreateKey(new_key())),
-        (
-            "import-key",
-            Command::ImportKey { new: new_key(), one_time: [1; 16], sealed: vec![2; 80] },
-        ),
-        (
-            "suspend",
-            Command::ChangeVersion { key: key(), version: Some(1), event: KeyEvent::Suspend },
-        ),
-        ("destroy", Command::ScheduleDestruction { key: key(), version: 3 }),
-        (
-            "issue-handle",
-            Command::IssueHandle(NewHandle {
-                key: key(),
-                operations: Operations::of(&[Operation::Sign, Operation::Verify]),
-                ttl_ms: 60_000,
-                pins: vec![pair("customer=7")],
-                holder: vec![3; 32],
-                subject: Some(PRINCIPAL),
-                max_uses: None,
-            }),
-        ),
-        ("revoke-handle", Command::RevokeHandle { link: handle::LinkId([8; 16]) }),
-        (
-            "create-principal",
-            Command::CreatePrincipal { name: key(), role: Role::Auditor, public: [4; 32] },
-        ),
-        ("propose", Command::Propose { proposed: proposed(), ttl_ms: 86_400_000 }),
-        ("approve", Command::Approve { proposal: PROPOSAL, proposed: proposed() }),
-        ("withdraw", Command::Withdraw { proposal: PROPOSAL }),
-        ("carry-out", Command::CarryOut { proposal: PROPOSAL, proposed: newcomer() }),
-        ("raise-approvals", Command::RaiseApprovals { approvals: 2 }),
-        ("rotate", Command::Rotate(rotation())),
-        (
-            "override",
-            Command::OrderRollout { rollout: ROLLOUT, order: Order::Override(Overridable::Quiet) },
-        ),
-        (
-            "register-verifier",
-            Command::RegisterVerifier(NewVerifier { principal: PRINCIPAL, keys: vec![key()] }),
-        ),
-        ("remove-verifier", Command::RemoveVerifier { principal: PRINCIPAL }),
-        (
-            "report",
-            Command::Report(Report {
-                bundle: Epoch { generation: 1, number: 2 },
-                as_of: Epoch { generation: 1, number: 9 },
-                digest: [4; 32],
-                sequence: 3,
-                since_ms: 7,
-                counts: vec![VersionCounts {
-                    key: KeyId::from_bytes([5; 16]),
-                    version: 1,
-                    verified: 300,
-                    failed: 1,
-                    unknown: 0,
-                }],
-            }),
-        ),
-        ("list-keys", Command::ListKeys { after: Some(key()) }),
-        ("inspect-store", Command::InspectStore { after: vec![1; 17] }),
-        (
-            "prune-audit",
-            Command::PruneAudit(PruneAudit {
-                segments: 3,
-                entry: [5; 32],
-                location: "file:archive".into(),
-            }),
-        ),
-        ("read-frames", Command::ReadFrames { from: 300, skip: 7 }),
-        (
-            "open-record",
-            Command::OpenRecord {
-                index: 300,
-                groups: RecordGroups::of(&RecordGroup::ALL).unwrap(),
-            },
-        ),
-        (
-            "query-audit",
-            Command::QueryAudit(AuditQuery {
-                key: Some(key()),
-                actor: Some(PRINCIPAL),
-                outcome: Some(1),
-                operation: Some(OPERATION),
-                since_ms: Some(5),
-                before: Some(9),
-                limit: 9,
-                after: Some(1),
-                version: Some(2),
-                handle: Some(HandleId::from_bytes([4; 16])),
-                reason: Some(Reason::Forbidden.number()),
-                action: Some("sign".parse().unwrap()),
-                until_ms: Some(6),
-                output: Some([7; 32]),
-            }),
-        ),
-    ]
-}
-
-fn commands() -> Vec<Seed> {
-    let seed = |(name, command): (&'static str, Command)| {
-        let command = cbor::encode(&command);
-        let parameters = SignatureParameters {
-            principal: PRINCIPAL,
-            operation: OPERATION,
-            created_s: 100,
-            expires_s: 160,
-        };
-        let request = CommandRequest { command: &command, parameters, signature: [6; 64] };
-        Seed {
-            target: "command_request",
-            name,
-            bytes: cbor::encode(&request),
-            is_taken: |bytes| {
-                let request: Result<CommandRequest<'_>, _> = cbor::decode(bytes, "command request");
-                request.is_ok_and(|it| cbor::decode::<Command>(it.command, "command").is_ok())
-            },
-        }
-    };
-    each_command().map(seed).into()
 }
 
 fn mac() -> HandleMac {
@@ -538,45 +381,68 @@ fn ciphertexts() -> [Seed; 2] {
     ]
 }
 
-fn signatures() -> [Seed; 3] {
-    let sign = |purpose: &str, message: &[u8]| {
-        let key = PrivateKey::from_secret(Suite::Ed25519, &KEY).unwrap();
-        let context = Context::default();
+/// What leaves with `message` signed by so many versions.
+fn signed(purpose: &str, message: &[u8], signatures: Signatures) -> Vec<u8> {
+    let key = PrivateKey::from_secret(Suite::Ed25519, &KEY).unwrap();
+    let context = Context::default();
+    let sign = |version| {
         let signing = Signing {
             purpose: &purpose.parse().unwrap(),
             suite: Suite::Ed25519,
             key: KEY_ID,
-            version: 1,
+            version,
+            public: key.public().unwrap().spki(),
             posture_epoch: 1,
             context: &context,
             payload: Payload::Message(message),
+            signatures,
             now_ms: 1_000_000,
         };
-        let to_be_signed = to_be_signed(&signing).unwrap();
+        let to_be_signed = formats::to_be_signed(&signing).unwrap();
         let signature = key.sign(to_be_signed.bytes()).unwrap();
-        to_be_signed.assemble(&signature)
+        (to_be_signed, signature)
     };
-    [
-        Seed {
-            target: "signatures",
-            name: "bound",
-            bytes: sign("sign.bound:fuzz", b"message"),
-            is_taken: |bytes| bound::BoundSignature::decode(bytes).is_ok(),
-        },
-        Seed {
-            target: "signatures",
-            name: "jws",
-            bytes: sign(
-                "sign.jws:at+jwt",
-                br#"{"aud":"b","exp":1300,"iat":1000,"iss":"a","sub":"c"}"#,
-            ),
-            is_taken: |bytes| jws::key_version(bytes).is_ok(),
-        },
-        Seed {
-            target: "signatures",
-            name: "dsse",
-            bytes: sign("sign.dsse:application/x", b"{}"),
-            is_taken: |bytes| dsse::key_versions(bytes).is_ok(),
-        },
+    let (one, signature) = sign(1);
+    match signatures {
+        Signatures::One => one.assemble(&signature),
+        Signatures::Two => {
+            let (other, beside) = sign(2);
+            formats::assemble_both((one, &signature), (other, &beside)).unwrap()
+        }
+    }
+}
+
+fn names(format: Format, bytes: &[u8]) -> bool {
+    !formats::key_versions(format, bytes).is_empty()
+}
+
+fn is_ours(purpose: &str, bytes: &[u8]) -> bool {
+    let key = PrivateKey::from_secret(Suite::Ed25519, &KEY).unwrap();
+    let public = key.public().unwrap().spki();
+    formats::is_by(&purpose.parse().unwrap(), bytes, (Suite::Ed25519, public))
+}
+
+fn signatures() -> Vec<Seed> {
+    let claims = br#"{"aud":"b","exp":1300,"iat":1000,"iss":"a","sub":"c"}"#;
+    let seed = |name, purpose: &str, message: &[u8], signatures, is_taken| Seed {
+        target: "signatures",
+        name,
+        bytes: signed(purpose, message, signatures),
+        is_taken,
+    };
+    let (one, two) = (Signatures::One, Signatures::Two);
+    vec![
+        seed("bound", "sign.bound:fuzz", b"message", one, |it| names(Format::Bound, it)),
+        seed("bound-of-two", "sign.bound:fuzz", b"message", two, |it| names(Format::Bound, it)),
+        seed("jws", "sign.jws:at+jwt", claims, one, |it| names(Format::Jws, it)),
+        seed("dsse", "sign.dsse:application/x", b"{}", one, |it| names(Format::Dsse, it)),
+        seed("cose", "sign.cose:application/x", b"{}", one, |it| names(Format::Cose, it)),
+        seed("cose-of-two", "sign.cose:application/x", b"{}", two, |it| names(Format::Cose, it)),
+        seed("sshsig", "sign.sshsig:fuzz", b"message", one, |it| is_ours("sign.sshsig:fuzz", it)),
+        seed("note", "sign.note:fuzz", b"message\n", one, |it| is_ours("sign.note:fuzz", it)),
+        seed("note-of-two", "sign.note:fuzz", b"message\n", two, |it| {
+            is_ours("sign.note:fuzz", it)
+        }),
+        seed("dsse-of-two", "sign.dsse:application/x", b"{}", two, |it| names(Format::Dsse, it)),
     ]
 }

@@ -1,11 +1,14 @@
 //! Every algorithm in every format that its usage has, over the wire.
 
+use std::fs::File;
+use std::process::Command;
+
 use chancery_client::{Client, Input, KeyHandle, MadeDataKey, carries_payload, sha256_of, unix_ms};
-use chancery_core::purpose::{Format, Usage};
+use chancery_core::purpose::{Format, Purpose, Usage};
 use chancery_core::suite::SUITES;
 
 use crate::harness::{
-    Service, ask, committed, fresh, key_and_handle, new_key, plainly, refused, sign,
+    Service, ask, committed, fresh, key_and_handle, new_key, plainly, refused, sign, text,
 };
 
 /// The algorithms of a usage.
@@ -33,7 +36,9 @@ fn round(client: &Client, handle: &KeyHandle, message: &[u8]) {
 fn signing_round(format: &str, message: &[u8]) {
     let service = Service::start();
     let client = service.client();
-    for suite in suites(Usage::Sign) {
+    let purpose: Purpose = format.parse().unwrap();
+    let admitted = |suite: &&str| purpose.admits(suite.parse().unwrap()).is_ok();
+    for suite in suites(Usage::Sign).filter(admitted) {
         let (key, handle) = key_and_handle(&client, &format!("key-{suite}"), format, suite);
         assert_eq!(key.algorithm.properties().name, suite);
         round(&client, &handle, message);
@@ -61,6 +66,35 @@ fn every_signature_algorithm_makes_attestations() {
 }
 
 #[test]
+fn every_algorithm_of_cose_makes_its_outputs() {
+    signing_round("sign.cose:application/x", b"a payload");
+}
+
+#[test]
+fn every_algorithm_of_openssh_makes_its_signatures() {
+    signing_round("sign.sshsig:file", b"a file");
+}
+
+#[test]
+fn every_algorithm_of_notes_signs_a_checkpoint() {
+    let text = "example.com/log\n7\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+    signing_round("sign.note:example.com/log", text.as_bytes());
+}
+
+#[test]
+fn a_format_refuses_keys_that_its_verifiers_do_not_know() {
+    let service = Service::start();
+    for (purpose, suite) in [
+        ("sign.cose:application/x", "rsa-pkcs1-3072"),
+        ("sign.sshsig:git", "ml-dsa-65"),
+        ("sign.note:example.com/log", "ecdsa-p256"),
+    ] {
+        let refusal = refused(ask(&service.client(), &new_key("k", purpose, suite)));
+        assert_eq!(refusal, "purpose-refused", "{purpose}");
+    }
+}
+
+#[test]
 fn raw_signatures_are_refused_unless_posture_names_them() {
     let service = Service::start();
     let code = refused(ask(&service.client(), &new_key("raw", "sign.raw:any", "ed25519")));
@@ -81,6 +115,34 @@ fn a_digest_is_signed_as_its_message_is() {
     message.truncate(1_000);
     let other = client.verify(&handle, Input::Message(&message), &signature, &plainly(fresh()));
     assert_eq!(refused(other), "verification-failed");
+}
+
+#[test]
+fn ssh_keygen_takes_what_is_signed_for_a_namespace() {
+    let service = Service::start();
+    let client = service.client();
+    let path = |name: &str| service.path(name).to_str().unwrap().to_owned();
+    let (message, allowed) = (path("message"), path("allowed"));
+    std::fs::write(&message, b"what is signed\n").unwrap();
+    for suite in ["ed25519", "ecdsa-p256", "ecdsa-p384", "rsa-pkcs1-3072"] {
+        let name = format!("key-{suite}");
+        let (_, handle) = key_and_handle(&client, &name, "sign.sshsig:file", suite);
+        let signed = path(&format!("{suite}.sig"));
+        let output = committed(sign(&client, &handle, b"what is signed\n", fresh())).output;
+        std::fs::write(&signed, output).unwrap();
+        let public = service.done(&["key", "public", &name, "--format", "ssh"]);
+        std::fs::write(&allowed, format!("me {public}")).unwrap();
+        let verifies = |namespace: &str| {
+            let mut verify = Command::new("ssh-keygen");
+            verify
+                .args(["-Y", "verify", "-I", "me", "-n", namespace, "-f", &allowed, "-s", &signed]);
+            let output = verify.stdin(File::open(&message).unwrap()).output().unwrap();
+            (output.status.success(), text(&output.stderr) + &text(&output.stdout))
+        };
+        let (holds, said) = verifies("file");
+        assert!(holds, "{suite}: {said}");
+        assert!(!verifies("git").0, "{suite}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::limits::KEY_PUBLIC_BYTES_MAX;
 use crate::rollout::{
     Builtin, Cause, Order, Plan, RolloutView, Rotation, Sight, Stage, StageName, Status,
 };
-use crate::schedule::{Accept, Fraction, Mode, Protecting, Selector, Share};
+use crate::schedule::{Accept, Fraction, Mode, Protecting, Schedule, Selector, Share};
 
 fn rotation() -> Rotation {
     let plan = Builtin::Standard.plan().unwrap();
@@ -130,6 +130,7 @@ fn protecting(authority: &Authority, routing: &[u8], region: Option<&str>) -> (u
         operation: Operation::Sign,
         context: &context,
         version: None,
+        also: None,
         routing: Routing { key: routing, ..ROUTING },
         proven: &[],
         is_cosigned: false,
@@ -152,6 +153,77 @@ fn a_consumer_sees_the_version_of_its_cohort() {
     assert_eq!(protecting(&both, &[0xff], None), (1, None));
     let told = halfway(Mode::PublishOnly, everybody);
     assert_eq!(protecting(&told, &[0x00], None), (1, None));
+}
+
+/// Which versions verify what names these, once the key is in the schedule of `authority`.
+fn verifying(authority: &Authority, named: [Option<u32>; 2]) -> Result<(u32, Option<u32>), Reason> {
+    // Of a key whose versions all may do something, as handles are issued.
+    let (context, handle) = (Context::default(), issue(&with_key(), &[]));
+    let asked = Use {
+        handle: &handle,
+        operation: Operation::Verify,
+        context: &context,
+        version: named[0],
+        also: named[1],
+        routing: ROUTING,
+        proven: &[],
+        is_cosigned: false,
+        now: now(),
+    };
+    authority.permit(&asked).map(|permit| (permit.version(), permit.second()))
+}
+
+fn apply(authority: &mut Authority, version: u32, event: KeyEvent) {
+    let mut key = key(authority).clone();
+    key.apply(version, event).unwrap();
+    authority.apply(Row::Key(key)).unwrap();
+}
+
+#[test]
+fn two_signatures_verify_by_both_versions_in_a_rollout_and_else_by_the_first_that_may() {
+    let mut authority = halfway(Mode::DualSign, Selector::default());
+    let both = [Some(1), Some(2)];
+    assert_eq!(verifying(&authority, both), Ok((1, Some(2))));
+    assert_eq!(verifying(&authority, [Some(2), Some(1)]), Ok((2, Some(1))));
+    assert_eq!(verifying(&authority, [Some(1), Some(1)]), Ok((1, None)));
+    let mut settled = key(&authority).clone();
+    settled.reschedule(Schedule::settled(1)).unwrap();
+    authority.apply(Row::Key(settled)).unwrap();
+    assert_eq!(verifying(&authority, both), Ok((1, None)));
+    apply(&mut authority, 1, KeyEvent::Suspend);
+    assert_eq!(verifying(&authority, both), Ok((2, None)));
+    assert_eq!(verifying(&authority, [Some(1), None]), Err(Reason::KeyUnusable));
+    apply(&mut authority, 2, KeyEvent::Suspend);
+    assert_eq!(verifying(&authority, both), Err(Reason::KeyUnusable));
+}
+
+#[test]
+fn where_both_are_asked_for_what_has_one_signature_is_refused() {
+    let mut authority = halfway(Mode::DualSign, Selector::default());
+    let mut asks_both = key(&authority).clone();
+    let mut schedule = asks_both.schedule();
+    schedule.moving.as_mut().unwrap().share.as_mut().unwrap().accept = Accept::AllOf;
+    asks_both.reschedule(schedule).unwrap();
+    authority.apply(Row::Key(asks_both)).unwrap();
+    for both in [[Some(1), Some(2)], [Some(2), Some(1)]] {
+        assert_eq!(verifying(&authority, both), Ok((1, Some(2))));
+    }
+    for one in [[Some(1), None], [Some(2), None], [Some(1), Some(1)], [None, None]] {
+        assert_eq!(verifying(&authority, one), Err(Reason::VerificationFailed), "{one:?}");
+    }
+    apply(&mut authority, 1, KeyEvent::Suspend);
+    assert_eq!(verifying(&authority, [Some(1), Some(2)]), Err(Reason::KeyUnusable));
+}
+
+#[test]
+fn a_version_that_may_not_sign_leaves_the_other_without_an_answer() {
+    for version in [1, 2] {
+        let mut authority = halfway(Mode::DualSign, Selector::default());
+        apply(&mut authority, version, KeyEvent::Suspend);
+        let handle = issue(&authority, &[]);
+        // The handle's subject is in the share.
+        assert_eq!(permit(&authority, &handle, Operation::Sign), Err(Reason::KeyUnusable));
+    }
 }
 
 #[test]

@@ -1,0 +1,286 @@
+//! A key moves to another algorithm: the example of `docs/plans.md`, and what stands in the log of it.
+
+use std::collections::BTreeSet;
+
+use chancery_api::http::replies::{AnswerObject, KeyObject};
+use chancery_client::{Client, Input, KeyHandle, Manner, Outcome, Used};
+use chancery_core::command::Command;
+use chancery_core::context::Context;
+use chancery_core::purpose::Format;
+use chancery_core::state::KeyState;
+use chancery_core::suite::Suite;
+use chancery_crypto::formats::{self, KeyVersion, Verified, Verifier, Verifying};
+use chancery_crypto::key::PublicKey;
+use serde_json::Value;
+
+use crate::harness::{
+    Service, ask, committed, eventually, fresh, issue, name, new_handle, plainly, refused, text,
+};
+
+/// Consumers; a tenth of sixty is six, and none of fewer than one is likely.
+const CONSUMERS: usize = 60;
+
+/// A statement as `releases` signs it.
+const STATEMENT: &[u8] = br#"{"_type":"https://in-toto.io/Statement/v1"}"#;
+
+/// Both keys of the example, whose suites are those of its versions 1 and 2.
+const SUITES: [Suite; 2] = [Suite::EcdsaP256, Suite::MlDsa65];
+
+/// A key on its way to another algorithm, and every answer that was given.
+struct Migration {
+    service: Service,
+    client: Client,
+    handle: KeyHandle,
+    signed: Vec<Used>,
+}
+
+impl Migration {
+    /// The first command of the example: a key with the suite it has had.
+    fn new(purpose: &str) -> Self {
+        let service = Service::start();
+        let create = ["key", "create", "releases", "--purpose", purpose];
+        service.done(&[&create[..], &["--algorithm", "ecdsa-p256"]].concat());
+        let client = service.client();
+        let mut migration = Self { handle: handle(&client), service, client, signed: Vec::new() };
+        migration.sign_for_all();
+        migration
+    }
+
+    /// The second command of the example.
+    fn rotate(&self) {
+        self.rotate_by(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/service/migration.toml"));
+    }
+
+    /// As [`Self::rotate`], by a plan that has verifiers ask for both signatures for a while.
+    fn rotate_asking_both(&self) {
+        let plan = include_str!("migration.toml");
+        let ramps = plan.find("[[stage]]\nname = \"ramp\"").unwrap();
+        let full = plan.find("[[stage]]\nname = \"full\"").unwrap();
+        let (before, ramp, after) = (&plan[..ramps], &plan[ramps..full], &plan[full..]);
+        let ramp = ramp.replace("min = \"300ms\"", "min = \"1200ms\"");
+        let asking = ramp.replace("mode =", "accept = \"all-of\"\nmode =");
+        let plan = [before, &ramp, &asking, &ramp, after].concat();
+        let path = self.service.path("asking-both.toml");
+        std::fs::write(&path, plan).unwrap();
+        self.rotate_by(path.to_str().unwrap());
+    }
+
+    fn rotate_by(&self, plan: &str) {
+        let how = ["--plan", plan, "--reason", "migration", "--algorithm", "ml-dsa-65"];
+        self.service.done(&[&["rotate", "releases"][..], &how].concat());
+    }
+
+    fn key(&self) -> KeyObject {
+        let shown = ask(&self.client, &Command::ShowKey { key: name("releases") });
+        let AnswerObject::Key(key) = committed(shown).answer else { panic!("no key") };
+        key
+    }
+
+    /// The rollout, as `rollout show` prints it.
+    fn shown(&self) -> Value {
+        let shown = self.service.done(&["rollout", "show", "releases", "--format", "json"]);
+        serde_json::from_str(&shown).unwrap()
+    }
+
+    fn sign_for_all(&mut self) {
+        for consumer in 0..CONSUMERS {
+            let used = sign_for(&self.client, &self.handle, &consumer.to_string());
+            self.signed.push(committed(used));
+        }
+    }
+
+    fn verifies(&self, output: &[u8]) -> Outcome<Used> {
+        let input = match self.handle.purpose().format() {
+            Format::Bound => Input::Message(STATEMENT),
+            _ => Input::Message(&[]),
+        };
+        self.client.verify(&self.handle, input, output, &plainly(fresh()))
+    }
+
+    /// Uses the key until the rollout is in that stage, and both versions of what was signed there.
+    fn until(&mut self, stage: &str) {
+        eventually(&format!("{stage} comes"), || {
+            let shown = self.shown();
+            let place = usize::try_from(shown["stage"].as_u64().unwrap()).unwrap();
+            if shown["plan"]["stages"][place]["name"] == stage {
+                return true;
+            }
+            self.sign_for_all();
+            // By the version there was, and by the new one, which alone signs at last.
+            for used in [self.signed.first(), self.signed.last()].into_iter().flatten() {
+                committed(self.verifies(&used.output));
+            }
+            assert_eq!(shown["status"], "running", "{shown}");
+            false
+        });
+        self.signed.clear();
+        self.sign_for_all();
+    }
+
+    /// The versions whose signatures an answer has, each verified with the public half that the key shows, by the
+    /// library alone.
+    fn signers(&self, output: &[u8]) -> Vec<u32> {
+        let key = self.key();
+        let purpose = self.handle.purpose();
+        let named = formats::key_versions(purpose.format(), output);
+        let context = Context::default();
+        for KeyVersion { version, .. } in &named {
+            let place = usize::try_from(version - 1).unwrap();
+            let spki = &key.versions[place].public_key.as_ref().unwrap().0;
+            let public = PublicKey::from_spki(SUITES[place], spki).unwrap();
+            let is_bound = purpose.format() == Format::Bound;
+            let expected = Verifying {
+                purpose,
+                key: KeyVersion { key: key.id, version: *version },
+                verifier: Verifier::Public(&public),
+                context: &context,
+                payload: is_bound.then_some(formats::Payload::Message(STATEMENT)),
+                now_ms: 0,
+            };
+            let verified = formats::verify(output, &expected).unwrap();
+            if let Verified::Dsse { payload } = verified {
+                assert_eq!(payload, STATEMENT);
+            }
+        }
+        named.iter().map(|it| it.version).collect()
+    }
+
+    /// Which signatures the answers of one round have.
+    fn kinds(&self) -> BTreeSet<Vec<u32>> {
+        self.signed.iter().map(|used| self.signers(&used.output)).collect()
+    }
+}
+
+fn handle(client: &Client) -> KeyHandle {
+    let shown = ask(client, &Command::ShowKey { key: name("releases") });
+    let AnswerObject::Key(key) = committed(shown).answer else { panic!("no key") };
+    issue(client, new_handle(&key))
+}
+
+fn sign_for(client: &Client, handle: &KeyHandle, consumer: &str) -> Outcome<Used> {
+    let manner = Manner { routing_key: Some(consumer), ..plainly(fresh()) };
+    client.sign_with(handle, Input::Message(STATEMENT), &manner)
+}
+
+/// The numbers of uses in a proof of all uses of a version.
+fn proved(service: &Service, version: &str) -> Vec<u64> {
+    let out = service.path(&format!("uses-{version}"));
+    let out = out.to_str().unwrap();
+    service.done(&["audit", "prove", "--key", "releases", "--version", version, "--out", out]);
+    let policy = service.data().join("log/policy");
+    let policy = policy.to_str().unwrap();
+    let shown =
+        service.done(&["audit", "verify-proof", out, "--policy", policy, "--format", "json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["claim"], "complete", "{shown}");
+    let uses = shown["uses"].as_array().unwrap();
+    uses.iter().map(|one| one["use_index"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn envelopes_carry_both_signatures_until_the_new_one_stands_alone() {
+    let mut migration = Migration::new("sign.dsse:application/vnd.in-toto+json");
+    let first = migration.signed[0].output.clone();
+    migration.rotate();
+    migration.until("canary");
+    assert_eq!(migration.kinds(), [vec![1], vec![1, 2]].into());
+    migration.until("ramp");
+    assert_eq!(migration.kinds(), [vec![1, 2]].into());
+    let both = migration.signed[0].output.clone();
+    migration.until("full");
+    assert_eq!(migration.kinds(), [vec![2]].into());
+    migration.until("soak");
+    for output in [&first, &both, &migration.signed[0].output] {
+        committed(migration.verifies(output));
+    }
+    let key = migration.key();
+    assert_eq!(key.scheduled_version, 1);
+    assert!(key.versions.iter().all(|version| version.state == KeyState::Active));
+}
+
+#[test]
+fn a_use_of_two_versions_is_counted_for_both() {
+    let mut migration = Migration::new("sign.bound:release");
+    migration.rotate();
+    migration.until("ramp");
+    let operation = fresh();
+    let manner = Manner { routing_key: Some("one"), ..plainly(operation) };
+    let sign = || migration.client.sign_with(&migration.handle, Input::Message(STATEMENT), &manner);
+    let used = committed(sign());
+    assert_eq!((used.version, migration.signers(&used.output)), (1, vec![1, 2]));
+    // A repeat is the same answer, and no use of either.
+    let counted = ["1", "2"].map(|version| proved(&migration.service, version));
+    assert_eq!(committed(sign()).output, used.output);
+    assert_eq!(["1", "2"].map(|version| proved(&migration.service, version)), counted);
+    for numbers in &counted {
+        let all: Vec<u64> = (0..u64::try_from(numbers.len()).unwrap()).collect();
+        assert_eq!(*numbers, all);
+    }
+    let query = ["audit", "query", "--operation", &operation.to_string(), "--format", "json"];
+    let found: Value = serde_json::from_str(&migration.service.done(&query)).unwrap();
+    let versions: Vec<u64> =
+        found.as_array().unwrap().iter().map(|it| it["version"].as_u64().unwrap()).collect();
+    assert_eq!(versions.iter().copied().collect::<BTreeSet<_>>(), [1, 2].into(), "{found}");
+}
+
+#[test]
+fn a_signature_of_two_versions_verifies_while_one_of_them_may() {
+    let mut migration = Migration::new("sign.bound:release");
+    let alone = migration.signed[0].output.clone();
+    migration.rotate();
+    migration.until("ramp");
+    let both = migration.signed[0].output.clone();
+    assert_eq!(committed(migration.verifies(&both)).version, 1);
+    let held = ["1", "2"].map(|version| proved(&migration.service, version).len());
+    committed(migration.verifies(&both));
+    let then = ["1", "2"].map(|version| proved(&migration.service, version).len());
+    assert_eq!(then, held.map(|uses| uses + 1));
+    migration.service.done(&["key", "suspend", "releases", "--version", "1"]);
+    assert_eq!(committed(migration.verifies(&both)).version, 2);
+    assert_eq!(refused(migration.verifies(&alone)), "key-unusable");
+    // And nothing is signed by the new one alone meanwhile.
+    let signed = sign_for(&migration.client, &migration.handle, "one");
+    assert_eq!(refused(signed), "key-unusable");
+}
+
+#[test]
+fn where_verifiers_ask_for_both_signatures_one_is_refused() {
+    let mut migration = Migration::new("sign.bound:release");
+    let alone = migration.signed[0].output.clone();
+    migration.rotate_asking_both();
+    eventually("both are asked for", || {
+        migration.sign_for_all();
+        for used in [migration.signed.first(), migration.signed.last()].into_iter().flatten() {
+            drop(migration.verifies(&used.output));
+        }
+        migration.shown()["stage"].as_u64() == Some(4)
+    });
+    migration.signed.clear();
+    migration.sign_for_all();
+    let both = migration.signed[0].output.clone();
+    assert_eq!(refused(migration.verifies(&alone)), "verification-failed");
+    let held = ["1", "2"].map(|version| proved(&migration.service, version).len());
+    committed(migration.verifies(&both));
+    let then = ["1", "2"].map(|version| proved(&migration.service, version).len());
+    assert_eq!(then, held.map(|uses| uses + 1));
+    // One that was altered spoils it, whichever it is.
+    let found = formats::bound::BoundSignature::decode(&both).unwrap();
+    for signature in found.iter().map(|it| &it.signature) {
+        let mut altered = both.clone();
+        let place = both.windows(signature.len()).position(|it| it == *signature).unwrap();
+        altered[place + signature.len() / 2] ^= 1;
+        assert_eq!(refused(migration.verifies(&altered)), "verification-failed");
+    }
+}
+
+#[test]
+fn a_plan_that_asks_two_signatures_of_a_format_that_holds_one_is_refused() {
+    let service = Service::start();
+    let create = ["key", "create", "releases", "--purpose", "sign.jws:release+jwt"];
+    service.done(&[&create[..], &["--algorithm", "ecdsa-p256"]].concat());
+    let how = ["--plan", "migration", "--reason", "migration", "--algorithm", "ml-dsa-65"];
+    let refused = service.cli(&[&["rotate", "releases"][..], &how].concat());
+    assert!(!refused.status.success());
+    let said = text(&refused.stderr);
+    assert!(said.contains("holds one signature"), "{said}");
+}
