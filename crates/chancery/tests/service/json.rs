@@ -34,11 +34,11 @@ const READS: &[&str] = &[
     "store dump --data d",
 ];
 
-/// `serve` prints no result, `plan show` a text, and a witness lines for policies. `key public`, `random`, `rollout watch` and, among the tests of witnesses
+/// `serve` prints no result, `plan show` a text, and a witness lines for policies. `key public`, `random`, `rollout watch` and `advance` and, among the tests of witnesses
 /// and of archives, `witness submit`, `audit archive`, `audit restore` and `audit prune` are checked by themselves, as are
 /// proposals, and there is no fork to prove.
 /// A verifier that runs answers its own questions.
-const OTHERS: [&str; 20] = [
+const OTHERS: [&str; 21] = [
     "serve",
     "key public",
     "random",
@@ -53,6 +53,7 @@ const OTHERS: [&str; 20] = [
     "proposal carry-out",
     "proposal show",
     "proposal withdraw",
+    "rollout advance",
     "rollout watch",
     "verifier register",
     "verifier remove",
