@@ -169,6 +169,8 @@ def commands():
         ("POST", "/v1/keys/invoices/rotate", [22, [["invoices", plan, 2006, None, 3]]]),
         ("POST", f"/v1/rollouts/{formats.uuid(HANDLE)}/rollback", [23, [HANDLE, [3, []]]]),
         ("POST", f"/v1/rollouts/{formats.uuid(HANDLE)}/override", [23, [HANDLE, [5, [1]]]]),
+        ("POST", "/v1/verifiers", [24, [[PRINCIPAL, ["invoices"]]]]),
+        ("POST", f"/v1/verifiers/{formats.uuid(PRINCIPAL)}/remove", [25, [PRINCIPAL]]),
         ("GET", "/v1/keys", [32, []]),
         ("GET", "/v1/keys", [32, ["invoices"]]),
         ("GET", "/v1/keys/invoices", [33, ["invoices"]]),
@@ -180,8 +182,6 @@ def commands():
         ("GET", "/v1/proposals", [40, []]),
         ("GET", "/v1/rollouts", [41, ["invoices"]]),
         ("GET", f"/v1/rollouts/{formats.uuid(HANDLE)}", [42, [HANDLE]]),
-        ("POST", "/v1/verifiers", [24, [[PRINCIPAL, ["invoices"]]]]),
-        ("POST", f"/v1/verifiers/{formats.uuid(PRINCIPAL)}/remove", [25, [PRINCIPAL]]),
         ("POST", "/v1/verifiers/report", [43, [[[0, 2], [0, 9], bytes([4] * 32), 3, 7, [[KEY, 1, 300, 1, 0]]]]]),
         ("GET", "/v1/verifiers", [44, []]),
     ]

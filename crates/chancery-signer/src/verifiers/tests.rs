@@ -100,13 +100,13 @@ fn what_is_heard_first_adds_nothing_and_then_the_difference_does() {
 fn what_comes_close_together_is_added_up_and_forgotten_after_an_hour() {
     let verifiers = Verifiers::default();
     for n in 0..4 {
-        take(&verifiers, n * 4_000, &said(1, n + 1, vec![counts(n, 0)])).unwrap();
+        take(&verifiers, n * 250, &said(1, n + 1, vec![counts(n, 0)])).unwrap();
     }
-    assert_eq!(added(&verifiers), [(4_000, 3, 0)]);
-    take(&verifiers, 4_000 + BUCKET_MS, &said(1, 10, vec![counts(4, 0)])).unwrap();
-    assert_eq!(added(&verifiers), [(4_000, 3, 0), (4_000 + BUCKET_MS, 1, 0)]);
-    take(&verifiers, 4_001 + KEPT_MS, &said(1, 11, vec![counts(4, 0)])).unwrap();
-    assert_eq!(added(&verifiers), [(4_000 + BUCKET_MS, 1, 0)]);
+    assert_eq!(added(&verifiers), [(250, 3, 0)]);
+    take(&verifiers, 250 + BUCKET_MS, &said(1, 10, vec![counts(4, 0)])).unwrap();
+    assert_eq!(added(&verifiers), [(250, 3, 0), (250 + BUCKET_MS, 1, 0)]);
+    take(&verifiers, 251 + KEPT_MS, &said(1, 11, vec![counts(4, 0)])).unwrap();
+    assert_eq!(added(&verifiers), [(250 + BUCKET_MS, 1, 0)]);
 }
 
 #[test]
