@@ -185,7 +185,8 @@ fn sign_for(client: &Client, handle: &KeyHandle, consumer: &str) -> Outcome<Used
 fn proved(service: &Service, version: &str) -> Vec<u64> {
     let out = service.path(&format!("uses-{version}"));
     let out = out.to_str().unwrap();
-    service.done(&["audit", "prove", "--key", "releases", "--version", version, "--out", out]);
+    let prove = ["audit", "prove", "--key", "releases", "--version", version, "--out", out];
+    service.done(&[&prove[..], &["--force"]].concat());
     let policy = service.data().join("log/policy");
     let policy = policy.to_str().unwrap();
     let shown =

@@ -1,6 +1,8 @@
 //! Rotations of a served key, stage by stage: under load, through kills, and back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 use std::time::Duration;
 
 use chancery_api::http::replies::{AnswerObject, KeyObject, RolloutObject};
@@ -15,7 +17,9 @@ use chancery_core::rollout::{
 use chancery_core::schedule::Fraction;
 use chancery_core::state::KeyState;
 
-use crate::harness::{Service, ask, committed, eventually, fresh, key_and_handle, name, refused};
+use crate::harness::{
+    Service, ask, binary, committed, eventually, fresh, key_and_handle, name, refused,
+};
 
 /// How long a stage of the plans here takes at least, in milliseconds.
 const STAGE_MS: u64 = 300;
@@ -300,6 +304,28 @@ fn a_pause_holds_through_a_restart_until_somebody_ends_it() {
     assert_eq!((stage_of(&shown), shown.status.as_str()), (StageName::Publish, "paused"));
     rolled.order(id, Order::Resume);
     rolled.until(id, StageName::Canary);
+}
+
+#[test]
+fn who_watches_goes_on_watching_through_a_restart() {
+    let mut rolled = Rolled::new();
+    let id = rolled.rotate(quick()).id;
+    rolled.order(id, Order::Pause);
+    let mut watching = binary()
+        .args(["rollout", "watch", "invoices", "--context-file"])
+        .arg(rolled.service.data().join("admin.toml"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains("publish paused: person"), "{first}");
+    rolled.service.restart();
+    rolled.client = rolled.service.client();
+    rolled.order(id, Order::Abort);
+    let last = lines.map(Result::unwrap).last().unwrap();
+    assert!(last.contains("aborted: person"), "{last}");
+    assert_eq!(watching.wait().unwrap().code(), Some(1));
 }
 
 #[test]

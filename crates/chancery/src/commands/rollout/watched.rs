@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use chancery_api::http::replies::RolloutObject;
-use chancery_client::Client;
+use chancery_client::{Client, Next, Refusal};
 use chancery_core::id::RolloutId;
 
 use super::{show, shown};
@@ -42,10 +42,16 @@ pub(super) fn run(shared: &Shared, client: &Client, id: RolloutId) -> Result<(),
                 }
             }
             Err(Failure::Failed(error)) => screen.lost(&error)?,
+            Err(Failure::Refused(refusal)) if passes(&refusal) => screen.lost(&refusal.into())?,
             Err(refused) => return Err(refused),
         }
         std::thread::sleep(EVERY);
     }
+}
+
+/// Whether it is to be asked again: nobody is there, or nobody has time.
+fn passes(refusal: &Refusal) -> bool {
+    matches!(refusal.next(), Next::TryLater | Next::AskAgain)
 }
 
 /// What was drawn last.
