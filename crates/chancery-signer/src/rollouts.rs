@@ -3,7 +3,7 @@
 //! A look counts nothing by itself and moves nothing: it judges what was seen, asks the engine, and where that says that
 //! something changes, the store thread looks again and carries it out. So a look that was overtaken comes to nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,7 +55,8 @@ pub(crate) fn start(shared: &Arc<Shared>) {
 /// Looks at the rollouts that come after the one that was looked at last.
 fn round(shared: &Shared, last: Option<Moving>) -> Option<Moving> {
     let moved = lock(&shared.core).authority.moved();
-    shared.sightings.keep(|key| moved.iter().any(|it| it.key == key));
+    let keys: BTreeSet<_> = moved.iter().map(|moving| moving.key).collect();
+    shared.sightings.keep(|key| keys.contains(&key));
     let next = last.and_then(|last| moved.iter().position(|it| *it == last)).map_or(0, |at| at + 1);
     let turn: Vec<_> =
         moved.iter().cycle().skip(next).take(moved.len().min(LOOKS_MAX)).copied().collect();

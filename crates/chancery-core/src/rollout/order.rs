@@ -47,6 +47,12 @@ impl Order {
             Self::Override(_) => "override",
         }
     }
+
+    /// Whether it keeps the new version from protecting for more, whatever it finds.
+    #[must_use]
+    pub const fn holds_back(self) -> bool {
+        matches!(self, Self::Pause | Self::RollBack | Self::Abort)
+    }
 }
 
 /// An order is refused, or a look at a rollout makes no sense.
