@@ -243,7 +243,7 @@ impl Sighting {
     fn old_seen_by(&self, reports: &dyn Reports, now: Served) -> Served {
         let is_seen = |window_ms: u64| {
             let reported = reports.within(window_ms);
-            reported.iter().any(|(_, pair)| pair.old.verified + pair.old.rejected > 0)
+            reported.iter().any(|(_, pair)| pair.old.verified > 0 || pair.old.rejected > 0)
         };
         if is_seen(SEEN_NOW_MS) { now } else { self.old_seen }
     }
@@ -275,9 +275,9 @@ fn is_ours(reason: Reason) -> bool {
 
 fn sum(reported: &[(VerifierId, Pair)]) -> Pair {
     let add = |mut sum: Tally, one: &Tally| {
-        sum.verified += one.verified;
-        sum.rejected += one.rejected;
-        sum.unknown += one.unknown;
+        sum.verified = sum.verified.saturating_add(one.verified);
+        sum.rejected = sum.rejected.saturating_add(one.rejected);
+        sum.unknown = sum.unknown.saturating_add(one.unknown);
         sum
     };
     reported.iter().fold(Pair::default(), |sum, (_, pair)| Pair {

@@ -91,10 +91,11 @@ impl Tally {
 
     /// How many of how many failed, by a metric that is a rate.
     fn rate(&self, metric: Metric) -> (u64, u64) {
-        let shown = self.verified + self.rejected;
+        // What verifiers report is their word, however large.
+        let shown = self.verified.saturating_add(self.rejected);
         match metric {
             Metric::VerifyFailureRate => (self.rejected, shown),
-            Metric::UnknownKeyRate => (self.unknown, shown + self.unknown),
+            Metric::UnknownKeyRate => (self.unknown, shown.saturating_add(self.unknown)),
             _ => (self.errors, self.requests),
         }
     }
@@ -272,10 +273,12 @@ fn per_million(part: u64, whole: u64) -> u64 {
 
 /// The score test of `failed` of `of` against a threshold.
 fn score(comparator: Comparator, threshold: u128, (failed, of): (u64, u64)) -> Outcome {
-    let (seen, expected) = (u128::from(failed) * MILLION, u128::from(of) * threshold);
-    let variance = expected * MILLION.saturating_sub(threshold);
+    let seen = u128::from(failed) * MILLION;
+    let expected = u128::from(of).saturating_mul(threshold);
+    let variance = expected.saturating_mul(MILLION.saturating_sub(threshold));
     let distance = seen.abs_diff(expected);
-    let is_far = distance * distance * 10_000 > SCORE_SQUARED * variance;
+    let squared = distance.saturating_mul(distance).saturating_mul(10_000);
+    let is_far = squared > SCORE_SQUARED.saturating_mul(variance);
     let is_above = seen > expected;
     let is_enough = expected >= NO_FAILURE || threshold == 0;
     match comparator {
@@ -413,6 +416,21 @@ mod tests {
         assert_eq!(of_errors((1, 1_000), (0, 0)), Outcome::Inconclusive);
         assert_eq!(of_errors((20, 1_000), (0, 1_000)), Outcome::Fail);
         assert_eq!(of_errors((2, 1_000), (0, 1_000)), Outcome::Inconclusive);
+    }
+
+    #[test]
+    fn counts_of_any_size_are_judged() {
+        let most = u64::MAX;
+        assert_eq!(of_errors((0, most), (0, 0)), Outcome::Pass);
+        assert_eq!(of_errors((most, most), (0, 0)), Outcome::Fail);
+        let reported = |verified, rejected, unknown| {
+            let new = Tally { verified, rejected, unknown, ..Tally::default() };
+            let pair = Pair { new, old: Tally::default() };
+            [Metric::VerifyFailureRate, Metric::UnknownKeyRate]
+                .map(|metric| judge(&trigger(metric, 1_000), &pair, None).outcome)
+        };
+        assert_eq!(reported(most, most, most), [Outcome::Fail; 2]);
+        assert_eq!(reported(most, 0, 0), [Outcome::Pass; 2]);
     }
 
     #[test]

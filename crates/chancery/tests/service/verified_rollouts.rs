@@ -213,6 +213,9 @@ fn who_has_the_old_key_and_one_verifiers_credential_cannot_bring_the_old_key_bac
         assert_eq!(shown.status, "running", "{shown:?}");
         std::thread::sleep(Duration::from_millis(200));
     }
+    // Nor does a number that is as large as numbers are.
+    say(&rolled, u64::MAX);
+    assert_eq!(rolled.shown(id).status, "running");
     let standings: Vec<_> =
         rolled.shown(id).gates.into_iter().filter_map(|gate| gate.standing).collect();
     assert!(standings.contains(&"few-reporters 1/2".to_owned()), "{standings:?}");
