@@ -5,7 +5,8 @@
 //! hashing and signing happen outside. A bundle is handed out once it is in the store, under the tenant's head, and on
 //! record: so its number is never another's, whatever is taken back while the service is down.
 //!
-//! **Invariant:** who waits is answered in bounded time, and no more wait than may. What is handed out stands in
+//! **Invariant:** no more wait than may, and who waits is answered in bounded time: by this thread, or, while the store
+//! neither takes a bundle nor refuses it, by the front's deadline. What is handed out stands in
 //! [`chancery_core::authority::Authority::bundle`].
 
 mod made;
