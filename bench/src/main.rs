@@ -6,8 +6,8 @@
 //!
 //! What it deliberately does not do: judge. Figures and the aims of the design stand side by side; a run
 //! succeeds when every answer verified, whatever it took. No contender is weakened, and no switch of the
-//! service turns a check off. `log` and `evidence`
-//! alone hold the service to what it must reach, and fail where it does not.
+//! service turns a check off. `log`, `evidence` and
+//! `rotations` alone hold the service to what it must reach, and fail where it does not.
 
 mod ablation;
 mod compare;
@@ -24,6 +24,7 @@ mod options;
 mod order;
 mod process;
 mod report;
+mod rotations;
 mod tls;
 
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ fn run(options: &Options) -> Result<()> {
         Some(Command::Bare(args)) => bare::serve(args),
         Some(Command::Evidence(args)) => evidence::run(args),
         Some(Command::Log(args)) => log::run(args),
+        Some(Command::Rotations(args)) => rotations::run(args),
         None => measure(options),
     }
 }

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::contenders::bare::BareArgs;
 use crate::evidence::EvidenceArgs;
 use crate::log::LogArgs;
+use crate::rotations::RotationsArgs;
 
 /// How long one measurement of a smoke run takes: enough for every caller to be answered many times.
 const SMOKE: Duration = Duration::from_millis(300);
@@ -28,6 +29,7 @@ Examples:
   chancery-bench all --smoke
   chancery-bench log --plot log.svg
   chancery-bench evidence
+  chancery-bench rotations --day 600
 
 Build the service first: cargo build --release --locked -p chancery."
 )]
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     Evidence(EvidenceArgs),
     /// The audit log: its rate, what proofs, queries and starts cost as it grows, and the size of its index.
     Log(LogArgs),
+    /// Many keys due on one day: what their rollouts take from signing.
+    Rotations(RotationsArgs),
 }
 
 /// What is measured.

@@ -34,14 +34,21 @@ const COMMAND: u8 = 2;
 /// runs.
 pub const RETIRE_ORIGIN: u8 = 16;
 
+/// The number of the beginning of a rollout: by a command, or by a rule of automatic rotation.
+pub const ROTATE: u8 = 22;
+
 /// The number of the issue of a trust bundle, which the service does by itself.
 pub const ISSUE_BUNDLE: u8 = 26;
 
 /// The number of a step of a rollout, which no principal commands.
 pub const STEP_ROLLOUT: u8 = 27;
 
+/// The number of the making of a version that stands by, which a rule asks for and no principal commands. What the
+/// service does by itself has numbers from 64 on, where no command has one.
+pub const STAND_BY: u8 = 64;
+
 /// What commands are called in records, by their numbers. 13 counts uses, which is a kind of its own.
-const COMMANDS: [(u8, &str); 27] = [
+const COMMANDS: [(u8, &str); 29] = [
     (0, "genesis"),
     (1, "create-key"),
     (2, "import-key"),
@@ -63,12 +70,14 @@ const COMMANDS: [(u8, &str); 27] = [
     (19, "withdraw"),
     (20, "carry-out"),
     (21, "raise-approvals"),
-    (22, "rotate"),
+    (ROTATE, "rotate"),
     (23, "order-rollout"),
     (24, "register-verifier"),
     (25, "remove-verifier"),
     (ISSUE_BUNDLE, "issue-bundle"),
     (STEP_ROLLOUT, "step-rollout"),
+    (28, "set-rotation"),
+    (STAND_BY, "stand-by"),
 ];
 
 /// What the service itself records.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
+use crate::automatic::{RuleOf, RuleRow};
 use crate::bundle::BundleRow;
 use crate::epoch::Epoch;
 use crate::handle::LinkId;
@@ -24,6 +25,7 @@ use crate::proposal::Proposal;
 use crate::sequencer::Mark;
 use crate::verifier::VerifierRow;
 
+mod automatic;
 mod decide;
 mod permit;
 mod propose;
@@ -31,6 +33,7 @@ mod rollouts;
 mod rotate;
 mod verifiers;
 
+pub use automatic::{DueRotation, Found, UseCounts};
 pub use decide::{Decided, DueDestruction, Effect, Fresh, Refusal};
 pub use permit::{Permit, Routing, Use};
 pub use rollouts::Moving;
@@ -55,6 +58,13 @@ pub struct TenantRow {
     /// How many people besides the proposer approve what takes approvals. 0 is `solo`; it only rises.
     #[n(4)]
     pub approvals: u8,
+}
+
+impl TenantRow {
+    /// The row under the next epoch.
+    fn advanced(&self) -> Self {
+        Self { epoch: self.epoch.next(), ..self.clone() }
+    }
 }
 
 /// A revoked link.
@@ -102,11 +112,14 @@ pub enum Row {
     /// The latest trust bundle.
     #[n(9)]
     Bundle(#[n(0)] BundleRow),
+    /// A rule of automatic rotation.
+    #[n(10)]
+    Rule(#[n(0)] Box<RuleRow>),
 }
 
 impl Row {
-    /// The highest kind in a row's name: that of bundles. What else is stored has higher ones.
-    pub const KIND_MAX: u8 = 9;
+    /// The highest kind in a row's name: that of rules. What else is stored has higher ones.
+    pub const KIND_MAX: u8 = 10;
 
     /// Whose row it is.
     #[must_use]
@@ -121,6 +134,7 @@ impl Row {
             Self::Rollout(rollout) => rollout.tenant,
             Self::Verifier(verifier) => verifier.tenant,
             Self::Bundle(bundle) => bundle.tenant,
+            Self::Rule(rule) => rule.tenant,
         }
     }
 
@@ -137,7 +151,11 @@ impl Row {
             // One for each key: that of the rollout before, which is over, is written again.
             Self::Rollout(rollout) => (7, rollout.key.as_bytes()),
             Self::Verifier(verifier) => (8, verifier.principal.as_bytes()),
-            Self::Bundle(_) => (Self::KIND_MAX, &[]),
+            Self::Bundle(_) => (9, &[]),
+            Self::Rule(rule) => match &rule.of {
+                RuleOf::Usage(usage) => (Self::KIND_MAX, usage.name().as_bytes()),
+                RuleOf::Key(key) => (Self::KIND_MAX, key.as_bytes()),
+            },
         };
         [self.tenant().as_bytes(), [kind].as_slice(), id].concat()
     }
@@ -161,6 +179,7 @@ struct Tenant {
     rollouts: Rollouts,
     verifiers: BTreeMap<PrincipalId, VerifierRow>,
     bundle: Option<Arc<BundleRow>>,
+    rules: BTreeMap<RuleOf, Arc<RuleRow>>,
 }
 
 /// The whole of it.
@@ -208,6 +227,7 @@ impl Authority {
                 self.tenant_mut(row.tenant)?.verifiers.insert(row.principal, row);
             }
             Row::Bundle(row) => self.tenant_mut(row.tenant)?.apply_bundle(row)?,
+            Row::Rule(row) => self.tenant_mut(row.tenant)?.apply_rule(*row)?,
         }
         Ok(())
     }
@@ -340,6 +360,7 @@ impl Tenant {
             rollouts: Rollouts::default(),
             verifiers: BTreeMap::new(),
             bundle: None,
+            rules: BTreeMap::new(),
         }
     }
 

@@ -8,6 +8,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::action::Action;
+use crate::automatic::{Rule, RuleFor};
 use crate::context::Pair;
 use crate::disclosure::{Disclosed, Disclosure};
 use crate::handle::{LinkId, Operations};
@@ -251,6 +252,16 @@ pub enum Command {
         #[n(0)]
         principal: PrincipalId,
     },
+    /// Say by which rule a key, or every key of a usage, is rotated without anybody asking.
+    #[n(28)]
+    SetRule {
+        /// Which.
+        #[n(0)]
+        rule_for: RuleFor,
+        /// The rule.
+        #[n(1)]
+        rule: Rule,
+    },
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -328,6 +339,13 @@ pub enum Command {
     /// Read the registered verifiers.
     #[n(44)]
     ListVerifiers,
+    /// Read which keys are rotated without anybody asking, and when; in the order of their names.
+    #[n(47)]
+    ListRotations {
+        /// Those after this name.
+        #[n(0)]
+        after: Option<Name>,
+    },
 }
 
 /// Which segments of the audit log to remove, and where they are archived.
@@ -411,6 +429,9 @@ pub const LIST_PAGE: usize = 200;
 /// The most rollouts that one page of a list holds: 50, whose plans are at most as long as the commands they came in.
 pub const ROLLOUTS_PAGE: usize = 50;
 
+/// The most keys that one page of what is said of their rotation holds: 200; a page has the rules of usages too.
+pub const ROTATIONS_PAGE: usize = 200;
+
 /// The most audit records that one answer holds.
 pub const QUERY_RECORDS_MAX: u32 = 1_000;
 
@@ -435,6 +456,7 @@ impl Command {
             | Self::ListProposals
             | Self::ListRollouts { .. }
             | Self::ShowRollout { .. }
+            | Self::ListRotations { .. }
             | Self::ListVerifiers => Right::Read,
             // What events say, an auditor is shown record by record as well.
             Self::QueryAudit(_)
@@ -448,7 +470,7 @@ impl Command {
             Self::Propose { .. } | Self::CarryOut { .. } => Right::Propose,
             Self::Approve { .. } | Self::Withdraw { .. } => Right::Approve,
             Self::RaiseApprovals { .. } => Right::RaiseApprovals,
-            Self::Rotate(_) | Self::OrderRollout { .. } => Right::Rotate,
+            Self::Rotate(_) | Self::OrderRollout { .. } | Self::SetRule { .. } => Right::Rotate,
             Self::RegisterVerifier(_) | Self::RemoveVerifier { .. } => Right::ManageVerifiers,
             Self::Report(_) => Right::Report,
         }
@@ -508,6 +530,7 @@ impl Command {
             Self::RegisterVerifier(_) => 24,
             Self::RemoveVerifier { .. } => 25,
             // 26 is the issue of a trust bundle, 27 a step of a rollout, which the service does by itself.
+            Self::SetRule { .. } => 28,
             Self::ListKeys { .. } => 32,
             Self::ShowKey { .. } => 33,
             Self::ReadStatus => 34,
@@ -521,6 +544,7 @@ impl Command {
             Self::ShowRollout { .. } => 42,
             Self::Report(_) => 43,
             Self::ListVerifiers => 44,
+            Self::ListRotations { .. } => 47,
         }
     }
 
@@ -576,6 +600,8 @@ impl Command {
             }
             Self::Report(_) => ("POST", "/v1/verifiers/report".into()),
             Self::ListVerifiers => ("GET", "/v1/verifiers".into()),
+            Self::SetRule { .. } => ("POST", "/v1/rotations".into()),
+            Self::ListRotations { .. } => ("GET", "/v1/rotations".into()),
         }
     }
 }

@@ -8,7 +8,8 @@
 
 use std::time::Duration;
 
-use crate::clock::{Reading, millis};
+use crate::automatic::Automatic;
+use crate::clock::{Reading, Served, millis};
 use crate::key::{Key, KeyVersion};
 use crate::purpose::Usage;
 
@@ -27,26 +28,33 @@ pub fn cryptoperiod(usage: Usage) -> Duration {
 /// By how much the version that protects is past its cryptoperiod, in milliseconds; nothing if it is within it, or does not
 /// protect.
 ///
-/// Its age is the longer of what the clocks say: since it was made by the wall clock, since it was published by time
-/// served. An alarm that comes too early costs a look.
+/// The cryptoperiod is the default for what the key is for, or that of the plan by which a rule rotates it, whichever is
+/// shorter. The version's age is the longer of what the clocks say: since it was made by the wall clock, less the time that
+/// it stood by; since it was allowed to protect by time served. An alarm that comes too early costs a look.
 #[must_use]
-pub fn overdue_ms(key: &Key, now: Reading) -> Option<u64> {
+pub fn overdue_ms(key: &Key, rule: Option<&Automatic>, now: Reading) -> Option<u64> {
     let version = key.scheduled_version().filter(|version| version.protects())?;
-    let period_ms = millis(cryptoperiod(key.purpose.usage()));
+    let default_ms = millis(cryptoperiod(key.purpose.usage()));
+    let period_ms =
+        rule.map_or(default_ms, |rule| rule.plan.bounds.cryptoperiod_ms.min(default_ms));
     age_ms(version, now).checked_sub(period_ms).filter(|over| *over > 0)
 }
 
 fn age_ms(version: &KeyVersion, now: Reading) -> u64 {
-    let by_wall = now.unix_ms.saturating_sub(version.created_ms);
-    let published = version.published.map(|published| published.at.as_ms());
-    let by_service = published.map_or(0, |at| now.served.as_ms().saturating_sub(at));
-    by_wall.max(by_service)
+    let (published, since) = (version.published.map(|it| it.at), version.since());
+    let between =
+        |from: Option<Served>, to: u64| from.map_or(0, |from| to.saturating_sub(from.as_ms()));
+    let stood_by = since.map_or(0, |since| between(published, since.as_ms()));
+    let by_wall = now.unix_ms.saturating_sub(version.created_ms).saturating_sub(stood_by);
+    by_wall.max(between(since, now.served.as_ms()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Quality, Served};
+    use crate::automatic::tests::rule;
+    use crate::clock::Quality;
+    use crate::epoch::Epoch;
     use crate::key::tests::sample;
     use crate::state::KeyEvent;
 
@@ -61,16 +69,38 @@ mod tests {
         let period_ms = millis(cryptoperiod(key.purpose.usage()));
         let made_ms = key.versions[0].created_ms;
         let published = key.versions[0].published.map_or(0, |published| published.at.as_ms());
-        assert_eq!(overdue_ms(&key, at(made_ms + period_ms, published)), None);
-        assert_eq!(overdue_ms(&key, at(made_ms + period_ms + 7, published)), Some(7));
-        let by_service = overdue_ms(&key, at(made_ms, published + period_ms + 9));
+        assert_eq!(overdue_ms(&key, None, at(made_ms + period_ms, published)), None);
+        assert_eq!(overdue_ms(&key, None, at(made_ms + period_ms + 7, published)), Some(7));
+        let by_service = overdue_ms(&key, None, at(made_ms, published + period_ms + 9));
         assert_eq!(by_service, key.versions[0].published.map(|_| 9));
+    }
+
+    #[test]
+    fn the_time_that_a_version_stood_by_is_none_of_its_age() {
+        let mut key = sample("k");
+        let period_ms = millis(cryptoperiod(key.purpose.usage()));
+        key.versions[0].active_at = None;
+        key.activate(1, Epoch::default(), Served::from_ms(1_000)).unwrap();
+        let made_ms = key.versions[0].created_ms;
+        assert_eq!(overdue_ms(&key, None, at(made_ms + period_ms + 1_000, 0)), None);
+        assert_eq!(overdue_ms(&key, None, at(made_ms + period_ms + 1_007, 0)), Some(7));
+        assert_eq!(overdue_ms(&key, None, at(made_ms, period_ms + 1_009)), Some(9));
+    }
+
+    #[test]
+    fn a_rule_makes_the_period_shorter_and_never_longer() {
+        let (mut rule, key) = (rule(), sample("k"));
+        let (of_rule, made_ms) = (rule.plan.bounds.cryptoperiod_ms, key.versions[0].created_ms);
+        assert_eq!(overdue_ms(&key, Some(&rule), at(made_ms + of_rule + 3, 0)), Some(3));
+        rule.plan.bounds.cryptoperiod_ms = u64::MAX;
+        let period_ms = millis(cryptoperiod(key.purpose.usage()));
+        assert_eq!(overdue_ms(&key, Some(&rule), at(made_ms + period_ms + 5, 0)), Some(5));
     }
 
     #[test]
     fn what_does_not_protect_is_not_overdue() {
         let mut key = sample("k");
         key.apply(1, KeyEvent::Suspend).unwrap();
-        assert_eq!(overdue_ms(&key, at(u64::MAX, u64::MAX)), None);
+        assert_eq!(overdue_ms(&key, None, at(u64::MAX, u64::MAX)), None);
     }
 }

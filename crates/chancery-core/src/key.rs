@@ -70,6 +70,9 @@ pub struct KeyVersion {
     /// Its algorithm, where that is not the key's: after a migration.
     #[n(8)]
     pub suite: Option<Suite>,
+    /// When it was first allowed to protect, in time served.
+    #[n(9)]
+    pub active_at: Option<Served>,
 }
 
 impl KeyVersion {
@@ -83,6 +86,12 @@ impl KeyVersion {
     #[must_use]
     pub fn processes(&self) -> bool {
         self.state.processes() && self.destruction.is_none()
+    }
+
+    /// Since when it is there for protecting, in time served: since it was first allowed to, or was published.
+    #[must_use]
+    pub fn since(&self) -> Option<Served> {
+        self.active_at.or(self.published.map(|published| published.at))
     }
 }
 
@@ -222,7 +231,8 @@ impl Key {
         let is_new = version.state == KeyState::PreActivation
             && version.destruction.is_none()
             && version.published.is_none()
-            && version.active_from.is_none();
+            && version.active_from.is_none()
+            && version.active_at.is_none();
         if !is_new || Some(version.number) != last.checked_add(1) {
             return Err(VersionError::NotNew);
         }
@@ -240,17 +250,19 @@ impl Key {
         Ok(())
     }
 
-    /// Allows a version to protect from an epoch on: a new one is activated.
+    /// Allows a version to protect from an epoch on, and from then on: a new one is activated.
     ///
     /// # Errors
     ///
     /// [`VersionError`] as [`Self::apply`].
-    pub fn activate(&mut self, number: u32, epoch: Epoch) -> Result<(), VersionError> {
+    pub fn activate(&mut self, number: u32, epoch: Epoch, at: Served) -> Result<(), VersionError> {
         let version = self.version(number).ok_or(VersionError::Unknown(number))?;
         if version.state == KeyState::PreActivation {
             self.apply(number, KeyEvent::Activate)?;
         }
-        self.version_mut(number)?.active_from.get_or_insert(epoch);
+        let version = self.version_mut(number)?;
+        version.active_from.get_or_insert(epoch);
+        version.active_at.get_or_insert(at);
         Ok(())
     }
 
@@ -265,6 +277,7 @@ impl Key {
             lasting(before) == lasting(after)
                 && kept(before.published.is_some(), before.published == after.published)
                 && kept(before.active_from.is_some(), before.active_from == after.active_from)
+                && kept(before.active_at.is_some(), before.active_at == after.active_at)
         };
         next.versions.len() >= self.versions.len()
             && self.versions.iter().zip(&next.versions).all(keeps)
@@ -339,6 +352,7 @@ pub(crate) mod tests {
             published: Some(Published { epoch: Epoch::default(), at: Served::default() }),
             active_from: Some(Epoch::default()),
             suite: None,
+            active_at: Some(Served::default()),
         };
         let part = |text: &str| text.parse().unwrap();
         Key {
@@ -368,6 +382,7 @@ pub(crate) mod tests {
             state: KeyState::PreActivation,
             published: None,
             active_from: None,
+            active_at: None,
             ..last.clone()
         }
     }
@@ -394,6 +409,7 @@ pub(crate) mod tests {
             KeyVersion { state: KeyState::Active, ..next.clone() },
             KeyVersion { published: key.versions[0].published, ..next.clone() },
             KeyVersion { active_from: Some(Epoch::default()), ..next.clone() },
+            KeyVersion { active_at: Some(Served::default()), ..next.clone() },
             KeyVersion { destruction: Some(Served::default()), ..next.clone() },
         ] {
             assert_eq!(key.add(refused), Err(VersionError::NotNew));
@@ -419,7 +435,7 @@ pub(crate) mod tests {
         assert_eq!(key.reschedule(share(Mode::PublishOnly)), Ok(()));
         assert_eq!(key.reschedule(share(Mode::NewOnly)), refused);
         assert_eq!(key.reschedule(Schedule::settled(2)), refused);
-        key.activate(2, Epoch { generation: 0, number: 9 }).unwrap();
+        key.activate(2, Epoch { generation: 0, number: 9 }, Served::default()).unwrap();
         assert_eq!(key.reschedule(share(Mode::NewOnly)), Ok(()));
         key.apply(1, KeyEvent::ReportCompromise).unwrap();
         assert_eq!(key.reschedule(share(Mode::NewOnly)), Ok(()));

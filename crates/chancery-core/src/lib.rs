@@ -12,6 +12,7 @@
 
 pub mod action;
 pub mod authority;
+pub mod automatic;
 pub mod budget;
 pub mod bundle;
 pub mod cbor;

@@ -182,6 +182,14 @@ pub const VERIFIER_KEYS_MAX: usize = 64;
 /// The most versions that one report counts: 256, some 12 KiB of a command's 32.
 pub const REPORT_COUNTS_MAX: usize = 256;
 
+/// The most rollouts of a tenant that are under way because a rule began them: 10 000, each of which is looked at in a second
+/// or two. One lasts for days, most of which it waits.
+pub const AUTOMATIC_UNDER_WAY_MAX: usize = 10_000;
+
+/// How many rollouts that rules began may stand paused, or have gone back within a day, before no more are begun: 10.
+/// What is wrong with so many is not wrong with a key.
+pub const AUTOMATIC_HALTED_MAX: usize = 10;
+
 /// How far ahead of the mark a wall clock may be after a restart: 7 days.
 pub const OFFLINE_MAX: Duration = Duration::from_hours(7 * 24);
 

@@ -14,18 +14,60 @@ use crate::limits::DOMAIN_BYTES_MAX;
 use crate::suite::Suite;
 
 /// What a key does (NIST SP 800-57 Part 1, section 5.1.1). In the order of their numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Usage {
     /// Sign and verify.
+    #[n(0)]
     Sign,
     /// Encrypt and decrypt.
+    #[n(1)]
     Encrypt,
     /// MAC and verify a MAC.
+    #[n(2)]
     Mac,
     /// Derive keys.
+    #[n(3)]
     Derive,
     /// Wrap and unwrap data keys.
+    #[n(4)]
     Wrap,
+}
+
+/// No usage has that spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a usage is one of `sign`, `encrypt`, `mac`, `derive` and `wrap`")]
+pub struct UsageError;
+
+impl Usage {
+    /// Every usage, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Sign, Self::Encrypt, Self::Mac, Self::Derive, Self::Wrap];
+
+    /// Its spelling: the first part of a purpose.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sign => "sign",
+            Self::Encrypt => "encrypt",
+            Self::Mac => "mac",
+            Self::Derive => "derive",
+            Self::Wrap => "wrap",
+        }
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Usage {
+    type Err = UsageError;
+
+    fn from_str(name: &str) -> Result<Self, UsageError> {
+        Self::ALL.into_iter().find(|usage| usage.name() == name).ok_or(UsageError)
+    }
 }
 
 /// How the bytes that a key protects are built. In the order of their numbers.

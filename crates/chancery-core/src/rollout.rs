@@ -247,6 +247,9 @@ pub struct Rollout {
     /// The epoch of this row.
     #[n(17)]
     pub epoch: Epoch,
+    /// When it was over, in time served.
+    #[n(18)]
+    pub ended: Option<Served>,
 }
 
 impl Rollout {

@@ -230,9 +230,9 @@ pub(crate) fn first_tenant(
     };
     vault.begin_tenant(tenant)?;
     let rows = vec![Row::Tenant(row), Row::Principal(operator)];
-    let change = Change { tenant, epoch, rows, material: None, erased: None, command: 1 };
+    let change = Change { tenant, epoch, rows, materials: Vec::new(), erased: None, command: 1 };
     let entry = OutboxEntry::of_service(tenant, now, Posture::SOLO.epoch);
-    vault.commit(&change, |head| entry.with_head(head), &[])?;
+    vault.commit(&change, |head| vec![entry.with_head(head)], &[])?;
     Ok(())
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use chancery_api::message::{Receipt as ReceiptWish, UseResult};
 use chancery_audit::resume::HeadHash;
 use chancery_audit::sealer::Prepared;
-use chancery_core::authority::Row;
+use chancery_core::authority::{Row, UseCounts};
 use chancery_core::handle::LinkId;
-use chancery_core::id::TenantId;
+use chancery_core::id::{KeyId, TenantId};
 use chancery_core::idempotency::EntryName;
 use chancery_core::sequencer::{Claim, Counted, Mark};
 
@@ -37,6 +37,8 @@ pub(crate) enum Submission {
     Aside(Box<PutAside>),
     /// A quorum of witnesses has cosigned so many records, or answers have waited for long.
     Witnessed(u64),
+    /// Somebody asks how often versions were used.
+    Asked(Vec<(KeyId, u32)>, SyncSender<UseCounts>),
     /// An orderly stop: what came before is made durable first.
     Stop,
 }

@@ -5,10 +5,12 @@
 //! rollouts on one day whoever has a command.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
-use chancery_core::authority::{DueDestruction, Moving};
+use chancery_core::authority::{DueDestruction, DueRotation, Moving, UseCounts};
 use chancery_core::command::Command;
+use chancery_core::id::{KeyId, TenantId};
+use chancery_crypto::key::PrivateKey;
 
 use crate::commands::CommandJob;
 use crate::counters::lock;
@@ -27,6 +29,17 @@ pub(crate) enum Job {
     Destroy(DueDestruction),
     /// A rollout that has a step to take.
     Step(Moving),
+    /// What a rule of automatic rotation makes due.
+    Rotate(Box<RotateJob>),
+}
+
+/// What a rule of automatic rotation makes due for a key.
+pub(crate) struct RotateJob {
+    pub(crate) due: DueRotation,
+    /// The private key that was made for it, if a version is to be made.
+    pub(crate) made: Option<PrivateKey>,
+    /// How often versions were used when that was found.
+    pub(crate) uses: Arc<UseCounts>,
 }
 
 #[derive(Default)]
@@ -43,7 +56,7 @@ impl Queues {
         match job {
             job if job.is_urgent() => &mut self.urgent,
             Job::Command(_) => &mut self.commands,
-            Job::Bundle(_) | Job::Destroy(_) | Job::Step(_) => &mut self.own,
+            Job::Bundle(_) | Job::Destroy(_) | Job::Step(_) | Job::Rotate(_) => &mut self.own,
         }
     }
 
@@ -61,10 +74,32 @@ impl Queues {
         Some(next)
     }
 
-    /// Whether a step of that rollout waits already: it looks at what there is when its turn comes.
-    fn holds_step_of(&self, job: &Job) -> bool {
-        let Job::Step(moving) = job else { return false };
-        self.own.iter().any(|waiting| matches!(waiting, Job::Step(other) if other == moving))
+    /// Whether a step of that rollout, or what is due for that key, waits already: it looks at what there is when its turn
+    /// comes.
+    fn holds(&self, job: &Job) -> bool {
+        match job {
+            Job::Step(moving) => {
+                let is_it = |job: &Job| matches!(job, Job::Step(other) if other == moving);
+                self.own.iter().any(is_it)
+            }
+            Job::Rotate(job) => self.holds_rotation_of(job.due.key),
+            Job::Bundle(_) | Job::Command(_) | Job::Destroy(_) => false,
+        }
+    }
+
+    fn holds_rotation_of(&self, key: KeyId) -> bool {
+        self.own.iter().any(|job| matches!(job, Job::Rotate(other) if other.due.key == key))
+    }
+
+    /// The next of what the service does by itself, if it is of that kind.
+    fn next_own<T>(&mut self, take: impl FnOnce(Job) -> Result<T, Job>) -> Option<T> {
+        match take(self.own.pop_front()?) {
+            Ok(taken) => Some(taken),
+            Err(job) => {
+                self.own.push_front(job);
+                None
+            }
+        }
     }
 }
 
@@ -89,7 +124,7 @@ impl Jobs {
     /// Takes a job, or gives it back if its queue is full.
     pub(crate) fn send(&self, job: Job) -> Result<(), Job> {
         let mut queues = lock(&self.queues);
-        if queues.holds_step_of(&job) {
+        if queues.holds(&job) {
             return Ok(());
         }
         let queue = queues.of(&job);
@@ -99,6 +134,40 @@ impl Jobs {
         queue.push_back(job);
         self.arrived.notify_one();
         Ok(())
+    }
+
+    /// Whether what is due for a key waits already, so that no version need be made for it.
+    pub(crate) fn holds_rotation_of(&self, key: KeyId) -> bool {
+        lock(&self.queues).holds_rotation_of(key)
+    }
+
+    /// Whether there is room for what the service does by itself, with as much left again for what does not come from rules.
+    pub(crate) fn has_room(&self) -> bool {
+        lock(&self.queues).own.len() < JOBS_MAX / 2
+    }
+
+    /// Further steps of a tenant's rollouts, as many as come next and `most` at most.
+    pub(crate) fn more_steps(&self, tenant: TenantId, most: usize) -> Vec<Moving> {
+        let mut queues = lock(&self.queues);
+        let next = || {
+            queues.next_own(|job| match job {
+                Job::Step(moving) if moving.tenant == tenant => Ok(moving),
+                other => Err(other),
+            })
+        };
+        std::iter::from_fn(next).take(most).collect()
+    }
+
+    /// Further rotations that are due in a tenant, as many as come next and `most` at most.
+    pub(crate) fn more_rotations(&self, tenant: TenantId, most: usize) -> Vec<RotateJob> {
+        let mut queues = lock(&self.queues);
+        let next = || {
+            queues.next_own(|job| match job {
+                Job::Rotate(job) if job.due.tenant == tenant => Ok(*job),
+                other => Err(other),
+            })
+        };
+        std::iter::from_fn(next).take(most).collect()
     }
 
     /// The next job; waits until there is one.
@@ -116,7 +185,7 @@ impl Jobs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chancery_core::id::{KeyId, RolloutId, TenantId};
+    use chancery_core::id::RolloutId;
 
     fn step(number: u8) -> Job {
         let (tenant, key) = (TenantId::from_bytes([1; 16]), KeyId::from_bytes([number; 16]));
@@ -130,9 +199,11 @@ mod tests {
             assert!(jobs.send(step(number)).is_ok());
         }
         assert_eq!(lock(&jobs.queues).own.len(), 2);
-        let key = |job| if let Job::Step(moving) = job { moving.key } else { panic!("no step") };
-        let next = [key(jobs.next()), key(jobs.next())];
+        let Job::Step(first) = jobs.next() else { panic!("no step") };
+        let more = jobs.more_steps(first.tenant, 7);
+        let next = [first.key, more[0].key];
         assert_eq!(next, [1, 2].map(|number| KeyId::from_bytes([number; 16])));
+        assert_eq!(more.len(), 1);
         for number in 0..=u8::MAX {
             assert!(jobs.send(step(number)).is_ok());
         }
@@ -142,5 +213,24 @@ mod tests {
             version: 1,
         };
         assert!(jobs.send(Job::Destroy(destroy)).is_err());
+    }
+
+    #[test]
+    fn more_is_taken_as_long_as_it_is_of_one_kind_and_one_tenant() {
+        let jobs = Jobs::default();
+        let destroy = DueDestruction {
+            tenant: TenantId::from_bytes([1; 16]),
+            key: KeyId::from_bytes([1; 16]),
+            version: 1,
+        };
+        for number in [1, 2, 3] {
+            assert!(jobs.send(step(number)).is_ok());
+        }
+        assert!(jobs.send(Job::Destroy(destroy)).is_ok() && jobs.send(step(4)).is_ok());
+        let tenant = destroy.tenant;
+        assert!(jobs.more_steps(TenantId::from_bytes([9; 16]), 7).is_empty());
+        assert_eq!((jobs.more_steps(tenant, 2).len(), jobs.more_steps(tenant, 7).len()), (2, 1));
+        assert!(jobs.more_rotations(tenant, 7).is_empty());
+        assert!(matches!(jobs.next(), Job::Destroy(_)) && matches!(jobs.next(), Job::Step(_)));
     }
 }

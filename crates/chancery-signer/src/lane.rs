@@ -156,6 +156,7 @@ impl Lane {
                 counters.extend(self.shared.verifiers.exposition());
                 counters.extend(rollouts::exposition(&self.shared));
                 counters.extend(self.shared.overdue.exposition());
+                counters.extend(self.shared.rotations.exposition());
                 counters.extend(self.shared.others.iter().flat_map(Others::exposition));
                 let reply = HealthReply { mode, counters };
                 self.outlet.say(Kind::HealthReply, header.tag, &reply);

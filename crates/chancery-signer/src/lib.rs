@@ -55,6 +55,7 @@ mod retire;
 mod rollouts;
 mod root;
 mod roots;
+mod rotator;
 mod search;
 mod sequencer;
 mod service;

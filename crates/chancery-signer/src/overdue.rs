@@ -68,7 +68,7 @@ fn look_at_some(
     for key in core.authority.keys_after(tenant, after).take(LOOKED_AT_ONCE) {
         looked += 1;
         last = Some(key);
-        let Some(over_ms) = overdue_ms(key, now) else { continue };
+        let Some(over_ms) = overdue_ms(key, core.authority.rule_of(key), now) else { continue };
         found.keys += 1;
         if found.longest.as_ref().is_none_or(|longest| longest.0 < over_ms) {
             found.longest = Some((over_ms, tenant, key.name.clone()));

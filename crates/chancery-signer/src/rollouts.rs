@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chancery_core::authority::{Authority, Decided, Moving, Refusal};
+use chancery_core::authority::{Authority, Decided, Effect, Moving, Refusal};
 use chancery_core::clock::{Reading, Served};
 use chancery_core::command::Answer;
 use chancery_core::context::Context;
@@ -15,7 +15,7 @@ use chancery_core::id::{RolloutId, VerifierId};
 use chancery_core::key::Key;
 use chancery_core::principal::Principal;
 use chancery_core::purpose::Purpose;
-use chancery_core::rollout::{Metric, Order, Pair, Rollout, RolloutView, Side, Status};
+use chancery_core::rollout::{Metric, Order, Pair, Rollout, RolloutView, Side, Stage, Status};
 use chancery_crypto::envelope::{self, Binding, Origin};
 use chancery_crypto::formats::KeyVersion;
 use chancery_crypto::key::{DeriveKey, EnvelopeKey};
@@ -26,18 +26,21 @@ use crate::entropy;
 use crate::jobs::Job;
 use crate::service::Shared;
 use crate::sightings::{Looked, Reports};
+use crate::store_thread::{ROWS_BYTES_MAX, bytes_of};
 use crate::verifiers;
 
 /// How often rollouts are looked at: four times a second, so that a trigger acts within one.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// The most rollouts that one round looks at: 250, a few milliseconds. Of ten thousand each has its turn in ten seconds.
-const LOOKS_MAX: usize = 250;
+/// How long one round looks at most: 25 ms, a tenth of a core. A look takes some 10 µs, so that of ten thousand rollouts each
+/// has its turn in a second or two.
+const ROUND_MAX: Duration = Duration::from_millis(25);
 
 /// How much a probe derives, in bytes: 32, a key.
 const PROBE_BYTES: usize = 32;
 
-/// How often a new version is probed at most: every 5 s.
+/// How often a new version is probed in a stage that asks for samples: every 5 s. In others, four times in the window that
+/// its verdict looks back over.
 const PROBE_EVERY_MS: u64 = 5_000;
 
 /// Looks at rollouts, in turn, for as long as the process lives.
@@ -57,33 +60,57 @@ fn round(shared: &Shared, last: Option<Moving>) -> Option<Moving> {
     let moved = lock(&shared.core).authority.moved();
     let keys: BTreeSet<_> = moved.iter().map(|moving| moving.key).collect();
     shared.sightings.keep(|key| keys.contains(&key));
-    let next = last.and_then(|last| moved.iter().position(|it| *it == last)).map_or(0, |at| at + 1);
-    let turn: Vec<_> =
-        moved.iter().cycle().skip(next).take(moved.len().min(LOOKS_MAX)).copied().collect();
-    for moving in &turn {
+    let order = |moving: &Moving| (moving.tenant, moving.key);
+    let next = last.map_or(0, |last| moved.partition_point(|it| order(it) <= order(&last)));
+    let (began, mut last) = (Instant::now(), None);
+    for moving in moved.iter().cycle().skip(next).take(moved.len()) {
         probe_if_due(shared, moving);
         if changes(shared, moving) {
             // A full queue is tried again next time.
             let _ = shared.jobs.send(Job::Step(*moving));
         }
+        last = Some(*moving);
+        if began.elapsed() >= ROUND_MAX {
+            break;
+        }
     }
-    turn.last().copied()
+    last
 }
 
 fn changes(shared: &Shared, moving: &Moving) -> bool {
-    step(shared, moving).is_some_and(|(_, decided)| decided.is_ok_and(|it| it.is_some()))
-}
-
-/// What a look at a rollout comes to now.
-pub(crate) fn step(
-    shared: &Shared,
-    moving: &Moving,
-) -> Option<(Reading, Result<Option<Decided>, Refusal>)> {
     let mut core = lock(&shared.core);
     let now = core.now(entropy::sample());
     let authority = &core.authority;
-    let looked = look(shared, authority, moving, now)?;
-    Some((now, looked.show(|sight| authority.decide_step(moving, sight, now))))
+    let Some(looked) = look(shared, authority, moving, now) else { return false };
+    let decided = looked.show(|sight| authority.decide_step((moving, 0), sight, now));
+    decided.is_ok_and(|decided| decided.is_some())
+}
+
+/// The steps of that effect which looks at rollouts of one tenant come to now, each decided after the ones before; as many
+/// as fit in one transaction. The rest is looked at again.
+pub(crate) fn steps(
+    shared: &Shared,
+    movings: &[Moving],
+    effect: Effect,
+) -> Option<(Reading, Vec<(Moving, Decided)>)> {
+    let mut core = lock(&shared.core);
+    let now = core.now(entropy::sample());
+    let authority = &core.authority;
+    let (mut steps, mut bytes) = (Vec::new(), 0);
+    for moving in movings {
+        let Some(looked) = look(shared, authority, moving, now) else { continue };
+        let ahead = steps.len();
+        let decided = looked.show(|sight| authority.decide_step((moving, ahead), sight, now));
+        let Some(decided) = decided.ok().flatten().filter(|it| it.effect == effect) else {
+            continue;
+        };
+        bytes += bytes_of(&decided);
+        steps.push((*moving, decided));
+        if bytes >= ROWS_BYTES_MAX {
+            break;
+        }
+    }
+    (!steps.is_empty()).then_some((now, steps))
 }
 
 /// What a person's order comes to now.
@@ -148,10 +175,7 @@ fn probe_if_due(shared: &Shared, moving: &Moving) {
         let mut core = lock(&shared.core);
         let now = core.now(entropy::sample()).served;
         let Some((rollout, key)) = core.authority.rollout_of(moving) else { return };
-        let triggers = rollout.current().map(|stage| stage.triggers.as_slice()).unwrap_or_default();
-        let probes = triggers.iter().filter(|it| it.metric == Metric::ProbeFailures);
-        let Some(window_ms) = probes.map(|it| it.window_ms.min(it.stale_ms)).min() else { return };
-        let every_ms = PROBE_EVERY_MS.min(window_ms / 4);
+        let Some(every_ms) = rollout.current().and_then(probe_every_ms) else { return };
         if !rollout.is_trial() || !shared.sightings.is_probe_due(rollout, now, every_ms) {
             return;
         }
@@ -159,6 +183,14 @@ fn probe_if_due(shared: &Shared, moving: &Moving) {
     };
     let is_good = is_good(shared, &key, to);
     shared.sightings.probed(moving, is_good, now);
+}
+
+/// How often the new version is probed in a stage, if its triggers ask for that.
+fn probe_every_ms(stage: &Stage) -> Option<u64> {
+    let probes = stage.triggers.iter().filter(|it| it.metric == Metric::ProbeFailures);
+    let window_ms = probes.map(|it| it.window_ms.min(it.stale_ms)).min()?;
+    let asked_ms = if stage.min_samples > 0 { PROBE_EVERY_MS } else { u64::MAX };
+    Some(asked_ms.min(window_ms / 4))
 }
 
 /// Whether a version does what it is for, and undoes it: what comes of that leaves for nobody.

@@ -21,8 +21,9 @@ use chancery_audit::sealer::{Keyring, Prepared};
 use chancery_audit::wal::{
     self, Address, Begun, Chain, Composed, SegmentStart, Tail, Wal, WalError,
 };
+use chancery_core::authority::UseCounts;
 use chancery_core::clock::Reading;
-use chancery_core::id::TenantId;
+use chancery_core::id::{KeyId, TenantId};
 use chancery_core::idempotency::{EntryName, Place};
 use chancery_core::limits::{CAVEATS_MAX, FRAME_AUDIT_BYTES_MAX, FRAME_RECORDS_MAX};
 use chancery_core::reason::Reason;
@@ -185,6 +186,10 @@ impl Thread {
                 Some(Submission::Stop) => return Closed::Stop,
                 Some(Submission::Aside(aside)) => return Closed::Aside(aside),
                 Some(Submission::Witnessed(size)) => self.witnessed(size),
+                Some(Submission::Asked(versions, asker)) => {
+                    // Who asked may have gone.
+                    let _ = asker.try_send(self.uses_of(&versions));
+                }
                 Some(Submission::Repeated(repeated)) => {
                     if self.sequencer.admit(&repeated.claim).is_ok() {
                         open.repeated.push(*repeated);
@@ -204,6 +209,16 @@ impl Thread {
             }
         }
         Closed::Full
+    }
+
+    /// How often versions were used, records of this frame included.
+    fn uses_of(&self, versions: &[(KeyId, u32)]) -> UseCounts {
+        let uses = self.sequencer.uses();
+        let of = |version: &(KeyId, u32)| {
+            let counted = Counted::Version(version.0, version.1);
+            Some((*version, uses.get(&counted).copied()?))
+        };
+        versions.iter().filter_map(of).collect()
     }
 
     /// Lets go what waited for witnesses and need not wait any longer.

@@ -75,6 +75,7 @@ use crate::retire;
 use crate::rollouts::{self, Steps};
 use crate::root;
 use crate::roots::Roots;
+use crate::rotator::{self, Rotations};
 use crate::sequencer::{Progress, halt};
 use crate::sightings::Sightings;
 use crate::spare::Spare;
@@ -110,6 +111,7 @@ pub(crate) struct Shared {
     pub(crate) sightings: Sightings,
     pub(crate) steps: Steps,
     pub(crate) overdue: Overdue,
+    pub(crate) rotations: Rotations,
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
     pub(crate) checkpoints: Mutex<Checkpoints>,
@@ -527,6 +529,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         sightings: Sightings::default(),
         steps: Steps::default(),
         overdue: Overdue::default(),
+        rotations: Rotations::default(),
         arena,
         recovery_key: config.recovery_key,
         checkpoints: parts.checkpoints,
@@ -560,6 +563,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     shared.write_roots()?;
     housekeeping::start(&shared);
     rollouts::start(&shared);
+    rotator::start(&shared);
     Ok(shared)
 }
 

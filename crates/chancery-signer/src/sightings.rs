@@ -16,8 +16,8 @@ use chancery_core::id::{KeyId, RolloutId, VerifierId};
 use chancery_core::key::Key;
 use chancery_core::reason::Reason;
 use chancery_core::rollout::{
-    Judged, Measured, Metric, Observed, Pair, Path, Paths, Rollout, Series, Side, Sight, Tally,
-    Trigger, Verdict, Verifier, judge,
+    Judged, Measured, Metric, Observed, Pair, Path, Paths, Rollout, Series, Side, Sight, Stage,
+    Tally, Trigger, Verdict, Verifier, judge,
 };
 
 use crate::counters::lock;
@@ -230,13 +230,20 @@ impl Sighting {
         });
         Looked {
             schedule: self.schedule,
-            samples: self.series.all().new.answered(),
+            samples: self.samples(rollout),
             exercised,
             broken: self.broken.clone(),
             old_seen: Some(self.old_seen_by(reports, now)),
             verifiers,
             found,
         }
+    }
+
+    /// How many answers the new version gave; of a key that nobody may use, how many probes of it there were too.
+    fn samples(&self, rollout: &Rollout) -> u64 {
+        let new = &self.series.all().new;
+        let counts_probes = rollout.current().is_some_and(Stage::counts_probes);
+        new.answered().saturating_add(if counts_probes { new.probes } else { 0 })
     }
 
     /// When the old version was last seen, here or by a verifier.

@@ -146,6 +146,7 @@ fn advice(
         );
     }
     advice.extend(shared.overdue.advice(tenant));
+    advice.extend(shared.rotations.advice(shared, tenant));
     advice.extend(shared.gap.as_ref().map(Gap::told));
     if let Some(pruned) = lock(&shared.pruned).as_ref() {
         advice.push(pruned.told());

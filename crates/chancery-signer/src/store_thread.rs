@@ -8,7 +8,7 @@
 mod bundle;
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use chancery_api::message::CommandReply;
 use chancery_audit::journal::Entry;
@@ -16,6 +16,7 @@ use chancery_audit::record::{Facts, Kind};
 use chancery_audit::sealer::{Sealer, month_of};
 use chancery_audit::wal::{Address, read_frame};
 use chancery_core::authority::{Decided, Effect, Fresh, Refusal, Row};
+use chancery_core::automatic::Rule;
 use chancery_core::cbor;
 use chancery_core::clock::Reading;
 use chancery_core::command::{Answer, Command, PruneAudit};
@@ -44,13 +45,18 @@ use crate::prunes;
 use crate::rollouts;
 use crate::sequencer::halt;
 use crate::service::Shared;
-use crate::vault::Change;
+use crate::vault::{Change, Material};
 
 mod by_itself;
 mod material;
 
 pub(crate) use self::bundle::BundleJob;
+pub(crate) use self::by_itself::{ROWS_BYTES_MAX, bytes_of};
 use material::NewMaterial;
+
+/// The most changes that the service makes by itself in one transaction: 16. Each writes up to six rows, and a
+/// transaction has room for 128.
+const TOGETHER_MAX: usize = 16;
 
 /// Carries commands out, one at a time.
 pub(crate) struct StoreThread {
@@ -90,7 +96,16 @@ impl StoreThread {
                     Job::Bundle(job) => thread.issue_bundle(*job),
                     Job::Command(job) => thread.run(&job),
                     Job::Destroy(due) => thread.destroy(&due),
-                    Job::Step(moving) => thread.step(&moving),
+                    Job::Step(moving) => {
+                        let more = thread.shared.jobs.more_steps(moving.tenant, TOGETHER_MAX - 1);
+                        thread.step([vec![moving], more].concat());
+                    }
+                    Job::Rotate(job) => {
+                        let tenant = job.due.tenant;
+                        let mut jobs = vec![*job];
+                        jobs.extend(thread.shared.jobs.more_rotations(tenant, TOGETHER_MAX - 1));
+                        thread.rotate(jobs);
+                    }
                 }
             }
         });
@@ -321,13 +336,11 @@ impl StoreThread {
             tenant,
             epoch: epoch.ok_or_else(unavailable)?,
             rows: decided.rows.clone(),
-            material: material
-                .zip(decided.key)
-                .map(|(material, (key, version))| (key, version, material.scope, material.secret)),
+            materials: material_of(material, &decided).into_iter().collect(),
             erased: None,
             command: number,
         };
-        if let Err(error) = self.commit(&change, &mut entry) {
+        if let Err(error) = self.commit(&change, std::slice::from_mut(&mut entry)) {
             return match &job.asker {
                 Some(asker)
                     if decided.effect == Effect::Reduction
@@ -357,10 +370,13 @@ impl StoreThread {
         Ok(())
     }
 
-    fn commit(&mut self, change: &Change, entry: &mut OutboxEntry) -> Result<(), SignerError> {
-        let outbox = |head| entry.with_head(head);
-        let committed = lock(&self.shared.vault).commit(change, outbox, &self.drained);
-        entry.head_digest = committed?.head_hash;
+    /// Makes a change durable, with the entries of its commands, which learn the head that they left.
+    fn commit(&mut self, change: &Change, entries: &mut [OutboxEntry]) -> Result<(), SignerError> {
+        let outbox = |head| entries.iter().map(|entry| entry.with_head(head)).collect();
+        let committed = lock(&self.shared.vault).commit(change, outbox, &self.drained)?;
+        for entry in entries {
+            entry.head_digest = committed.head_hash;
+        }
         self.last_command = change.command;
         self.drained.clear();
         Ok(())
@@ -373,6 +389,19 @@ impl StoreThread {
         answer: OutAnswer,
         asker: Option<Asker>,
     ) {
+        let number = self.last_command;
+        let recorded = self.submit(decided, (entry, number), answer, asker);
+        self.await_records(vec![(number, recorded)]);
+    }
+
+    /// Has a change recorded that is durable; what only takes authority away is in effect before.
+    fn submit(
+        &mut self,
+        decided: Decided,
+        (entry, number): (&OutboxEntry, u64),
+        answer: OutAnswer,
+        asker: Option<Asker>,
+    ) -> Receiver<()> {
         let tenant = entry.tenant;
         let mut rows = decided.rows;
         let is_barrier = matches!(decided.effect, Effect::Reduction | Effect::Barrier);
@@ -383,11 +412,17 @@ impl StoreThread {
         let (done, recorded) = sync_channel(1);
         let way =
             CommandWay { asker, rows, head: Some(entry.head_hash()), done: Some(done), reduces };
-        let submission = entry.submission(&mut self.sealer, self.last_command, answer, way);
+        let submission = entry.submission(&mut self.sealer, number, answer, way);
         self.shared.inbox.send(submission.unwrap_or_else(|error| halt(&error)));
-        // The next command is decided on the state that this one leaves.
-        let _ = recorded.recv();
-        self.drained.push(self.last_command);
+        recorded
+    }
+
+    /// Waits until commands are on record: the next one is decided on the state that they leave.
+    fn await_records(&mut self, recorded: Vec<(u64, Receiver<()>)>) {
+        for (number, recorded) in recorded {
+            let _ = recorded.recv();
+            self.drained.push(number);
+        }
     }
 
     /// Puts a reduction into effect, before it is on record.
@@ -481,8 +516,17 @@ fn epoch_of(rows: &[Row]) -> Option<Epoch> {
 }
 
 fn plan_digest_of(command: &Command) -> [u8; 32] {
-    let Command::Rotate(rotation) = command else { return [0; 32] };
-    plan_digest(&rotation.plan)
+    match command {
+        Command::Rotate(rotation) => plan_digest(&rotation.plan),
+        Command::SetRule { rule: Rule::Automatic(rule), .. } => plan_digest(&rule.plan),
+        _ => [0; 32],
+    }
+}
+
+/// The material of the version that a change adds.
+fn material_of(material: Option<NewMaterial>, decided: &Decided) -> Option<Material> {
+    let (NewMaterial { secret, scope, .. }, (key, version)) = material.zip(decided.key)?;
+    Some(Material { key, version, scope, secret })
 }
 
 fn makes_principal(command: &Command) -> bool {

@@ -5,7 +5,7 @@
 //! ([`chancery_crypto::lthash`]), and the number of the last command. SHA-256 of the sealed head goes into
 //! the command's audit record, so a head taken back is found against the log.
 //!
-//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 9 are authority ([`Row::name`]); from 16 on:
+//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 10 are authority ([`Row::name`]); from 16 on:
 //!
 //! | kind | what | sealed under |
 //! |---|---|---|
@@ -16,7 +16,7 @@
 //! | 20 | outbox: a command whose record may not be in the log yet | the system's scope key |
 //! | 21 | secrets of the service | root |
 //!
-//! **Invariant:** the digest is over every row of kinds 1 to 9, 16 and 17, no more and no fewer.
+//! **Invariant:** the digest is over every row of kinds 1 to 10, 16 and 17, no more and no fewer.
 
 mod bundle_keys;
 mod files;
@@ -100,10 +100,19 @@ pub(crate) struct Change {
     pub(crate) tenant: TenantId,
     pub(crate) epoch: Epoch,
     pub(crate) rows: Vec<Row>,
-    pub(crate) material: Option<(KeyId, u32, Scope, Zeroizing<Vec<u8>>)>,
+    pub(crate) materials: Vec<Material>,
     /// The version whose material is erased.
     pub(crate) erased: Option<(KeyId, u32)>,
+    /// The number of the last command of it.
     pub(crate) command: u64,
+}
+
+/// The material of a new version.
+pub(crate) struct Material {
+    pub(crate) key: KeyId,
+    pub(crate) version: u32,
+    pub(crate) scope: Scope,
+    pub(crate) secret: Zeroizing<Vec<u8>>,
 }
 
 /// A change that is durable.
@@ -257,32 +266,36 @@ impl Vault {
         marks.collect()
     }
 
-    /// Commits a change with its head, and the outbox row `outbox` of the command's number.
+    /// Commits a change with its head, and the outbox rows `outbox` of its commands, of which the last has the change's
+    /// number.
     pub(crate) fn commit(
         &mut self,
         change: &Change,
-        outbox: impl FnOnce([u8; 32]) -> Vec<u8>,
+        outbox: impl FnOnce([u8; 32]) -> Vec<Vec<u8>>,
         drained: &[u64],
     ) -> Result<Committed, SignerError> {
         let mut transaction = Transaction::new();
-        let mut scope = None;
-        if let Some((_, _, of, _)) = &change.material {
-            let (environment, region) = (of.environment.as_str(), of.region.as_str());
+        let mut scopes = Vec::new();
+        for Material { scope, .. } in &change.materials {
+            let (environment, region) = (scope.environment.as_str(), scope.region.as_str());
             let (name, with_scope) =
                 self.scope_key(change.tenant, environment, region, transaction)?;
-            (scope, transaction) = (Some(name), with_scope);
+            transaction = with_scope;
+            scopes.push(name);
         }
-        let (draft, mut transaction) = self.draft(change, scope.as_deref(), transaction)?;
+        let (draft, mut transaction) = self.draft(change, &scopes, transaction)?;
         let head = draft.head;
         let committed = Committed { head_hash: sha256(&[&head]) };
         transaction = transaction
             .expect(row_name(&draft.head_name)?, draft.head_expected)
             .put(row_name(&draft.head_name)?, head);
         let system = self.system.as_ref().ok_or(NotSealedHere)?;
-        let outbox_name = name(TenantId::SYSTEM, kind::OUTBOX, &change.command.to_be_bytes());
-        let sealed = system
-            .seal(&fixed_place(TenantId::SYSTEM, &outbox_name), &outbox(committed.head_hash))?;
-        transaction = transaction.put(row_name(&outbox_name)?, sealed);
+        for (back, row) in (0..).zip(outbox(committed.head_hash).iter().rev()) {
+            let number = change.command.saturating_sub(back);
+            let outbox_name = name(TenantId::SYSTEM, kind::OUTBOX, &number.to_be_bytes());
+            let sealed = system.seal(&fixed_place(TenantId::SYSTEM, &outbox_name), row)?;
+            transaction = transaction.put(row_name(&outbox_name)?, sealed);
+        }
         for number in drained {
             let name = name(TenantId::SYSTEM, kind::OUTBOX, &number.to_be_bytes());
             transaction = transaction.delete(row_name(&name)?);
@@ -304,7 +317,7 @@ impl Vault {
     fn draft(
         &self,
         change: &Change,
-        scope: Option<&[u8]>,
+        scopes: &[Vec<u8>],
         mut transaction: Transaction,
     ) -> Result<(Draft, Transaction), SignerError> {
         let tenant = self.tenants.get(&change.tenant).ok_or(NotSealedHere)?;
@@ -317,12 +330,11 @@ impl Vault {
             .rows
             .iter()
             .map(|row| (row.name(), &tenant.key, Zeroizing::new(cbor::encode(row))));
-        let material =
-            change.material.as_ref().zip(scope).and_then(|((key, version, _, secret), scope)| {
-                let name = material_name(change.tenant, *key, *version);
-                Some((name, self.scopes.get(scope)?, secret.clone()))
-            });
-        for (name, key, bytes) in rows.chain(material) {
+        let materials = change.materials.iter().zip(scopes).filter_map(|(material, scope)| {
+            let name = material_name(change.tenant, material.key, material.version);
+            Some((name, self.scopes.get(scope)?, material.secret.clone()))
+        });
+        for (name, key, bytes) in rows.chain(materials) {
             let version = tenant.rows.get(&name).map_or(1, |mark| mark.version + 1);
             let place =
                 RowPlace { tenant: change.tenant, name: &name, version, epoch: change.epoch };

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::children;
 use crate::commands::{
     audit, bench, bundle, cipher, data_key, derive, handle, key, mac, operation, plan, posture,
-    principal, proposal, rollout, rotate, serve, sign, status, store, verifier, witness,
+    principal, proposal, rollout, rotate, rotation, serve, sign, status, store, verifier, witness,
 };
 use crate::courier;
 use crate::exit::Failure;
@@ -73,6 +73,7 @@ enum Command {
     Posture(posture::PostureArgs),
     Plan(plan::PlanArgs),
     Rotate(rotate::RotateArgs),
+    Rotation(rotation::RotationArgs),
     Rollout(rollout::RolloutArgs),
     Bundle(bundle::BundleArgs),
     Verifier(verifier::VerifierArgs),
@@ -120,6 +121,7 @@ impl Cli {
             Command::Posture(args) => posture::run(shared, &args),
             Command::Plan(args) => plan::run(shared, &args),
             Command::Rotate(args) => rotate::run(shared, &args),
+            Command::Rotation(args) => rotation::run(shared, &args),
             Command::Rollout(args) => rollout::run(shared, &args),
             Command::Bundle(args) => bundle::run(shared, &args),
             Command::Verifier(args) => verifier::run(shared, &args),

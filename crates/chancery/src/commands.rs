@@ -18,6 +18,7 @@ pub(crate) mod principal;
 pub(crate) mod proposal;
 pub(crate) mod rollout;
 pub(crate) mod rotate;
+pub(crate) mod rotation;
 pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod status;

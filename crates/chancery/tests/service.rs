@@ -14,6 +14,7 @@ mod wire;
 mod service {
     mod algorithms;
     mod archives;
+    mod automatic;
     mod broken_off;
     mod bundles;
     mod checkpoints;

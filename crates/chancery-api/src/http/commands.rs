@@ -25,6 +25,8 @@ pub use log::{CountUsesBody, InspectStoreBody, OpenRecordBody, PruneAuditBody, R
 use log::{inspect_store, open_record, prune_audit};
 pub use proposals::{ProposeBody, ProposedBody, ProposedObject, RaiseApprovalsBody};
 pub use rotate::{OverrideBody, RotateBody, overridable_name, overridable_of};
+pub(crate) use rotations::rule_words;
+pub use rotations::{AutomaticObject, RuleBody, RuleWord};
 pub use verifiers::{RegisterVerifierBody, ReportBody, VersionCountsObject};
 
 use crate::http::fields::{Base64, object, spelt, text};
@@ -36,6 +38,7 @@ mod disclose;
 mod log;
 mod proposals;
 mod rotate;
+mod rotations;
 mod verifiers;
 
 /// The query of a list: `after=NAME`.
@@ -227,7 +230,9 @@ pub struct CommandHttp {
 pub fn request_of(command: &Command) -> Result<CommandHttp, HttpError> {
     let (method, path) = command.route();
     let target = match command {
-        Command::ListKeys { after: Some(name) } | Command::ListRollouts { after: Some(name) } => {
+        Command::ListKeys { after: Some(name) }
+        | Command::ListRollouts { after: Some(name) }
+        | Command::ListRotations { after: Some(name) } => {
             format!("{path}?{AFTER}{name}")
         }
         _ => path,
@@ -268,6 +273,7 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
             render(&RaiseApprovalsBody { approvals: *approvals })
         }
         Command::Rotate(rotation) => rotate::rotate_body(rotation),
+        Command::SetRule { rule_for, rule } => render(&rotations::rule_body(rule_for, rule)),
         Command::OrderRollout { order, .. } => rotate::order_body(*order),
         Command::QueryAudit(query) => render(&audit_query_body(query)?),
         Command::InspectStore { after } => {
@@ -293,6 +299,7 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         | Command::ReadOperation { .. }
         | Command::ListProposals
         | Command::ListRollouts { .. }
+        | Command::ListRotations { .. }
         | Command::ShowRollout { .. }
         | Command::ListVerifiers => return Ok(None),
     };
@@ -368,6 +375,9 @@ fn read_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Http
         CommandKind::ListRollouts => {
             Command::ListRollouts { after: parts.query.map(after).transpose()? }
         }
+        CommandKind::ListRotations => {
+            Command::ListRotations { after: parts.query.map(after).transpose()? }
+        }
         CommandKind::ShowRollout => {
             Command::ShowRollout { rollout: rotate::rollout_in(parts.found)? }
         }
@@ -419,6 +429,7 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
             Command::RaiseApprovals { approvals }
         }
         CommandKind::Rotate => rotate::rotate(found, parse(body)?)?,
+        CommandKind::SetRule => rotations::set_rule(parse(body)?)?,
         CommandKind::OrderRollout(kind) => rotate::order(found, kind, body)?,
         CommandKind::RegisterVerifier => verifiers::register(&parse(body)?)?,
         CommandKind::RemoveVerifier => {

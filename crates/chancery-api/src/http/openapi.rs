@@ -173,6 +173,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::Approve | CommandKind::CarryOut => Some("ProposedBody"),
         CommandKind::RaiseApprovals => Some("RaiseApprovalsBody"),
         CommandKind::Rotate => Some("RotateBody"),
+        CommandKind::SetRule => Some("RuleBody"),
         CommandKind::OrderRollout(OrderKind::Override) => Some("OverrideBody"),
         CommandKind::RegisterVerifier => Some("RegisterVerifierBody"),
         CommandKind::Report => Some("ReportBody"),
@@ -190,6 +191,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         | CommandKind::ReadOperation
         | CommandKind::ListProposals
         | CommandKind::ListRollouts
+        | CommandKind::ListRotations
         | CommandKind::ShowRollout
         | CommandKind::ListVerifiers => None,
     }
@@ -499,6 +501,7 @@ fn answer_schema() -> Value {
         one("records", list(&reference("Record"))),
         one("rollout", reference("Rollout")),
         one("rollouts", reference("Rollouts")),
+        one("rotations", reference("Rotations")),
         one("status", reference("Status")),
         one("store_rows", reference("StoreRows")),
     ]})

@@ -19,10 +19,12 @@ use crate::token;
 
 mod proposal;
 mod rollout;
+mod rotations;
 mod verifier;
 
 pub use proposal::{EndingName, ProposalObject};
 pub use rollout::{GateObject, MeasuredObject, OverrideObject, RolloutObject, RolloutsObject};
+pub use rotations::{KeyRotationObject, RotationsObject, UsageRuleObject};
 pub use verifier::{HeardObject, VerifierObject};
 
 /// The names of states.
@@ -120,6 +122,8 @@ pub enum AnswerObject {
     Rollout(Box<RolloutObject>),
     /// A page of rollouts.
     Rollouts(RolloutsObject),
+    /// What rules say of keys' rotation.
+    Rotations(RotationsObject),
     /// Rows of the store.
     StoreRows(StoreRowsObject),
     /// Audit records, the oldest first.
@@ -412,6 +416,9 @@ impl From<Answer> for AnswerObject {
             Answer::Rollouts { rollouts, more } => {
                 let rollouts = rollouts.into_iter().map(RolloutObject::from).collect();
                 Self::Rollouts(RolloutsObject { rollouts, more })
+            }
+            Answer::Rotations { rules, keys, more } => {
+                Self::Rotations(RotationsObject::of(rules, keys, more))
             }
             Answer::Keys { keys, more } => {
                 Self::Keys(KeysObject { keys: keys.iter().map(KeyObject::from).collect(), more })

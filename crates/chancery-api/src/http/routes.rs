@@ -126,6 +126,10 @@ pub enum CommandKind {
     ListRollouts,
     /// Read one rollout.
     ShowRollout,
+    /// Say by which rule keys are rotated.
+    SetRule,
+    /// Read which keys are rotated by rules.
+    ListRotations,
     /// Register a verifier.
     RegisterVerifier,
     /// Remove it.
@@ -177,8 +181,9 @@ impl Route {
     pub const fn has_query(&self) -> bool {
         matches!(
             self.target,
-            Target::Command(CommandKind::ListKeys | CommandKind::ListRollouts)
-                | Target::Public(PublicKind::Bundle)
+            Target::Command(
+                CommandKind::ListKeys | CommandKind::ListRollouts | CommandKind::ListRotations
+            ) | Target::Public(PublicKind::Bundle)
         )
     }
 
@@ -230,7 +235,7 @@ const fn public(path: &'static str, kind: PublicKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 72] = [
+pub const ROUTES: [Route; 74] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -262,6 +267,8 @@ pub const ROUTES: [Route; 72] = [
     command("/v1/keys/{name}/cancel-destroy", CommandKind::CancelDestruction),
     command("/v1/keys/{name}/revoke-handles", CommandKind::RevokeIssued),
     command("/v1/keys/{name}/rotate", CommandKind::Rotate),
+    command("/v1/rotations", CommandKind::SetRule),
+    read("/v1/rotations", CommandKind::ListRotations),
     read("/v1/rollouts", CommandKind::ListRollouts),
     read("/v1/rollouts/{id}", CommandKind::ShowRollout),
     order("/v1/rollouts/{id}/pause", Order::Pause),

@@ -74,6 +74,7 @@ fn key(versions: u32) -> Key {
         destruction: None,
         published: Some(Published { epoch: epoch(1), at: Served::default() }),
         active_from: None,
+        active_at: None,
         suite: None,
     };
     Key {

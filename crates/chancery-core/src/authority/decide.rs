@@ -239,6 +239,12 @@ impl Authority {
             }
             Command::ListRollouts { after } => Ok(self.list_rollouts(tenant, after.as_ref(), now)),
             Command::ShowRollout { rollout } => tenant.show_rollout(*rollout, &Sight::NOTHING, now),
+            Command::SetRule { rule_for, rule } => {
+                tenant.set_rule(principal, (rule_for, rule), fresh.plan_digest, now)
+            }
+            Command::ListRotations { after } => {
+                Ok(self.list_rotations(tenant, after.as_ref(), now))
+            }
             Command::RegisterVerifier(new) => tenant.register_verifier(new),
             Command::RemoveVerifier { principal } => tenant.remove_verifier(*principal),
             Command::Report(report) => self.admit_report(principal, report),
@@ -312,7 +318,12 @@ impl Authority {
 impl Tenant {
     /// The tenant's row under its next epoch.
     pub(super) fn advanced(&self) -> TenantRow {
-        TenantRow { epoch: self.row.epoch.next(), ..self.row.clone() }
+        self.row.advanced()
+    }
+
+    /// The tenant's row so many epochs on.
+    pub(super) fn advanced_by(&self, changes: usize) -> TenantRow {
+        (0..changes).fold(self.row.clone(), |row, _| row.advanced())
     }
 
     pub(super) fn named(&self, name: &Name) -> Result<&Key, Refusal> {
@@ -340,6 +351,7 @@ impl Tenant {
             published: Some(Published { epoch: row.epoch, at: now.served }),
             active_from: Some(row.epoch),
             suite: None,
+            active_at: Some(now.served),
         };
         let key = Key {
             id: fresh.key,

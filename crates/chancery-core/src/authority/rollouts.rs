@@ -57,6 +57,11 @@ impl Rollouts {
         self.of_key.get(&key).map(|rollout| &**rollout)
     }
 
+    /// The latest rollout of every key that ever had one.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Rollout> {
+        self.of_key.values().map(|rollout| &**rollout)
+    }
+
     /// The rollout of an id, if it is the latest of its key.
     pub(super) fn find(&self, id: RolloutId) -> Option<&Rollout> {
         self.of_key(*self.keys.get(&id)?)

@@ -5,9 +5,12 @@
 //!
 //! **Invariant:** a key has one rollout at most that is not over, and what moves it is written with the key.
 
-use super::{Authority, Contradiction, Decided, Effect, Fresh, Moving, Refusal, Row, Tenant};
+use super::{
+    Authority, Contradiction, Decided, Effect, Fresh, Moving, Refusal, Row, Tenant, TenantRow,
+};
 use crate::clock::Reading;
 use crate::command::{Answer, ROLLOUTS_PAGE};
+use crate::epoch::Epoch;
 use crate::id::{RolloutId, TenantId};
 use crate::key::{Key, KeyVersion, Provenance};
 use crate::name::Name;
@@ -56,9 +59,19 @@ impl Tenant {
         found.ok_or_else(unknown)
     }
 
-    fn situation<'a>(&self, key: &'a Key, sight: &Sight<'a>, now: Reading) -> Situation<'a> {
+    pub(super) fn situation<'a>(
+        key: &'a Key,
+        sight: &Sight<'a>,
+        epoch: Epoch,
+        now: Reading,
+    ) -> Situation<'a> {
         let (verifiers, observed) = (sight.verifiers, sight.observed);
-        Situation { key, verifiers, observed, now: now.served, epoch: self.row.epoch }
+        Situation { key, verifiers, observed, now: now.served, epoch }
+    }
+
+    /// How a key stands now, at the tenant's epoch.
+    fn standing<'a>(&self, key: &'a Key, sight: &Sight<'a>, now: Reading) -> Situation<'a> {
+        Self::situation(key, sight, self.row.epoch, now)
     }
 
     /// Begins a rollout; the version that it brings in is made with it, unless the key has it.
@@ -83,8 +96,8 @@ impl Tenant {
             plan_digest: fresh.plan_digest,
             remaining_ms: remaining_ms(&key, rotation, now),
         };
-        let change = Rollout::start(&new, &self.situation(&key, &Sight::NOTHING, now))?;
-        self.changed_by((&key, change), &Sight::NOTHING, now)
+        let change = Rollout::start(&new, &self.standing(&key, &Sight::NOTHING, now))?;
+        self.changed_by((&key, change), (&self.row, &Sight::NOTHING), now)
     }
 
     /// Checks what can be said of a rotation before a version is made for it.
@@ -110,22 +123,23 @@ impl Tenant {
         now: Reading,
     ) -> Result<Decided, Refusal> {
         let (rollout, key) = self.rollout(id)?;
-        let change = rollout.order(by.id, order, &self.situation(key, sight, now))?;
-        self.changed_by((key, change), sight, now)
+        let change = rollout.order(by.id, order, &self.standing(key, sight, now))?;
+        self.changed_by((key, change), (&self.row, sight), now)
     }
 
-    /// The rows of a change, and the rollout as it is then.
-    fn changed_by(
+    /// The rows of a change, which come after the tenant's row `before`; and the rollout as it is then.
+    pub(super) fn changed_by(
         &self,
         (key, change): (&Key, Change),
-        sight: &Sight<'_>,
+        (before, sight): (&TenantRow, &Sight<'_>),
         now: Reading,
     ) -> Result<Decided, Refusal> {
-        let moment = Moment { served: now.served, epoch: self.row.epoch };
+        let moment = Moment { served: now.served, epoch: before.epoch };
         let next = change.applied(key, moment).map_err(|error| overtaken(&error))?;
         let effect = if change.is_reduction(key) { Effect::Barrier } else { Effect::Recorded };
-        let (row, rollout) = (self.advanced(), change.rollout);
-        let at = Situation { epoch: row.epoch, ..self.situation(&next, sight, now) };
+        let (row, mut rollout) = (before.advanced(), change.rollout);
+        rollout.ended = rollout.status.is_over().then_some(now.served);
+        let at = Self::situation(&next, sight, row.epoch, now);
         let view = view(&rollout, &at);
         Ok(Decided {
             key: Some((key.id, rollout.to)),
@@ -143,7 +157,7 @@ impl Tenant {
         now: Reading,
     ) -> Result<Decided, Refusal> {
         let (rollout, key) = self.rollout(id)?;
-        let view = view(rollout, &self.situation(key, sight, now));
+        let view = view(rollout, &self.standing(key, sight, now));
         Ok(Decided::read(Answer::Rollout(Box::new(view))))
     }
 }
@@ -180,23 +194,27 @@ impl Authority {
         self.home(principal)?.order((principal, rollout, order), sight, now)
     }
 
-    /// Looks at the rollout of a key: what it changes now, if anything.
+    /// Looks at the rollout of a key: what it changes now, if anything, as it is decided `ahead` changes of the tenant from
+    /// now, which are of other keys.
     ///
     /// # Errors
     ///
     /// A [`Refusal`] if the key is not that rollout's to move, or there is no such key.
     pub fn decide_step(
         &self,
-        moving: &Moving,
+        (moving, ahead): (&Moving, usize),
         sight: &Sight<'_>,
         now: Reading,
     ) -> Result<Option<Decided>, Refusal> {
         let gone = || Refusal::new(Reason::IllegalTransition, "the rollout is over");
         let tenant = self.tenants.get(&moving.tenant).ok_or_else(gone)?;
         let (rollout, key) = tenant.rollout_of(moving).ok_or_else(gone)?;
-        match rollout.tick(&tenant.situation(key, sight, now))? {
+        let before = tenant.advanced_by(ahead);
+        match rollout.tick(&Tenant::situation(key, sight, before.epoch, now))? {
             Step::Stay(_) => Ok(None),
-            Step::Change(change) => tenant.changed_by((key, *change), sight, now).map(Some),
+            Step::Change(change) => {
+                tenant.changed_by((key, *change), (&before, sight), now).map(Some)
+            }
         }
     }
 
@@ -206,7 +224,7 @@ impl Authority {
         let Some(tenant) = self.tenants.get(&moving.tenant) else { return false };
         let Some((rollout, key)) = tenant.rollout_of(moving) else { return false };
         let moment = Moment { served: now.served, epoch: tenant.row.epoch };
-        let change = rollout.probe_return(&tenant.situation(key, sight, now));
+        let change = rollout.probe_return(&tenant.standing(key, sight, now));
         change.is_some_and(|change| change.applied(key, moment).is_ok())
     }
 
@@ -237,7 +255,7 @@ impl Authority {
     ) -> Result<RolloutView, Refusal> {
         let tenant = self.home(principal)?;
         let (rollout, key) = tenant.rollout(rollout)?;
-        Ok(view(rollout, &tenant.situation(key, sight, now)))
+        Ok(view(rollout, &tenant.standing(key, sight, now)))
     }
 
     /// Every key that a rollout moves.
@@ -255,7 +273,7 @@ impl Authority {
         let keys = self.keys_after(tenant.row.id, after);
         let mut views = keys.filter_map(|key| {
             let rollout = tenant.rollouts.of_key(key.id)?;
-            Some(view(rollout, &tenant.situation(key, &Sight::NOTHING, now)))
+            Some(view(rollout, &tenant.standing(key, &Sight::NOTHING, now)))
         });
         let rollouts = views.by_ref().take(ROLLOUTS_PAGE).collect();
         let more = views.next().is_some();
@@ -277,11 +295,11 @@ fn view(rollout: &Rollout, at: &Situation<'_>) -> RolloutView {
 }
 
 /// The algorithm of the version that protects.
-fn scheduled_suite(key: &Key) -> Suite {
+pub(super) fn scheduled_suite(key: &Key) -> Suite {
     key.scheduled_version().map_or(key.suite, |version| key.suite_of(version))
 }
 
-fn add_version(
+pub(super) fn add_version(
     key: &mut Key,
     suite: Option<Suite>,
     public: Vec<u8>,
@@ -299,14 +317,15 @@ fn add_version(
         destruction: None,
         published: None,
         active_from: None,
+        active_at: None,
         suite: (suite != key.suite).then_some(suite),
     })?;
     Ok(number)
 }
 
-/// What is left of the cryptoperiod of the version that protects. It counts from its publication.
+/// What is left of the cryptoperiod of the version that protects; nothing if it is over, which no plan makes undone.
 fn remaining_ms(key: &Key, rotation: &Rotation, now: Reading) -> Option<u64> {
-    let since = key.scheduled_version()?.published?.at;
+    let since = key.scheduled_version()?.since()?;
     let age = now.served.as_ms().saturating_sub(since.as_ms());
-    Some(rotation.plan.bounds.cryptoperiod_ms.saturating_sub(age))
+    rotation.plan.bounds.cryptoperiod_ms.checked_sub(age)
 }

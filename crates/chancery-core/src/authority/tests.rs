@@ -18,6 +18,7 @@ use crate::rollout::Cohorts;
 use crate::state::{KeyEvent, KeyState};
 use crate::suite::Suite;
 
+mod automatic;
 mod proposals;
 mod rotation;
 mod verifiers;

@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::automatic::{RotationView, RuleRow};
 use crate::id::PrincipalId;
 use crate::key::Key;
 use crate::proposal::Proposal;
@@ -62,6 +63,19 @@ pub enum Answer {
         rollouts: Vec<RolloutView>,
         /// Whether another page follows.
         #[n(1)]
+        more: bool,
+    },
+    /// Which keys are rotated without anybody asking, and whether there are more.
+    #[n(11)]
+    Rotations {
+        /// The rules of usages, on the first page.
+        #[n(0)]
+        rules: Vec<RuleRow>,
+        /// The keys of this page.
+        #[n(1)]
+        keys: Vec<RotationView>,
+        /// Whether another page follows.
+        #[n(2)]
         more: bool,
     },
 }

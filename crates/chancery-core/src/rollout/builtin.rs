@@ -24,6 +24,8 @@ pub enum Builtin {
     Emergency,
     /// Two signatures for all before the new one stands alone.
     Migration,
+    /// For keys that are seldom used: probes in the place of traffic.
+    Quiet,
 }
 
 /// 2 995 samples without a failure bound a rate under 0.1 % at 95 %: ln(0.05) / ln(0.999).
@@ -41,7 +43,8 @@ const MILLION: u64 = 1_000_000;
 
 impl Builtin {
     /// Every plan.
-    pub const ALL: [Self; 4] = [Self::Standard, Self::Careful, Self::Emergency, Self::Migration];
+    pub const ALL: [Self; 5] =
+        [Self::Standard, Self::Careful, Self::Emergency, Self::Migration, Self::Quiet];
 
     /// Its name.
     #[must_use]
@@ -51,6 +54,7 @@ impl Builtin {
             Self::Careful => "careful",
             Self::Emergency => "emergency",
             Self::Migration => "migration",
+            Self::Quiet => "quiet",
         }
     }
 
@@ -68,6 +72,7 @@ impl Builtin {
             Self::Careful => (Kind::Routine, careful()),
             Self::Emergency => (Kind::Emergency, emergency()),
             Self::Migration => (Kind::Routine, migration()),
+            Self::Quiet => (Kind::Routine, quiet()),
         };
         // The code is a name; the test below holds it to that.
         let name = self.code().parse().ok()?;
@@ -155,6 +160,29 @@ fn migration() -> Vec<Stage> {
     ]
 }
 
+/// Nobody may use or verify anything for days, so that only the service's own probes tell.
+fn quiet() -> Vec<Stage> {
+    let probe = Trigger { window_ms: millis(HOUR), stale_ms: millis(HOUR), ..probe() };
+    let probed = |stage: Stage, exercised| Stage {
+        exercised,
+        triggers: vec![probe.clone()],
+        // The first probe after a restart is waited for.
+        on_no_data: Lacking::Wait,
+        ..stage
+    };
+    let returns = Paths::NONE.with(Path::RollbackProbed);
+    vec![
+        publish(),
+        ready(),
+        probed(partial(StageName::Canary, 100_000, HOUR, SAMPLES_FOR_A_HUNDREDTH), Paths::NONE),
+        probed(whole(StageName::Full, 4 * HOUR), returns),
+        // Before the point of no return something of either version is verified, by hand if nobody else does.
+        probed(soak(2 * DAY), returns.with(Path::OldVerified).with(Path::NewVerified)),
+        after(StageName::Retire, DAY),
+        after(StageName::Destroy, Duration::ZERO),
+    ]
+}
+
 /// A stage in which nothing protects and nothing is waited for.
 fn bare(name: StageName) -> Stage {
     Stage {
@@ -220,8 +248,8 @@ fn after(name: StageName, min: Duration) -> Stage {
     Stage { min_ms: millis(min), max_ms: millis(365 * DAY), advance: Advance::Person, ..bare(name) }
 }
 
-fn triggers() -> Vec<Trigger> {
-    let trigger = |metric, comparator, threshold, window| Trigger {
+fn trigger(metric: Metric, comparator: Comparator, threshold: u64, window: Duration) -> Trigger {
+    Trigger {
         metric,
         comparator,
         threshold,
@@ -230,7 +258,14 @@ fn triggers() -> Vec<Trigger> {
         stale_ms: millis(5 * MINUTE),
         response: Response::RollBack,
         reporters: 0,
-    };
+    }
+}
+
+fn probe() -> Trigger {
+    trigger(Metric::ProbeFailures, Comparator::Above, 0, MINUTE)
+}
+
+fn triggers() -> Vec<Trigger> {
     // The burn rates of the SRE workbook, chapter 5, table 5-8: the fastest pair.
     let burn = trigger(Metric::BudgetBurn, Comparator::Above, 14 * MILLION + 400_000, HOUR);
     let failures = trigger(Metric::VerifyFailureRate, Comparator::Above, 1_000, MINUTE);
@@ -239,7 +274,7 @@ fn triggers() -> Vec<Trigger> {
         Trigger { reporters: 2, ..failures },
         Trigger { reporters: 2, response: Response::Pause, ..unknown },
         Trigger { short_window_ms: Some(millis(5 * MINUTE)), ..burn },
-        trigger(Metric::ProbeFailures, Comparator::Above, 0, MINUTE),
+        probe(),
     ]
 }
 
@@ -275,6 +310,23 @@ mod tests {
         assert_eq!(rules("encrypt.aead:card", Cause::Migration), [Rule::DualSigning]);
         assert_eq!(rules("mac.bound:webhook", Cause::Migration), [Rule::DualSigning]);
         assert_eq!(rules("sign.bound:a", Cause::Compromise), [Rule::DualInRecovery]);
+    }
+
+    #[test]
+    fn a_quiet_rollout_asks_for_traffic_in_soak_alone() {
+        let plan = Builtin::Quiet.plan().unwrap();
+        let trial: Vec<_> = plan.stages.iter().filter(|stage| stage.name.is_trial()).collect();
+        assert!(trial.iter().all(|stage| stage.counts_probes()));
+        let asked = trial.iter().flat_map(|stage| &stage.triggers).map(|it| it.metric);
+        assert!(
+            asked.clone().count() > 0
+                && asked.into_iter().all(|metric| metric == Metric::ProbeFailures)
+        );
+        let takes_traffic = |stage: &&Stage| stage.exercised.contains(Path::NewVerified);
+        let names: Vec<_> =
+            trial.into_iter().filter(takes_traffic).map(|stage| stage.name).collect();
+        assert_eq!(names, [StageName::Soak]);
+        assert!(!Builtin::Standard.plan().unwrap().stages[2].counts_probes());
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Change {
             VersionChange::Publish { version, at } => {
                 key.publish(version, Published { epoch: self.epoch, at })
             }
-            VersionChange::Activate { version } => key.activate(version, self.epoch),
+            VersionChange::Activate { version } => key.activate(version, self.epoch, self.decided),
             VersionChange::Move { version, event } => key.apply(version, event),
             VersionChange::ScheduleDestruction { version, due } => {
                 key.schedule_destruction(version, due)

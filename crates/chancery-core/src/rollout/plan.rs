@@ -440,6 +440,16 @@ pub struct Stage {
     pub advance: Advance,
 }
 
+impl Stage {
+    /// Whether probes are samples in it: where nothing else is looked at, since nobody may use the key for days. Beside
+    /// triggers that look at traffic, only traffic is a sample.
+    #[must_use]
+    pub fn counts_probes(&self) -> bool {
+        let mut metrics = self.triggers.iter().map(|trigger| trigger.metric);
+        !self.triggers.is_empty() && metrics.all(|metric| metric == Metric::ProbeFailures)
+    }
+}
+
 /// The plan of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(array)]

@@ -111,6 +111,7 @@ impl NewRollout {
             released: None,
             overrides: Vec::new(),
             epoch,
+            ended: None,
         }
     }
 }

@@ -52,6 +52,7 @@ fn version(id: u8, number: u32) -> KeyVersion {
         destruction: None,
         published: Some(published),
         active_from: Some(epoch(1)),
+        active_at: None,
         suite: None,
     }
 }

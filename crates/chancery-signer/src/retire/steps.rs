@@ -198,7 +198,7 @@ fn raise_one(
     let approvals = u8::try_from(signed.approvals().len()).unwrap_or(u8::MAX).max(row.approvals);
     let row = TenantRow { epoch, min_issue_epoch: epoch, approvals, ..row.clone() };
     let rows = vec![Row::Tenant(row)];
-    let change = Change { tenant, epoch, rows, material: None, erased: None, command };
+    let change = Change { tenant, epoch, rows, materials: Vec::new(), erased: None, command };
     let now = Reading {
         unix_ms: gap.at_ms,
         quality: Quality::Plausible,
@@ -214,7 +214,7 @@ fn raise_one(
         approvals: u8::try_from(signed.approvals().len()).unwrap_or(u8::MAX),
         ..OutboxEntry::of_service(tenant, now, authority.posture().epoch)
     };
-    vault.commit(&change, |head| entry.with_head(head), &[])?;
+    vault.commit(&change, |head| vec![entry.with_head(head)], &[])?;
     Ok(())
 }
 

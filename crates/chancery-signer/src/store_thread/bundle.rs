@@ -39,9 +39,9 @@ impl StoreThread {
         entry.operation = ISSUE_BUNDLE;
         entry.message = digest;
         let rows = vec![Row::Bundle(row)];
-        let (material, erased, command) = (None, None, self.last_command + 1);
-        let change = Change { tenant, epoch, rows: rows.clone(), material, erased, command };
-        match self.commit(&change, &mut entry) {
+        let (materials, erased, command) = (Vec::new(), None, self.last_command + 1);
+        let change = Change { tenant, epoch, rows: rows.clone(), materials, erased, command };
+        match self.commit(&change, std::slice::from_mut(&mut entry)) {
             Ok(()) => {
                 let (effect, answer) = (Effect::Recorded, Answer::Done);
                 let decided = Decided { rows, effect, answer, key: None, handle: None };

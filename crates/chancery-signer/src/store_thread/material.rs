@@ -20,7 +20,7 @@ pub(super) struct NewMaterial {
 }
 
 impl NewMaterial {
-    fn of(key: &PrivateKey, scope: Scope) -> Result<Self, Refusal> {
+    pub(super) fn of(key: &PrivateKey, scope: Scope) -> Result<Self, Refusal> {
         let secret = key.expose_secret().map_err(|_| unavailable())?;
         let public = key.public().map(|public| public.spki().to_vec()).unwrap_or_default();
         Ok(Self { secret, public, scope })

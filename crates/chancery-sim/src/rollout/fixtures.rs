@@ -144,6 +144,7 @@ pub(super) fn key(beginning: Beginning) -> Option<Key> {
         destruction: None,
         published: Some(published),
         active_from: Some(epoch(FIRST_EPOCH)),
+        active_at: Some(Served::default()),
         suite: None,
     };
     let new = |number| KeyVersion {
@@ -151,6 +152,7 @@ pub(super) fn key(beginning: Beginning) -> Option<Key> {
         state: KeyState::PreActivation,
         published: None,
         active_from: None,
+        active_at: None,
         ..first.clone()
     };
     let mut third = new(3);

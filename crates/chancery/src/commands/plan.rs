@@ -23,7 +23,7 @@ Examples:
   chancery plan show standard > mine.toml
   chancery plan check mine.toml
 
-A plan that comes with the service is named: standard, careful, emergency, migration. Any other is a file, also one of
+A plan that comes with the service is named: standard, careful, emergency, migration, quiet. Any other is a file, also one of
 such a name if it is written ./standard."
 )]
 pub(crate) struct PlanArgs {

@@ -1,6 +1,7 @@
 //! `rollout`: how rotations go, and what people say of them.
 
 mod shown;
+mod waiting;
 mod watched;
 
 use anyhow::anyhow;
@@ -58,6 +59,7 @@ enum RolloutCommand {
     /// End a stage that waits for nothing but a person.
     #[command(after_help = "Example:\n  chancery rollout advance invoices")]
     Advance(Ordered),
+    AdvanceWaiting(waiting::WaitingArgs),
     /// Have the version there was protect for all again. What the new one made stays verifiable.
     #[command(after_help = "Example:\n  chancery rollout rollback invoices")]
     Rollback(Ordered),
@@ -120,6 +122,7 @@ pub(crate) fn run(shared: &Shared, args: &RolloutArgs) -> Result<(), Failure> {
         RolloutCommand::Pause(args) => ordered(args, Order::Pause),
         RolloutCommand::Resume(args) => ordered(args, Order::Resume),
         RolloutCommand::Advance(args) => ordered(args, Order::Advance),
+        RolloutCommand::AdvanceWaiting(args) => waiting::run(shared, &client, args),
         RolloutCommand::Rollback(args) => ordered(args, Order::RollBack),
         RolloutCommand::Abort(args) => ordered(args, Order::Abort),
         RolloutCommand::Override(args) => {

@@ -24,7 +24,7 @@ Examples:
   chancery rotate invoices --plan emergency --reason compromise
   chancery rotate releases --plan migration --reason migration --algorithm ml-dsa-65
 
-Plans that come with the service: standard, careful, emergency, migration (`chancery plan show NAME`). Any other is a
+Plans that come with the service: standard, careful, emergency, migration, quiet (`chancery plan show NAME`). Any other is a
 file, also one of such a name if it is written ./standard. The version there is stays Active until the stage `retire`:
 until then `chancery rollout rollback` has it protect for all again.
 

@@ -8,6 +8,7 @@ use chancery_api::http::routes::{
     Authentication, CommandKind, OrderKind, PublicKind, ROUTES, Route, Target,
 };
 use chancery_core::authority::{Authority, Fresh, Routing, Row, TenantRow, Use};
+use chancery_core::automatic::{Rule, RuleFor};
 use chancery_core::clock::{Quality, Reading, Served};
 use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey, PruneAudit};
 use chancery_core::context::Context;
@@ -277,6 +278,10 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
             suite: None,
             version: None,
         }),
+        CommandKind::SetRule => {
+            Command::SetRule { rule_for: RuleFor::Key(key()), rule: Rule::Never }
+        }
+        CommandKind::ListRotations => Command::ListRotations { after: None },
         CommandKind::OrderRollout(order) => {
             let order = match order {
                 OrderKind::Plain(order) => order,
@@ -468,6 +473,7 @@ pub(super) fn key_in(state: State, operation: Option<Operation>) -> Key {
         destruction: scheduled.then_some(Served::from_ms(1)),
         published: None,
         active_from: None,
+        active_at: None,
         suite: None,
     };
     Key {

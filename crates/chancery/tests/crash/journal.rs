@@ -107,6 +107,7 @@ impl Request {
                 Command::RevokeHandle { .. } => "revoke-handle",
                 Command::Rotate(_) => "rotate",
                 Command::OrderRollout { .. } => "order-rollout",
+                Command::SetRule { .. } => "set-rotation",
                 _ => "change-version",
             },
             Self::Encrypt(..) => "encrypt",

@@ -20,6 +20,7 @@ const READS: &[&str] = &[
     "audit query",
     "proposal list",
     "plan check standard",
+    "rotation list",
     "rollout list",
     "rollout show release",
     "bundle pin --out bundle.pins",

@@ -1,10 +1,12 @@
 //! Commands over HTTP and back, one case a variant.
 
+use chancery_core::automatic::{Automatic, Rule, RuleFor};
 use chancery_core::command::{AuditQuery, PruneAudit};
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
 use chancery_core::id::{KeyId, ProposalId, RolloutId};
 use chancery_core::proposal::Proposed;
+use chancery_core::purpose::Usage;
 use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
 use chancery_core::rollout::{Builtin, Cause, Order, Overridable, Rotation};
@@ -95,6 +97,19 @@ fn rotate(plan: Builtin, suite: Option<Suite>, version: Option<u32>) -> Command 
     Command::Rotate(Rotation { key, plan, cause, suite, version })
 }
 
+fn rule(rule_for: RuleFor, suite: Option<Suite>) -> Command {
+    let automatic = Automatic {
+        every_ms: 7_776_000_000,
+        spread_ms: 86_400_000,
+        uses: suite.map(|_| 1_000_000),
+        suite,
+        replaces_imported: suite.is_some(),
+        stands_by: suite.is_none(),
+        plan: Builtin::Standard.plan().unwrap(),
+    };
+    Command::SetRule { rule_for, rule: Rule::Automatic(Box::new(automatic)) }
+}
+
 fn report() -> Report {
     let epoch = |number| Epoch { generation: 1, number };
     let counts = |version| VersionCounts {
@@ -152,6 +167,12 @@ fn every_command() -> Vec<Command> {
         order(Order::Override(Overridable::Acknowledgement)),
         order(Order::Override(Overridable::Quiet)),
         order(Order::Override(Overridable::Remaining)),
+        rule(RuleFor::Key(key()), Some(Suite::MlDsa65)),
+        rule(RuleFor::Usage(Usage::Encrypt), None),
+        Command::SetRule { rule_for: RuleFor::Key(key()), rule: Rule::Never },
+        Command::SetRule { rule_for: RuleFor::Usage(Usage::Sign), rule: Rule::Unset },
+        Command::ListRotations { after: None },
+        Command::ListRotations { after: Some(key()) },
         Command::ListRollouts { after: None },
         Command::ListRollouts { after: Some(key()) },
         Command::ShowRollout { rollout: ROLLOUT },

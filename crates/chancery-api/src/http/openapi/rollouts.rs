@@ -1,6 +1,7 @@
 //! The schemas of rollouts and their plans.
 
 use chancery_core::limits::{PLAN_STAGES_MAX, SELECTOR_NAMES_MAX, STAGE_TRIGGERS_MAX};
+use chancery_core::purpose::Usage;
 use chancery_core::rollout::{
     Advance, Cause, Comparator, Halt, Kind, Lacking, Metric, Path, Response, StageName, Word,
 };
@@ -8,7 +9,7 @@ use chancery_core::schedule::{Accept, Mode};
 use serde_json::{Value, json};
 
 use super::{boolean, integer, list, number, object, reference, string, time, word};
-use crate::http::commands::overridable_name;
+use crate::http::commands::{RuleWord, overridable_name};
 
 pub(super) fn rollouts() -> Vec<(&'static str, Value)> {
     vec![
@@ -28,6 +29,31 @@ pub(super) fn rollouts() -> Vec<(&'static str, Value)> {
                 &[("algorithm", reference("Algorithm")), ("version", number())],
             ),
         ),
+        ("Automatic", automatic_schema()),
+        ("KeyRotation", key_rotation_schema()),
+        (
+            "Rotations",
+            object(
+                &[
+                    ("rules", list(&reference("UsageRule"))),
+                    ("keys", list(&reference("KeyRotation"))),
+                    ("more", boolean()),
+                ],
+                &[],
+            ),
+        ),
+        (
+            "RuleBody",
+            object(
+                &[("rule", word(&RuleWord::ALL))],
+                &[
+                    ("automatic", reference("Automatic")),
+                    ("key", reference("Name")),
+                    ("usage", usages()),
+                ],
+            ),
+        ),
+        ("UsageRule", usage_rule_schema()),
         ("Stage", stage_schema()),
         ("Trigger", trigger_schema()),
     ]
@@ -40,6 +66,47 @@ fn of<W: Word>() -> Value {
 
 fn causes() -> Value {
     word(&Cause::ALL.iter().map(|cause| cause.code()).collect::<Vec<_>>())
+}
+
+fn usages() -> Value {
+    word(&Usage::ALL.map(Usage::name))
+}
+
+fn automatic_schema() -> Value {
+    object(
+        &[
+            ("every_ms", time()),
+            ("spread_ms", time()),
+            ("replaces_imported", boolean()),
+            ("stands_by", boolean()),
+            ("plan", reference("Plan")),
+        ],
+        &[("uses", time()), ("algorithm", reference("Algorithm"))],
+    )
+}
+
+fn usage_rule_schema() -> Value {
+    object(
+        &[
+            ("usage", usages()),
+            ("rule", word(&RuleWord::ALL)),
+            ("by", reference("Id")),
+            ("since_served_ms", time()),
+        ],
+        &[("automatic", reference("Automatic"))],
+    )
+}
+
+fn key_rotation_schema() -> Value {
+    object(
+        &[("key", reference("Name")), ("version", number())],
+        &[
+            ("rule_of", word(&["key", "usage"])),
+            ("left_ms", time()),
+            ("standby", number()),
+            ("held", word(&["under-way", "went-back", "nothing-protects", "too-many-halted"])),
+        ],
+    )
 }
 
 fn gates() -> Value {

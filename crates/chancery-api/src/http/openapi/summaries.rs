@@ -86,6 +86,12 @@ fn command_summary(kind: CommandKind) -> &'static str {
         }
         CommandKind::ListVerifiers => "Read the registered verifiers.",
         CommandKind::Rotate => "Bring another version of a key in, by a rollout.",
+        CommandKind::SetRule => {
+            "Say by which rule a key, or every key of a usage, is rotated without anybody asking."
+        }
+        CommandKind::ListRotations => {
+            "Read which keys are rotated without anybody asking, and when; in the order of names."
+        }
         CommandKind::OrderRollout(order) => order_summary(order),
         CommandKind::ListRollouts => "Read the latest rollout of each key, in the order of names.",
         CommandKind::ShowRollout => "Read one rollout, and what it waits for.",

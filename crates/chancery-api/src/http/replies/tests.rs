@@ -16,6 +16,7 @@ fn version(number: u32, state: KeyState) -> KeyVersion {
         destruction: (number == 2).then(|| Served::from_ms(9)),
         published: None,
         active_from: None,
+        active_at: None,
         suite: None,
     }
 }

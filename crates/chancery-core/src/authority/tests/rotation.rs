@@ -109,7 +109,7 @@ fn halfway(mode: Mode, selector: Selector) -> Authority {
     let view = rotate(&mut authority, rotation()).unwrap();
     let mut key = key(&authority).clone();
     let epoch = key.authority_epoch;
-    key.activate(2, epoch).unwrap();
+    key.activate(2, epoch, Served::default()).unwrap();
     let fraction = Fraction::from_ppm(500_000).unwrap();
     let share = Share { version: 2, fraction, mode, accept: Accept::AnyOf, selector };
     let mut schedule = key.schedule();
@@ -244,7 +244,7 @@ fn a_look_moves_a_rollout_when_its_gates_are_open_and_not_before() {
     let at = |served_ms| Reading { served: Served::from_ms(served_ms), ..now() };
     let wait_ms = view.rollout.plan.stages[0].min_ms;
     let look = |authority: &Authority, served_ms| {
-        authority.decide_step(&moving, &Sight::NOTHING, at(served_ms)).unwrap()
+        authority.decide_step((&moving, 0), &Sight::NOTHING, at(served_ms)).unwrap()
     };
     assert!(look(&authority, wait_ms - 1).is_none());
     let decided = look(&authority, wait_ms).unwrap();

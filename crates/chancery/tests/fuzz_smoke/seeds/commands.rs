@@ -1,5 +1,7 @@
 //! Seeds of commands: one of each shape.
 
+use chancery_core::automatic::{Automatic, Rule, RuleFor};
+
 use super::*;
 
 fn new_key() -> NewKey {
@@ -40,7 +42,7 @@ fn rotation() -> Rotation {
 }
 
 /// One command of each shape.
-pub(super) fn each_command() -> [(&'static str, Command); 23] {
+pub(super) fn each_command() -> [(&'static str, Command); 25] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -76,6 +78,22 @@ pub(super) fn each_command() -> [(&'static str, Command); 23] {
         ("carry-out", Command::CarryOut { proposal: PROPOSAL, proposed: newcomer() }),
         ("raise-approvals", Command::RaiseApprovals { approvals: 2 }),
         ("rotate", Command::Rotate(rotation())),
+        (
+            "set-rotation",
+            Command::SetRule {
+                rule_for: RuleFor::Key(key()),
+                rule: Rule::Automatic(Box::new(Automatic {
+                    every_ms: 7_776_000_000,
+                    spread_ms: 86_400_000,
+                    uses: Some(1_000_000),
+                    suite: Some(Suite::Ed25519),
+                    replaces_imported: true,
+                    stands_by: false,
+                    plan: rotation().plan,
+                })),
+            },
+        ),
+        ("list-rotations", Command::ListRotations { after: Some(key()) }),
         (
             "override",
             Command::OrderRollout { rollout: ROLLOUT, order: Order::Override(Overridable::Quiet) },
