@@ -201,6 +201,8 @@ impl Tenant {
         let standby = ruled.zip(known).and_then(|(ruled, known)| {
             ruled.rule.standby(key, known.failed).map(|version| version.number)
         });
+        // The version that a rollout brings in does not stand by any more.
+        let standby = standby.filter(|_| key.rollout().is_none());
         let halted = (room == 0).then_some(Held::TooManyHalted);
         RotationView {
             key: key.name.clone(),

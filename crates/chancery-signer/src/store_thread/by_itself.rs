@@ -49,7 +49,7 @@ impl StoreThread {
                 return;
             }
             let Some((now, steps)) = rollouts::steps(&self.shared, &movings, effect) else {
-                return;
+                continue;
             };
             let statuses: Vec<_> = steps.iter().filter_map(|(_, step)| status_of(step)).collect();
             movings.retain(|moving| !steps.iter().any(|(stepped, _)| stepped == moving));
