@@ -156,6 +156,14 @@ fn what_is_asked_without_a_credential_has_tags_and_bounds() {
     );
     event(&client, "tokens", chancery_core::state::KeyEvent::ReportCompromise);
     assert_eq!(get("/v1/jwks").body, r#"{"keys":[]}"#);
+    // Whoever reads JOSE reads both serializations.
+    create_key(&client, "grants", "sign.jws-json:grant+jwt", "ml-dsa-65");
+    let keys: Value = serde_json::from_str(&get("/v1/jwks").body).unwrap();
+    let id = client_key(&client, "grants");
+    assert_eq!(
+        (&keys["keys"][0]["kid"], keys["keys"].as_array().unwrap().len()),
+        (&json!(format!("{id}.1")), 1)
+    );
 }
 
 fn client_key(client: &Client, key: &str) -> String {
