@@ -10,6 +10,7 @@
 //! | [`power`](crash::power) | all that a run did to its files is replayed, and power is lost at each call: unsynced sectors are lost or torn |
 //! | [`published`](crash::published) | the same, at each call on what is published: it holds by itself wherever power is lost, and a later start contradicts no checkpoint that was there to be read |
 //! | [`first_start`](crash::first_start) | the same of a first start, with the keys and the directories that it makes |
+//! | [`retire`](crash::retire) | the same of `chancery audit retire`: the old log is the log, or the new one stands behind its gap |
 //! | [`deaths`](crash::deaths) | all three processes are killed at random under load |
 //!
 //! The processes that are traced are traced with `strace`, which must be on the machine; its path filter
@@ -43,10 +44,12 @@ mod crash {
     #[expect(dead_code, reason = "only some states of a point are run over real processes")]
     #[path = "../../../chancery-audit/tests/audit/replay.rs"]
     mod replay;
+    mod retire;
     mod scene;
     mod supervisor;
     mod sweep;
     mod traced;
+    mod tree;
     mod workload;
     mod written;
 }
