@@ -440,7 +440,7 @@ pub(crate) fn envelope(bytes: &[u8]) {
 
 /// What keys sign, as far as it is read to find the key versions: by the versions that it names, or by public halves.
 pub(crate) fn signatures(bytes: &[u8]) {
-    for format in [Format::Bound, Format::Cose, Format::Dsse, Format::Jws] {
+    for format in [Format::Bound, Format::Cose, Format::Dsse, Format::Jws, Format::JwsJson] {
         assert!(formats::key_versions(format, bytes).len() <= dsse::SIGNATURES_MAX);
     }
     let key = PrivateKey::from_secret(Suite::Ed25519, &KEY).expect("a key");

@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 import chancery_formats as formats
+import jws_json
 import proofs
 import signatures
 from chancery_formats import LABELS, cbor, sha256
@@ -455,3 +456,4 @@ if __name__ == "__main__":
         part()
     write("proofs", proofs.vectors())
     write("signatures", signatures.vectors())
+    write("jws_json", jws_json.vectors())

@@ -62,6 +62,17 @@ def jws(domain, context, message, versions):
     return (signed + "." + b64url(sign(version, signed.encode()))).encode()
 
 
+def jws_json(domain, context, message, versions):
+    def signed(version):
+        header, payload, signature = jws(domain, context, message, [version]).decode().split(".")
+        return payload, {"protected": header, "signature": signature}
+
+    payload, members = signed(versions[0])
+    if len(versions) > 1:
+        members = {"signatures": [signed(version)[1] for version in versions]}
+    return json.dumps({"payload": payload, **members}, separators=(",", ":")).encode()
+
+
 def cose_map(pairs):
     """A map of small keys to numbers, texts and byte strings."""
     encoded = [cbor(key) + (formats._head(1, -1 - value) if type(value) is int and value < 0 else cbor(value)) for key, value in pairs]
@@ -118,6 +129,8 @@ CASES = [
     (dsse, "application/x", [], b"payload", [2]),
     (dsse, "application/x", [], b"payload", [1, 2]),
     (jws, "at+jwt", [], CLAIMS, [1]),
+    (jws_json, "grant+jwt", [], CLAIMS, [2]),
+    (jws_json, "grant+jwt", [], CLAIMS, [1, 2]),
     (cose, "application/x", [], b"payload", [1]),
     (cose, "application/x", CONTEXT, b"payload", [1]),
     (cose, "application/x", CONTEXT, b"payload", [2, 1]),
@@ -130,7 +143,7 @@ CASES = [
 def vectors():
     signed = [
         {
-            "purpose": f"sign.{make.__name__}:{domain}",
+            "purpose": f"sign.{make.__name__.replace('_', '-')}:{domain}",
             "context": context,
             "message": message,
             "versions": versions,

@@ -6,16 +6,16 @@
 //!
 //! Nothing here changes a tracked file. What touches the network and changes the
 //! machine is the `prerequisites` stage: it installs missing distribution packages
-//! when it runs as root, and under the target directory the object store of the tests.
+//! when it runs as root, and under the target directory what tests need of the Python package index.
 #![expect(clippy::print_stdout, reason = "findings and stage times are this program's output")]
 
 mod ci;
 mod crash;
-mod object_store;
 mod prerequisites;
 mod rules;
 mod tally;
 mod text;
+mod wheels;
 mod workspace;
 
 use std::path::PathBuf;

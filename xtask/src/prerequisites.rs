@@ -1,8 +1,8 @@
 //! What the machine must have before anything is built or tested.
 //!
 //! As root on a Debian system, what is missing is installed; anywhere else it is
-//! named. The need for each stands in [`NEEDS`]. The object store that tests archive
-//! to comes from elsewhere ([`object_store`]).
+//! named. The need for each stands in [`NEEDS`]. What comes from the Python package
+//! index instead stands in [`wheels`].
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::ci::{Report, Verdict, answers, status};
-use crate::object_store;
+use crate::wheels;
 
 /// A command that must succeed, and the Debian package that makes it.
 struct Need {
@@ -42,7 +42,7 @@ const NEEDS: [Need; 10] = [
     Need {
         probe: &["python3", "-c", "import ensurepip, venv"],
         package: "python3-venv",
-        why: "installs the object store that tests archive to",
+        why: "installs what tests need of the package index",
     },
     // Where a user's PATH does not lead.
     Need {
@@ -76,7 +76,7 @@ pub(crate) fn check(root: &Path) -> Result<Report> {
         }
     }
     if lines.is_empty() {
-        lines.extend(object_store::prepare(root)?);
+        lines.extend(wheels::prepare(root)?);
     }
     for line in &lines {
         println!("{line}");

@@ -1,4 +1,4 @@
-//! Signatures that carry what they sign: a compact JWS, a DSSE envelope, an output of COSE, a note.
+//! Signatures that carry what they sign: a JWS in either serialization, a DSSE envelope, an output of COSE, a note.
 //!
 //! Such a signature is verified by itself, and what it carries is then compared with what was expected. The
 //! claims of a JWS are compared as values, since they are encoded anew when they are signed; payloads and the text of a
@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chancery_core::purpose::Format;
-use chancery_crypto::formats::cose;
+use chancery_crypto::formats::{cose, jws_json};
 use chancery_log::note::Note;
 use serde_json::Value;
 
@@ -24,6 +24,10 @@ pub fn is_about(format: Format, signature: &[u8], payload: &[u8]) -> bool {
         Format::Dsse => dsse_payload(signature).is_some_and(|carried| carried == payload),
         Format::Jws => {
             let carried = jws_payload(signature).and_then(|bytes| parse(&bytes));
+            carried.is_some() && carried == parse(payload)
+        }
+        Format::JwsJson => {
+            let carried = jws_json::unverified_payload(signature).and_then(|bytes| parse(&bytes));
             carried.is_some() && carried == parse(payload)
         }
         Format::Cose => cose::unverified_payload(signature) == Some(payload),
@@ -61,6 +65,17 @@ mod tests {
     }
 
     #[test]
+    fn a_jws_of_the_json_serialization_is_about_its_claims_alike() {
+        let payload = URL_SAFE_NO_PAD.encode(br#"{"a":1,"b":"x"}"#);
+        let output =
+            format!(r#"{{"payload":"{payload}","protected":"eyJhIjoxfQ","signature":"c2ln"}}"#);
+        let about =
+            |payload: &str| is_about(Format::JwsJson, output.as_bytes(), payload.as_bytes());
+        assert!(about(r#"{ "b": "x", "a": 1 }"#));
+        assert!(!about(r#"{"a":1}"#) && !about("") && !about("claims"));
+    }
+
+    #[test]
     fn an_envelope_is_about_the_very_bytes_in_it() {
         let envelope = format!(r#"{{"payload":"{}"}}"#, STANDARD.encode(r#"{"a":1}"#));
         assert!(is_about(Format::Dsse, envelope.as_bytes(), br#"{"a":1}"#));
@@ -80,7 +95,9 @@ mod tests {
 
     #[test]
     fn what_is_no_signature_of_the_format_is_about_nothing() {
-        for format in [Format::Dsse, Format::Jws, Format::Bound, Format::Cose, Format::Note] {
+        let formats =
+            [Format::Dsse, Format::Jws, Format::JwsJson, Format::Bound, Format::Cose, Format::Note];
+        for format in formats {
             for signature in ["", "..", "{}", r#"{"payload":1}"#, "e30.*.c2ln"] {
                 assert!(!is_about(format, signature.as_bytes(), b""), "{signature}");
             }

@@ -91,12 +91,15 @@ pub enum Format {
     Aead,
     /// HKDF with the purpose and the context in its info (RFC 5869).
     Hkdf,
+    /// The claims and headers of `jws` in the JSON serialization (RFC 7515, 7.2), which holds two signatures.
+    JwsJson,
 }
 
 /// Usages with the formats each may have, and their spellings: the whole table.
-const FORMATS: [(Usage, Format, &str); 11] = [
+const FORMATS: [(Usage, Format, &str); 12] = [
     (Usage::Sign, Format::Bound, "sign.bound"),
     (Usage::Sign, Format::Jws, "sign.jws"),
+    (Usage::Sign, Format::JwsJson, "sign.jws-json"),
     (Usage::Sign, Format::Dsse, "sign.dsse"),
     (Usage::Sign, Format::Cose, "sign.cose"),
     (Usage::Sign, Format::SshSig, "sign.sshsig"),
@@ -112,7 +115,7 @@ impl Format {
     /// Whether what is signed is carried by the signature, so that it is verified without it.
     #[must_use]
     pub const fn carries_payload(self) -> bool {
-        matches!(self, Self::Jws | Self::Dsse | Self::Cose | Self::Note)
+        matches!(self, Self::Jws | Self::JwsJson | Self::Dsse | Self::Cose | Self::Note)
     }
 
     /// Whether the digest of a message stands for it.
@@ -124,14 +127,14 @@ impl Format {
     /// Whether one output holds the signatures of two versions of a key.
     #[must_use]
     pub const fn holds_two(self) -> bool {
-        matches!(self, Self::Bound | Self::Dsse | Self::Cose | Self::Note)
+        matches!(self, Self::Bound | Self::JwsJson | Self::Dsse | Self::Cose | Self::Note)
     }
 
     /// Whether outputs can be made by keys of a suite that signs.
     fn admits(self, suite: Suite) -> bool {
         let row = suite.properties();
         match self {
-            Self::Jws => row.jose.is_some(),
+            Self::Jws | Self::JwsJson => row.jose.is_some(),
             Self::Cose => row.cose.is_some(),
             Self::SshSig => matches!(
                 suite,
@@ -190,7 +193,7 @@ pub enum PurposeError {
     },
     /// No such usage and format.
     #[error(
-        "a purpose begins with one of sign.bound, sign.jws, sign.dsse, sign.cose, sign.sshsig, sign.note, sign.raw, encrypt.aead, mac.bound, derive.hkdf, wrap.aead"
+        "a purpose begins with one of sign.bound, sign.jws, sign.jws-json, sign.dsse, sign.cose, sign.sshsig, sign.note, sign.raw, encrypt.aead, mac.bound, derive.hkdf, wrap.aead"
     )]
     UnknownFormat,
 }
@@ -302,6 +305,7 @@ mod tests {
     fn a_purpose_has_one_spelling() {
         for text in [
             "sign.jws:at+jwt",
+            "sign.jws-json:grant+jwt",
             "encrypt.aead:card-number",
             "sign.dsse:application/x;context=audited",
             "sign.cose:application/x+cbor",
@@ -328,6 +332,8 @@ mod tests {
             "sign.bound:é",
             "sign.note:example.com+log",
             "mac.cose:x",
+            "sign.jws_json:x",
+            "mac.jws-json:x",
             "sign.sshSig:git",
         ] {
             assert!(text.parse::<Purpose>().is_err(), "{text}");
@@ -364,6 +370,7 @@ mod tests {
         };
         assert_eq!(admitted("sign.bound:x"), (1..=10).collect::<Vec<_>>());
         assert_eq!(admitted("sign.jws:x"), (1..=10).collect::<Vec<_>>());
+        assert_eq!(admitted("sign.jws-json:x"), admitted("sign.jws:x"));
         assert_eq!(admitted("sign.cose:x"), [1, 2, 3, 4, 5, 8, 9, 10]);
         assert_eq!(admitted("sign.sshsig:x"), [1, 2, 3, 6, 7]);
         assert_eq!(admitted("sign.note:x"), [1, 8]);

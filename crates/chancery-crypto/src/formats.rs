@@ -4,6 +4,7 @@
 //! |---|---|---|---|---|
 //! | [`bound`] | our frame, which holds the digest of the message | a container with the signature | in the bytes | frame |
 //! | [`jws`] | header built here and claims parsed and encoded again | a compact JWS | as claims, else audited | `typ` |
+//! | [`jws_json`] | as `jws` | a JWS in the JSON serialization | as claims, else audited | `typ` |
 //! | [`dsse`] | pre-authentication encoding of type and payload | a DSSE envelope | audited | payload type |
 //! | [`cose`] | `Sig_structure` of header and payload | a `COSE_Sign1` or `COSE_Sign` | in the bytes | content type |
 //! | [`sshsig`] | namespace and digest of the message | a signature of OpenSSH | audited | namespace |
@@ -25,6 +26,7 @@ pub mod bound;
 pub mod cose;
 pub mod dsse;
 pub mod jws;
+pub mod jws_json;
 mod key_version;
 pub mod note;
 pub mod raw;
@@ -109,6 +111,7 @@ enum Assembly {
     Cose(cose::Message),
     Dsse(dsse::Envelope),
     Jws,
+    JwsJson(jws_json::Document),
     Note(note::Line),
     Raw,
     SshSig(sshsig::Envelope),
@@ -172,6 +175,7 @@ pub fn to_be_signed(signing: &Signing<'_>) -> Result<ToBeSigned, FormatError> {
         Format::Cose => cose::to_be_signed(signing),
         Format::Dsse => dsse::to_be_signed(signing),
         Format::Jws => jws::to_be_signed(signing),
+        Format::JwsJson => jws_json::to_be_signed(signing),
         Format::Note => note::to_be_signed(signing),
         Format::Raw => raw::to_be_signed(signing),
         Format::SshSig => sshsig::to_be_signed(signing),
@@ -200,6 +204,7 @@ impl ToBeSigned {
             Assembly::Cose(message) => message.assemble(signature),
             Assembly::Dsse(envelope) => envelope.assemble(signature),
             Assembly::Jws => jws::assemble(self.bytes, signature),
+            Assembly::JwsJson(document) => document.assemble(signature),
             Assembly::Note(line) => line.assemble(signature),
             Assembly::Raw => signature.to_vec(),
             Assembly::SshSig(envelope) => envelope.assemble(signature),
@@ -227,6 +232,9 @@ pub fn assemble_both(
         (Assembly::Cose(one), Assembly::Cose(other)) => {
             Ok(one.assemble_both(signature, (&other, beside)))
         }
+        (Assembly::JwsJson(one), Assembly::JwsJson(other)) => {
+            Ok(one.assemble_both(signature, (&other, beside)))
+        }
         (Assembly::Note(one), Assembly::Note(other)) => {
             Ok(one.assemble_both(signature, (other, beside)))
         }
@@ -244,6 +252,7 @@ pub fn key_versions(format: Format, output: &[u8]) -> Vec<KeyVersion> {
         Format::Dsse => dsse::key_versions(output),
         Format::Cose => cose::key_versions(output),
         Format::Jws => jws::key_version(output).map(|named| vec![named]),
+        Format::JwsJson => jws_json::key_versions(output),
         Format::SshSig | Format::Note | Format::Raw | Format::Aead | Format::Hkdf => {
             return Vec::new();
         }
@@ -336,7 +345,7 @@ pub enum Verified {
         /// The payload.
         payload: Vec<u8>,
     },
-    /// A token with these claims, in force.
+    /// A token, or a document of the JSON serialization, with these claims, in force.
     Jws {
         /// The claims, as the JSON that was signed.
         claims: Vec<u8>,
@@ -399,6 +408,7 @@ pub fn verify(output: &[u8], expected: &Verifying<'_>) -> Result<Verified, Verif
         Format::Cose => cose::verify(output, expected),
         Format::Dsse => dsse::verify(output, expected),
         Format::Jws => jws::verify(output, expected),
+        Format::JwsJson => jws_json::verify(output, expected),
         Format::Note => note::verify(output, expected),
         Format::Raw => raw::verify(output, expected),
         Format::SshSig => sshsig::verify(output, expected),

@@ -122,7 +122,7 @@ mod signatures {
             let ours = vectors.again(signed);
             assert_eq!(ours, signed.output, "{}: {:?}", signed.purpose, signed.versions);
         }
-        assert_eq!(signed.len(), 11);
+        assert_eq!(signed.len(), 13);
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! Trust bundles: made when the tenant's epoch has moved and somebody asks, and handed out to anybody.
 //!
-//! One thread answers all that is asked without a credential, so that no lane works for strangers. It makes a bundle at
-//! most once a second, from a picture of the keys that it takes under the core's lock in one go (pointers, not copies);
-//! hashing and signing happen outside. A bundle is handed out once it is in the store, under the tenant's head, and on
-//! record: so its number is never another's, whatever is taken back while the service is down.
+//! One thread answers all that is asked without a credential, so that no lane works for strangers. Another makes a bundle
+//! for it, at most once a second and one at a time, from a picture of the keys that it takes under the core's lock in one go
+//! (pointers, not copies); hashing and signing happen outside. A bundle is handed out once it is in the store, under the
+//! tenant's head, and on record: so its number is never another's, whatever is taken back while the service is down.
 //!
-//! **Invariant:** no more wait than may, and who waits is answered in bounded time: by this thread, or, while the store
-//! neither takes a bundle nor refuses it, by the front's deadline. What is handed out stands in
-//! [`chancery_core::authority::Authority::bundle`].
+//! While the store neither takes a bundle nor refuses it, the one before is handed out, once who asked has waited for
+//! [`ISSUE_WITHIN`]; it holds until its end. The draft is not given up, since it may be in the store already: it is handed
+//! out when it is on record, and no other is made before.
+//!
+//! **Invariant:** no more wait than may, and who waits is answered in bounded time. The thread that answers waits for
+//! neither store nor vault. What is handed out stands in [`chancery_core::authority::Authority::bundle`].
 
 mod made;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,17 +49,38 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The least time between two bundles of a tenant: 1 s.
 const MAKE_EVERY: Duration = Duration::from_secs(1);
 
+/// How long who asks waits for a bundle that is being made: 2 s. The store takes one in milliseconds, and what can be queued
+/// before it takes about a second.
+const ISSUE_WITHIN: Duration = Duration::from_secs(2);
+
+// Nobody waits for a bundle longer than for a newer one.
+const _: () = assert!(ISSUE_WITHIN.as_secs() < WAIT_MAX.as_secs());
+
 /// So many superseded bundles still have their entries: 4, so that who fetches pages is not overtaken at once.
 const SUPERSEDED_MAX: usize = 4;
 
-/// What is asked and not looked at yet.
+/// What comes to the thread that answers.
 #[derive(Default)]
 pub(crate) struct Bundles {
-    questions: Mutex<VecDeque<Question>>,
+    incoming: Mutex<Incoming>,
     arrived: Condvar,
     issued: AtomicU64,
     waiting: AtomicU64,
     unissued: AtomicU64,
+}
+
+/// What it has not looked at yet.
+#[derive(Default)]
+struct Incoming {
+    questions: VecDeque<Question>,
+    /// What became of the draft that was under way.
+    drafted: Option<Result<Made, Refusal>>,
+}
+
+impl Incoming {
+    fn is_empty(&self) -> bool {
+        self.questions.is_empty() && self.drafted.is_none()
+    }
 }
 
 /// A question, and where its answer goes.
@@ -81,30 +105,36 @@ impl Bundles {
         asked: PublicRequest,
     ) {
         let question = Question { outlet, tag, asked };
-        let mut questions = lock(&self.questions);
-        if questions.len() >= QUESTIONS_MAX {
-            drop(questions);
+        let mut incoming = lock(&self.incoming);
+        if incoming.questions.len() >= QUESTIONS_MAX {
+            drop(incoming);
             counters.refused(Reason::Overloaded);
             return question.say(&refusal(overloaded()));
         }
-        questions.push_back(question);
+        incoming.questions.push_back(question);
         self.arrived.notify_one();
     }
 
-    /// What was asked; waits for something, or for so long.
-    fn take(&self, patience: Option<Duration>) -> VecDeque<Question> {
-        let mut questions = lock(&self.questions);
-        while questions.is_empty() {
+    /// Says what became of the draft that was under way.
+    fn put(&self, drafted: Result<Made, Refusal>) {
+        lock(&self.incoming).drafted = Some(drafted);
+        self.arrived.notify_one();
+    }
+
+    /// What has come; waits for something, or for so long.
+    fn take(&self, patience: Option<Duration>) -> Incoming {
+        let mut incoming = lock(&self.incoming);
+        while incoming.is_empty() {
             let Some(patience) = patience else {
-                let waited = self.arrived.wait(questions);
-                questions = waited.unwrap_or_else(PoisonError::into_inner);
+                let waited = self.arrived.wait(incoming);
+                incoming = waited.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let waited = self.arrived.wait_timeout(questions, patience);
-            questions = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.arrived.wait_timeout(incoming, patience);
+            incoming = waited.unwrap_or_else(PoisonError::into_inner).0;
             break;
         }
-        std::mem::take(&mut questions)
+        std::mem::take(&mut incoming)
     }
 
     /// Its counters, named as Prometheus names them.
@@ -118,17 +148,45 @@ impl Bundles {
     }
 }
 
-/// Starts the thread.
+/// Starts the threads.
 pub(crate) fn start(shared: &Arc<Shared>) {
+    let (drafts, wanted) = sync_channel(1);
+    let drafting = Arc::clone(shared);
+    spawn(move || draft(&drafting, &wanted));
     let shared = Arc::clone(shared);
-    std::thread::spawn(move || {
-        // A kernel that refuses leaves it at the common priority, which is slower, not wrong.
-        let _ = rustix::process::nice(crate::pool::NICENESS);
-        let mut desk = Desk { shared, held: Held::default(), waiting: Vec::new() };
+    spawn(move || {
+        let (held, waiting) = (Held::default(), Vec::new());
+        let mut desk = Desk { shared, held, waiting, drafts, under_way: None };
         loop {
             desk.turn();
         }
     });
+}
+
+fn spawn(run: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(move || {
+        // A kernel that refuses leaves it at the common priority, which is slower, not wrong.
+        let _ = rustix::process::nice(crate::pool::NICENESS);
+        run();
+    });
+}
+
+/// Makes one bundle after another, each of them when it is wanted. Vault and store are waited for here.
+fn draft(shared: &Shared, wanted: &Receiver<TenantId>) {
+    for tenant in wanted {
+        let drafted = Draft::of(shared, tenant).and_then(|draft| issue(shared, draft));
+        shared.bundles.put(drafted);
+    }
+}
+
+/// Has a draft stored and recorded; then it is a bundle.
+fn issue(shared: &Shared, draft: Draft) -> Result<Made, Refusal> {
+    let (done, issued) = sync_channel(1);
+    let (row, digest) = (draft.row.clone(), draft.digest());
+    let job = Job::Bundle(Box::new(BundleJob { row, digest, done }));
+    shared.jobs.send(job).map_err(|_| overloaded())?;
+    issued.recv().map_err(|_| unissued())?;
+    Ok(draft.into_made())
 }
 
 /// Somebody who waits, for the latest bundle or for a newer one.
@@ -151,6 +209,17 @@ struct Desk {
     shared: Arc<Shared>,
     held: Held,
     waiting: Vec<Waiting>,
+    /// Where a draft is asked for.
+    drafts: SyncSender<TenantId>,
+    /// The only draft that there may be.
+    under_way: Option<UnderWay>,
+}
+
+/// A draft that is neither a bundle yet nor refused.
+struct UnderWay {
+    since: Instant,
+    /// Whether it was counted that nobody waits for it any more.
+    is_late: bool,
 }
 
 /// Whether the latest bundle is as new as can be.
@@ -160,15 +229,19 @@ enum Freshness {
     Fresh,
     /// A newer one is made in a moment.
     Due,
+    /// A newer one is made, and nobody can say when.
+    Late,
 }
 
 impl Desk {
     fn turn(&mut self) {
         let patience = (!self.waiting.is_empty()).then_some(LOOK_EVERY);
-        for question in self.shared.bundles.take(patience) {
+        let Incoming { questions, drafted } = self.shared.bundles.take(patience);
+        let refused = drafted.and_then(|drafted| self.take_up(drafted).err());
+        for question in questions {
             self.look_at(question);
         }
-        self.answer_waiting();
+        self.answer_waiting(refused);
         let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
         self.shared.bundles.waiting.store(waiting, Ordering::Relaxed);
     }
@@ -198,11 +271,12 @@ impl Desk {
         self.waiting.push(Waiting { question, patience, until });
     }
 
-    fn answer_waiting(&mut self) {
+    /// Answers who need not wait any longer; `refused` says why the latest draft is no bundle.
+    fn answer_waiting(&mut self, refused: Option<Refusal>) {
         if self.waiting.is_empty() {
             return;
         }
-        let freshness = self.refresh();
+        let freshness = self.refresh(refused);
         let latest = self.held.made.front().cloned();
         let now = Instant::now();
         for waiting in std::mem::take(&mut self.waiting) {
@@ -215,7 +289,7 @@ impl Desk {
                     answer => self.reply(&waiting.question, answer),
                 },
                 (None, Err(refusal)) => self.reply(&waiting.question, Err(refusal.clone())),
-                (None, Ok(Freshness::Fresh)) => self.reply(&waiting.question, Err(unissued())),
+                (None, Ok(_)) => self.reply(&waiting.question, Err(unissued())),
             }
         }
     }
@@ -228,8 +302,8 @@ impl Desk {
         question.say(&reply);
     }
 
-    /// Makes a bundle, if the latest one is not as new as can be and the last try is long enough ago.
-    fn refresh(&mut self) -> Result<Freshness, Refusal> {
+    /// Has a bundle made, if the latest one is not as new as can be, none is under way, and the last try is long enough ago.
+    fn refresh(&mut self, refused: Option<Refusal>) -> Result<Freshness, Refusal> {
         let tenant = self.tenant().ok_or_else(unissued)?;
         if self.held.made.is_empty() {
             // What was handed out before a start is handed out after it, if nothing has changed since.
@@ -238,38 +312,50 @@ impl Desk {
         if self.held.made.front().is_some_and(|made| made.is_current(&self.shared, tenant)) {
             return Ok(Freshness::Fresh);
         }
-        if self.held.tried.is_some_and(|tried| tried.elapsed() < MAKE_EVERY) {
-            return Ok(Freshness::Due);
+        if let Some(refusal) = refused {
+            return Err(refusal);
         }
-        self.held.tried = Some(Instant::now());
-        let made = Draft::of(&self.shared, tenant).and_then(|draft| self.issue(draft));
-        match made {
-            Ok(made) => {
-                self.held.made.push_front(Arc::new(made));
-                self.held.made.truncate(1 + SUPERSEDED_MAX);
-                Counters::add(&self.shared.bundles.issued, 1);
-                Ok(Freshness::Fresh)
-            }
-            Err(refusal) => {
-                Counters::add(&self.shared.bundles.unissued, 1);
-                Err(refusal)
-            }
+        if let Some(under_way) = &mut self.under_way {
+            return Ok(under_way.freshness(&self.shared.bundles));
         }
+        if self.held.tried.is_none_or(|tried| tried.elapsed() >= MAKE_EVERY) {
+            let now = Instant::now();
+            self.held.tried = Some(now);
+            self.under_way = Some(UnderWay { since: now, is_late: false });
+            // There is room, since none is under way.
+            self.drafts.try_send(tenant).map_err(|_| unissued())?;
+        }
+        Ok(Freshness::Due)
     }
 
-    /// Has a draft stored and recorded; then it is a bundle.
-    fn issue(&self, draft: Draft) -> Result<Made, Refusal> {
-        let (done, issued) = sync_channel(1);
-        let (row, digest) = (draft.row.clone(), draft.digest());
-        let job = Job::Bundle(Box::new(BundleJob { row, digest, done }));
-        self.shared.jobs.send(job).map_err(|_| overloaded())?;
-        issued.recv().map_err(|_| unissued())?;
-        Ok(draft.into_made())
+    /// Takes up a draft that became a bundle, or did not.
+    fn take_up(&mut self, drafted: Result<Made, Refusal>) -> Result<(), Refusal> {
+        self.under_way = None;
+        let bundles = &self.shared.bundles;
+        let made = drafted.inspect_err(|_| Counters::add(&bundles.unissued, 1))?;
+        self.held.made.push_front(Arc::new(made));
+        self.held.made.truncate(1 + SUPERSEDED_MAX);
+        Counters::add(&bundles.issued, 1);
+        Ok(())
     }
 
     /// The tenant whose bundle anybody may ask for: the one that there is.
     fn tenant(&self) -> Option<TenantId> {
         lock(&self.shared.core).authority.tenants().next()
+    }
+}
+
+impl UnderWay {
+    /// Whether it is waited for. When it no longer is, that is counted, once.
+    fn freshness(&mut self, bundles: &Bundles) -> Freshness {
+        if self.since.elapsed() < ISSUE_WITHIN {
+            return Freshness::Due;
+        }
+        if !self.is_late {
+            Counters::add(&bundles.unissued, 1);
+        }
+        self.is_late = true;
+        Freshness::Late
     }
 }
 

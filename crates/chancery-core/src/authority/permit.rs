@@ -213,7 +213,7 @@ fn check_key(key: &Key, asked: &Use<'_>, posture: &Posture) -> Result<(), Reason
 fn carries_time(key: &Key) -> bool {
     let is_timed = |version| key.suite_of(version) == Suite::MlDsa44;
     match key.purpose.format() {
-        Format::Jws => true,
+        Format::Jws | Format::JwsJson => true,
         Format::Note => key.versions.iter().any(is_timed),
         _ => false,
     }

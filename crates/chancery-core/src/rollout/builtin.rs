@@ -306,6 +306,7 @@ mod tests {
             findings.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
         };
         assert_eq!(rules("sign.dsse:text/plain", Cause::Migration), []);
+        assert_eq!(rules("sign.jws-json:grant+jwt", Cause::Migration), []);
         assert_eq!(rules("sign.jws:at+jwt", Cause::Migration), [Rule::DualSigning]);
         assert_eq!(rules("encrypt.aead:card", Cause::Migration), [Rule::DualSigning]);
         assert_eq!(rules("mac.bound:webhook", Cause::Migration), [Rule::DualSigning]);

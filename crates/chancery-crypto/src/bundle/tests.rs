@@ -15,12 +15,21 @@ use super::testing::{
     EXPIRES_MS, MADE_MS, assembled, bundle, head, key, keys, pins, private, scope,
 };
 use super::*;
-use crate::formats::{self, Payload, Signatures, Signing};
+use crate::formats::{self, Payload, Signatures, Signing, ToBeSigned};
 
 const MESSAGE: &[u8] = br#"{"aud":"a","exp":1795996900,"iat":1795996700,"iss":"i"}"#;
 
 /// What a version of a key signs, in the form of its purpose.
 fn output(key: &Key, version: u32, message: &[u8]) -> Vec<u8> {
+    let (prepared, signature) = signed(key, version, (message, Signatures::One));
+    prepared.assemble(&signature)
+}
+
+fn signed(
+    key: &Key,
+    version: u32,
+    (message, signatures): (&[u8], Signatures),
+) -> (ToBeSigned, Vec<u8>) {
     let id = key.id.as_bytes()[0];
     let context = Context::default();
     let signing = Signing {
@@ -32,12 +41,12 @@ fn output(key: &Key, version: u32, message: &[u8]) -> Vec<u8> {
         posture_epoch: 1,
         context: &context,
         payload: Payload::Message(message),
-        signatures: Signatures::One,
+        signatures,
         now_ms: MADE_MS,
     };
     let prepared = formats::to_be_signed(&signing).unwrap();
     let signature = private(id, version).sign(prepared.bytes()).unwrap();
-    prepared.assemble(&signature)
+    (prepared, signature)
 }
 
 struct Asked {
@@ -71,8 +80,13 @@ impl Asked {
     }
 }
 
-const PURPOSES: [&str; 4] =
-    ["sign.bound:invoice", "sign.jws:access", "sign.dsse:application/x", "sign.raw:legacy"];
+const PURPOSES: [&str; 5] = [
+    "sign.bound:invoice",
+    "sign.jws:access",
+    "sign.jws-json:grant",
+    "sign.dsse:application/x",
+    "sign.raw:legacy",
+];
 
 #[test]
 fn every_format_is_verified_against_the_bundle_alone() {
@@ -116,7 +130,7 @@ fn rejected(key: &Key, version: u32) -> Rejected {
 
 #[test]
 fn a_version_verifies_by_its_state_and_a_revoked_one_never() {
-    for purpose in ["sign.bound:invoice", "sign.jws:access", "sign.dsse:application/x"] {
+    for purpose in PURPOSES.into_iter().filter(|purpose| !purpose.starts_with("sign.raw")) {
         let mut key = key(7, purpose, 3);
         key.apply(2, KeyEvent::Suspend).unwrap();
         assert!(matches!(rejected(&key, 2), Rejected::NotVerifying(_, KeyState::Suspended)));
@@ -159,40 +173,60 @@ fn what_is_below_a_floor_is_refused() {
     }
 }
 
-/// An envelope with the signatures of both versions, the second spoilt or not.
-fn envelope(key: &Key, spoilt: bool) -> Vec<u8> {
-    let [one, two] = [1, 2].map(|version| String::from_utf8(output(key, version, b"x")).unwrap());
-    let signature = |text: &str| {
-        let from = text.find("\"signatures\":[").unwrap() + 14;
-        text[from..text.len() - 2].to_owned()
-    };
-    let mut second = signature(&two);
+/// An output with the signatures of both versions, the second spoilt or not.
+fn both(key: &Key, spoilt: bool) -> Vec<u8> {
+    let [(one, signature), (other, mut beside)] =
+        [1, 2].map(|version| signed(key, version, (MESSAGE, Signatures::Two)));
     if spoilt {
-        second = second.replace("\"sig\":\"", "\"sig\":\"AAAA");
+        beside[0] ^= 1;
     }
-    let end = one.rfind(']').unwrap();
-    format!("{},{second}]}}", &one[..end]).into_bytes()
+    formats::assemble_both((one, &signature), (other, &beside)).unwrap()
 }
 
 #[test]
 fn of_two_signatures_one_or_both_must_hold_as_the_bundle_says() {
-    let mut key = key(7, "sign.dsse:application/x", 2);
-    let mut verify = |accept, output: &dyn Fn(&Key) -> Vec<u8>| {
-        let (mode, selector) = (Mode::DualSign, Selector::default());
-        let share = Share { version: 2, fraction: Fraction::WHOLE, mode, accept, selector };
-        let rollout = RolloutId::from_bytes([3; 16]);
-        key.moving = Some(Box::new(Moving { rollout, share: Some(share) }));
-        let bundle = bundle(std::slice::from_ref(&key));
-        Asked::of(&key).verify(&bundle, &output(&key)).map(|accepted| accepted.versions)
-    };
-    for accept in [Accept::AnyOf, Accept::AllOf] {
-        assert_eq!(verify(accept, &|key| envelope(key, false)), Ok(vec![1, 2]));
+    for purpose in ["sign.bound:invoice", "sign.dsse:application/x", "sign.jws-json:grant"] {
+        let mut key = key(7, purpose, 2);
+        let mut verify = |accept, output: &dyn Fn(&Key) -> Vec<u8>| {
+            let (mode, selector) = (Mode::DualSign, Selector::default());
+            let share = Share { version: 2, fraction: Fraction::WHOLE, mode, accept, selector };
+            let rollout = RolloutId::from_bytes([3; 16]);
+            key.moving = Some(Box::new(Moving { rollout, share: Some(share) }));
+            let bundle = bundle(std::slice::from_ref(&key));
+            Asked::of(&key).verify(&bundle, &output(&key)).map(|accepted| accepted.versions)
+        };
+        for accept in [Accept::AnyOf, Accept::AllOf] {
+            assert_eq!(verify(accept, &|key| both(key, false)), Ok(vec![1, 2]), "{purpose}");
+        }
+        // A plan asks for both where nothing with one is alive: else whoever breaks one algorithm would sign for two.
+        assert_eq!(verify(Accept::AnyOf, &|key| output(key, 1, MESSAGE)), Ok(vec![1]), "{purpose}");
+        assert!(verify(Accept::AllOf, &|key| output(key, 1, MESSAGE)).is_err(), "{purpose}");
+        assert_eq!(verify(Accept::AnyOf, &|key| both(key, true)), Ok(vec![1]), "{purpose}");
+        assert!(verify(Accept::AllOf, &|key| both(key, true)).is_err(), "{purpose}");
     }
-    // A plan asks for both where nothing with one is alive: else whoever breaks one algorithm would sign for two.
-    assert_eq!(verify(Accept::AnyOf, &|key| output(key, 1, b"x")), Ok(vec![1]));
-    assert!(verify(Accept::AllOf, &|key| output(key, 1, b"x")).is_err());
-    assert_eq!(verify(Accept::AnyOf, &|key| envelope(key, true)), Ok(vec![1]));
-    assert!(verify(Accept::AllOf, &|key| envelope(key, true)).is_err());
+}
+
+/// What one signature is put beside another to pass for it, where both are asked for.
+#[test]
+fn a_signature_that_is_there_twice_is_not_two() {
+    let mut key = key(7, "sign.jws-json:grant", 2);
+    let share = Share {
+        version: 2,
+        fraction: Fraction::WHOLE,
+        mode: Mode::DualSign,
+        accept: Accept::AllOf,
+        selector: Selector::default(),
+    };
+    let rollout = RolloutId::from_bytes([3; 16]);
+    key.moving = Some(Box::new(Moving { rollout, share: Some(share) }));
+    let bundle = bundle(std::slice::from_ref(&key));
+    let flattened = String::from_utf8(output(&key, 1, MESSAGE)).unwrap();
+    let (payload, one) = flattened.strip_suffix('}').unwrap().split_once(',').unwrap();
+    let theirs = r#"{"protected":"eyJhbGciOiJFUzI1NiJ9","signature":"AAAA"}"#;
+    for beside in [format!("{{{one}}}"), theirs.into()] {
+        let twice = format!(r#"{payload},"signatures":[{{{one}}},{beside}]}}"#);
+        assert!(Asked::of(&key).verify(&bundle, twice.as_bytes()).is_err(), "{twice}");
+    }
 }
 
 #[test]

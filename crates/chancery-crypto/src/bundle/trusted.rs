@@ -21,6 +21,7 @@ use super::{BundleFile, FORMAT};
 use crate::formats::bound::BoundSignature;
 use crate::formats::{
     self, KeyVersion, Payload, Verified, Verifier, VerifyError, Verifying, cose, dsse, jws,
+    jws_json,
 };
 use crate::key::PublicKey;
 
@@ -276,6 +277,7 @@ fn named_in(output: &[u8], purpose: &Purpose, key: &KeyEntry) -> Result<Vec<Name
             .map(|found| found.iter().map(|it| it.origin.key).collect()),
         Format::Cose => cose::key_versions(output),
         Format::Jws => jws::key_version(output).map(|found| vec![found]),
+        Format::JwsJson => jws_json::key_versions(output),
         Format::Dsse => dsse::key_versions(output),
         // Bytes alone name nothing: each version that verifies may have made them, the newest first.
         _ => {

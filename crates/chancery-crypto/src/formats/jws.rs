@@ -67,13 +67,35 @@ pub enum ClaimsError {
 }
 
 pub(super) fn to_be_signed(signing: &Signing<'_>) -> Result<ToBeSigned, FormatError> {
-    let claims = parse_claims(signing.payload.message()?, signing.now_ms)?;
-    let context = bind(&claims, signing.purpose, signing.context)?;
-    let payload = json::encode(&claims).map_err(ClaimsError::from)?;
-    let key = KeyVersion { key: signing.key, version: signing.version };
-    let header = encode_header(signing.suite, key, signing.purpose);
-    let bytes = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload)).into_bytes();
+    let Parts { header, payload, context } = Parts::new(signing)?;
+    let bytes = signing_input(&header, &payload);
     Ok(ToBeSigned { bytes, context, assembly: Assembly::Jws })
+}
+
+/// What is signed, in either serialization.
+pub(super) struct Parts {
+    /// BASE64URL(header).
+    pub(super) header: String,
+    /// BASE64URL(claims).
+    pub(super) payload: String,
+    /// Where the context went.
+    pub(super) context: ContextBinding,
+}
+
+impl Parts {
+    pub(super) fn new(signing: &Signing<'_>) -> Result<Self, FormatError> {
+        let claims = parse_claims(signing.payload.message()?, signing.now_ms)?;
+        let context = bind(&claims, signing.purpose, signing.context)?;
+        let payload = json::encode(&claims).map_err(ClaimsError::from)?;
+        let key = KeyVersion { key: signing.key, version: signing.version };
+        let header = encode_header(signing.suite, key, signing.purpose);
+        Ok(Self { header, payload: URL_SAFE_NO_PAD.encode(payload), context })
+    }
+}
+
+/// ASCII(BASE64URL(header) ‖ "." ‖ BASE64URL(claims)): the JWS Signing Input (RFC 7515, 5.1).
+pub(super) fn signing_input(header: &str, payload: &str) -> Vec<u8> {
+    format!("{header}.{payload}").into_bytes()
 }
 
 /// `BASE64URL(header).BASE64URL(payload).BASE64URL(signature)` (RFC 7515, 7.1).
@@ -91,7 +113,12 @@ pub(super) fn verify(output: &[u8], expected: &Verifying<'_>) -> Result<Verified
     }
     let signature = URL_SAFE_NO_PAD.decode(token.signature).map_err(|_| VerifyError::Malformed)?;
     expected.verifier.verify(token.signed.as_bytes(), &signature)?;
-    let payload = URL_SAFE_NO_PAD.decode(token.payload).map_err(|_| VerifyError::Malformed)?;
+    accepted(token.payload, expected)
+}
+
+/// What a signature that holds is about, if its claims are in force and hold the context.
+pub(super) fn accepted(payload: &str, expected: &Verifying<'_>) -> Result<Verified, VerifyError> {
+    let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| VerifyError::Malformed)?;
     let claims = parse_claims(&payload, expected.now_ms)?;
     match bind(&claims, expected.purpose, expected.context) {
         Ok(_) => Ok(Verified::Jws { claims: payload }),
@@ -135,7 +162,7 @@ impl<'t> Token<'t> {
 }
 
 /// The encoded header, which has exactly one form for one key version and purpose.
-fn encode_header(suite: Suite, key: KeyVersion, purpose: &Purpose) -> String {
+pub(super) fn encode_header(suite: Suite, key: KeyVersion, purpose: &Purpose) -> String {
     // None of the three has a character that JSON escapes: a name of JOSE, a UUID with a number, and a
     // domain of letters, digits and `._+/-`.
     let alg = suite.properties().jose.unwrap_or_default();

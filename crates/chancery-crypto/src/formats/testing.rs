@@ -20,9 +20,10 @@ pub(super) const NOW_MS: u64 = 1_700_000_000_000;
 pub(super) const CLAIMS: &str = r#"{"iss":"https://issuer.example","aud":"api","iat":1700000000,"exp":1700000600,"tenant":"a"}"#;
 
 /// One purpose of each signing format.
-pub(super) const PURPOSES: [&str; 6] = [
+pub(super) const PURPOSES: [&str; 7] = [
     "sign.bound:invoice",
     "sign.jws:at+jwt",
+    "sign.jws-json:grant+jwt",
     "sign.dsse:application/x",
     "sign.cose:application/x",
     "sign.sshsig:git",

@@ -195,7 +195,8 @@ fn found(digest: [u8; 32], bytes: Vec<u8>, known: Option<[u8; 32]>) -> PublicRep
 /// Whether a key signs tokens. What a key of another format signs is no token, whoever asked for it: a key for plain
 /// bytes would sign what looks like one.
 fn signs(key: &Key) -> bool {
-    key.purpose.usage() == Usage::Sign && key.purpose.format() == Format::Jws
+    let is_jose = matches!(key.purpose.format(), Format::Jws | Format::JwsJson);
+    key.purpose.usage() == Usage::Sign && is_jose
 }
 
 /// The JWK Set of these keys; nothing, if it is too long.

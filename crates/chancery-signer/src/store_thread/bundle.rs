@@ -6,6 +6,7 @@ use chancery_core::action::ISSUE_BUNDLE;
 use chancery_core::authority::{Decided, Effect, Row};
 use chancery_core::bundle::BundleRow;
 use chancery_core::command::Answer;
+use chancery_core::id::TenantId;
 
 use super::{StoreThread, refused_by_store};
 use crate::counters::lock;
@@ -46,10 +47,18 @@ impl StoreThread {
                 let (effect, answer) = (Effect::Recorded, Answer::Done);
                 let decided = Decided { rows, effect, answer, key: None, handle: None };
                 self.take_effect(decided, &entry, OutAnswer::None, None);
-                // Who asked may have gone; it is issued all the same.
-                let _ = done.send(());
+                // What is not on record has no effect, and is handed out to nobody.
+                if self.is_latest_bundle(tenant, digest) {
+                    let _ = done.send(());
+                }
             }
             Err(error) => drop(refused_by_store(&error)),
         }
+    }
+
+    fn is_latest_bundle(&self, tenant: TenantId, digest: [u8; 32]) -> bool {
+        let core = lock(&self.shared.core);
+        let latest = core.authority.bundle(tenant).and_then(|row| row.latest());
+        latest.is_some_and(|latest| latest.digest == digest)
     }
 }

@@ -62,8 +62,8 @@ Examples:
   chancery key create cards --purpose encrypt.aead:card-number --algorithm aes-256-gcm
   chancery key create webhook --purpose mac.bound:webhook --algorithm hmac-sha-256
 
-A purpose is USAGE.FORMAT:DOMAIN, with one of sign.bound, sign.jws, sign.dsse, sign.cose, sign.sshsig, sign.note,
-encrypt.aead, mac.bound, derive.hkdf and wrap.aead. A key has one purpose and one algorithm for life.")]
+A purpose is USAGE.FORMAT:DOMAIN, with one of sign.bound, sign.jws, sign.jws-json, sign.dsse, sign.cose, sign.sshsig,
+sign.note, encrypt.aead, mac.bound, derive.hkdf and wrap.aead. A key has one purpose and one algorithm for life.")]
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     new: NewKeyArgs,

@@ -22,7 +22,7 @@ const SIGNATURE_BYTES_MAX: usize = 128 * 1024;
 
 /// Sign a file.
 ///
-/// The form of the signature is that of the key's purpose: a bound signature, a compact JWS, a DSSE
+/// The form of the signature is that of the key's purpose: a bound signature, a JWS, a DSSE
 /// envelope, an output of COSE, a signature of OpenSSH, a signed note. Of a file over 64 KiB a `sign.bound` or `sign.sshsig`
 /// key signs the SHA-256 digest, which is the same signature.
 #[derive(Args, Debug)]

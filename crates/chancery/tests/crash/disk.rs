@@ -28,11 +28,16 @@ const SEGMENTS: u64 = 64;
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(40);
 
 /// A trace that makes calls fail, until it is dropped.
-struct Failing(Child);
+pub(super) struct Failing(Child);
 
 impl Failing {
     /// Makes `calls` on `files` of the data directory fail in a process and all that it starts.
-    fn attach(service: &Service, process: Process, files: &[String], inject: &str) -> Self {
+    pub(super) fn attach(
+        service: &Service,
+        process: Process,
+        files: &[String],
+        inject: &str,
+    ) -> Self {
         let pid = service.pids().get(process).unwrap();
         let mut command = Command::new("strace");
         command.args(["-f", "-qq", "-o", "/dev/null", "-p", &pid.to_string()]);
@@ -47,6 +52,11 @@ impl Failing {
             tracer.is_some_and(|tracer| tracer.trim() != "0")
         });
         Self(child)
+    }
+
+    /// Ends it together with what it traces, as `kill -9` of both would: what a trace holds back cannot be killed by others.
+    pub(super) fn kill(self) {
+        signal(self.0.id(), Signal::KILL);
     }
 }
 

@@ -92,11 +92,11 @@ pub(super) struct Recorded {
 
 /// One line of a trace, or two that belong together.
 #[derive(Debug)]
-struct Line<'t> {
-    name: &'t str,
-    arguments: &'t str,
-    began: f64,
-    ended: f64,
+pub(super) struct Line<'t> {
+    pub(super) name: &'t str,
+    pub(super) arguments: &'t str,
+    pub(super) began: f64,
+    pub(super) ended: f64,
 }
 
 /// The directories of a service, in the order of [`TREE`].
@@ -116,8 +116,15 @@ pub(super) fn directories(service: &Service) -> [PathBuf; DIRECTORIES] {
 /// Every change in the trace of a service with these directories.
 pub(super) fn changes(trace: &str, directories: &[PathBuf; DIRECTORIES]) -> Vec<Recorded> {
     let mut reader = Reader { directories, positions: BTreeMap::new() };
+    let mut recorded: Vec<_> = lines(trace).iter().filter_map(|line| reader.change(line)).collect();
+    recorded.sort_by(|one, other| one.at.total_cmp(&other.at));
+    recorded
+}
+
+/// Every call in a trace that did what it was to, in the order in which they were over.
+pub(super) fn lines(trace: &str) -> Vec<Line<'_>> {
     let mut begun: BTreeMap<&str, Line<'_>> = BTreeMap::new();
-    let mut recorded = Vec::new();
+    let mut lines = Vec::new();
     for line in trace.lines() {
         // A thread of less than five digits is followed by more than one space.
         let Some((thread, rest)) = line.split_once(' ') else { continue };
@@ -125,8 +132,7 @@ pub(super) fn changes(trace: &str, directories: &[PathBuf; DIRECTORIES]) -> Vec<
         let Ok(at) = at.parse::<f64>() else { continue };
         if let Some((_, result)) = call.split_once(" resumed>") {
             let Some(line) = begun.remove(thread) else { continue };
-            let line = Line { ended: at, ..line };
-            recorded.extend(succeeded(result).then(|| reader.change(&line)).flatten());
+            lines.extend(succeeded(result).then_some(Line { ended: at, ..line }));
             continue;
         }
         let Some((name, rest)) = call.split_once('(') else { continue };
@@ -134,11 +140,10 @@ pub(super) fn changes(trace: &str, directories: &[PathBuf; DIRECTORIES]) -> Vec<
             begun.insert(thread, Line { name, arguments, began: at, ended: at });
         } else if let Some((arguments, result)) = rest.rsplit_once(") = ") {
             let line = Line { name, arguments, began: at, ended: at + duration(result) };
-            recorded.extend(succeeded(result).then(|| reader.change(&line)).flatten());
+            lines.extend(succeeded(result).then_some(line));
         }
     }
-    recorded.sort_by(|one, other| one.at.total_cmp(&other.at));
-    recorded
+    lines
 }
 
 /// Whether a call did what it was to: what follows its result is the time that it took.
@@ -246,33 +251,33 @@ impl Reader<'_> {
 }
 
 /// A descriptor as it stands in a trace: `7</path>`.
-struct Descriptor {
-    path: PathBuf,
+pub(super) struct Descriptor {
+    pub(super) path: PathBuf,
 }
 
 impl Descriptor {
-    fn parse(arguments: &str) -> Option<Self> {
+    pub(super) fn parse(arguments: &str) -> Option<Self> {
         let (_, rest) = arguments.split_once('<')?;
         Some(Self { path: rest.split_once('>')?.0.into() })
     }
 }
 
 /// Names in quotation marks; no name here has one in it.
-fn strings(arguments: &str) -> impl Iterator<Item = &str> {
+pub(super) fn strings(arguments: &str) -> impl Iterator<Item = &str> {
     arguments.split('"').skip(1).step_by(2)
 }
 
-fn between_quotes(arguments: &str) -> Option<&str> {
+pub(super) fn between_quotes(arguments: &str) -> Option<&str> {
     let (start, end) = (arguments.find('"')?, arguments.rfind('"')?);
     arguments.get(start + 1..end)
 }
 
-fn number(text: &str) -> Option<u64> {
+pub(super) fn number(text: &str) -> Option<u64> {
     text.trim_end_matches(')').parse().ok()
 }
 
 /// Bytes as `strace --strings-in-hex=non-ascii-chars` writes them.
-fn unescape(text: &str) -> Vec<u8> {
+pub(super) fn unescape(text: &str) -> Vec<u8> {
     let mut rest = text.bytes();
     let mut bytes = Vec::with_capacity(text.len());
     while let Some(byte) = rest.next() {

@@ -435,6 +435,8 @@ fn signatures() -> Vec<Seed> {
         seed("bound", "sign.bound:fuzz", b"message", one, |it| names(Format::Bound, it)),
         seed("bound-of-two", "sign.bound:fuzz", b"message", two, |it| names(Format::Bound, it)),
         seed("jws", "sign.jws:at+jwt", claims, one, |it| names(Format::Jws, it)),
+        seed("jws-json", "sign.jws-json:a", claims, one, |it| names(Format::JwsJson, it)),
+        seed("jws-json-of-two", "sign.jws-json:a", claims, two, |it| names(Format::JwsJson, it)),
         seed("dsse", "sign.dsse:application/x", b"{}", one, |it| names(Format::Dsse, it)),
         seed("cose", "sign.cose:application/x", b"{}", one, |it| names(Format::Cose, it)),
         seed("cose-of-two", "sign.cose:application/x", b"{}", two, |it| names(Format::Cose, it)),

@@ -50,14 +50,24 @@ fn every_signature_algorithm_makes_bound_signatures() {
     signing_round("sign.bound:invoice", b"an invoice");
 }
 
+/// Claims that are in force for ten minutes.
+fn claims() -> Vec<u8> {
+    let now = unix_ms() / 1_000;
+    let expires = now + 600;
+    format!(
+        r#"{{"iss":"https://issuer.example","aud":"api","sub":"me","iat":{now},"exp":{expires}}}"#
+    )
+    .into_bytes()
+}
+
 #[test]
 fn every_signature_algorithm_makes_tokens() {
-    let now = unix_ms() / 1_000;
-    let claims = format!(
-        r#"{{"iss":"https://issuer.example","aud":"api","sub":"me","iat":{now},"exp":{}}}"#,
-        now + 600
-    );
-    signing_round("sign.jws:at+jwt", claims.as_bytes());
+    signing_round("sign.jws:at+jwt", &claims());
+}
+
+#[test]
+fn every_signature_algorithm_signs_claims_in_the_json_serialization() {
+    signing_round("sign.jws-json:grant+jwt", &claims());
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use chancery_api::http::replies::{AnswerObject, KeyObject};
-use chancery_client::{Client, Input, KeyHandle, Manner, Outcome, Used};
+use chancery_client::{
+    Client, Input, KeyHandle, Manner, Outcome, Used, carries_payload, is_about, unix_ms,
+};
 use chancery_core::command::Command;
 use chancery_core::context::Context;
 use chancery_core::purpose::Format;
@@ -38,6 +40,7 @@ struct Migration {
     service: Service,
     client: Client,
     handle: KeyHandle,
+    message: Vec<u8>,
     signed: Vec<Used>,
 }
 
@@ -48,7 +51,9 @@ impl Migration {
         let create = ["key", "create", "releases", "--purpose", purpose];
         service.done(&[&create[..], &["--algorithm", "ecdsa-p256"]].concat());
         let client = service.client();
-        let mut migration = Self { handle: handle(&client), service, client, signed: Vec::new() };
+        let (handle, signed) = (handle(&client), Vec::new());
+        let message = message(handle.purpose().format());
+        let mut migration = Self { service, client, handle, message, signed };
         migration.sign_for_all();
         migration
     }
@@ -91,16 +96,19 @@ impl Migration {
 
     fn sign_for_all(&mut self) {
         for consumer in 0..CONSUMERS {
-            let used = sign_for(&self.client, &self.handle, &consumer.to_string());
+            let used = self.sign_for(&consumer.to_string());
             self.signed.push(committed(used));
         }
     }
 
+    fn sign_for(&self, consumer: &str) -> Outcome<Used> {
+        let manner = Manner { routing_key: Some(consumer), ..plainly(fresh()) };
+        self.client.sign_with(&self.handle, Input::Message(&self.message), &manner)
+    }
+
     fn verifies(&self, output: &[u8]) -> Outcome<Used> {
-        let input = match self.handle.purpose().format() {
-            Format::Bound => Input::Message(STATEMENT),
-            _ => Input::Message(&[]),
-        };
+        let carries = carries_payload(self.handle.purpose().format());
+        let input = Input::Message(if carries { &[] } else { &self.message });
         self.client.verify(&self.handle, input, output, &plainly(fresh()))
     }
 
@@ -147,19 +155,20 @@ impl Migration {
             let place = usize::try_from(version - 1).unwrap();
             let spki = &key.versions[place].public_key.as_ref().unwrap().0;
             let public = PublicKey::from_spki(SUITES[place], spki).unwrap();
-            let is_bound = purpose.format() == Format::Bound;
+            let carries = carries_payload(purpose.format());
             let expected = Verifying {
                 purpose,
                 key: KeyVersion { key: key.id, version: *version },
                 verifier: Verifier::Public(&public),
                 context: &context,
-                payload: is_bound.then_some(formats::Payload::Message(STATEMENT)),
-                now_ms: 0,
+                payload: (!carries).then_some(formats::Payload::Message(&self.message)),
+                now_ms: unix_ms(),
             };
             let verified = formats::verify(output, &expected).unwrap();
             if let Verified::Dsse { payload } = verified {
                 assert_eq!(payload, STATEMENT);
             }
+            assert!(!carries || is_about(purpose.format(), output, &self.message));
         }
         named.iter().map(|it| it.version).collect()
     }
@@ -176,9 +185,15 @@ fn handle(client: &Client) -> KeyHandle {
     issue(client, new_handle(&key))
 }
 
-fn sign_for(client: &Client, handle: &KeyHandle, consumer: &str) -> Outcome<Used> {
-    let manner = Manner { routing_key: Some(consumer), ..plainly(fresh()) };
-    client.sign_with(handle, Input::Message(STATEMENT), &manner)
+/// What is signed in a format: a statement, or claims that are in force for an hour.
+fn message(format: Format) -> Vec<u8> {
+    if format != Format::JwsJson {
+        return STATEMENT.to_vec();
+    }
+    let now = unix_ms() / 1_000;
+    let expires = now + 3_600;
+    format!(r#"{{"iss":"https://issuer.example","aud":"api","iat":{now},"exp":{expires}}}"#)
+        .into_bytes()
 }
 
 /// The numbers of uses in a proof of all uses of a version.
@@ -225,7 +240,9 @@ fn a_use_of_two_versions_is_counted_for_both() {
     migration.until(RAMP);
     let operation = fresh();
     let manner = Manner { routing_key: Some("one"), ..plainly(operation) };
-    let sign = || migration.client.sign_with(&migration.handle, Input::Message(STATEMENT), &manner);
+    let sign = || {
+        migration.client.sign_with(&migration.handle, Input::Message(&migration.message), &manner)
+    };
     let used = committed(sign());
     assert_eq!((used.version, migration.signers(&used.output)), (1, vec![1, 2]));
     // A repeat is the same answer, and no use of either.
@@ -259,7 +276,7 @@ fn a_signature_of_two_versions_verifies_while_one_of_them_may() {
     assert_eq!(committed(migration.verifies(&both)).version, 2);
     assert_eq!(refused(migration.verifies(&alone)), "key-unusable");
     // And nothing is signed by the new one alone meanwhile.
-    let signed = sign_for(&migration.client, &migration.handle, "one");
+    let signed = migration.sign_for("one");
     assert_eq!(refused(signed), "key-unusable");
 }
 
@@ -282,6 +299,62 @@ fn where_verifiers_ask_for_both_signatures_one_is_refused() {
         let place = both.windows(signature.len()).position(|it| it == *signature).unwrap();
         altered[place + signature.len() / 2] ^= 1;
         assert_eq!(refused(migration.verifies(&altered)), "verification-failed");
+    }
+}
+
+/// How `chancery verify` ends, by the service and by a trust bundle that was just fetched.
+fn codes(migration: &Migration, output: &[u8]) -> [Option<i32>; 2] {
+    let service = &migration.service;
+    std::fs::write(service.path("output"), output).unwrap();
+    std::fs::write(service.path("message"), &migration.message).unwrap();
+    let fetch = ["bundle", "fetch", "--pins", "bundle.pins", "--out", "now.bundle", "--force"];
+    service.done(&fetch);
+    let purpose = migration.handle.purpose().to_string();
+    let by_bundle = [
+        "--bundle",
+        "now.bundle",
+        "--pins",
+        "bundle.pins",
+        "--key",
+        "releases",
+        "--purpose",
+        &purpose,
+    ];
+    let ends = |how: &[&str]| {
+        let fixed = ["verify", "message", "--signature", "output"];
+        service.cli(&[&fixed[..], how].concat()).status.code()
+    };
+    [ends(&["--handle", "releases.handle"]), ends(&by_bundle)]
+}
+
+/// What `chancery verify` says of one signature that does not hold, or of one where two are asked for.
+const NOT_VERIFIED: Option<i32> = Some(4);
+
+#[test]
+fn claims_in_the_json_serialization_carry_both_signatures_and_the_bundle_says_which_must_hold() {
+    let mut migration = Migration::new("sign.jws-json:grant+jwt");
+    let service = &migration.service;
+    service.done(&["bundle", "pin", "--out", "bundle.pins"]);
+    let issue = ["handle", "issue", "releases", "--operations", "sign,verify"];
+    service.done(&[&issue[..], &["--out", "releases.handle"]].concat());
+    let alone = migration.signed[0].output.clone();
+    migration.rotate_asking_both();
+    migration.until(RAMP);
+    assert_eq!(migration.kinds(), [vec![1, 2]].into());
+    assert_eq!(codes(&migration, &alone), [Some(0); 2]);
+    migration.until(ASKING);
+    let both = migration.signed[0].output.clone();
+    assert_eq!(codes(&migration, &both), [Some(0); 2]);
+    assert!(codes(&migration, &alone).iter().all(|code| *code == NOT_VERIFIED));
+    // Of each signature in turn, one character.
+    let named = br#""signature":""#;
+    let places = both.windows(named.len()).enumerate().filter(|(_, window)| window == named);
+    let places: Vec<_> = places.map(|(place, _)| place + named.len()).collect();
+    assert_eq!(places.len(), 2);
+    for place in places {
+        let mut altered = both.clone();
+        altered[place] = if altered[place] == b'A' { b'B' } else { b'A' };
+        assert!(codes(&migration, &altered).iter().all(|code| *code == NOT_VERIFIED));
     }
 }
 
