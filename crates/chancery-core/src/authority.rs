@@ -21,6 +21,7 @@ use crate::name::Name;
 use crate::posture::Posture;
 use crate::principal::Principal;
 use crate::proposal::Proposal;
+use crate::rollout::StepRow;
 use crate::sequencer::Mark;
 use crate::verifier::VerifierRow;
 
@@ -102,11 +103,14 @@ pub enum Row {
     /// The latest trust bundle.
     #[n(9)]
     Bundle(#[n(0)] BundleRow),
+    /// A step of the latest rollout of a key.
+    #[n(13)]
+    Step(#[n(0)] Box<StepRow>),
 }
 
 impl Row {
-    /// The highest kind in a row's name: that of bundles. What else is stored has higher ones.
-    pub const KIND_MAX: u8 = 9;
+    /// The highest kind in a row's name: that of steps. What else is stored has higher ones.
+    pub const KIND_MAX: u8 = 13;
 
     /// Whose row it is.
     #[must_use]
@@ -121,12 +125,14 @@ impl Row {
             Self::Rollout(rollout) => rollout.tenant,
             Self::Verifier(verifier) => verifier.tenant,
             Self::Bundle(bundle) => bundle.tenant,
+            Self::Step(step) => step.tenant,
         }
     }
 
     /// Its name in the store: tenant, kind, id. Ids of version 7 keep new rows together.
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
+        let place;
         let (kind, id): (u8, &[u8]) = match self {
             Self::Tenant(_) => (1, &[]),
             Self::Principal(principal) => (2, principal.id.as_bytes()),
@@ -137,7 +143,11 @@ impl Row {
             // One for each key: that of the rollout before, which is over, is written again.
             Self::Rollout(rollout) => (7, rollout.key.as_bytes()),
             Self::Verifier(verifier) => (8, verifier.principal.as_bytes()),
-            Self::Bundle(_) => (Self::KIND_MAX, &[]),
+            Self::Bundle(_) => (9, &[]),
+            Self::Step(step) => {
+                place = step.place();
+                (Self::KIND_MAX, &place)
+            }
         };
         [self.tenant().as_bytes(), [kind].as_slice(), id].concat()
     }
@@ -208,6 +218,8 @@ impl Authority {
                 self.tenant_mut(row.tenant)?.verifiers.insert(row.principal, row);
             }
             Row::Bundle(row) => self.tenant_mut(row.tenant)?.apply_bundle(row)?,
+            // It decides nothing, and whoever reads it takes it from the store.
+            Row::Step(row) => self.tenant_mut(row.tenant)?.admit_step(&row)?,
         }
         Ok(())
     }

@@ -23,9 +23,11 @@ use crate::suite::Suite;
 use crate::verifier::{NewVerifier, Report};
 
 mod answer;
+mod prune;
 mod signature;
 
 pub use answer::Answer;
+pub use prune::{PRUNE_LOCATION_BYTES_MAX, PruneAudit};
 pub use signature::SignatureParameters;
 
 /// What a new key is to be.
@@ -328,33 +330,16 @@ pub enum Command {
     /// Read the registered verifiers.
     #[n(44)]
     ListVerifiers,
-}
-
-/// Which segments of the audit log to remove, and where they are archived.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct PruneAudit {
-    /// So many, from the first on.
-    #[n(0)]
-    pub segments: u64,
-    /// SHA-256 of the last one's entry in the archive.
-    #[cbor(n(1), with = "minicbor::bytes")]
-    pub entry: [u8; 32],
-    /// The archive, for whoever looks for them: one line of at most [`PRUNE_LOCATION_BYTES_MAX`] bytes.
-    #[n(2)]
-    pub location: String,
-}
-
-/// The longest name of an archive, in bytes: 512.
-pub const PRUNE_LOCATION_BYTES_MAX: usize = 512;
-
-impl PruneAudit {
-    /// Whether the location is one line, and short enough.
-    #[must_use]
-    pub fn is_well_formed(&self) -> bool {
-        let is_line = !self.location.chars().any(char::is_control);
-        is_line && self.location.len() <= PRUNE_LOCATION_BYTES_MAX
-    }
+    /// Read the steps of a rollout that are kept.
+    #[n(48)]
+    ReadSteps {
+        /// The rollout.
+        #[n(0)]
+        rollout: RolloutId,
+        /// From the step of this number on.
+        #[n(1)]
+        from: u32,
+    },
 }
 
 /// Which audit records to read.
@@ -411,6 +396,9 @@ pub const LIST_PAGE: usize = 200;
 /// The most rollouts that one page of a list holds: 50, whose plans are at most as long as the commands they came in.
 pub const ROLLOUTS_PAGE: usize = 50;
 
+/// The most steps that one page holds: 12, of at most 64 KiB each, in base64 within a frame of 2 MiB.
+pub const STEPS_PAGE: usize = 12;
+
 /// The most audit records that one answer holds.
 pub const QUERY_RECORDS_MAX: u32 = 1_000;
 
@@ -435,6 +423,7 @@ impl Command {
             | Self::ListProposals
             | Self::ListRollouts { .. }
             | Self::ShowRollout { .. }
+            | Self::ReadSteps { .. }
             | Self::ListVerifiers => Right::Read,
             // What events say, an auditor is shown record by record as well.
             Self::QueryAudit(_)
@@ -521,6 +510,7 @@ impl Command {
             Self::ShowRollout { .. } => 42,
             Self::Report(_) => 43,
             Self::ListVerifiers => 44,
+            Self::ReadSteps { .. } => 48,
         }
     }
 
@@ -576,6 +566,7 @@ impl Command {
             }
             Self::Report(_) => ("POST", "/v1/verifiers/report".into()),
             Self::ListVerifiers => ("GET", "/v1/verifiers".into()),
+            Self::ReadSteps { rollout, .. } => ("POST", format!("/v1/rollouts/{rollout}/steps")),
         }
     }
 }

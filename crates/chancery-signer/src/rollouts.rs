@@ -25,7 +25,7 @@ use crate::counters::lock;
 use crate::entropy;
 use crate::jobs::Job;
 use crate::service::Shared;
-use crate::sightings::{Looked, Reports};
+use crate::sightings::{Detail, Looked, Reports};
 use crate::verifiers;
 
 /// How often rollouts are looked at: four times a second, so that a trigger acts within one.
@@ -71,18 +71,20 @@ fn round(shared: &Shared, last: Option<Moving>) -> Option<Moving> {
 }
 
 fn changes(shared: &Shared, moving: &Moving) -> bool {
-    step(shared, moving).is_some_and(|(_, decided)| decided.is_ok_and(|it| it.is_some()))
+    step(shared, moving, Detail::Verdicts)
+        .is_some_and(|(_, decided)| decided.is_ok_and(|it| it.is_some()))
 }
 
 /// What a look at a rollout comes to now.
 pub(crate) fn step(
     shared: &Shared,
     moving: &Moving,
+    detail: Detail,
 ) -> Option<(Reading, Result<Option<Decided>, Refusal>)> {
     let mut core = lock(&shared.core);
     let now = core.now(entropy::sample());
     let authority = &core.authority;
-    let looked = look(shared, authority, moving, now)?;
+    let looked = look(shared, authority, moving, (now, detail))?;
     Some((now, looked.show(|sight| authority.decide_step(moving, sight, now))))
 }
 
@@ -95,7 +97,7 @@ pub(crate) fn order(
 ) -> Result<Decided, Refusal> {
     let core = lock(&shared.core);
     let authority = &core.authority;
-    let looked = look_at(shared, authority, (principal, id), now);
+    let looked = look_at(shared, authority, (principal, id), (now, Detail::Counts));
     let mut decided =
         looked.show(|sight| authority.decide_order(principal, (id, order), sight, now))?;
     if let Answer::Rollout(view) = &mut decided.answer {
@@ -113,7 +115,7 @@ pub(crate) fn view(
 ) -> Result<RolloutView, Refusal> {
     let core = lock(&shared.core);
     let authority = &core.authority;
-    let looked = look_at(shared, authority, (principal, id), now);
+    let looked = look_at(shared, authority, (principal, id), (now, Detail::Verdicts));
     let mut view = looked.show(|sight| authority.show_rollout(principal, id, sight, now))?;
     view.measured = looked.measured();
     Ok(view)
@@ -124,20 +126,26 @@ fn look_at(
     shared: &Shared,
     authority: &Authority,
     (principal, id): (&Principal, RolloutId),
-    now: Reading,
+    now: (Reading, Detail),
 ) -> Looked {
     let moving = authority.moving(principal.tenant, id);
     moving.and_then(|moving| look(shared, authority, &moving, now)).unwrap_or_default()
 }
 
-fn look(shared: &Shared, authority: &Authority, moving: &Moving, now: Reading) -> Option<Looked> {
+fn look(
+    shared: &Shared,
+    authority: &Authority,
+    moving: &Moving,
+    (now, detail): (Reading, Detail),
+) -> Option<Looked> {
     let (rollout, key) = authority.rollout_of(moving)?;
     if rollout.status.is_over() {
         return None;
     }
     let verifiers = shared.verifiers.acknowledged(authority, (key.tenant, key.id));
     let reports = Reported::of(shared, authority, rollout, now.served);
-    let looked = shared.sightings.look(rollout, (verifiers, &reports), now.served);
+    let at = (now.served, detail);
+    let looked = shared.sightings.look(rollout, (verifiers, &reports), at);
     let can_return = looked.show(|sight| authority.can_return(moving, sight, now));
     Some(if can_return { looked.with_return_probed() } else { looked })
 }

@@ -48,6 +48,7 @@ use crate::vault::Change;
 
 mod by_itself;
 mod material;
+mod steps;
 
 pub(crate) use self::bundle::BundleJob;
 use material::NewMaterial;
@@ -307,14 +308,18 @@ impl StoreThread {
     fn store(
         &mut self,
         job: &CommandJob,
-        decided: Decided,
+        mut decided: Decided,
         material: Option<NewMaterial>,
         (now, id): (Reading, Id),
     ) -> Result<(), Refusal> {
+        let step = self.keep_step(&mut decided);
         let tenant = job.verified.principal.tenant;
         let reply = CommandReply::Committed { answer: decided.answer.clone(), index: None };
         let mut entry = self.entry(job, &decided, &reply, now);
         entry.kept = entry.kept.filter(|_| id == Id::Kept);
+        if let Some(step) = &step {
+            entry.say(step);
+        }
         let number = self.last_command + 1;
         let epoch = epoch_of(&decided.rows);
         let change = Change {

@@ -183,6 +183,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::PruneAudit => Some("PruneAuditBody"),
         CommandKind::OpenRecord => Some("OpenRecordBody"),
         CommandKind::ReadFrames => Some("ReadFramesBody"),
+        CommandKind::ReadSteps => Some("ReadStepsBody"),
         CommandKind::Disclose => Some("DiscloseBody"),
         CommandKind::ListKeys
         | CommandKind::ShowKey
@@ -500,6 +501,7 @@ fn answer_schema() -> Value {
         one("rollout", reference("Rollout")),
         one("rollouts", reference("Rollouts")),
         one("status", reference("Status")),
+        one("steps", reference("Steps")),
         one("store_rows", reference("StoreRows")),
     ]})
 }

@@ -126,6 +126,8 @@ pub enum CommandKind {
     ListRollouts,
     /// Read one rollout.
     ShowRollout,
+    /// Read its steps.
+    ReadSteps,
     /// Register a verifier.
     RegisterVerifier,
     /// Remove it.
@@ -230,7 +232,7 @@ const fn public(path: &'static str, kind: PublicKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 72] = [
+pub const ROUTES: [Route; 73] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -264,6 +266,7 @@ pub const ROUTES: [Route; 72] = [
     command("/v1/keys/{name}/rotate", CommandKind::Rotate),
     read("/v1/rollouts", CommandKind::ListRollouts),
     read("/v1/rollouts/{id}", CommandKind::ShowRollout),
+    command("/v1/rollouts/{id}/steps", CommandKind::ReadSteps),
     order("/v1/rollouts/{id}/pause", Order::Pause),
     order("/v1/rollouts/{id}/resume", Order::Resume),
     order("/v1/rollouts/{id}/advance", Order::Advance),

@@ -6,6 +6,7 @@
 //! **Invariant:** a key has one rollout at most that is not over, and what moves it is written with the key.
 
 use super::{Authority, Contradiction, Decided, Effect, Fresh, Moving, Refusal, Row, Tenant};
+use crate::bundle::BundleRow;
 use crate::clock::Reading;
 use crate::command::{Answer, ROLLOUTS_PAGE};
 use crate::id::{RolloutId, TenantId};
@@ -14,8 +15,8 @@ use crate::name::Name;
 use crate::principal::Principal;
 use crate::reason::Reason;
 use crate::rollout::{
-    Change, Moment, NewRollout, Order, Refused, Rollout, RolloutView, Rotation, Sight, Situation,
-    StartError, Step,
+    Asked, Change, Moment, NewRollout, Order, Refused, Rollout, RolloutView, Rotation, Sight,
+    Situation, StartError, Step, StepRow, Taken,
 };
 use crate::state::KeyState;
 use crate::suite::Suite;
@@ -47,6 +48,16 @@ impl Tenant {
             return Err(Contradiction);
         }
         self.rollouts.apply(rollout)
+    }
+
+    /// A step is of a key that is there, and of a rollout of it; those of rollouts that are over may be left.
+    pub(super) fn admit_step(&self, step: &StepRow) -> Result<(), Contradiction> {
+        self.keys.contains_key(&step.key).then_some(()).ok_or(Contradiction)
+    }
+
+    /// The steps of a rollout may be read; they are the shell's to read.
+    pub(super) fn read_steps(&self, id: RolloutId) -> Result<Decided, Refusal> {
+        self.rollout(id).map(|_| Decided::read(Answer::Done))
     }
 
     fn rollout(&self, id: RolloutId) -> Result<(&Rollout, &Key), Refusal> {
@@ -84,7 +95,8 @@ impl Tenant {
             remaining_ms: remaining_ms(&key, rotation, now),
         };
         let change = Rollout::start(&new, &self.situation(&key, &Sight::NOTHING, now))?;
-        self.changed_by((&key, change), &Sight::NOTHING, now)
+        let asked = Asked::Start { remaining_ms: new.remaining_ms };
+        self.changed_by((&key, None, asked), change, &Sight::NOTHING, now)
     }
 
     /// Checks what can be said of a rotation before a version is made for it.
@@ -111,16 +123,21 @@ impl Tenant {
     ) -> Result<Decided, Refusal> {
         let (rollout, key) = self.rollout(id)?;
         let change = rollout.order(by.id, order, &self.situation(key, sight, now))?;
-        self.changed_by((key, change), sight, now)
+        let asked = Asked::Order { by: by.id, order };
+        self.changed_by((key, Some(rollout), asked), change, sight, now)
     }
 
     /// The rows of a change, and the rollout as it is then.
     fn changed_by(
         &self,
-        (key, change): (&Key, Change),
+        (key, before, asked): (&Key, Option<&Rollout>, Asked),
+        change: Change,
         sight: &Sight<'_>,
         now: Reading,
     ) -> Result<Decided, Refusal> {
+        let bundle = self.bundle.as_deref().and_then(BundleRow::latest).copied();
+        let situation = self.situation(key, sight, now);
+        let taken = Taken::of((before, asked), &change, &situation, (sight.counted, bundle), now);
         let moment = Moment { served: now.served, epoch: self.row.epoch };
         let next = change.applied(key, moment).map_err(|error| overtaken(&error))?;
         let effect = if change.is_reduction(key) { Effect::Barrier } else { Effect::Recorded };
@@ -133,6 +150,7 @@ impl Tenant {
             effect,
             answer: Answer::Rollout(Box::new(view)),
             handle: None,
+            step: Some(Box::new(taken)),
         })
     }
 
@@ -196,7 +214,10 @@ impl Authority {
         let (rollout, key) = tenant.rollout_of(moving).ok_or_else(gone)?;
         match rollout.tick(&tenant.situation(key, sight, now))? {
             Step::Stay(_) => Ok(None),
-            Step::Change(change) => tenant.changed_by((key, *change), sight, now).map(Some),
+            Step::Change(change) => {
+                let of = (key, Some(rollout), Asked::Nobody);
+                tenant.changed_by(of, *change, sight, now).map(Some)
+            }
         }
     }
 

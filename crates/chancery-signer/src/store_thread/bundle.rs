@@ -38,13 +38,15 @@ impl StoreThread {
         let mut entry = OutboxEntry::of_service(tenant, now, posture_epoch);
         entry.operation = ISSUE_BUNDLE;
         entry.message = digest;
+        // By which it is found.
+        entry.output = digest;
         let rows = vec![Row::Bundle(row)];
         let (material, erased, command) = (None, None, self.last_command + 1);
         let change = Change { tenant, epoch, rows: rows.clone(), material, erased, command };
         match self.commit(&change, &mut entry) {
             Ok(()) => {
                 let (effect, answer) = (Effect::Recorded, Answer::Done);
-                let decided = Decided { rows, effect, answer, key: None, handle: None };
+                let decided = Decided { rows, effect, answer, key: None, handle: None, step: None };
                 self.take_effect(decided, &entry, OutAnswer::None, None);
                 // Who asked may have gone; it is issued all the same.
                 let _ = done.send(());

@@ -12,6 +12,7 @@ use crate::entropy;
 use crate::outbox::OutboxEntry;
 use crate::outlet::Answer as OutAnswer;
 use crate::rollouts;
+use crate::sightings::Detail;
 use crate::vault::Change;
 
 /// The number in records of a version's destruction, which no principal commands at its moment.
@@ -38,7 +39,10 @@ impl StoreThread {
         if self.shared.uses_no_key().is_some() {
             return;
         }
-        let Some((now, Ok(Some(decided)))) = rollouts::step(&self.shared, moving) else { return };
+        let Some((now, Ok(Some(decided)))) = rollouts::step(&self.shared, moving, Detail::Counts)
+        else {
+            return;
+        };
         let status = decided.rows.iter().find_map(|row| match row {
             Row::Rollout(rollout) => Some(rollout.status),
             _ => None,
@@ -52,7 +56,8 @@ impl StoreThread {
 
     /// Stores what the service has decided by itself, and has it recorded. If the store does not take it, nothing has
     /// happened.
-    fn change(&mut self, operation: u8, decided: Decided, now: Reading) -> bool {
+    fn change(&mut self, operation: u8, mut decided: Decided, now: Reading) -> bool {
+        let step = self.keep_step(&mut decided);
         let Some(row) = decided.rows.first() else { return false };
         let tenant = row.tenant();
         let posture_epoch = lock(&self.shared.core).authority.posture().epoch;
@@ -60,6 +65,9 @@ impl StoreThread {
         entry.operation = operation;
         entry.key = decided.key;
         entry.message = message_of(&decided.rows);
+        if let Some(step) = &step {
+            entry.say(step);
+        }
         let Some(epoch) = epoch_of(&decided.rows) else { return false };
         let erases = operation == DESTROY_VERSION;
         let change = Change {

@@ -1,6 +1,9 @@
 //! `rollout`: how rotations go, and what people say of them.
 
+mod evidence;
 mod shown;
+mod steps;
+mod verify_evidence;
 mod watched;
 
 use anyhow::anyhow;
@@ -30,6 +33,9 @@ Examples:
   chancery rollout watch invoices
   chancery rollout rollback invoices
   chancery rollout override invoices quiet
+  chancery rollout steps invoices
+  chancery rollout evidence invoices --out invoices.evidence
+  chancery rollout verify-evidence invoices.evidence --policy log.policy
 
 A rollout is named by its id, or by the key that it moves. One begins with `chancery rotate`."
 )]
@@ -65,6 +71,11 @@ enum RolloutCommand {
     #[command(after_help = "Example:\n  chancery rollout abort invoices")]
     Abort(Ordered),
     Override(Passed),
+    /// Show the steps that it took: when, from where to where, and why.
+    #[command(after_help = "Example:\n  chancery rollout steps invoices")]
+    Steps(Named),
+    Evidence(evidence::EvidenceArgs),
+    VerifyEvidence(verify_evidence::VerifyEvidenceArgs),
 }
 
 #[derive(Args, Debug)]
@@ -108,6 +119,9 @@ fn gate(text: &str) -> Result<Overridable, String> {
 
 /// Carries `rollout` out.
 pub(crate) fn run(shared: &Shared, args: &RolloutArgs) -> Result<(), Failure> {
+    if let RolloutCommand::VerifyEvidence(args) = &args.command {
+        return verify_evidence::run(shared, args);
+    }
     let client = connection::client(shared)?;
     let ordered = |args: &Ordered, asked| order(shared, &client, (&args.named, args.repeat), asked);
     match &args.command {
@@ -125,6 +139,11 @@ pub(crate) fn run(shared: &Shared, args: &RolloutArgs) -> Result<(), Failure> {
         RolloutCommand::Override(args) => {
             order(shared, &client, (&args.named, args.repeat), Order::Override(args.gate))
         }
+        RolloutCommand::Steps(named) => {
+            steps::show_all(shared, &steps::read_all(&client, named.id(&client)?)?)
+        }
+        RolloutCommand::Evidence(args) => evidence::run(shared, &client, args),
+        RolloutCommand::VerifyEvidence(args) => verify_evidence::run(shared, args),
     }
 }
 

@@ -153,7 +153,7 @@ impl Rolled {
     }
 
     /// Everything that was signed so far verifies.
-    fn verify_all(&self) {
+    pub(super) fn verify_all(&self) {
         for signed in &self.signed {
             committed(self.verifies(signed));
         }

@@ -21,6 +21,7 @@ pub(super) fn rollouts() -> Vec<(&'static str, Value)> {
             "Rollouts",
             object(&[("rollouts", list(&reference("Rollout"))), ("more", boolean())], &[]),
         ),
+        ("ReadStepsBody", object(&[("from", number())], &[])),
         (
             "RotateBody",
             object(
@@ -29,6 +30,7 @@ pub(super) fn rollouts() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("Stage", stage_schema()),
+        ("Steps", object(&[("steps", list(&reference("Bytes"))), ("more", boolean())], &[])),
         ("Trigger", trigger_schema()),
     ]
 }

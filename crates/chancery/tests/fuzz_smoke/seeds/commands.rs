@@ -40,7 +40,7 @@ fn rotation() -> Rotation {
 }
 
 /// One command of each shape.
-pub(super) fn each_command() -> [(&'static str, Command); 23] {
+pub(super) fn each_command() -> [(&'static str, Command); 24] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -112,6 +112,7 @@ pub(super) fn each_command() -> [(&'static str, Command); 23] {
                 location: "file:archive".into(),
             }),
         ),
+        ("read-steps", Command::ReadSteps { rollout: ROLLOUT, from: 2 }),
         ("read-frames", Command::ReadFrames { from: 300, skip: 7 }),
         (
             "open-record",
