@@ -11,6 +11,7 @@ use chancery_core::context::Context;
 use chancery_core::handle::Operation;
 use chancery_core::id::{HandleId, NodeId, OperationId, PrincipalId};
 use chancery_core::reason::Reason;
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 mod public;
@@ -238,6 +239,9 @@ pub enum CommandReply {
     /// The registered verifiers, in the order of their principals.
     #[n(12)]
     Verifiers(#[n(0)] Vec<VerifierView>),
+    /// Steps of a rollout, the first one first.
+    #[n(13)]
+    Steps(#[n(0)] StepsPage),
 }
 
 /// Where in the encoding of a reply a page of frames stands; nothing if the reply is another one. So a page is handed on
@@ -251,6 +255,18 @@ pub fn frames_of(reply: &[u8]) -> Option<Range<usize>> {
     let length = is_frames.then(|| decoder.bytes().ok()).flatten()?.len();
     let end = decoder.position();
     (end == reply.len()).then(|| end - length..end)
+}
+
+/// Steps of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct StepsPage {
+    /// The rows of the steps, in their one encoding: that is what their records commit to.
+    #[n(0)]
+    pub steps: Vec<ByteVec>,
+    /// Whether another page follows.
+    #[n(1)]
+    pub more: bool,
 }
 
 /// Rows of the store, as they are sealed.

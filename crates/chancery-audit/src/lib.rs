@@ -15,6 +15,7 @@ pub mod codec;
 pub mod dense;
 pub mod disclosure;
 pub mod disk;
+pub mod evidence;
 pub mod frame;
 pub mod frames;
 pub mod gap;

@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** [`Used`], [`Uses`] and [`Trees`] are made by a check alone.
 
+mod record;
 mod trees;
 mod trust;
 mod uses;
@@ -18,6 +19,7 @@ use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
 use crate::opening::{Opened, Opening, OpeningError};
+pub(crate) use record::RecordProof;
 pub use trees::{TreeProof, Trees};
 pub use trust::{Trust, TrustError, Vouched};
 pub use uses::{USES_MAX, Uses, UsesProof};

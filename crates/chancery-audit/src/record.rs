@@ -26,7 +26,6 @@
 use chancery_core::clock::{Quality, Reading};
 use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
-use chancery_core::retirement::Cause;
 use chancery_crypto::section::RecordNonce;
 use chancery_log::{Hash, leaf_hash, node_hash};
 use minicbor::{Decode, Encode};
@@ -117,8 +116,8 @@ pub struct Facts {
     pub suite: u16,
     /// Why it was refused, if it was.
     pub refused: Option<Reason>,
-    /// Why it was done, of a retirement.
-    pub cause: Option<Cause>,
+    /// The registered number of why it was done: of a retirement, or of a step of a rollout.
+    pub cause: Option<u16>,
     /// The size of the input in bytes; the record holds its logarithm.
     pub input_bytes: usize,
     /// The operation id.

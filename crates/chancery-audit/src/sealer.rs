@@ -11,7 +11,6 @@ use std::sync::Arc;
 use chancery_core::id::{HandleId, PrincipalId, TenantId};
 use chancery_core::idempotency::{EntryName, RequestDigest};
 use chancery_core::reason::Reason;
-use chancery_core::retirement::Cause;
 use chancery_crypto::section::{Boot, RecordNonce};
 use chancery_log::Hash;
 
@@ -236,7 +235,7 @@ impl Sealer {
 
 fn operation_group(facts: &Facts, keys: &MonthKeys) -> OperationGroup {
     let bits = usize::BITS - facts.input_bytes.leading_zeros();
-    let cause = facts.cause.map_or(0, Cause::number);
+    let cause = facts.cause.unwrap_or_default();
     let id = facts.operation_id.zip(facts.actor).map(|(id, actor)| keys.operation(actor, id));
     OperationGroup {
         kind: facts.kind,

@@ -2,6 +2,7 @@
 
 use chancery_core::reason::Reason;
 use chancery_core::retirement::Cause;
+use chancery_core::rollout::Why;
 
 use crate::record::Kind;
 
@@ -15,7 +16,8 @@ pub fn outcome(number: u8) -> &'static str {
 #[must_use]
 pub fn reason(number: u16) -> &'static str {
     let cause = || Cause::from_number(number).map(Cause::code);
-    Reason::from_number(number).map(Reason::code).or_else(cause).unwrap_or_default()
+    let why = || Why::from_number(number).map(Why::code);
+    Reason::from_number(number).map(Reason::code).or_else(cause).or_else(why).unwrap_or_default()
 }
 
 /// Whether a record of that kind says how many there are, and not the how-manieth it is.

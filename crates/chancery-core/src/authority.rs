@@ -22,6 +22,7 @@ use crate::name::Name;
 use crate::posture::Posture;
 use crate::principal::Principal;
 use crate::proposal::Proposal;
+use crate::rollout::StepRow;
 use crate::sequencer::Mark;
 use crate::verifier::VerifierRow;
 
@@ -115,11 +116,14 @@ pub enum Row {
     /// A rule of automatic rotation.
     #[n(10)]
     Rule(#[n(0)] Box<RuleRow>),
+    /// A step of the latest rollout of a key.
+    #[n(13)]
+    Step(#[n(0)] Box<StepRow>),
 }
 
 impl Row {
-    /// The highest kind in a row's name: that of rules. What else is stored has higher ones.
-    pub const KIND_MAX: u8 = 10;
+    /// The highest kind in a row's name: that of steps. What else is stored has higher ones.
+    pub const KIND_MAX: u8 = 13;
 
     /// Whose row it is.
     #[must_use]
@@ -135,12 +139,14 @@ impl Row {
             Self::Verifier(verifier) => verifier.tenant,
             Self::Bundle(bundle) => bundle.tenant,
             Self::Rule(rule) => rule.tenant,
+            Self::Step(step) => step.tenant,
         }
     }
 
     /// Its name in the store: tenant, kind, id. Ids of version 7 keep new rows together.
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
+        let place;
         let (kind, id): (u8, &[u8]) = match self {
             Self::Tenant(_) => (1, &[]),
             Self::Principal(principal) => (2, principal.id.as_bytes()),
@@ -153,9 +159,13 @@ impl Row {
             Self::Verifier(verifier) => (8, verifier.principal.as_bytes()),
             Self::Bundle(_) => (9, &[]),
             Self::Rule(rule) => match &rule.of {
-                RuleOf::Usage(usage) => (Self::KIND_MAX, usage.name().as_bytes()),
-                RuleOf::Key(key) => (Self::KIND_MAX, key.as_bytes()),
+                RuleOf::Usage(usage) => (10, usage.name().as_bytes()),
+                RuleOf::Key(key) => (10, key.as_bytes()),
             },
+            Self::Step(step) => {
+                place = step.place();
+                (Self::KIND_MAX, &place)
+            }
         };
         [self.tenant().as_bytes(), [kind].as_slice(), id].concat()
     }
@@ -228,6 +238,8 @@ impl Authority {
             }
             Row::Bundle(row) => self.tenant_mut(row.tenant)?.apply_bundle(row)?,
             Row::Rule(row) => self.tenant_mut(row.tenant)?.apply_rule(*row)?,
+            // It decides nothing, and whoever reads it takes it from the store.
+            Row::Step(row) => self.tenant_mut(row.tenant)?.admit_step(&row)?,
         }
         Ok(())
     }

@@ -24,9 +24,11 @@ use crate::suite::Suite;
 use crate::verifier::{NewVerifier, Report};
 
 mod answer;
+mod prune;
 mod signature;
 
 pub use answer::Answer;
+pub use prune::{PRUNE_LOCATION_BYTES_MAX, PruneAudit};
 pub use signature::SignatureParameters;
 
 /// What a new key is to be.
@@ -346,33 +348,16 @@ pub enum Command {
         #[n(0)]
         after: Option<Name>,
     },
-}
-
-/// Which segments of the audit log to remove, and where they are archived.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct PruneAudit {
-    /// So many, from the first on.
-    #[n(0)]
-    pub segments: u64,
-    /// SHA-256 of the last one's entry in the archive.
-    #[cbor(n(1), with = "minicbor::bytes")]
-    pub entry: [u8; 32],
-    /// The archive, for whoever looks for them: one line of at most [`PRUNE_LOCATION_BYTES_MAX`] bytes.
-    #[n(2)]
-    pub location: String,
-}
-
-/// The longest name of an archive, in bytes: 512.
-pub const PRUNE_LOCATION_BYTES_MAX: usize = 512;
-
-impl PruneAudit {
-    /// Whether the location is one line, and short enough.
-    #[must_use]
-    pub fn is_well_formed(&self) -> bool {
-        let is_line = !self.location.chars().any(char::is_control);
-        is_line && self.location.len() <= PRUNE_LOCATION_BYTES_MAX
-    }
+    /// Read the steps of a rollout that are kept.
+    #[n(48)]
+    ReadSteps {
+        /// The rollout.
+        #[n(0)]
+        rollout: RolloutId,
+        /// From the step of this number on.
+        #[n(1)]
+        from: u32,
+    },
 }
 
 /// Which audit records to read.
@@ -431,6 +416,8 @@ pub const ROLLOUTS_PAGE: usize = 50;
 
 /// The most keys that one page of what is said of their rotation holds: 200; a page has the rules of usages too.
 pub const ROTATIONS_PAGE: usize = 200;
+/// The most steps that one page holds: 12, of at most 64 KiB each, in base64 within a frame of 2 MiB.
+pub const STEPS_PAGE: usize = 12;
 
 /// The most audit records that one answer holds.
 pub const QUERY_RECORDS_MAX: u32 = 1_000;
@@ -457,6 +444,7 @@ impl Command {
             | Self::ListRollouts { .. }
             | Self::ShowRollout { .. }
             | Self::ListRotations { .. }
+            | Self::ReadSteps { .. }
             | Self::ListVerifiers => Right::Read,
             // What events say, an auditor is shown record by record as well.
             Self::QueryAudit(_)
@@ -545,6 +533,7 @@ impl Command {
             Self::Report(_) => 43,
             Self::ListVerifiers => 44,
             Self::ListRotations { .. } => 47,
+            Self::ReadSteps { .. } => 48,
         }
     }
 
@@ -602,6 +591,7 @@ impl Command {
             Self::ListVerifiers => ("GET", "/v1/verifiers".into()),
             Self::SetRule { .. } => ("POST", "/v1/rotations".into()),
             Self::ListRotations { .. } => ("GET", "/v1/rotations".into()),
+            Self::ReadSteps { rollout, .. } => ("POST", format!("/v1/rollouts/{rollout}/steps")),
         }
     }
 }

@@ -27,22 +27,25 @@ mod cause;
 mod change;
 mod check;
 mod cohort;
+mod counted;
 mod gate;
 mod observed;
 mod order;
 mod plan;
 mod retreat;
 mod start;
+mod taken;
 mod tick;
 mod view;
 mod words;
 
 pub use analysis::{Finding as Judged, Latency, Pair, Series, Side, Tally, judge};
 pub use builtin::Builtin;
-pub use cause::{Cause, CauseError, Halt};
+pub use cause::{Cause, CauseError, Ground, Halt, Why};
 pub use change::{Change, ChangeError, VersionChange};
 pub use check::{Finding, Place, Rule, Subject, holds_two};
 pub use cohort::{Cohorts, point};
+pub use counted::{Count, Counted, POINTS_MAX, Point, Window, points};
 pub use gate::{Acknowledged, Gate};
 pub use observed::{Observed, Outcome, Standing, Verdict, Verifier};
 pub use order::{Order, Refused};
@@ -51,6 +54,10 @@ pub use plan::{
     StageName, Trigger,
 };
 pub use start::{NewRollout, StartError};
+pub use taken::{
+    Asked, KeySeen, Lasting, STEPS_KEPT, Seen, State, StepRow, Taken, Unsound, VerdictSeen,
+    VersionSeen,
+};
 pub use tick::Step;
 pub use view::{Measured, RolloutView, Rotation, Sight};
 pub use words::Word;

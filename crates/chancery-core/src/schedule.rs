@@ -204,11 +204,14 @@ pub struct Moving {
 }
 
 /// Which versions of a key protect, and for whom.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(array)]
 pub struct Schedule {
     /// The version that protects outside the share.
+    #[n(0)]
     pub version: u32,
     /// What moves it.
+    #[n(1)]
     pub moving: Option<Moving>,
 }
 

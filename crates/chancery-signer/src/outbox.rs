@@ -12,7 +12,6 @@ use chancery_core::cbor;
 use chancery_core::clock::{Quality, Reading, Served};
 use chancery_core::id::{HandleId, KeyId, OperationId, PrincipalId, TenantId};
 use chancery_core::reason::Reason;
-use chancery_core::retirement::Cause;
 use chancery_core::sequencer::{Claim, Counted as CountedUse, Counting, Mark};
 use minicbor::{Decode, Encode};
 
@@ -53,12 +52,15 @@ pub(crate) struct OutboxEntry {
     /// The handle that was issued.
     #[n(13)]
     pub(crate) credential: Option<HandleId>,
-    /// Of a retirement, the number of its cause.
+    /// The registered number of why it was done: of a retirement, and of a step of a rollout.
     #[n(14)]
     pub(crate) cause: Option<u16>,
     /// How many people have approved it.
     #[n(15)]
     pub(crate) approvals: u8,
+    /// Of a step of a rollout, SHA-256 of its row.
+    #[cbor(n(16), with = "minicbor::bytes")]
+    pub(crate) output: [u8; 32],
 }
 
 /// The operation id of an outbox row, and its answer.
@@ -111,6 +113,7 @@ impl OutboxEntry {
             credential: None,
             cause: None,
             approvals: 0,
+            output: [0; 32],
         }
     }
 
@@ -145,12 +148,13 @@ impl OutboxEntry {
         facts.actor = self.actor;
         facts.authentication = self.authentication;
         facts.credential = self.credential;
-        facts.cause = self.cause.and_then(Cause::from_number);
+        facts.cause = self.cause;
         facts.operation_id = self.operation_id;
         facts.approvals = self.approvals;
         facts.posture_epoch = self.posture_epoch;
         facts.head_digest = self.head_digest;
         facts.message = self.message;
+        facts.output = self.output;
         facts
     }
 

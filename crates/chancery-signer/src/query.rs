@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use chancery_api::message::{CommandReply, OperationView, RecordView};
+use chancery_api::message::{CommandReply, OperationView, RecordView, StepsPage};
 use chancery_audit::called::Names;
 use chancery_audit::frame::Item;
 use chancery_audit::record::Kind;
 use chancery_audit::sealer::{MonthKeys, NameClass};
 use chancery_core::authority::Refusal;
-use chancery_core::command::{Answer, AuditQuery, Command};
-use chancery_core::id::{KeyId, OperationId, PrincipalId, TenantId};
+use chancery_core::cbor;
+use chancery_core::command::{Answer, AuditQuery, Command, STEPS_PAGE};
+use chancery_core::id::{KeyId, OperationId, PrincipalId, RolloutId, TenantId};
 use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
 
@@ -72,6 +73,9 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
             let view = rollouts::view(shared, principal, *rollout, now)?;
             CommandReply::Committed { answer: Answer::Rollout(Box::new(view)), index: None }
         }
+        Command::ReadSteps { rollout, from } => {
+            CommandReply::Steps(steps(shared, principal.tenant, (*rollout, *from))?)
+        }
         Command::OpenRecord { index, groups } => {
             CommandReply::Opening(opening(shared, principal.tenant, *index, *groups)?)
         }
@@ -84,6 +88,21 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
         }
         _ => CommandReply::Committed { answer: decided.answer, index: None },
     })
+}
+
+/// The steps of a rollout that are kept, a page of them.
+fn steps(
+    shared: &Shared,
+    tenant: TenantId,
+    (rollout, from): (RolloutId, u32),
+) -> Result<StepsPage, Refusal> {
+    let moving = lock(&shared.core).authority.moving(tenant, rollout);
+    let gone = || refused(Reason::Forbidden, "another rollout of that key has taken its place");
+    let key = moving.ok_or_else(gone)?.key;
+    let read = lock(&shared.vault).steps((tenant, key, rollout), from, STEPS_PAGE);
+    let (steps, more) = read.map_err(|error| refused(Reason::Unavailable, &error.to_string()))?;
+    let steps = steps.iter().map(|step| cbor::encode(step).into()).collect();
+    Ok(StepsPage { steps, more })
 }
 
 /// A query without an index would read the whole log.

@@ -25,7 +25,7 @@ use crate::counters::lock;
 use crate::entropy;
 use crate::jobs::Job;
 use crate::service::Shared;
-use crate::sightings::{Looked, Reports};
+use crate::sightings::{Detail, Looked, Reports};
 use crate::store_thread::{ROWS_BYTES_MAX, bytes_of};
 use crate::verifiers;
 
@@ -81,7 +81,8 @@ fn changes(shared: &Shared, moving: &Moving) -> bool {
     let mut core = lock(&shared.core);
     let now = core.now(entropy::sample());
     let authority = &core.authority;
-    let Some(looked) = look(shared, authority, moving, now) else { return false };
+    let at = (now, Detail::Verdicts);
+    let Some(looked) = look(shared, authority, moving, at) else { return false };
     let decided = looked.show(|sight| authority.decide_step((moving, 0), sight, now));
     decided.is_ok_and(|decided| decided.is_some())
 }
@@ -98,7 +99,8 @@ pub(crate) fn steps(
     let authority = &core.authority;
     let (mut steps, mut bytes) = (Vec::new(), 0);
     for moving in movings {
-        let Some(looked) = look(shared, authority, moving, now) else { continue };
+        let at = (now, Detail::Counts);
+        let Some(looked) = look(shared, authority, moving, at) else { continue };
         let ahead = steps.len();
         let decided = looked.show(|sight| authority.decide_step((moving, ahead), sight, now));
         let Some(decided) = decided.ok().flatten().filter(|it| it.effect == effect) else {
@@ -122,7 +124,7 @@ pub(crate) fn order(
 ) -> Result<Decided, Refusal> {
     let core = lock(&shared.core);
     let authority = &core.authority;
-    let looked = look_at(shared, authority, (principal, id), now);
+    let looked = look_at(shared, authority, (principal, id), (now, Detail::Counts));
     let mut decided =
         looked.show(|sight| authority.decide_order(principal, (id, order), sight, now))?;
     if let Answer::Rollout(view) = &mut decided.answer {
@@ -140,7 +142,7 @@ pub(crate) fn view(
 ) -> Result<RolloutView, Refusal> {
     let core = lock(&shared.core);
     let authority = &core.authority;
-    let looked = look_at(shared, authority, (principal, id), now);
+    let looked = look_at(shared, authority, (principal, id), (now, Detail::Verdicts));
     let mut view = looked.show(|sight| authority.show_rollout(principal, id, sight, now))?;
     view.measured = looked.measured();
     Ok(view)
@@ -151,20 +153,26 @@ fn look_at(
     shared: &Shared,
     authority: &Authority,
     (principal, id): (&Principal, RolloutId),
-    now: Reading,
+    now: (Reading, Detail),
 ) -> Looked {
     let moving = authority.moving(principal.tenant, id);
     moving.and_then(|moving| look(shared, authority, &moving, now)).unwrap_or_default()
 }
 
-fn look(shared: &Shared, authority: &Authority, moving: &Moving, now: Reading) -> Option<Looked> {
+fn look(
+    shared: &Shared,
+    authority: &Authority,
+    moving: &Moving,
+    (now, detail): (Reading, Detail),
+) -> Option<Looked> {
     let (rollout, key) = authority.rollout_of(moving)?;
     if rollout.status.is_over() {
         return None;
     }
     let verifiers = shared.verifiers.acknowledged(authority, (key.tenant, key.id));
     let reports = Reported::of(shared, authority, rollout, now.served);
-    let looked = shared.sightings.look(rollout, (verifiers, &reports), now.served);
+    let at = (now.served, detail);
+    let looked = shared.sightings.look(rollout, (verifiers, &reports), at);
     let can_return = looked.show(|sight| authority.can_return(moving, sight, now));
     Some(if can_return { looked.with_return_probed() } else { looked })
 }

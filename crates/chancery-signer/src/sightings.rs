@@ -16,11 +16,14 @@ use chancery_core::id::{KeyId, RolloutId, VerifierId};
 use chancery_core::key::Key;
 use chancery_core::reason::Reason;
 use chancery_core::rollout::{
-    Judged, Measured, Metric, Observed, Pair, Path, Paths, Rollout, Series, Side, Sight, Stage,
-    Tally, Trigger, Verdict, Verifier, judge,
+    Counted, Judged, Measured, Metric, Observed, Pair, Path, Paths, Rollout, Series, Side, Sight,
+    Stage, Tally, Trigger, Verdict, Verifier, Window, judge, points,
 };
 
 use crate::counters::lock;
+
+/// Parts of a window whose course is kept: 16.
+const PARTS: u64 = 16;
 
 /// A report of the last minute says what is seen now: windows of quiet are of hours.
 const SEEN_NOW_MS: u64 = 60_000;
@@ -74,6 +77,16 @@ pub(crate) struct Looked {
     old_seen: Option<Served>,
     pub(crate) verifiers: Vec<Verifier>,
     found: Vec<Found>,
+    counted: Vec<Counted>,
+}
+
+/// How much a look brings back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// The verdicts.
+    Verdicts,
+    /// What they rest on as well, which is kept with a step.
+    Counts,
 }
 
 /// One trigger, judged.
@@ -145,12 +158,12 @@ impl Sightings {
         &self,
         rollout: &Rollout,
         (verifiers, reports): (Vec<Verifier>, &dyn Reports),
-        now: Served,
+        (now, detail): (Served, Detail),
     ) -> Looked {
         let mut keys = lock(&self.keys);
         let known = keys.remove(&rollout.key);
         let sighting = Sighting::of(rollout, known, now);
-        let looked = sighting.looked(rollout, (verifiers, reports), now);
+        let looked = sighting.looked(rollout, (verifiers, reports), (now, detail));
         keys.insert(rollout.key, sighting);
         looked
     }
@@ -214,12 +227,15 @@ impl Sighting {
         &self,
         rollout: &Rollout,
         (verifiers, reports): (Vec<Verifier>, &dyn Reports),
-        now: Served,
+        (now, detail): (Served, Detail),
     ) -> Looked {
         let triggers = rollout.current().map(|stage| stage.triggers.as_slice()).unwrap_or_default();
-        let found =
-            (0..).zip(triggers).map(|(place, trigger)| self.judge(place, trigger, reports, now));
+        let places = || (0..).zip(triggers);
+        let found = places().map(|(place, trigger)| self.judge(place, trigger, reports, now));
         let found = found.collect();
+        let counted = places().filter(|_| detail == Detail::Counts);
+        let counted = counted.map(|(place, trigger)| self.counted(place, trigger, reports, now));
+        let counted = counted.collect();
         let since_stage =
             reports.within(now.as_ms().saturating_sub(rollout.entered.served.as_ms()));
         let exercised = since_stage.iter().fold(self.exercised, |paths, (_, pair)| {
@@ -236,6 +252,7 @@ impl Sighting {
             old_seen: Some(self.old_seen_by(reports, now)),
             verifiers,
             found,
+            counted,
         }
     }
 
@@ -255,15 +272,39 @@ impl Sighting {
         if is_seen(SEEN_NOW_MS) { now } else { self.old_seen }
     }
 
-    fn judge(&self, place: u8, trigger: &Trigger, reports: &dyn Reports, now: Served) -> Found {
-        let (judged, reporters) = if trigger.metric.is_reported() {
+    /// What was counted over the windows of a trigger, and by whom what verifiers report.
+    fn windows(
+        &self,
+        trigger: &Trigger,
+        reports: &dyn Reports,
+        now: Served,
+    ) -> (Pair, Option<Pair>, Vec<VerifierId>) {
+        if trigger.metric.is_reported() {
             let reported = reports.within(trigger.window_ms);
-            (judge(trigger, &sum(&reported), None), who_report(trigger, &reported))
+            return (sum(&reported), None, who_report(trigger, &reported));
+        }
+        let long = self.series.window(now, trigger.window_ms);
+        let short = trigger.short_window_ms.map(|short| self.series.window(now, short));
+        (long, short, Vec::new())
+    }
+
+    /// The same, to be kept, with its course.
+    fn counted(&self, place: u8, trigger: &Trigger, reports: &dyn Reports, now: Served) -> Counted {
+        let metric = trigger.metric;
+        let (long, short, _) = self.windows(trigger, reports, now);
+        let points = if metric.is_reported() {
+            let course = course(reports, trigger.window_ms, now);
+            points(metric, &course.iter().map(|(at, pair)| (*at, pair)).collect::<Vec<_>>())
         } else {
-            let long = self.series.window(now, trigger.window_ms);
-            let short = trigger.short_window_ms.map(|short| self.series.window(now, short));
-            (judge(trigger, &long, short.as_ref()), Vec::new())
+            self.series.points(metric, now, trigger.window_ms)
         };
+        let short = short.map(|short| Window::of(metric, &short));
+        Counted { trigger: place, long: Window::of(metric, &long), short, points }
+    }
+
+    fn judge(&self, place: u8, trigger: &Trigger, reports: &dyn Reports, now: Served) -> Found {
+        let (long, short, reporters) = self.windows(trigger, reports, now);
+        let judged = judge(trigger, &long, short.as_ref());
         Found { trigger: place, metric: trigger.metric, judged, at: now, reporters }
     }
 }
@@ -291,6 +332,35 @@ fn sum(reported: &[(VerifierId, Pair)]) -> Pair {
         new: add(sum.new, &pair.new),
         old: add(sum.old, &pair.old),
     })
+}
+
+/// What verifiers reported in each sixteenth of the time before now, in which they reported anything.
+fn course(reports: &dyn Reports, window_ms: u64, now: Served) -> Vec<(Served, Pair)> {
+    let part_ms = (window_ms / PARTS).max(1);
+    let since = |parts: u64| sum(&reports.within(parts.saturating_mul(part_ms)));
+    let mut spans = Vec::new();
+    let mut longer = since(PARTS);
+    for parts in (0..PARTS).rev() {
+        let shorter = if parts == 0 { Pair::default() } else { since(parts) };
+        let between = less(&longer, &shorter);
+        if between != Pair::default() {
+            let ago_ms = part_ms.saturating_mul(parts + 1);
+            spans.push((Served::from_ms(now.as_ms().saturating_sub(ago_ms)), between));
+        }
+        longer = shorter;
+    }
+    spans
+}
+
+/// What verifiers reported in the longer of two times and not in the shorter.
+fn less(longer: &Pair, shorter: &Pair) -> Pair {
+    let tally = |longer: &Tally, shorter: &Tally| Tally {
+        verified: longer.verified.saturating_sub(shorter.verified),
+        rejected: longer.rejected.saturating_sub(shorter.rejected),
+        unknown: longer.unknown.saturating_sub(shorter.unknown),
+        ..Tally::default()
+    };
+    Pair { new: tally(&longer.new, &shorter.new), old: tally(&longer.old, &shorter.old) }
 }
 
 /// The verifiers whose own reports hold what the trigger looks for.
@@ -321,7 +391,8 @@ impl Looked {
             // Nobody counts what is encrypted under the old version.
             remaining: None,
         };
-        decide(&Sight { verifiers: &self.verifiers, observed: &observed })
+        let counted = &self.counted;
+        decide(&Sight { verifiers: &self.verifiers, observed: &observed, counted })
     }
 
     /// What people are shown of it.

@@ -49,6 +49,7 @@ use crate::vault::{Change, Material};
 
 mod by_itself;
 mod material;
+mod steps;
 
 pub(crate) use self::bundle::BundleJob;
 pub(crate) use self::by_itself::{ROWS_BYTES_MAX, bytes_of};
@@ -322,14 +323,18 @@ impl StoreThread {
     fn store(
         &mut self,
         job: &CommandJob,
-        decided: Decided,
+        mut decided: Decided,
         material: Option<NewMaterial>,
         (now, id): (Reading, Id),
     ) -> Result<(), Refusal> {
+        let step = self.keep_step(&mut decided);
         let tenant = job.verified.principal.tenant;
         let reply = CommandReply::Committed { answer: decided.answer.clone(), index: None };
         let mut entry = self.entry(job, &decided, &reply, now);
         entry.kept = entry.kept.filter(|_| id == Id::Kept);
+        if let Some(step) = &step {
+            entry.say(step);
+        }
         let number = self.last_command + 1;
         let epoch = epoch_of(&decided.rows);
         let change = Change {

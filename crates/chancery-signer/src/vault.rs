@@ -5,7 +5,7 @@
 //! ([`chancery_crypto::lthash`]), and the number of the last command. SHA-256 of the sealed head goes into
 //! the command's audit record, so a head taken back is found against the log.
 //!
-//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 10 are authority ([`Row::name`]); from 16 on:
+//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 13 are authority ([`Row::name`]); from 16 on:
 //!
 //! | kind | what | sealed under |
 //! |---|---|---|
@@ -16,11 +16,12 @@
 //! | 20 | outbox: a command whose record may not be in the log yet | the system's scope key |
 //! | 21 | secrets of the service | root |
 //!
-//! **Invariant:** the digest is over every row of kinds 1 to 10, 16 and 17, no more and no fewer.
+//! **Invariant:** the digest is over every row of kinds 1 to 13, 16 and 17, no more and no fewer.
 
 mod bundle_keys;
 mod files;
 mod replaced;
+mod steps;
 
 use std::collections::BTreeMap;
 
@@ -44,6 +45,7 @@ use zeroize::Zeroizing;
 use crate::config::SignerError;
 
 pub(crate) use files::FileName;
+use steps::Trail;
 
 /// An outbox row: the command's number, and what was sealed.
 pub(crate) type OutboxRow = (u64, Zeroizing<Vec<u8>>);
@@ -80,6 +82,7 @@ struct Tenant {
     head: Option<(Revision, u64)>,
     head_hash: [u8; 32],
     rows: BTreeMap<Vec<u8>, Mark>,
+    trail: Trail,
 }
 
 /// Against what a later read of a row is checked.
@@ -305,6 +308,11 @@ impl Vault {
         let tenant = self.tenants.get_mut(&change.tenant).ok_or(NotSealedHere)?;
         tenant.digest = draft.digest;
         tenant.rows.extend(draft.marks);
+        for row in &change.rows {
+            if let Row::Step(step) = row {
+                tenant.trail.note(step);
+            }
+        }
         if let Some((key, version)) = change.erased {
             tenant.rows.remove(&material_name(change.tenant, key, version));
         }
@@ -409,6 +417,9 @@ impl Vault {
             let decoded: Row = cbor::decode(&opened, "row").map_err(|_| NotSealedHere)?;
             if decoded.name() != name {
                 return Err(NotSealedHere.into());
+            }
+            if let Row::Step(step) = &decoded {
+                tenant.trail.note(step);
             }
             rows.push(decoded);
         }
@@ -582,6 +593,7 @@ impl Tenant {
             head: None,
             head_hash: [0; 32],
             rows: BTreeMap::new(),
+            trail: Trail::default(),
         }
     }
 }

@@ -21,6 +21,7 @@ mod service {
     mod counts;
     mod damage;
     mod disclosures;
+    mod evidence;
     mod exports;
     mod frames;
     mod front_user;

@@ -184,6 +184,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::PruneAudit => Some("PruneAuditBody"),
         CommandKind::OpenRecord => Some("OpenRecordBody"),
         CommandKind::ReadFrames => Some("ReadFramesBody"),
+        CommandKind::ReadSteps => Some("ReadStepsBody"),
         CommandKind::Disclose => Some("DiscloseBody"),
         CommandKind::ListKeys
         | CommandKind::ShowKey
@@ -503,6 +504,7 @@ fn answer_schema() -> Value {
         one("rollouts", reference("Rollouts")),
         one("rotations", reference("Rotations")),
         one("status", reference("Status")),
+        one("steps", reference("Steps")),
         one("store_rows", reference("StoreRows")),
     ]})
 }

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::http::commands::{IdText, ScopeObject};
 use crate::http::fields::{Base64, Token, spelt, text};
 use crate::http::problem::{Code, Outcome, Problem};
-use crate::message::{CommandReply, OperationView, OtherView, RecordView, Status, StorePage};
+use crate::message::{
+    CommandReply, OperationView, OtherView, RecordView, Status, StepsPage, StorePage,
+};
 use crate::token;
 
 mod proposal;
@@ -124,6 +126,8 @@ pub enum AnswerObject {
     Rollouts(RolloutsObject),
     /// What rules say of keys' rotation.
     Rotations(RotationsObject),
+    /// Steps of a rollout.
+    Steps(StepsObject),
     /// Rows of the store.
     StoreRows(StoreRowsObject),
     /// Audit records, the oldest first.
@@ -280,6 +284,16 @@ pub struct RecordObject {
     pub leaf: Base64,
 }
 
+/// A [`StepsPage`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepsObject {
+    /// The rows of the steps, in the encoding that their records commit to.
+    pub steps: Vec<Base64>,
+    /// Whether another page follows.
+    pub more: bool,
+}
+
 /// A [`StorePage`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -386,6 +400,7 @@ impl CommandAnswer {
                 return Err(unreadable.because("frames are no JSON").into());
             }
             CommandReply::Opening(opening) => (None, AnswerObject::Opening(Base64(opening))),
+            CommandReply::Steps(page) => (None, AnswerObject::Steps(page.into())),
             CommandReply::StoreRows(page) => (None, AnswerObject::StoreRows(page.into())),
             CommandReply::Operation(view) => (None, AnswerObject::Operation(view.into())),
             CommandReply::Verifiers(verifiers) => {
@@ -427,6 +442,13 @@ impl From<Answer> for AnswerObject {
                 Self::OneTimeKey(OneTimeKeyObject { id: IdText(id), public_key: Base64(public) })
             }
         }
+    }
+}
+
+impl From<StepsPage> for StepsObject {
+    fn from(page: StepsPage) -> Self {
+        let steps = page.steps.into_iter().map(|step| Base64(step.into())).collect();
+        Self { steps, more: page.more }
     }
 }
 

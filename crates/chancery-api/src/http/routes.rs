@@ -130,6 +130,8 @@ pub enum CommandKind {
     SetRule,
     /// Read which keys are rotated by rules.
     ListRotations,
+    /// Read its steps.
+    ReadSteps,
     /// Register a verifier.
     RegisterVerifier,
     /// Remove it.
@@ -235,7 +237,7 @@ const fn public(path: &'static str, kind: PublicKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 74] = [
+pub const ROUTES: [Route; 75] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -271,6 +273,7 @@ pub const ROUTES: [Route; 74] = [
     read("/v1/rotations", CommandKind::ListRotations),
     read("/v1/rollouts", CommandKind::ListRollouts),
     read("/v1/rollouts/{id}", CommandKind::ShowRollout),
+    command("/v1/rollouts/{id}/steps", CommandKind::ReadSteps),
     order("/v1/rollouts/{id}/pause", Order::Pause),
     order("/v1/rollouts/{id}/resume", Order::Resume),
     order("/v1/rollouts/{id}/advance", Order::Advance),

@@ -14,12 +14,13 @@
 //! of those names, and from that record on there is one name.
 
 use chancery_core::cbor;
+use chancery_log::TreeHead;
 use chancery_log::note::Note;
-use chancery_log::tile::{TileError, TileReader, TileTree};
-use chancery_log::{Hash, Leaf, TreeHead, verify_inclusion};
+use chancery_log::tile::{TileError, TileReader};
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
+use super::record::RecordProof;
 use super::{ProofError, Trust, Vouched};
 use crate::called::{Called, Names};
 use crate::opening::{Opened, Opening, OpeningError};
@@ -42,17 +43,6 @@ pub struct UsesProof {
     records: Vec<RecordProof>,
     #[n(3)]
     policy: Option<ByteArray<32>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-struct RecordProof {
-    #[n(0)]
-    index: u64,
-    #[n(1)]
-    path: Vec<ByteArray<32>>,
-    #[cbor(n(2), with = "minicbor::bytes")]
-    opening: Vec<u8>,
 }
 
 /// All uses of a key version in a part of the log.
@@ -101,16 +91,7 @@ impl UsesProof {
         (checkpoint, tree): (&Note, TreeHead),
         tiles: impl TileReader,
     ) -> Result<Self, TileError> {
-        let mut published = TileTree::new(tree.size, tiles);
-        let mut proved = |(index, opening): &(u64, Opening)| {
-            let path = published.inclusion_proof(*index)?;
-            let leaf = Leaf { index: *index, hash: opening.leaf() };
-            verify_inclusion(&leaf, &tree, &path)
-                .map_err(|_| TileError::OutOfTree { size: tree.size })?;
-            let path = path.iter().map(|hash| (*hash.as_bytes()).into()).collect();
-            Ok(RecordProof { index: *index, path, opening: opening.to_bytes() })
-        };
-        let records = records.iter().map(&mut proved).collect::<Result<_, _>>()?;
+        let records = RecordProof::of_each(records, tree, tiles)?;
         Ok(Self { format: FORMAT, checkpoint: checkpoint.to_string(), records, policy: None })
     }
 
@@ -152,7 +133,7 @@ impl UsesProof {
     pub fn check(&self, trust: &Trust) -> Result<Uses, ProofError> {
         let vouched = trust.vouched(Note::parse(self.checkpoint.as_bytes())?)?;
         let tree = &vouched.checkpoint.tree;
-        let entries = self.records.iter().map(|record| record.entry(tree));
+        let entries = self.records.iter().map(|record| entry(record, tree));
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return Err(ProofError::NotAProof);
@@ -229,19 +210,9 @@ impl Months {
     }
 }
 
-impl RecordProof {
-    fn entry(&self, tree: &TreeHead) -> Result<Entry, ProofError> {
-        let opened = self.open(tree)?;
-        Ok(Entry { index: self.index, counts: counts(&opened)?, opened })
-    }
-
-    fn open(&self, tree: &TreeHead) -> Result<Opened, ProofError> {
-        let opening = Opening::parse(&self.opening)?;
-        let path: Vec<Hash> = self.path.iter().map(|hash| Hash::from(**hash)).collect();
-        let leaf = Leaf { index: self.index, hash: opening.leaf() };
-        verify_inclusion(&leaf, tree, &path)?;
-        Ok(opening.open()?)
-    }
+fn entry(record: &RecordProof, tree: &TreeHead) -> Result<Entry, ProofError> {
+    let opened = record.open(tree)?;
+    Ok(Entry { index: record.index, counts: counts(&opened)?, opened })
 }
 
 /// What a record says of the count of a version: it is a use, or a statement of how many there were.

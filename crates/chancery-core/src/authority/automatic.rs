@@ -18,7 +18,7 @@ use crate::limits::{AUTOMATIC_HALTED_MAX, AUTOMATIC_UNDER_WAY_MAX};
 use crate::name::Name;
 use crate::principal::Principal;
 use crate::reason::Reason;
-use crate::rollout::{NewRollout, Rollout, Sight, Status};
+use crate::rollout::{Asked, NewRollout, Rollout, Sight, Status};
 use crate::suite::Suite;
 
 /// How often versions were used, as far as somebody counted.
@@ -113,6 +113,7 @@ impl Tenant {
             answer: Answer::Done,
             key: key.map(|key| (key.id, 0)),
             handle: None,
+            step: None,
         })
     }
 
@@ -190,7 +191,8 @@ impl Tenant {
         };
         let at = Self::situation(&key, &Sight::NOTHING, before.epoch, now);
         let change = Rollout::start(&new, &at)?;
-        self.changed_by((&key, change), (&before, &Sight::NOTHING), now)
+        let asked = Asked::Start { remaining_ms: new.remaining_ms };
+        self.changed_by((&key, None, asked), change, (&before, &Sight::NOTHING), now)
     }
 
     fn view_of_rotation(&self, key: &Key, room: usize, now: Served) -> RotationView {
@@ -308,6 +310,7 @@ fn stand_by(mut key: Key, version: u32, row: TenantRow, now: Reading) -> Result<
         effect: Effect::Recorded,
         answer: Answer::Done,
         handle: None,
+        step: None,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::posture::RawSigning;
 use crate::principal::{Principal, Role};
 use crate::purpose::Format;
 use crate::reason::Reason;
-use crate::rollout::Sight;
+use crate::rollout::{Sight, Taken};
 use crate::state::{KeyEvent, KeyState};
 
 /// A command is refused: the code, and what its principal is told besides.
@@ -98,11 +98,14 @@ pub struct Decided {
     pub key: Option<(KeyId, u32)>,
     /// For a new handle: what to mint, and how to narrow it.
     pub handle: Option<(Root, Vec<Caveat>)>,
+    /// Of a rollout: the step that it takes, which the shell gives its place and stores with the rows.
+    pub step: Option<Box<Taken>>,
 }
 
 impl Decided {
     pub(super) fn read(answer: Answer) -> Self {
-        Self { rows: Vec::new(), effect: Effect::None, answer, key: None, handle: None }
+        let (rows, effect) = (Vec::new(), Effect::None);
+        Self { rows, effect, answer, key: None, handle: None, step: None }
     }
 }
 
@@ -245,6 +248,7 @@ impl Authority {
             Command::ListRotations { after } => {
                 Ok(self.list_rotations(tenant, after.as_ref(), now))
             }
+            Command::ReadSteps { rollout, .. } => tenant.read_steps(*rollout),
             Command::RegisterVerifier(new) => tenant.register_verifier(new),
             Command::RemoveVerifier { principal } => tenant.remove_verifier(*principal),
             Command::Report(report) => self.admit_report(principal, report),
@@ -377,6 +381,7 @@ impl Tenant {
             effect,
             answer: Answer::Key(key),
             handle: None,
+            step: None,
         }
     }
 
@@ -447,6 +452,7 @@ impl Tenant {
             answer: Answer::Done,
             key: Some((key.id, key.scheduled)),
             handle: Some((root, caveats)),
+            step: None,
         })
     }
 
@@ -464,7 +470,8 @@ impl Tenant {
             }));
         }
         rows.insert(0, Row::Tenant(row));
-        Decided { rows, effect: Effect::Reduction, answer: Answer::Done, key: None, handle: None }
+        let (effect, answer) = (Effect::Reduction, Answer::Done);
+        Decided { rows, effect, answer, key: None, handle: None, step: None }
     }
 
     fn revoke_issued(&self, name: &Name) -> Result<Decided, Refusal> {
@@ -488,6 +495,7 @@ impl Tenant {
             answer: Answer::Done,
             key: None,
             handle: None,
+            step: None,
         })
     }
 
@@ -510,6 +518,7 @@ impl Tenant {
             answer: Answer::Principal(id),
             key: None,
             handle: None,
+            step: None,
         })
     }
 }

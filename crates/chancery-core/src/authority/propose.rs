@@ -131,6 +131,7 @@ impl Tenant {
             answer: Answer::Proposal(proposal),
             key: None,
             handle: None,
+            step: None,
         }
     }
 

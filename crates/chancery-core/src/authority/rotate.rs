@@ -8,6 +8,7 @@
 use super::{
     Authority, Contradiction, Decided, Effect, Fresh, Moving, Refusal, Row, Tenant, TenantRow,
 };
+use crate::bundle::BundleRow;
 use crate::clock::Reading;
 use crate::command::{Answer, ROLLOUTS_PAGE};
 use crate::epoch::Epoch;
@@ -17,8 +18,8 @@ use crate::name::Name;
 use crate::principal::Principal;
 use crate::reason::Reason;
 use crate::rollout::{
-    Change, Moment, NewRollout, Order, Refused, Rollout, RolloutView, Rotation, Sight, Situation,
-    StartError, Step,
+    Asked, Change, Moment, NewRollout, Order, Refused, Rollout, RolloutView, Rotation, Sight,
+    Situation, StartError, Step, StepRow, Taken,
 };
 use crate::state::KeyState;
 use crate::suite::Suite;
@@ -50,6 +51,16 @@ impl Tenant {
             return Err(Contradiction);
         }
         self.rollouts.apply(rollout)
+    }
+
+    /// A step is of a key that is there, and of a rollout of it; those of rollouts that are over may be left.
+    pub(super) fn admit_step(&self, step: &StepRow) -> Result<(), Contradiction> {
+        self.keys.contains_key(&step.key).then_some(()).ok_or(Contradiction)
+    }
+
+    /// The steps of a rollout may be read; they are the shell's to read.
+    pub(super) fn read_steps(&self, id: RolloutId) -> Result<Decided, Refusal> {
+        self.rollout(id).map(|_| Decided::read(Answer::Done))
     }
 
     fn rollout(&self, id: RolloutId) -> Result<(&Rollout, &Key), Refusal> {
@@ -97,7 +108,8 @@ impl Tenant {
             remaining_ms: remaining_ms(&key, rotation, now),
         };
         let change = Rollout::start(&new, &self.standing(&key, &Sight::NOTHING, now))?;
-        self.changed_by((&key, change), (&self.row, &Sight::NOTHING), now)
+        let asked = Asked::Start { remaining_ms: new.remaining_ms };
+        self.changed_by((&key, None, asked), change, (&self.row, &Sight::NOTHING), now)
     }
 
     /// Checks what can be said of a rotation before a version is made for it.
@@ -124,21 +136,25 @@ impl Tenant {
     ) -> Result<Decided, Refusal> {
         let (rollout, key) = self.rollout(id)?;
         let change = rollout.order(by.id, order, &self.standing(key, sight, now))?;
-        self.changed_by((key, change), (&self.row, sight), now)
+        let asked = Asked::Order { by: by.id, order };
+        self.changed_by((key, Some(rollout), asked), change, (&self.row, sight), now)
     }
 
     /// The rows of a change, which come after the tenant's row `before`; and the rollout as it is then.
     pub(super) fn changed_by(
         &self,
-        (key, change): (&Key, Change),
+        (key, rollout, asked): (&Key, Option<&Rollout>, Asked),
+        change: Change,
         (before, sight): (&TenantRow, &Sight<'_>),
         now: Reading,
     ) -> Result<Decided, Refusal> {
+        let bundle = self.bundle.as_deref().and_then(BundleRow::latest).copied();
+        let situation = Self::situation(key, sight, before.epoch, now);
+        let taken = Taken::of((rollout, asked), &change, &situation, (sight.counted, bundle), now);
         let moment = Moment { served: now.served, epoch: before.epoch };
         let next = change.applied(key, moment).map_err(|error| overtaken(&error))?;
         let effect = if change.is_reduction(key) { Effect::Barrier } else { Effect::Recorded };
-        let (row, mut rollout) = (before.advanced(), change.rollout);
-        rollout.ended = rollout.status.is_over().then_some(now.served);
+        let (row, rollout) = (before.advanced(), change.rollout);
         let at = Self::situation(&next, sight, row.epoch, now);
         let view = view(&rollout, &at);
         Ok(Decided {
@@ -147,6 +163,7 @@ impl Tenant {
             effect,
             answer: Answer::Rollout(Box::new(view)),
             handle: None,
+            step: Some(Box::new(taken)),
         })
     }
 
@@ -213,7 +230,8 @@ impl Authority {
         match rollout.tick(&Tenant::situation(key, sight, before.epoch, now))? {
             Step::Stay(_) => Ok(None),
             Step::Change(change) => {
-                tenant.changed_by((key, *change), (&before, sight), now).map(Some)
+                let of = (key, Some(rollout), Asked::Nobody);
+                tenant.changed_by(of, *change, (&before, sight), now).map(Some)
             }
         }
     }

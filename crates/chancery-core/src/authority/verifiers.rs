@@ -110,6 +110,7 @@ impl Tenant {
             answer: Answer::Done,
             key: None,
             handle: None,
+            step: None,
         }
     }
 

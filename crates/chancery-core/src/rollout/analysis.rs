@@ -71,15 +71,16 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Adds another one's counts.
     fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.errors += other.errors;
-        self.verified += other.verified;
-        self.rejected += other.rejected;
-        self.unknown += other.unknown;
-        self.faults += other.faults;
-        self.probes += other.probes;
-        self.probe_failures += other.probe_failures;
+        self.requests = self.requests.saturating_add(other.requests);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.verified = self.verified.saturating_add(other.verified);
+        self.rejected = self.rejected.saturating_add(other.rejected);
+        self.unknown = self.unknown.saturating_add(other.unknown);
+        self.faults = self.faults.saturating_add(other.faults);
+        self.probes = self.probes.saturating_add(other.probes);
+        self.probe_failures = self.probe_failures.saturating_add(other.probe_failures);
         self.latency.add(&other.latency);
     }
 
@@ -129,14 +130,15 @@ impl Latency {
 
     fn add(&mut self, other: &Self) {
         for (class, count) in &other.counts {
-            *self.counts.entry(*class).or_default() += count;
+            let sum = self.counts.entry(*class).or_default();
+            *sum = sum.saturating_add(*count);
         }
     }
 
     /// How many answers there are.
     #[must_use]
     pub fn samples(&self) -> u64 {
-        self.counts.values().sum()
+        self.counts.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// The 99th percentile, in nanoseconds; nothing if too few answers are there.
@@ -146,10 +148,38 @@ impl Latency {
         let rank = samples.checked_sub(samples.div_ceil(100))?;
         let mut seen = 0;
         let class = self.counts.iter().find_map(|(class, count)| {
-            seen += count;
+            seen = count.saturating_add(seen);
             (seen > rank).then_some(*class)
         });
         class.filter(|_| samples >= PERCENTILE_SAMPLES_MIN).map(Self::floor)
+    }
+}
+
+/// The highest class: that of the longest time there is.
+const CLASS_MAX: u8 = 127;
+
+/// As pairs of class and count, in the order of classes, without those of which there is none.
+impl<C> minicbor::Encode<C> for Latency {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        encoder: &mut minicbor::Encoder<W>,
+        context: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        let counts: Vec<(u8, u64)> = self.counts.iter().map(|(class, n)| (*class, *n)).collect();
+        counts.encode(encoder, context)
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for Latency {
+    fn decode(
+        decoder: &mut minicbor::Decoder<'b>,
+        context: &mut C,
+    ) -> Result<Self, minicbor::decode::Error> {
+        let counts: Vec<(u8, u64)> = minicbor::Decode::decode(decoder, context)?;
+        let is_one = counts.is_sorted_by(|one, next| one.0 < next.0)
+            && counts.iter().all(|(class, count)| *class <= CLASS_MAX && *count > 0);
+        let error = || minicbor::decode::Error::message("no counts of latencies");
+        is_one.then(|| Self { counts: counts.into_iter().collect() }).ok_or_else(error)
     }
 }
 
@@ -163,6 +193,12 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// Adds another one's counts.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.new.add(&other.new);
+        self.old.add(&other.old);
+    }
+
     /// What was counted of one of them.
     pub fn side_mut(&mut self, side: Side) -> &mut Tally {
         match side {
@@ -217,13 +253,23 @@ impl Series {
     /// What was counted in the last so many milliseconds, and up to a span more.
     #[must_use]
     pub fn window(&self, now: Served, window_ms: u64) -> Pair {
-        let from = now.as_ms().saturating_sub(window_ms) / self.span_ms.max(SPAN_MS_MIN);
         let mut sum = Pair::default();
-        for pair in self.spans.range(from..).map(|(_, pair)| pair) {
-            sum.new.add(&pair.new);
-            sum.old.add(&pair.old);
+        for (_, pair) in self.spans(now, window_ms) {
+            sum.add(pair);
         }
         sum
+    }
+
+    /// The spans of that time in which something was counted, each with when it began.
+    pub(super) fn spans(
+        &self,
+        now: Served,
+        window_ms: u64,
+    ) -> impl Iterator<Item = (Served, &Pair)> {
+        let span_ms = self.span_ms.max(SPAN_MS_MIN);
+        let from = now.as_ms().saturating_sub(window_ms) / span_ms;
+        let began = move |span: &u64| Served::from_ms(span.saturating_mul(span_ms));
+        self.spans.range(from..).map(move |(span, pair)| (began(span), pair))
     }
 }
 

@@ -121,6 +121,100 @@ registry! {
     VersionUnusable = 2_109, "version-unusable";
 }
 
+registry! {
+    /// Why a rollout took a step, where neither a cause nor a halt says it.
+    Ground:
+    /// Every gate of its stage was open.
+    GatesOpen = 2_201, "gates-open";
+    /// A person let it go on.
+    Resumed = 2_202, "resumed";
+    /// A person ended the stage.
+    Advanced = 2_203, "advanced";
+    /// A person went past what verifiers had not acknowledged.
+    OverriddenAcknowledgement = 2_204, "overridden-acknowledged";
+    /// A person went past the quiet window.
+    OverriddenQuiet = 2_205, "overridden-quiet";
+    /// A person went past what is encrypted under the old version.
+    OverriddenRemaining = 2_206, "overridden-counted";
+    /// Verifiers that asked for both signatures had been told that one is enough.
+    Told = 2_207, "verifiers-told";
+    /// A trigger on this metric fired.
+    VerifyFailureRate = 2_211, "verify-failure-rate";
+    /// Likewise.
+    UnknownKeyRate = 2_212, "unknown-key-rate";
+    /// Likewise.
+    ErrorRate = 2_213, "error-rate";
+    /// Likewise.
+    BudgetBurn = 2_214, "budget-burn";
+    /// Likewise.
+    LatencyRatio = 2_215, "latency-ratio";
+    /// Likewise.
+    SelfVerifyFailures = 2_216, "self-verify-failures";
+    /// Likewise.
+    ProbeFailures = 2_217, "probe-failures";
+}
+
+/// Why a rollout took a step: of one of the three registries, whose numbers are apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// It began for this cause.
+    Cause(Cause),
+    /// It stopped, or went back.
+    Halt(Halt),
+    /// Anything else, and which trigger fired.
+    Ground(Ground),
+}
+
+impl Why {
+    /// Its number in records and rows.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::Cause(cause) => cause.number(),
+            Self::Halt(halt) => halt.number(),
+            Self::Ground(ground) => ground.number(),
+        }
+    }
+
+    /// Its stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Cause(cause) => cause.code(),
+            Self::Halt(halt) => halt.code(),
+            Self::Ground(ground) => ground.code(),
+        }
+    }
+
+    /// The one of a number.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        let cause = Cause::from_number(number).map(Self::Cause);
+        let halt = Halt::from_number(number).map(Self::Halt);
+        cause.or(halt).or_else(|| Ground::from_number(number).map(Self::Ground))
+    }
+}
+
+impl<C> minicbor::Encode<C> for Why {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        encoder: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        encoder.u16(self.number())?.ok()
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for Why {
+    fn decode(
+        decoder: &mut minicbor::Decoder<'b>,
+        _: &mut C,
+    ) -> Result<Self, minicbor::decode::Error> {
+        let error = || minicbor::decode::Error::message("unknown reason of a step");
+        Self::from_number(decoder.u16()?).ok_or_else(error)
+    }
+}
+
 impl Cause {
     /// Whether the version there was may never protect again, whatever its state says yet.
     #[must_use]
@@ -145,11 +239,14 @@ mod tests {
     fn each_has_a_code_and_a_number_that_nothing_else_in_records_has() {
         let causes = Cause::ALL.iter().map(|cause| (cause.number(), cause.code()));
         let halts = Halt::ALL.iter().map(|halt| (halt.number(), halt.code()));
-        let all: Vec<_> = causes.chain(halts).collect();
+        let grounds = Ground::ALL.iter().map(|ground| (ground.number(), ground.code()));
+        let all: Vec<_> = causes.chain(halts).chain(grounds).collect();
         for (position, (number, code)) in all.iter().enumerate() {
             assert_eq!(Reason::from_number(*number), None);
             assert_eq!(retirement::Cause::from_number(*number), None);
             assert!(all[..position].iter().all(|(other, of)| other != number && of != code));
+            let why = Why::from_number(*number).unwrap();
+            assert_eq!((why.number(), why.code()), (*number, *code));
         }
         for cause in Cause::ALL {
             assert_eq!(cause.code().parse(), Ok(*cause));

@@ -4,6 +4,8 @@
 //! whoever applies it compares: a decision that was overtaken comes to nothing, however long it was under way. Nor does
 //! one that took longer to become durable than its plan adds to waits for safety, since waits count from decisions.
 
+use minicbor::{Decode, Encode};
+
 use super::{Moment, Rollout};
 use crate::clock::Served;
 use crate::epoch::Epoch;
@@ -12,32 +14,43 @@ use crate::schedule::Schedule;
 use crate::state::{KeyEvent, KeyState};
 
 /// What happens to one version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum VersionChange {
     /// Its verifying half goes into the trust bundle.
+    #[n(0)]
     Publish {
         /// Which.
+        #[n(0)]
         version: u32,
         /// When.
+        #[n(1)]
         at: Served,
     },
     /// It may protect from here on.
+    #[n(1)]
     Activate {
         /// Which.
+        #[n(0)]
         version: u32,
     },
     /// It moves along the state table.
+    #[n(2)]
     Move {
         /// Which.
+        #[n(0)]
         version: u32,
         /// By what.
+        #[n(1)]
         event: KeyEvent,
     },
     /// Its destruction is scheduled.
+    #[n(3)]
     ScheduleDestruction {
         /// Which.
+        #[n(0)]
         version: u32,
         /// For when.
+        #[n(1)]
         due: Served,
     },
 }
@@ -81,6 +94,12 @@ pub enum ChangeError {
 }
 
 impl Change {
+    /// The change, of a rollout that says when it was over, if it is.
+    pub(super) fn closed(mut self) -> Self {
+        self.rollout.ended = self.rollout.status.is_over().then_some(self.decided);
+        self
+    }
+
     /// The key with this change, at the moment when it becomes durable: the time, and the tenant's epoch before it.
     ///
     /// # Errors

@@ -16,26 +16,35 @@ use crate::epoch::Epoch;
 use crate::id::VerifierId;
 
 /// A registered verifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(array)]
 pub struct Verifier {
     /// Which.
+    #[n(0)]
     pub id: VerifierId,
     /// The epoch of the latest bundle that it says it uses.
+    #[n(1)]
     pub acknowledged: Option<Epoch>,
 }
 
 /// What the analysis says of one trigger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Outcome {
     /// The value does not fire it.
+    #[n(0)]
     Pass,
     /// The value fires it.
+    #[n(1)]
     Fail,
     /// It cannot tell.
+    #[n(2)]
     Inconclusive,
     /// There was nothing to look at.
+    #[n(3)]
     NoData,
     /// It came to no number.
+    #[n(4)]
     NotANumber,
 }
 

@@ -126,14 +126,15 @@ impl Rollout {
         if matches!(self.status, Status::Withdrawing { .. }) {
             return Err(Refused::Withdrawing);
         }
-        match order {
+        let change = match order {
             Order::Pause => self.paused(Halt::Person, at).ok_or(Refused::Paused),
             Order::Resume => self.resumed(at),
             Order::Advance => self.advanced_by_order(at),
             Order::RollBack => self.returned(Ending::RolledBack, at),
             Order::Abort => self.returned(Ending::Aborted, at),
             Order::Override(what) => self.overridden_by(by, what, at),
-        }
+        };
+        change.map(Change::closed)
     }
 
     fn resumed(&self, at: &Situation<'_>) -> Result<Change, Refused> {

@@ -98,12 +98,18 @@ impl Rollout {
 
     /// A third version that verifiers know takes over, if there is one.
     fn stood_by(&self, halt: Halt, at: &Situation<'_>) -> Option<Change> {
-        let version = at.key.versions.iter().find(|version| self.may_stand_by(version, at))?.number;
+        let version = self.standby(at)?;
         let mut change = self.next(at);
         change.versions.push(VersionChange::Activate { version });
         change.schedule = Schedule::settled(version);
         change.rollout.status = Status::OnStandby { halt, version };
         Some(change)
+    }
+
+    /// The first version that could take over.
+    pub(super) fn standby(&self, at: &Situation<'_>) -> Option<u32> {
+        let mut versions = at.key.versions.iter();
+        versions.find(|version| self.may_stand_by(version, at)).map(|version| version.number)
     }
 
     fn may_stand_by(&self, version: &KeyVersion, at: &Situation<'_>) -> bool {

@@ -3,6 +3,7 @@
 mod gates;
 mod orders;
 mod retreats;
+mod steps;
 mod world;
 
 use world::{OTHER, PERSON, World, plan};

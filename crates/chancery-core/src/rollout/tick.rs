@@ -27,6 +27,8 @@ pub enum Step {
 pub(super) struct Alarm {
     pub(super) halt: Halt,
     pub(super) measure: Measure,
+    /// The trigger behind it: its place in the stage.
+    pub(super) trigger: Option<u8>,
 }
 
 /// What is done on an alarm. In the order of severity.
@@ -78,7 +80,7 @@ impl Rollout {
             },
         };
         let stay = || Step::Stay(self.gates(at));
-        Ok(change.map_or_else(stay, |change| Step::Change(Box::new(change))))
+        Ok(change.map_or_else(stay, |change| Step::Change(Box::new(change.closed()))))
     }
 
     /// What is done on an alarm, if that is anything.
@@ -96,13 +98,14 @@ impl Rollout {
         let of_version = self.alarm_of_version(at.key, at.observed.broken);
         let of_triggers = self.standings(at).into_iter().filter_map(|(place, standing)| {
             let trigger = stage.triggers.get(usize::from(place))?;
-            self.alarm_of_trigger(stage, trigger, standing, at)
+            let alarm = self.alarm_of_trigger(stage, trigger, standing, at)?;
+            Some(Alarm { trigger: Some(place), ..alarm })
         });
         // Who paused it has as long as that takes.
         let is_late = !matches!(self.status, Status::Paused(_))
             && left_ms(self.counted, stage.max_ms, at.now) == 0;
-        let of_deadline =
-            is_late.then(|| Alarm { halt: Halt::Deadline, measure: stage.on_deadline.into() });
+        let measure = stage.on_deadline.into();
+        let of_deadline = is_late.then_some(Alarm { halt: Halt::Deadline, measure, trigger: None });
         let all = of_version.into_iter().chain(of_triggers).chain(of_deadline);
         // The first of the worst.
         all.reduce(|one, next| if next.measure > one.measure { next } else { one })
@@ -110,15 +113,16 @@ impl Rollout {
 
     fn alarm_of_version(&self, key: &Key, broken: &[u32]) -> Option<Alarm> {
         if broken.contains(&self.to) {
-            return Some(Alarm { halt: Halt::SelfVerification, measure: Measure::Abort });
+            let (halt, measure) = (Halt::SelfVerification, Measure::Abort);
+            return Some(Alarm { halt, measure, trigger: None });
         }
         let may_protect = |version: &KeyVersion| {
             let is_new = version.state == KeyState::PreActivation && !self.is_trial();
             version.destruction.is_none() && (is_new || version.state == KeyState::Active)
         };
         let is_usable = key.version(self.to).is_some_and(may_protect);
-        let alarm = Alarm { halt: Halt::VersionUnusable, measure: Measure::RollBack };
-        (!is_usable).then_some(alarm)
+        let (halt, measure) = (Halt::VersionUnusable, Measure::RollBack);
+        (!is_usable).then_some(Alarm { halt, measure, trigger: None })
     }
 
     fn alarm_of_trigger(
@@ -141,7 +145,7 @@ impl Rollout {
                 (Halt::Inconclusive, Measure::of_lacking(stage.on_inconclusive)?)
             }
         };
-        Some(Alarm { halt, measure })
+        Some(Alarm { halt, measure, trigger: None })
     }
 
     /// The rollout paused, unless it is.

@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::cause::Cause;
+use super::counted::Counted;
 use super::gate::Gate;
 use super::plan::{Metric, Plan};
 use super::{Observed, Rollout, Verifier};
@@ -38,11 +39,13 @@ pub struct Sight<'a> {
     pub verifiers: &'a [Verifier],
     /// What was seen.
     pub observed: &'a Observed<'a>,
+    /// What its verdicts rest on, one by one; it decides nothing, and is kept with a step.
+    pub counted: &'a [Counted],
 }
 
 impl Sight<'_> {
     /// It has looked at nothing.
-    pub const NOTHING: Self = Sight { verifiers: &[], observed: &Observed::NOTHING };
+    pub const NOTHING: Self = Sight { verifiers: &[], observed: &Observed::NOTHING, counted: &[] };
 }
 
 /// What the analysis found for one trigger.

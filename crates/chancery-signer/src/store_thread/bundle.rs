@@ -39,13 +39,15 @@ impl StoreThread {
         let mut entry = OutboxEntry::of_service(tenant, now, posture_epoch);
         entry.operation = ISSUE_BUNDLE;
         entry.message = digest;
+        // By which it is found.
+        entry.output = digest;
         let rows = vec![Row::Bundle(row)];
         let (materials, erased, command) = (Vec::new(), None, self.last_command + 1);
         let change = Change { tenant, epoch, rows: rows.clone(), materials, erased, command };
         match self.commit(&change, std::slice::from_mut(&mut entry)) {
             Ok(()) => {
                 let (effect, answer) = (Effect::Recorded, Answer::Done);
-                let decided = Decided { rows, effect, answer, key: None, handle: None };
+                let decided = Decided { rows, effect, answer, key: None, handle: None, step: None };
                 self.take_effect(decided, &entry, OutAnswer::None, None);
                 // What is not on record has no effect, and is handed out to nobody.
                 if self.is_latest_bundle(tenant, digest) {

@@ -113,7 +113,9 @@ impl StoreThread {
 
     /// Stores what the service has decided by itself, all of one tenant and of one effect, and has it recorded. If the
     /// store does not take it, nothing has happened.
-    fn change(&mut self, changes: Vec<Own>, now: Reading) -> bool {
+    fn change(&mut self, mut changes: Vec<Own>, now: Reading) -> bool {
+        let steps: Vec<_> =
+            changes.iter_mut().map(|own| self.keep_step(&mut own.decided)).collect();
         let rows = || changes.iter().flat_map(|own| &own.decided.rows);
         let Some(tenant) = rows().next().map(Row::tenant) else { return false };
         // The tenant's row changes with each; the last is what is left.
@@ -129,6 +131,9 @@ impl StoreThread {
             ..OutboxEntry::of_service(tenant, now, posture_epoch)
         };
         let mut entries: Vec<_> = changes.iter().map(entry).collect();
+        for (entry, step) in entries.iter_mut().zip(&steps) {
+            step.iter().for_each(|step| entry.say(step));
+        }
         let (first, count) = (self.last_command + 1, entries.len());
         let erased = changes.iter().find(|own| own.operation == DESTROY_VERSION);
         let erased = erased.and_then(|own| own.decided.key);
@@ -150,9 +155,11 @@ impl StoreThread {
     }
 }
 
-/// How many bytes the rows of a change take, about.
+/// How many bytes the rows of a change take, about, and the step that it takes with them.
 pub(crate) fn bytes_of(decided: &Decided) -> usize {
-    decided.rows.iter().map(|row| cbor::encode(row).len()).sum()
+    let rows = decided.rows.iter().map(|row| cbor::encode(row).len());
+    let step = decided.step.as_ref().map_or(0, |step| cbor::encode(&**step).len());
+    rows.sum::<usize>().saturating_add(step)
 }
 
 /// Something that the service has decided by itself.

@@ -13,7 +13,7 @@ mod reader;
 mod recipient;
 mod restore;
 mod retire;
-mod shown;
+pub(crate) mod shown;
 mod store;
 mod timeline;
 mod trees;

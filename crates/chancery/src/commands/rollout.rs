@@ -1,6 +1,9 @@
 //! `rollout`: how rotations go, and what people say of them.
 
+mod evidence;
 mod shown;
+mod steps;
+mod verify_evidence;
 mod waiting;
 mod watched;
 
@@ -31,6 +34,9 @@ Examples:
   chancery rollout watch invoices
   chancery rollout rollback invoices
   chancery rollout override invoices quiet
+  chancery rollout steps invoices
+  chancery rollout evidence invoices --out invoices.evidence
+  chancery rollout verify-evidence invoices.evidence --policy log.policy
 
 A rollout is named by its id, or by the key that it moves. One begins with `chancery rotate`."
 )]
@@ -67,6 +73,11 @@ enum RolloutCommand {
     #[command(after_help = "Example:\n  chancery rollout abort invoices")]
     Abort(Ordered),
     Override(Passed),
+    /// Show the steps that it took: when, from where to where, and why.
+    #[command(after_help = "Example:\n  chancery rollout steps invoices")]
+    Steps(Named),
+    Evidence(evidence::EvidenceArgs),
+    VerifyEvidence(verify_evidence::VerifyEvidenceArgs),
 }
 
 #[derive(Args, Debug)]
@@ -110,6 +121,9 @@ fn gate(text: &str) -> Result<Overridable, String> {
 
 /// Carries `rollout` out.
 pub(crate) fn run(shared: &Shared, args: &RolloutArgs) -> Result<(), Failure> {
+    if let RolloutCommand::VerifyEvidence(args) = &args.command {
+        return verify_evidence::run(shared, args);
+    }
     let client = connection::client(shared)?;
     let ordered = |args: &Ordered, asked| order(shared, &client, (&args.named, args.repeat), asked);
     match &args.command {
@@ -128,6 +142,11 @@ pub(crate) fn run(shared: &Shared, args: &RolloutArgs) -> Result<(), Failure> {
         RolloutCommand::Override(args) => {
             order(shared, &client, (&args.named, args.repeat), Order::Override(args.gate))
         }
+        RolloutCommand::Steps(named) => {
+            steps::show_all(shared, &steps::read_all(&client, named.id(&client)?)?)
+        }
+        RolloutCommand::Evidence(args) => evidence::run(shared, &client, args),
+        RolloutCommand::VerifyEvidence(args) => verify_evidence::run(shared, args),
     }
 }
 

@@ -22,13 +22,13 @@ use crate::harness::{ask, committed, eventually, fresh, name, refused};
 /// How long a rotation is watched that should stay where it is: 3 s, twelve looks.
 const WATCHED: Duration = Duration::from_secs(3);
 
-fn signed<'a>(consumer: &'a str, used: &'a Used) -> Signed<'a> {
+pub(super) fn signed<'a>(consumer: &'a str, used: &'a Used) -> Signed<'a> {
     let (message, signature) = (consumer.as_bytes(), used.output.as_slice());
     Signed { key: "invoices", purpose: "sign.bound:invoice", message, signature }
 }
 
 /// A plan that verifiers are asked for, and whose failures take it back when two report them.
-fn watched() -> Plan {
+pub(super) fn watched() -> Plan {
     let mut plan = quick();
     for stage in plan.stages.iter_mut().filter(|stage| stage.name.is_trial()) {
         stage.triggers.push(Trigger {

@@ -60,6 +60,14 @@ pub struct OverrideBody {
     pub gate: Overridable,
 }
 
+/// The body of [`Command::ReadSteps`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadStepsBody {
+    /// From the step of this number on.
+    pub from: u32,
+}
+
 pub(super) fn rotate_body(rotation: &Rotation) -> Vec<u8> {
     render(&RotateBody {
         plan: (&rotation.plan).into(),

@@ -176,6 +176,7 @@ fn every_command() -> Vec<Command> {
         Command::ListRollouts { after: None },
         Command::ListRollouts { after: Some(key()) },
         Command::ShowRollout { rollout: ROLLOUT },
+        Command::ReadSteps { rollout: ROLLOUT, from: 3 },
         Command::ListVerifiers,
         Command::RegisterVerifier(NewVerifier {
             principal: PrincipalId::from_bytes([6; 16]),

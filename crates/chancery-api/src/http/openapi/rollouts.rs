@@ -22,6 +22,7 @@ pub(super) fn rollouts() -> Vec<(&'static str, Value)> {
             "Rollouts",
             object(&[("rollouts", list(&reference("Rollout"))), ("more", boolean())], &[]),
         ),
+        ("ReadStepsBody", object(&[("from", number())], &[])),
         (
             "RotateBody",
             object(
@@ -55,6 +56,7 @@ pub(super) fn rollouts() -> Vec<(&'static str, Value)> {
         ),
         ("UsageRule", usage_rule_schema()),
         ("Stage", stage_schema()),
+        ("Steps", object(&[("steps", list(&reference("Bytes"))), ("more", boolean())], &[])),
         ("Trigger", trigger_schema()),
     ]
 }

@@ -95,6 +95,9 @@ fn command_summary(kind: CommandKind) -> &'static str {
         CommandKind::OrderRollout(order) => order_summary(order),
         CommandKind::ListRollouts => "Read the latest rollout of each key, in the order of names.",
         CommandKind::ShowRollout => "Read one rollout, and what it waits for.",
+        CommandKind::ReadSteps => {
+            "Read the steps of a rollout that are kept, as their records commit to them."
+        }
         CommandKind::ReadFrames => "Read frames of the audit log as they are sealed.",
         CommandKind::OpenRecord => "Open groups of an audit record, to be shown to somebody else.",
     }

@@ -1,7 +1,7 @@
 //! Replies as JSON, against the schemas and back.
 
 use super::*;
-use crate::message::{HeardView, StoreRow, VerifierView};
+use crate::message::{HeardView, StepsPage, StoreRow, VerifierView};
 use chancery_core::clock::Served;
 use chancery_core::name::Scope;
 use chancery_core::reason::Reason;
@@ -117,6 +117,7 @@ fn every_reply() -> Vec<CommandReply> {
         committed(Answer::OneTimeKey { id: [1; 16], public: vec![5; 32] }),
         CommandReply::Pending,
         CommandReply::Verifiers(vec![verifier(None), verifier(Some(heard()))]),
+        CommandReply::Steps(StepsPage { steps: vec![vec![1, 2].into()], more: true }),
         CommandReply::StoreRows(StorePage {
             revision: 3,
             rows: vec![StoreRow { name: vec![1], revision: 2, bytes: 60, head: vec![4; 16] }],

@@ -1,6 +1,7 @@
 //! A key, a rollout of it, and everything that is known, to be changed field by field.
 
 use super::super::*;
+use crate::clock::{Quality, Reading};
 use crate::id::VerifierId;
 use crate::key::{KeyVersion, tests as keys};
 use crate::schedule::{Accept, Fraction, Mode, Selector};
@@ -136,6 +137,17 @@ pub(super) struct World {
     pub(super) seen: Seen,
     pub(super) now: u64,
     pub(super) epoch: Epoch,
+    /// What was done by looks and orders so far.
+    pub(super) steps: Vec<StepRow>,
+}
+
+const READING: Reading =
+    Reading { unix_ms: 5, quality: Quality::Plausible, served: Served::from_ms(0), wall_ms: 5 };
+
+/// A step in a place of its own.
+fn row(change: &Change, taken: Taken) -> StepRow {
+    let Rollout { tenant, key, id, .. } = change.rollout;
+    StepRow { tenant, key, rollout: id, number: 0, previous: [0; 32], row: [0; 32], taken }
 }
 
 impl World {
@@ -155,7 +167,8 @@ impl World {
         };
         let rollout = Rollout::start(&new_rollout(), &at).unwrap().rollout;
         let (seen, verifiers) = (Seen::nothing(), verifiers.to_vec());
-        Self { key, rollout, verifiers, seen, now: 1_000, epoch: epoch(10) }
+        let steps = Vec::new();
+        Self { key, rollout, verifiers, seen, now: 1_000, epoch: epoch(10), steps }
     }
 
     /// A rollout that has just begun.
@@ -187,7 +200,19 @@ impl World {
 
     pub(super) fn start(&mut self, new: &NewRollout) {
         let change = self.with(|at| Rollout::start(new, at)).unwrap();
+        let asked = Asked::Start { remaining_ms: new.remaining_ms };
+        self.keep(None, asked, &change);
         self.apply(change);
+    }
+
+    /// Keeps a change as a step, from which the engine comes to it again.
+    fn keep(&mut self, before: Option<&Rollout>, asked: Asked, change: &Change) {
+        let now = Reading { served: Served::from_ms(self.now), ..READING };
+        let of = |at: &Situation<'_>| Taken::of((before, asked), change, at, (&[], None), now);
+        let taken = self.with(of);
+        let row = row(change, taken);
+        assert_eq!(row.taken.again(&row, &change.rollout.plan), Ok(change.rollout.clone()));
+        self.steps.push(row);
     }
 
     /// Lets as much happen as the stage waits for, but for a person.
@@ -258,6 +283,7 @@ impl World {
     pub(super) fn tick(&mut self) -> Step {
         let step = self.looked();
         if let Step::Change(change) = &step {
+            self.keep(Some(&self.rollout.clone()), Asked::Nobody, change);
             self.apply(Change::clone(change));
         }
         step
@@ -265,6 +291,7 @@ impl World {
 
     pub(super) fn order(&mut self, order: Order) -> Result<(), Refused> {
         let change = self.with(|at| self.rollout.order(PERSON, order, at))?;
+        self.keep(Some(&self.rollout.clone()), Asked::Order { by: PERSON, order }, &change);
         self.apply(change);
         Ok(())
     }

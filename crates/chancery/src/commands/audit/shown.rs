@@ -5,10 +5,10 @@ use std::path::Path;
 use chancery_audit::opening::Opened;
 use chancery_audit::proof::{Trees, Used, Uses, Vouched};
 use chancery_audit::record::{Counted, CountedKeyGroup, Kind, OperationGroup, Pseudonym};
+use chancery_audit::shown;
 use chancery_core::clock::Quality;
 use chancery_core::handle::Operation;
 use chancery_core::reason::Reason;
-use chancery_core::retirement::Cause;
 use chancery_core::suite::Suite;
 use chancery_log::note::SignatureType;
 use serde_json::{Map, Value, json};
@@ -17,11 +17,11 @@ use crate::moment;
 use crate::parse::hex;
 
 /// What a proof shows.
-pub(super) struct Shown {
+pub(crate) struct Shown {
     /// For people.
-    pub(super) lines: Vec<(&'static str, String)>,
+    pub(crate) lines: Vec<(&'static str, String)>,
     /// For programs.
-    pub(super) json: Map<String, Value>,
+    pub(crate) json: Map<String, Value>,
 }
 
 /// What the proof of one record shows.
@@ -45,19 +45,19 @@ pub(super) fn of_record(used: &Used, compared: &[(&'static str, &Path)]) -> Show
 }
 
 impl Shown {
-    fn of(claim: &str) -> Self {
+    pub(crate) fn of(claim: &str) -> Self {
         let lines = vec![("proof", "holds".to_owned()), ("claim", claim.to_owned())];
         let json = [("outcome", json!("verified")), ("claim", json!(claim))];
         let json = json.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Self { lines, json }
     }
 
-    fn say(&mut self, name: &'static str, text: String, value: Value) {
+    pub(crate) fn say(&mut self, name: &'static str, text: String, value: Value) {
         self.lines.push((name, text));
         self.json.insert(name.replace(' ', "_"), value);
     }
 
-    fn mean(&mut self, text: &str) {
+    pub(crate) fn mean(&mut self, text: &str) {
         self.lines.push(("means", text.to_owned()));
     }
 
@@ -116,7 +116,7 @@ impl Shown {
         self.say(name, format!("SHA-256 {}", hex(digest)), json!(hex(digest)));
     }
 
-    fn checkpoints(&mut self, all: &[&Vouched]) {
+    pub(crate) fn checkpoints(&mut self, all: &[&Vouched]) {
         for vouched in all {
             let tree = vouched.checkpoint.tree;
             let root = hex(tree.root.as_bytes());
@@ -151,9 +151,9 @@ fn operation_text(group: &OperationGroup) -> String {
         Kind::Count => "statement of how many uses there are so far".to_owned(),
     };
     let came = match (group.outcome, Reason::from_number(group.reason)) {
-        (0, _) => match Cause::from_number(group.reason) {
-            Some(cause) => format!("committed, {cause}"),
-            None => "committed".to_owned(),
+        (0, _) => match shown::reason(group.reason) {
+            "" => "committed".to_owned(),
+            why => format!("committed, {why}"),
         },
         (_, Some(reason)) => format!("refused, {reason}"),
         (_, None) => "refused".to_owned(),
@@ -178,7 +178,7 @@ fn closed(opened: &Opened) -> Vec<&'static str> {
 
 impl Shown {
     /// Says whether the policy is the one that the proof names.
-    pub(super) fn policy(&mut self, given: &[u8; 32], named: Option<&[u8; 32]>) {
+    pub(crate) fn policy(&mut self, given: &[u8; 32], named: Option<&[u8; 32]>) {
         let text = match named {
             None => "the proof names none".to_owned(),
             Some(named) if named == given => "the one that the proof names".to_owned(),

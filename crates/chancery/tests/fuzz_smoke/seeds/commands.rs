@@ -42,7 +42,7 @@ fn rotation() -> Rotation {
 }
 
 /// One command of each shape.
-pub(super) fn each_command() -> [(&'static str, Command); 25] {
+pub(super) fn each_command() -> [(&'static str, Command); 26] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -130,6 +130,7 @@ pub(super) fn each_command() -> [(&'static str, Command); 25] {
                 location: "file:archive".into(),
             }),
         ),
+        ("read-steps", Command::ReadSteps { rollout: ROLLOUT, from: 2 }),
         ("read-frames", Command::ReadFrames { from: 300, skip: 7 }),
         (
             "open-record",
