@@ -114,6 +114,9 @@ pub struct State {
     /// The epoch of the row.
     #[n(8)]
     pub epoch: Epoch,
+    /// When it was over, in time served.
+    #[n(9)]
+    pub ended: Option<Served>,
 }
 
 /// A step: how a rollout came from one state to the next.
@@ -433,8 +436,18 @@ impl Lasting {
     /// The rollout's row in a state.
     fn rollout(&self, row: &StepRow, plan: &Plan, state: &State) -> Rollout {
         let Self { from, to, cause, by, plan_digest } = *self;
-        let State { stage, entered, counted, status, acknowledged, alone, released, epoch, .. } =
-            *state;
+        let State {
+            stage,
+            entered,
+            counted,
+            status,
+            acknowledged,
+            alone,
+            released,
+            epoch,
+            ended,
+            ..
+        } = *state;
         Rollout {
             id: row.rollout,
             tenant: row.tenant,
@@ -454,6 +467,7 @@ impl Lasting {
             released,
             overrides: state.overrides.clone(),
             epoch,
+            ended,
         }
     }
 }
@@ -461,9 +475,29 @@ impl Lasting {
 impl State {
     fn of(rollout: &Rollout) -> Self {
         let Rollout {
-            stage, entered, counted, status, acknowledged, alone, released, epoch, ..
+            stage,
+            entered,
+            counted,
+            status,
+            acknowledged,
+            alone,
+            released,
+            epoch,
+            ended,
+            ..
         } = *rollout;
         let overrides = rollout.overrides.clone();
-        Self { stage, entered, counted, status, acknowledged, alone, released, overrides, epoch }
+        Self {
+            stage,
+            entered,
+            counted,
+            status,
+            acknowledged,
+            alone,
+            released,
+            overrides,
+            epoch,
+            ended,
+        }
     }
 }

@@ -79,6 +79,7 @@ fn a_key_that_is_old_enough_is_rotated_and_what_it_signed_verifies() {
             let _ = rolled.sign_for(turn % CONSUMERS);
             turn += 1;
         }
+        rolled.verify_one_of_each();
         // Behind `full` a person goes on.
         rollouts(&rolled.client).first().is_some_and(|rollout| rollout.stage >= 5)
     });

@@ -21,6 +21,7 @@ const READS: &[&str] = &[
     "proposal list",
     "plan check standard",
     "rotation list",
+    "rollout advance-waiting --stage soak",
     "rollout list",
     "rollout show release",
     "rollout steps release",

@@ -160,7 +160,7 @@ impl Rolled {
     }
 
     /// Something of each version verifies, which a stage asks for.
-    fn verify_one_of_each(&self) {
+    pub(super) fn verify_one_of_each(&self) {
         let one_of = |version| self.signed.iter().rfind(|(_, it)| it.version == version);
         for signed in [1, 2].into_iter().filter_map(one_of) {
             committed(self.verifies(signed));

@@ -261,6 +261,7 @@ impl VersionSeen {
             published,
             active_from,
             suite: (self.suite != suite).then_some(self.suite),
+            active_at: None,
         }
     }
 }
