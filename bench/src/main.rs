@@ -24,6 +24,7 @@ mod options;
 mod order;
 mod process;
 mod report;
+mod reprotect;
 mod tls;
 
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ fn run(options: &Options) -> Result<()> {
         Some(Command::Bare(args)) => bare::serve(args),
         Some(Command::Evidence(args)) => evidence::run(args),
         Some(Command::Log(args)) => log::run(args),
+        Some(Command::Reprotect(args)) => reprotect::run(args),
         None => measure(options),
     }
 }

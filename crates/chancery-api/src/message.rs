@@ -13,8 +13,10 @@ use chancery_core::id::{HandleId, NodeId, OperationId, PrincipalId};
 use chancery_core::reason::Reason;
 use minicbor::{Decode, Encode};
 
+mod census;
 mod public;
 
+pub use census::{CensusPage, CensusView, VersionUse};
 pub use public::{HeardView, PublicReply, PublicRequest, VerifierView};
 
 /// How the input of an item is to be read.
@@ -238,6 +240,9 @@ pub enum CommandReply {
     /// The registered verifiers, in the order of their principals.
     #[n(12)]
     Verifiers(#[n(0)] Vec<VerifierView>),
+    /// What is known of the ciphertexts of keys.
+    #[n(14)]
+    Census(#[n(0)] Box<CensusPage>),
 }
 
 /// Where in the encoding of a reply a page of frames stands; nothing if the reply is another one. So a page is handed on

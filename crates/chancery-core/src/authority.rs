@@ -13,6 +13,8 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 
 use crate::bundle::BundleRow;
+use crate::campaign::Campaign;
+use crate::census::Inventory;
 use crate::epoch::Epoch;
 use crate::handle::LinkId;
 use crate::id::{KeyId, PrincipalId, ProposalId, TenantId};
@@ -24,6 +26,7 @@ use crate::proposal::Proposal;
 use crate::sequencer::Mark;
 use crate::verifier::VerifierRow;
 
+mod campaigns;
 mod decide;
 mod permit;
 mod propose;
@@ -31,6 +34,7 @@ mod rollouts;
 mod rotate;
 mod verifiers;
 
+use campaigns::Campaigns;
 pub use decide::{Decided, DueDestruction, Effect, Fresh, Refusal};
 pub use permit::{Permit, Routing, Use};
 pub use rollouts::Moving;
@@ -102,11 +106,17 @@ pub enum Row {
     /// The latest trust bundle.
     #[n(9)]
     Bundle(#[n(0)] BundleRow),
+    /// An inventory of a key's ciphertexts.
+    #[n(11)]
+    Inventory(#[n(0)] Inventory),
+    /// The latest campaign over an inventory.
+    #[n(12)]
+    Campaign(#[n(0)] Campaign),
 }
 
 impl Row {
-    /// The highest kind in a row's name: that of bundles. What else is stored has higher ones.
-    pub const KIND_MAX: u8 = 9;
+    /// The highest kind in a row's name: that of campaigns. What else is stored has higher ones.
+    pub const KIND_MAX: u8 = 12;
 
     /// Whose row it is.
     #[must_use]
@@ -121,6 +131,8 @@ impl Row {
             Self::Rollout(rollout) => rollout.tenant,
             Self::Verifier(verifier) => verifier.tenant,
             Self::Bundle(bundle) => bundle.tenant,
+            Self::Inventory(inventory) => inventory.tenant,
+            Self::Campaign(campaign) => campaign.tenant,
         }
     }
 
@@ -128,6 +140,11 @@ impl Row {
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
         let (kind, id): (u8, &[u8]) = match self {
+            Self::Inventory(inventory) => return place(self, 11, inventory.key, &inventory.name),
+            // One for each inventory: that of the campaign before, which is over, is written again.
+            Self::Campaign(campaign) => {
+                return place(self, Self::KIND_MAX, campaign.key, &campaign.inventory);
+            }
             Self::Tenant(_) => (1, &[]),
             Self::Principal(principal) => (2, principal.id.as_bytes()),
             Self::Key(key) => (3, key.id.as_bytes()),
@@ -137,10 +154,16 @@ impl Row {
             // One for each key: that of the rollout before, which is over, is written again.
             Self::Rollout(rollout) => (7, rollout.key.as_bytes()),
             Self::Verifier(verifier) => (8, verifier.principal.as_bytes()),
-            Self::Bundle(_) => (Self::KIND_MAX, &[]),
+            Self::Bundle(_) => (9, &[]),
         };
         [self.tenant().as_bytes(), [kind].as_slice(), id].concat()
     }
+}
+
+/// The name of a row that is of an inventory: what people call it is in the name, since a key has several.
+fn place(row: &Row, kind: u8, key: KeyId, inventory: &Name) -> Vec<u8> {
+    let of: [&[u8]; 3] = [&[kind], key.as_bytes(), inventory.as_str().as_bytes()];
+    [row.tenant().as_bytes().as_slice(), &of.concat()].concat()
 }
 
 /// A row cannot be applied to the state there is: what was stored contradicts itself.
@@ -161,6 +184,7 @@ struct Tenant {
     rollouts: Rollouts,
     verifiers: BTreeMap<PrincipalId, VerifierRow>,
     bundle: Option<Arc<BundleRow>>,
+    campaigns: Campaigns,
 }
 
 /// The whole of it.
@@ -183,7 +207,7 @@ impl Authority {
     /// # Errors
     ///
     /// [`Contradiction`] if it belongs to no tenant, takes another key's name, goes back in epochs, approvals, bundles, stages
-    /// of a rollout or what became of a proposal, or takes back what of a key stays for good.
+    /// of a rollout, scans, campaigns or what became of a proposal, or takes back what of a key stays for good.
     pub fn apply(&mut self, row: Row) -> Result<(), Contradiction> {
         match row {
             Row::Posture(posture) => self.posture = posture,
@@ -208,6 +232,8 @@ impl Authority {
                 self.tenant_mut(row.tenant)?.verifiers.insert(row.principal, row);
             }
             Row::Bundle(row) => self.tenant_mut(row.tenant)?.apply_bundle(row)?,
+            Row::Inventory(row) => self.tenant_mut(row.tenant)?.apply_inventory(row)?,
+            Row::Campaign(row) => self.tenant_mut(row.tenant)?.apply_campaign(row)?,
         }
         Ok(())
     }
@@ -340,6 +366,7 @@ impl Tenant {
             rollouts: Rollouts::default(),
             verifiers: BTreeMap::new(),
             bundle: None,
+            campaigns: Campaigns::default(),
         }
     }
 

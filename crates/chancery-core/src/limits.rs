@@ -182,6 +182,12 @@ pub const VERIFIER_KEYS_MAX: usize = 64;
 /// The most versions that one report counts: 256, some 12 KiB of a command's 32.
 pub const REPORT_COUNTS_MAX: usize = 256;
 
+/// The most inventories of one key: 16, with all versions of the key counted in each under 100 KiB.
+pub const KEY_INVENTORIES_MAX: usize = 16;
+
+/// The most inventories of a tenant: 16 384, some 100 MB where every key has as many versions as it may.
+pub const INVENTORIES_MAX: usize = 16_384;
+
 /// How far ahead of the mark a wall clock may be after a restart: 7 days.
 pub const OFFLINE_MAX: Duration = Duration::from_hours(7 * 24);
 

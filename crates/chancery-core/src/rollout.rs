@@ -247,6 +247,9 @@ pub struct Rollout {
     /// The epoch of this row.
     #[n(17)]
     pub epoch: Epoch,
+    /// The epoch of the schedule by which the old version protects nothing any more.
+    #[n(18)]
+    pub alone_epoch: Option<Epoch>,
 }
 
 impl Rollout {

@@ -138,6 +138,7 @@ fn look(shared: &Shared, authority: &Authority, moving: &Moving, now: Reading) -
     let verifiers = shared.verifiers.acknowledged(authority, (key.tenant, key.id));
     let reports = Reported::of(shared, authority, rollout, now.served);
     let looked = shared.sightings.look(rollout, (verifiers, &reports), now.served);
+    let looked = looked.with_remaining(shared.used.remaining(authority, rollout));
     let can_return = looked.show(|sight| authority.can_return(moving, sight, now));
     Some(if can_return { looked.with_return_probed() } else { looked })
 }

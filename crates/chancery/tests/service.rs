@@ -16,6 +16,7 @@ mod service {
     mod archives;
     mod broken_off;
     mod bundles;
+    mod campaigns;
     mod checkpoints;
     mod counts;
     mod damage;

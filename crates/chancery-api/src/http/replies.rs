@@ -17,10 +17,14 @@ use crate::http::problem::{Code, Outcome, Problem};
 use crate::message::{CommandReply, OperationView, OtherView, RecordView, Status, StorePage};
 use crate::token;
 
+mod census;
 mod proposal;
 mod rollout;
 mod verifier;
 
+pub use census::{
+    CampaignObject, CensusObject, InventoryObject, KeyCensusObject, VersionUseObject,
+};
 pub use proposal::{EndingName, ProposalObject};
 pub use rollout::{GateObject, MeasuredObject, OverrideObject, RolloutObject, RolloutsObject};
 pub use verifier::{HeardObject, VerifierObject};
@@ -96,6 +100,10 @@ pub enum Audit {
 pub enum AnswerObject {
     /// Nothing.
     Done,
+    /// A campaign as it is now.
+    Campaign(Box<CampaignObject>),
+    /// What is known of the ciphertexts of keys.
+    Census(Box<CensusObject>),
     /// A handle.
     Handle(Token),
     /// What opens audit records, sealed to its recipient.
@@ -381,6 +389,7 @@ impl CommandAnswer {
                 let unreadable = Problem::refused(Code::Reason(Reason::AnswerUnreadable));
                 return Err(unreadable.because("frames are no JSON").into());
             }
+            CommandReply::Census(page) => (None, AnswerObject::Census(Box::new((*page).into()))),
             CommandReply::Opening(opening) => (None, AnswerObject::Opening(Base64(opening))),
             CommandReply::StoreRows(page) => (None, AnswerObject::StoreRows(page.into())),
             CommandReply::Operation(view) => (None, AnswerObject::Operation(view.into())),
@@ -408,6 +417,7 @@ impl From<Answer> for AnswerObject {
             Answer::Proposals(proposals) => {
                 Self::Proposals(proposals.iter().map(ProposalObject::from).collect())
             }
+            Answer::Campaign(view) => Self::Campaign(Box::new((*view).into())),
             Answer::Rollout(view) => Self::Rollout(Box::new((*view).into())),
             Answer::Rollouts { rollouts, more } => {
                 let rollouts = rollouts.into_iter().map(RolloutObject::from).collect();

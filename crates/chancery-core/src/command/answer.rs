@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::campaign::CampaignView;
 use crate::id::PrincipalId;
 use crate::key::Key;
 use crate::proposal::Proposal;
@@ -64,4 +65,7 @@ pub enum Answer {
         #[n(1)]
         more: bool,
     },
+    /// A campaign as it is now.
+    #[n(12)]
+    Campaign(#[n(0)] Box<CampaignView>),
 }

@@ -15,16 +15,18 @@ use chancery_audit::opening::Opening;
 use chancery_audit::proof::{TreeProof, check, prove};
 use chancery_audit::receipt::{Receipt, ReceiptError};
 use chancery_audit::segment::{BLOCK_BYTES, SegmentHeader};
+use chancery_core::campaign::{CampaignOrder, Progress};
 use chancery_core::cbor;
+use chancery_core::census::{Declaration, Found, Scan, VersionCount};
 use chancery_core::command::{
-    AuditQuery, Command, NewHandle, NewKey, PruneAudit, SignatureParameters,
+    AuditQuery, CensusQuery, Command, NewHandle, NewKey, PruneAudit, SignatureParameters,
 };
 use chancery_core::context::{Context, Pair};
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
 use chancery_core::id::{
-    HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
+    CampaignId, HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
 };
 use chancery_core::name::Scope;
 use chancery_core::principal::Role;

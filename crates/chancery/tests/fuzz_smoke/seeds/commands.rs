@@ -26,6 +26,21 @@ fn newcomer() -> Proposed {
     Proposed::CreatePrincipal { name, role: Role::Approver, public: [4; 32] }
 }
 
+/// No campaign has it.
+const CAMPAIGN: CampaignId = CampaignId::from_bytes([5; 16]);
+
+const PROGRESS: Progress = Progress { total: 1_000_000, done: 300, failed: 1 };
+
+fn scan() -> Scan {
+    let counts = vec![VersionCount { version: 1, ciphertexts: 1_000_000, uses: 300 }];
+    Scan { as_of: Epoch { generation: 1, number: 9 }, counts, others: 1 }
+}
+
+fn declared(found: Found) -> Command {
+    let part = |text: &str| text.parse().unwrap();
+    Command::DeclareInventory(Declaration { key: part("cards"), inventory: part("files"), found })
+}
+
 /// No rollout has it.
 const ROLLOUT: RolloutId = RolloutId::from_bytes([7; 16]);
 
@@ -40,7 +55,7 @@ fn rotation() -> Rotation {
 }
 
 /// One command of each shape.
-pub(super) fn each_command() -> [(&'static str, Command); 23] {
+pub(super) fn each_command() -> [(&'static str, Command); 29] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -102,6 +117,18 @@ pub(super) fn each_command() -> [(&'static str, Command); 23] {
                 }],
             }),
         ),
+        ("declare-inventory", declared(Found::Scanned(scan()))),
+        ("withdraw-inventory", declared(Found::Withdrawn)),
+        (
+            "start-campaign",
+            Command::OrderCampaign(CampaignOrder::Start { key: key(), inventory: key() }),
+        ),
+        (
+            "end-campaign",
+            Command::OrderCampaign(CampaignOrder::End { campaign: CAMPAIGN, progress: PROGRESS }),
+        ),
+        ("report-campaign", Command::ReportCampaign { campaign: CAMPAIGN, progress: PROGRESS }),
+        ("read-census", Command::ReadCensus(CensusQuery::After(Some(key())))),
         ("list-keys", Command::ListKeys { after: Some(key()) }),
         ("inspect-store", Command::InspectStore { after: vec![1; 17] }),
         (
