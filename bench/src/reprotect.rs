@@ -63,6 +63,9 @@ pub(crate) struct ReprotectArgs {
     /// How many ciphertexts there are.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
     ciphertexts: u64,
+    /// As many as there are by default; answers and counts alone are looked at.
+    #[arg(long, conflicts_with = "ciphertexts")]
+    smoke: bool,
     /// How the results are printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -78,8 +81,8 @@ struct ReprotectReport {
     machine: Machine,
     ciphertexts: u64,
     plaintext_bytes: usize,
-    /// How many were encrypted again when everything was killed.
-    killed_at: u64,
+    /// How many were encrypted again when everything was killed; absent if all were before.
+    killed_at: Option<u64>,
     seconds: f64,
     per_second: f64,
     /// Of the raw loop: the median of its slices, and each.
@@ -104,9 +107,11 @@ pub(crate) fn run(args: &ReprotectArgs) -> Result<()> {
     let (killed_at, first) = worked.until_killed(&mut service)?;
     slices.push(raw.slice()?);
     service.start_again()?;
-    let (rewrapped, second) = worked.to_the_end(&service)?;
+    let second = match killed_at {
+        Some(_) => worked.to_the_end(&service)?,
+        None => Duration::ZERO,
+    };
     slices.push(raw.slice()?);
-    ensure!(rewrapped < args.ciphertexts, "it began anew after the kill");
     check(service.client(), &handle, &place, args.ciphertexts)?;
     machine.load_after = load_average();
     let seconds = (first + second).as_secs_f64();
@@ -258,29 +263,33 @@ impl Worked<'_> {
         program.spawn().context("the worker cannot be started")
     }
 
-    /// Works until half is done, and kills worker and service there: how many were done, and how long that took.
-    fn until_killed(&self, service: &mut Instance) -> Result<(u64, Duration)> {
+    /// Works until half is done, and kills worker and service there: how many were done, unless all were, and how long that
+    /// took.
+    fn until_killed(&self, service: &mut Instance) -> Result<(Option<u64>, Duration)> {
         let began = Instant::now();
         let mut worker = self.start(service, "start", Stdio::null())?;
         let done = loop {
             if let Some(status) = worker.try_wait()? {
-                bail!("the worker ended before it was killed: {status}");
+                ensure!(status.success(), "the worker ended so: {status}");
+                break None;
             }
             let done = census(service.client())?.campaigns.first().map_or(0, |it| it.done);
             if done >= self.total / 2 {
-                break done;
+                break Some(done);
             }
             std::thread::sleep(POLL);
         };
         let took = began.elapsed();
-        worker.kill()?;
-        worker.wait()?;
+        if done.is_some() {
+            worker.kill()?;
+            worker.wait()?;
+        }
         service.kill()?;
         Ok((done, took))
     }
 
-    /// Takes it up again: how many were encrypted again from there on, and how long that took.
-    fn to_the_end(&self, service: &Instance) -> Result<(u64, Duration)> {
+    /// Takes it up again, passing over what is done, and says how long that took.
+    fn to_the_end(&self, service: &Instance) -> Result<Duration> {
         let began = Instant::now();
         let worker = self.start(service, "resume", Stdio::piped())?;
         let output = worker.wait_with_output()?;
@@ -288,7 +297,9 @@ impl Worked<'_> {
         let took = began.elapsed();
         let document: Value = serde_json::from_slice(&output.stdout)?;
         let rewrapped = document.get("rewrapped").and_then(Value::as_u64);
-        Ok((rewrapped.context("the worker says how many")?, took))
+        let rewrapped = rewrapped.context("the worker says how many")?;
+        ensure!(rewrapped < self.total, "it began anew after the kill");
+        Ok(took)
     }
 }
 
@@ -325,8 +336,10 @@ impl ReprotectReport {
         writeln!(text, "{} to {}; {}", self.began, self.ended, self.machine.processor)?;
         writeln!(
             text,
-            "{} ciphertexts of {} bytes; killed at {}",
-            self.ciphertexts, self.plaintext_bytes, self.killed_at
+            "{} ciphertexts of {} bytes; {}",
+            self.ciphertexts,
+            self.plaintext_bytes,
+            self.killed_at.map_or_else(|| "not killed".into(), |at| format!("killed at {at}"))
         )?;
         writeln!(text, "campaign  {:>9.0} a second, {:.1} s", self.per_second, self.seconds)?;
         let slices = self.raw_slices.iter().map(|slice| format!("{slice:.0}"));

@@ -28,7 +28,7 @@ use crate::counters::lock;
 use crate::entropy;
 use crate::service::Shared;
 
-/// Over how many reports a campaign's pace is taken: 16, some seconds of a worker that reports each second.
+/// Over how many reports a campaign's pace is taken: 16, four seconds of a worker that reports each 250 ms.
 const REPORTS_KEPT: usize = 16;
 
 /// How often each version of a key that encrypts was used, as far as that is durable.

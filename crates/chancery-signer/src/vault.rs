@@ -5,7 +5,7 @@
 //! ([`chancery_crypto::lthash`]), and the number of the last command. SHA-256 of the sealed head goes into
 //! the command's audit record, so a head taken back is found against the log.
 //!
-//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 9 are authority ([`Row::name`]); from 16 on:
+//! Names of rows: tenant (16) ‖ kind (1) ‖ id. Kinds 1 to 12 are authority ([`Row::name`]); from 16 on:
 //!
 //! | kind | what | sealed under |
 //! |---|---|---|
@@ -16,7 +16,7 @@
 //! | 20 | outbox: a command whose record may not be in the log yet | the system's scope key |
 //! | 21 | secrets of the service | root |
 //!
-//! **Invariant:** the digest is over every row of kinds 1 to 9, 16 and 17, no more and no fewer.
+//! **Invariant:** the digest is over every row of kinds 1 to 12, 16 and 17, no more and no fewer.
 
 mod bundle_keys;
 mod files;

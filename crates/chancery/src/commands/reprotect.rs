@@ -49,7 +49,7 @@ enum ReprotectCommand {
     /// Show campaigns, and apart from one another: new use, what is left to encrypt again, and what retiring waits for.
     #[command(after_help = "Example:\n  chancery reprotect status cards")]
     Status(StatusArgs),
-    /// Have a campaign stay where it is. Whoever works on it stops within seconds.
+    /// Have a campaign stay where it is. Whoever works on it stops within a second.
     #[command(after_help = "Example:\n  chancery reprotect pause cards --inventory warehouse")]
     Pause(PauseArgs),
     /// Let a campaign go on that was paused or cut short; with a handle and a place, work on it.

@@ -23,8 +23,9 @@ use super::item::{Batch, Item, Lies, Named, Of, Tally, Todo, named};
 /// The longest line, in bytes: 256 KiB. The longest ciphertext takes 88 KiB in base64, its context under 4.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 
-/// How many bytes are written before the journal says so: 4 MiB, which is what a crash costs at most.
-const JOURNAL_EVERY: u64 = 4 * 1024 * 1024;
+/// How many bytes are written before the journal says so: 1 MiB, some thousands of ciphertexts, which is what a crash costs
+/// at most.
+const JOURNAL_EVERY: u64 = 1024 * 1024;
 
 /// A file of ciphertexts.
 #[derive(Clone, Debug)]

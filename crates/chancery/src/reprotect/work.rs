@@ -26,8 +26,8 @@ use crate::connection;
 use crate::exit::Failure;
 use crate::progress::Progress as Bar;
 
-/// How often the service is told how far it is: each second.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How often the service is told how far it is, and tells whether it may go on: each 250 ms.
+const TELL_EVERY: Duration = Duration::from_millis(250);
 
 /// How many threads ask for batches: 4. Two keep two cores busy, the others hide the waiting.
 const ASKING: usize = 4;

@@ -58,7 +58,7 @@ use crate::harness::{KEY, LOG_KEY, TRUST, checkpoint_signer};
 #[path = "seeds/commands.rs"]
 mod commands;
 
-use commands::{commands, each_command};
+use commands::{all_commands, commands};
 
 /// One file of a corpus.
 pub(crate) struct Seed {
@@ -212,8 +212,7 @@ fn bodies() -> Vec<Seed> {
         ("escaped", r#"{"context":{"a":"\u00e9\ud83d\ude00"},"message":""}"#),
     ];
     let of_use = of_use.map(|(name, text)| (name, text.as_bytes().to_vec()));
-    let of_commands = each_command()
-        .into_iter()
+    let of_commands = all_commands()
         .filter_map(|(name, command)| Some((name, request_of(&command).unwrap().body?)));
     let seed = |(name, bytes)| Seed {
         target: "json_bodies",
