@@ -24,6 +24,7 @@ mod options;
 mod order;
 mod process;
 mod report;
+mod reprotect;
 mod rotations;
 mod tls;
 
@@ -53,6 +54,7 @@ fn run(options: &Options) -> Result<()> {
         Some(Command::Evidence(args)) => evidence::run(args),
         Some(Command::Log(args)) => log::run(args),
         Some(Command::Rotations(args)) => rotations::run(args),
+        Some(Command::Reprotect(args)) => reprotect::run(args),
         None => measure(options),
     }
 }

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::contenders::bare::BareArgs;
 use crate::evidence::EvidenceArgs;
 use crate::log::LogArgs;
+use crate::reprotect::ReprotectArgs;
 use crate::rotations::RotationsArgs;
 
 /// How long one measurement of a smoke run takes: enough for every caller to be answered many times.
@@ -30,6 +31,7 @@ Examples:
   chancery-bench log --plot log.svg
   chancery-bench evidence
   chancery-bench rotations --day 600
+  chancery-bench reprotect --ciphertexts 1000000
 
 Build the service first: cargo build --release --locked -p chancery."
 )]
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     Bare(BareArgs),
     /// What checkpoints, index and export cost: signatures for a CPU-second with and without.
     Evidence(EvidenceArgs),
+    /// A campaign that encrypts many ciphertexts again, beside the loop that does nothing else.
+    Reprotect(ReprotectArgs),
     /// The audit log: its rate, what proofs, queries and starts cost as it grows, and the size of its index.
     Log(LogArgs),
     /// Many keys due on one day: what their rollouts take from signing.

@@ -170,7 +170,7 @@ fn crash(root: &Path) -> Result<Report> {
 }
 
 /// What is measured, each for a short time; answers, counts and bytes are looked at, and no timings.
-const SMOKE_RUNS: [&str; 2] = ["all", "log"];
+const SMOKE_RUNS: [&str; 3] = ["all", "log", "reprotect"];
 
 /// One short round of each.
 fn bench(root: &Path) -> Result<Report> {

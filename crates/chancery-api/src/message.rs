@@ -14,8 +14,10 @@ use chancery_core::reason::Reason;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
+mod census;
 mod public;
 
+pub use census::{CensusPage, CensusView, VersionUse};
 pub use public::{HeardView, PublicReply, PublicRequest, VerifierView};
 
 /// How the input of an item is to be read.
@@ -242,6 +244,9 @@ pub enum CommandReply {
     /// Steps of a rollout, the first one first.
     #[n(13)]
     Steps(#[n(0)] StepsPage),
+    /// What is known of the ciphertexts of keys.
+    #[n(14)]
+    Census(#[n(0)] Box<CensusPage>),
 }
 
 /// Where in the encoding of a reply a page of frames stands; nothing if the reply is another one. So a page is handed on

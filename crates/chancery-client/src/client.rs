@@ -209,6 +209,39 @@ impl Client {
         answer.and_then(|answer| match_items(answer, items, manner.operation))
     }
 
+    /// As [`Self::batch`], each message in its own context, and none with an operation id: for what harms nothing when it is
+    /// done once more, such as encrypting again. The service remembers ids for a day, and has room for a million.
+    pub fn batch_without_ids(
+        &self,
+        handle: &KeyHandle,
+        operation: Operation,
+        items: &[(&[u8], &Context)],
+        manner: &Manner<'_>,
+    ) -> Outcome<Vec<Outcome<Used>>> {
+        let body = |&(message, context): &(&[u8], &Context)| {
+            Ok(UseBody {
+                context: uses::completed(handle, context)?,
+                routing_key: manner.routing_key.map(str::to_owned),
+                ..uses::input_body(Input::Message(message))
+            })
+        };
+        let bodies: Result<Vec<_>, Refusal> = items.iter().map(body).collect();
+        let prepared =
+            bodies.and_then(|bodies| uses::prepare_batch(handle, operation, bodies, manner));
+        let path = format!("/v1/{}/batch", operation.name());
+        let answer: Outcome<BatchAnswer> = match prepared {
+            Ok(prepared) => self.post(&path, &prepared, manner.operation),
+            Err(refusal) => return Outcome::Refused(refusal),
+        };
+        answer.and_then(|answer| {
+            if answer.results.len() != items.len() {
+                return Outcome::Unknown(manner.operation);
+            }
+            let results = answer.results.into_iter().map(|answer| used(answer, manner.operation));
+            Outcome::Committed(results.collect())
+        })
+    }
+
     /// Gives a command under the principal's signature. A repeat with the same id is the same operation.
     pub fn command(&self, command: &Command, operation: OperationId) -> Outcome<CommandAnswer> {
         let signed = match self.signed(command, operation) {

@@ -48,7 +48,7 @@ pub const STEP_ROLLOUT: u8 = 27;
 pub const STAND_BY: u8 = 64;
 
 /// What commands are called in records, by their numbers. 13 counts uses, which is a kind of its own.
-const COMMANDS: [(u8, &str); 29] = [
+const COMMANDS: [(u8, &str); 31] = [
     (0, "genesis"),
     (1, "create-key"),
     (2, "import-key"),
@@ -77,6 +77,8 @@ const COMMANDS: [(u8, &str); 29] = [
     (ISSUE_BUNDLE, "issue-bundle"),
     (STEP_ROLLOUT, "step-rollout"),
     (28, "set-rotation"),
+    (29, "declare-inventory"),
+    (30, "order-campaign"),
     (STAND_BY, "stand-by"),
 ];
 

@@ -14,6 +14,8 @@ use minicbor::{Decode, Encode};
 
 use crate::automatic::{RuleOf, RuleRow};
 use crate::bundle::BundleRow;
+use crate::campaign::Campaign;
+use crate::census::Inventory;
 use crate::epoch::Epoch;
 use crate::handle::LinkId;
 use crate::id::{KeyId, PrincipalId, ProposalId, TenantId};
@@ -27,6 +29,7 @@ use crate::sequencer::Mark;
 use crate::verifier::VerifierRow;
 
 mod automatic;
+mod campaigns;
 mod decide;
 mod permit;
 mod propose;
@@ -35,6 +38,7 @@ mod rotate;
 mod verifiers;
 
 pub use automatic::{DueRotation, Found, UseCounts};
+use campaigns::Campaigns;
 pub use decide::{Decided, DueDestruction, Effect, Fresh, Refusal};
 pub use permit::{Permit, Routing, Use};
 pub use rollouts::Moving;
@@ -116,6 +120,12 @@ pub enum Row {
     /// A rule of automatic rotation.
     #[n(10)]
     Rule(#[n(0)] Box<RuleRow>),
+    /// An inventory of a key's ciphertexts.
+    #[n(11)]
+    Inventory(#[n(0)] Inventory),
+    /// The latest campaign over an inventory.
+    #[n(12)]
+    Campaign(#[n(0)] Campaign),
     /// A step of the latest rollout of a key.
     #[n(13)]
     Step(#[n(0)] Box<StepRow>),
@@ -140,34 +150,38 @@ impl Row {
             Self::Bundle(bundle) => bundle.tenant,
             Self::Rule(rule) => rule.tenant,
             Self::Step(step) => step.tenant,
+            Self::Inventory(inventory) => inventory.tenant,
+            Self::Campaign(campaign) => campaign.tenant,
         }
     }
 
     /// Its name in the store: tenant, kind, id. Ids of version 7 keep new rows together.
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
-        let place;
-        let (kind, id): (u8, &[u8]) = match self {
-            Self::Tenant(_) => (1, &[]),
-            Self::Principal(principal) => (2, principal.id.as_bytes()),
-            Self::Key(key) => (3, key.id.as_bytes()),
-            Self::Revocation(revocation) => (4, &revocation.link.0),
-            Self::Posture(_) => (5, &[]),
-            Self::Proposal(proposal) => (6, std::slice::from_ref(&proposal.place)),
-            // One for each key: that of the rollout before, which is over, is written again.
-            Self::Rollout(rollout) => (7, rollout.key.as_bytes()),
-            Self::Verifier(verifier) => (8, verifier.principal.as_bytes()),
-            Self::Bundle(_) => (9, &[]),
-            Self::Rule(rule) => match &rule.of {
-                RuleOf::Usage(usage) => (10, usage.name().as_bytes()),
-                RuleOf::Key(key) => (10, key.as_bytes()),
-            },
-            Self::Step(step) => {
-                place = step.place();
-                (Self::KIND_MAX, &place)
-            }
+        let of_inventory = |key: KeyId, name: &Name| {
+            [key.as_bytes().as_slice(), name.as_str().as_bytes()].concat()
         };
-        [self.tenant().as_bytes(), [kind].as_slice(), id].concat()
+        let (kind, id): (u8, Vec<u8>) = match self {
+            Self::Tenant(_) => (1, Vec::new()),
+            Self::Principal(principal) => (2, principal.id.as_bytes().to_vec()),
+            Self::Key(key) => (3, key.id.as_bytes().to_vec()),
+            Self::Revocation(revocation) => (4, revocation.link.0.to_vec()),
+            Self::Posture(_) => (5, Vec::new()),
+            Self::Proposal(proposal) => (6, vec![proposal.place]),
+            // One for each key: that of the rollout before, which is over, is written again.
+            Self::Rollout(rollout) => (7, rollout.key.as_bytes().to_vec()),
+            Self::Verifier(verifier) => (8, verifier.principal.as_bytes().to_vec()),
+            Self::Bundle(_) => (9, Vec::new()),
+            Self::Rule(rule) => match &rule.of {
+                RuleOf::Usage(usage) => (10, usage.name().as_bytes().to_vec()),
+                RuleOf::Key(key) => (10, key.as_bytes().to_vec()),
+            },
+            Self::Inventory(inventory) => (11, of_inventory(inventory.key, &inventory.name)),
+            // One for each inventory: that of the campaign before, which is over, is written again.
+            Self::Campaign(campaign) => (12, of_inventory(campaign.key, &campaign.inventory)),
+            Self::Step(step) => (Self::KIND_MAX, step.place().to_vec()),
+        };
+        [self.tenant().as_bytes().as_slice(), &[kind], &id].concat()
     }
 }
 
@@ -190,6 +204,7 @@ struct Tenant {
     verifiers: BTreeMap<PrincipalId, VerifierRow>,
     bundle: Option<Arc<BundleRow>>,
     rules: BTreeMap<RuleOf, Arc<RuleRow>>,
+    campaigns: Campaigns,
 }
 
 /// The whole of it.
@@ -212,7 +227,7 @@ impl Authority {
     /// # Errors
     ///
     /// [`Contradiction`] if it belongs to no tenant, takes another key's name, goes back in epochs, approvals, bundles, stages
-    /// of a rollout or what became of a proposal, or takes back what of a key stays for good.
+    /// of a rollout, scans, campaigns or what became of a proposal, or takes back what of a key stays for good.
     pub fn apply(&mut self, row: Row) -> Result<(), Contradiction> {
         match row {
             Row::Posture(posture) => self.posture = posture,
@@ -240,6 +255,8 @@ impl Authority {
             Row::Rule(row) => self.tenant_mut(row.tenant)?.apply_rule(*row)?,
             // It decides nothing, and whoever reads it takes it from the store.
             Row::Step(row) => self.tenant_mut(row.tenant)?.admit_step(&row)?,
+            Row::Inventory(row) => self.tenant_mut(row.tenant)?.apply_inventory(row)?,
+            Row::Campaign(row) => self.tenant_mut(row.tenant)?.apply_campaign(row)?,
         }
         Ok(())
     }
@@ -373,6 +390,7 @@ impl Tenant {
             verifiers: BTreeMap::new(),
             bundle: None,
             rules: BTreeMap::new(),
+            campaigns: Campaigns::default(),
         }
     }
 

@@ -9,10 +9,12 @@ use minicbor::{Decode, Encode};
 
 use crate::action::Action;
 use crate::automatic::{Rule, RuleFor};
+use crate::campaign::{CampaignOrder, Progress};
+use crate::census::{Declaration, Found};
 use crate::context::Pair;
 use crate::disclosure::{Disclosed, Disclosure};
 use crate::handle::{LinkId, Operations};
-use crate::id::{HandleId, OperationId, PrincipalId, ProposalId, RolloutId};
+use crate::id::{CampaignId, HandleId, OperationId, PrincipalId, ProposalId, RolloutId};
 use crate::name::{Name, Scope};
 use crate::principal::{Right, Role};
 use crate::proposal::Proposed;
@@ -25,10 +27,12 @@ use crate::verifier::{NewVerifier, Report};
 
 mod answer;
 mod prune;
+mod route;
 mod signature;
 
 pub use answer::Answer;
 pub use prune::{PRUNE_LOCATION_BYTES_MAX, PruneAudit};
+pub use route::event_name;
 pub use signature::SignatureParameters;
 
 /// What a new key is to be.
@@ -264,6 +268,12 @@ pub enum Command {
         #[n(1)]
         rule: Rule,
     },
+    /// Declare what a scan of an inventory of a key's ciphertexts found, or that the inventory is no more.
+    #[n(29)]
+    DeclareInventory(#[n(0)] Declaration),
+    /// Order something of a campaign that encrypts an inventory again.
+    #[n(30)]
+    OrderCampaign(#[n(0)] CampaignOrder),
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -358,6 +368,30 @@ pub enum Command {
         #[n(1)]
         from: u32,
     },
+    /// Read what is known of the ciphertexts of keys: inventories, campaigns, and how often each version was used.
+    #[n(45)]
+    ReadCensus(#[n(0)] CensusQuery),
+    /// Say how far a campaign is.
+    #[n(46)]
+    ReportCampaign {
+        /// The campaign.
+        #[n(0)]
+        campaign: CampaignId,
+        /// How far it is.
+        #[n(1)]
+        progress: Progress,
+    },
+}
+
+/// Of which keys the census is read.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum CensusQuery {
+    /// Of this one.
+    #[n(0)]
+    Of(#[n(0)] Name),
+    /// Of those that have inventories, in the order of their names, after this one.
+    #[n(1)]
+    After(#[n(0)] Option<Name>),
 }
 
 /// Which audit records to read.
@@ -418,6 +452,8 @@ pub const ROLLOUTS_PAGE: usize = 50;
 pub const ROTATIONS_PAGE: usize = 200;
 /// The most steps that one page holds: 12, of at most 64 KiB each, in base64 within a frame of 2 MiB.
 pub const STEPS_PAGE: usize = 12;
+/// The most keys that one page of a census holds: 8, of which each has 100 KiB of counts at most.
+pub const CENSUS_PAGE: usize = 8;
 
 /// The most audit records that one answer holds.
 pub const QUERY_RECORDS_MAX: u32 = 1_000;
@@ -445,7 +481,8 @@ impl Command {
             | Self::ShowRollout { .. }
             | Self::ListRotations { .. }
             | Self::ReadSteps { .. }
-            | Self::ListVerifiers => Right::Read,
+            | Self::ListVerifiers
+            | Self::ReadCensus(_) => Right::Read,
             // What events say, an auditor is shown record by record as well.
             Self::QueryAudit(_)
             | Self::OpenRecord { .. }
@@ -461,6 +498,11 @@ impl Command {
             Self::Rotate(_) | Self::OrderRollout { .. } | Self::SetRule { .. } => Right::Rotate,
             Self::RegisterVerifier(_) | Self::RemoveVerifier { .. } => Right::ManageVerifiers,
             Self::Report(_) => Right::Report,
+            // What was never looked through would count no more: that is as much as going past the gate.
+            Self::DeclareInventory(Declaration { found: Found::Withdrawn, .. }) => Right::Rotate,
+            Self::DeclareInventory(_) | Self::OrderCampaign(_) | Self::ReportCampaign { .. } => {
+                Right::Reprotect
+            }
         }
     }
 
@@ -472,7 +514,7 @@ impl Command {
             self.right(),
             Right::Read | Right::ReadAudit | Right::InspectStore | Right::Report
         );
-        reads && !is_recorded
+        reads && !is_recorded || matches!(self, Self::ReportCampaign { .. })
     }
 
     /// Whether it only takes authority away, whatever it finds.
@@ -517,6 +559,8 @@ impl Command {
             Self::OrderRollout { .. } => 23,
             Self::RegisterVerifier(_) => 24,
             Self::RemoveVerifier { .. } => 25,
+            Self::DeclareInventory(_) => 29,
+            Self::OrderCampaign(_) => 30,
             // 26 is the issue of a trust bundle, 27 a step of a rollout, which the service does by itself.
             Self::SetRule { .. } => 28,
             Self::ListKeys { .. } => 32,
@@ -532,80 +576,11 @@ impl Command {
             Self::ShowRollout { .. } => 42,
             Self::Report(_) => 43,
             Self::ListVerifiers => 44,
+            Self::ReadCensus(_) => 45,
+            Self::ReportCampaign { .. } => 46,
             Self::ListRotations { .. } => 47,
             Self::ReadSteps { .. } => 48,
         }
-    }
-
-    /// The method and the canonical path of its route.
-    #[must_use]
-    pub fn route(&self) -> (&'static str, String) {
-        match self {
-            Self::CreateKey(_) => ("POST", "/v1/keys".into()),
-            Self::ImportKey { .. } => ("POST", "/v1/keys/import".into()),
-            Self::BeginImport => ("POST", "/v1/imports".into()),
-            Self::ChangeVersion { key, event, .. } => {
-                ("POST", format!("/v1/keys/{key}/{}", event_name(*event)))
-            }
-            Self::ScheduleDestruction { key, .. } => ("POST", format!("/v1/keys/{key}/destroy")),
-            Self::CancelDestruction { key, .. } => {
-                ("POST", format!("/v1/keys/{key}/cancel-destroy"))
-            }
-            Self::IssueHandle(_) => ("POST", "/v1/handles".into()),
-            Self::RevokeHandle { .. } => ("POST", "/v1/handles/revoke".into()),
-            Self::RevokeIssued { key } => ("POST", format!("/v1/keys/{key}/revoke-handles")),
-            Self::CreatePrincipal { .. } => ("POST", "/v1/principals".into()),
-            Self::RevokeIssuedOf { principal } => {
-                ("POST", format!("/v1/principals/{principal}/revoke-handles"))
-            }
-            Self::ListKeys { .. } => ("GET", "/v1/keys".into()),
-            Self::ShowKey { key } => ("GET", format!("/v1/keys/{key}")),
-            Self::ReadStatus => ("GET", "/v1/status".into()),
-            Self::ReadOperation { id } => ("GET", format!("/v1/operations/{id}")),
-            Self::CountUses { .. } => ("POST", "/v1/audit/count".into()),
-            Self::Disclose(_) => ("POST", "/v1/audit/disclose".into()),
-            Self::PruneAudit(_) => ("POST", "/v1/audit/prune".into()),
-            Self::Propose { .. } => ("POST", "/v1/proposals".into()),
-            Self::Approve { proposal, .. } => ("POST", format!("/v1/proposals/{proposal}/approve")),
-            Self::Withdraw { proposal } => ("POST", format!("/v1/proposals/{proposal}/withdraw")),
-            Self::CarryOut { proposal, .. } => {
-                ("POST", format!("/v1/proposals/{proposal}/carry-out"))
-            }
-            Self::RaiseApprovals { .. } => ("POST", "/v1/posture/approvals".into()),
-            Self::ListProposals => ("GET", "/v1/proposals".into()),
-            Self::Rotate(rotation) => ("POST", format!("/v1/keys/{}/rotate", rotation.key)),
-            Self::OrderRollout { rollout, order } => {
-                ("POST", format!("/v1/rollouts/{rollout}/{}", order.code()))
-            }
-            Self::ListRollouts { .. } => ("GET", "/v1/rollouts".into()),
-            Self::ShowRollout { rollout } => ("GET", format!("/v1/rollouts/{rollout}")),
-            Self::QueryAudit(_) => ("POST", "/v1/audit/query".into()),
-            Self::InspectStore { .. } => ("POST", "/v1/store/inspect".into()),
-            Self::OpenRecord { .. } => ("POST", "/v1/audit/open".into()),
-            Self::ReadFrames { .. } => ("POST", "/v1/audit/frames".into()),
-            Self::RegisterVerifier(_) => ("POST", "/v1/verifiers".into()),
-            Self::RemoveVerifier { principal } => {
-                ("POST", format!("/v1/verifiers/{principal}/remove"))
-            }
-            Self::Report(_) => ("POST", "/v1/verifiers/report".into()),
-            Self::ListVerifiers => ("GET", "/v1/verifiers".into()),
-            Self::SetRule { .. } => ("POST", "/v1/rotations".into()),
-            Self::ListRotations { .. } => ("GET", "/v1/rotations".into()),
-            Self::ReadSteps { rollout, .. } => ("POST", format!("/v1/rollouts/{rollout}/steps")),
-        }
-    }
-}
-
-/// The last part of the path by which an event is asked for.
-#[must_use]
-pub fn event_name(event: KeyEvent) -> &'static str {
-    match event {
-        KeyEvent::Activate => "activate",
-        KeyEvent::Suspend => "suspend",
-        KeyEvent::Resume => "resume",
-        KeyEvent::Deactivate => "deactivate",
-        KeyEvent::ReportCompromise => "compromise",
-        KeyEvent::Destroy => "destroy-now",
     }
 }
 

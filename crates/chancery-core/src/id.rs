@@ -119,6 +119,8 @@ macro_rules! ids {
 }
 
 ids! {
+    /// Names a campaign: the work of encrypting one inventory again.
+    CampaignId;
     /// Names a handle: the first link of its chain.
     HandleId;
     /// Names a key, whatever its version.

@@ -192,6 +192,13 @@ impl Key {
         Schedule { version: self.scheduled, moving: self.moving.as_deref().cloned() }
     }
 
+    /// The version that everything new is protected by, whomever it is for; nothing while that differs, or it may not.
+    #[must_use]
+    pub fn protects_for_all(&self) -> Option<u32> {
+        let version = self.version(self.schedule().sole()?)?;
+        version.protects().then_some(version.number)
+    }
+
     /// The rollout that moves the schedule.
     #[must_use]
     pub fn rollout(&self) -> Option<RolloutId> {

@@ -189,6 +189,11 @@ pub const AUTOMATIC_UNDER_WAY_MAX: usize = 10_000;
 /// How many rollouts that rules began may stand paused, or have gone back within a day, before no more are begun: 10.
 /// What is wrong with so many is not wrong with a key.
 pub const AUTOMATIC_HALTED_MAX: usize = 10;
+/// The most inventories of one key: 16, with all versions of the key counted in each under 100 KiB.
+pub const KEY_INVENTORIES_MAX: usize = 16;
+
+/// The most inventories of a tenant: 16 384, some 100 MB where every key has as many versions as it may.
+pub const INVENTORIES_MAX: usize = 16_384;
 
 /// How far ahead of the mark a wall clock may be after a restart: 7 days.
 pub const OFFLINE_MAX: Duration = Duration::from_hours(7 * 24);

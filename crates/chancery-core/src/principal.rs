@@ -70,6 +70,8 @@ pub enum Right {
     ManageVerifiers,
     /// Report for a verifier.
     Report,
+    /// Declare inventories of ciphertexts, and run campaigns that encrypt them again.
+    Reprotect,
 }
 
 impl Role {
@@ -89,6 +91,7 @@ impl Role {
                     | Right::ReduceKey
                     | Right::RevokeHandle
                     | Right::Read
+                    | Right::Reprotect
             ),
             Self::Auditor => matches!(right, Right::Read | Right::ReadAudit),
             Self::Approver => matches!(right, Right::Read | Right::Approve),

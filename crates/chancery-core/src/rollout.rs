@@ -257,6 +257,9 @@ pub struct Rollout {
     /// When it was over, in time served.
     #[n(18)]
     pub ended: Option<Served>,
+    /// The epoch of the schedule by which the old version protects nothing any more.
+    #[n(19)]
+    pub alone_epoch: Option<Epoch>,
 }
 
 impl Rollout {

@@ -36,6 +36,12 @@ impl Fraction {
         self.0
     }
 
+    /// What is left of the whole.
+    #[must_use]
+    pub const fn rest(self) -> Self {
+        Self(PARTS - self.0)
+    }
+
     /// How many of `total` are at least this fraction of them.
     #[must_use]
     pub fn of(self, total: u64) -> u64 {
@@ -318,6 +324,20 @@ impl Schedule {
         self.share().filter(|share| share.mode == Mode::NewOnly)
     }
 
+    /// The version that protects for everybody, alone; nothing while it depends on the consumer, or is two.
+    #[must_use]
+    pub fn sole(&self) -> Option<u32> {
+        let is_whole = |share: &&Share| {
+            share.mode == Mode::NewOnly
+                && share.fraction == Fraction::WHOLE
+                && share.selector.is_everybody()
+        };
+        match (self.incoming(), self.share().filter(is_whole)) {
+            (None, _) => Some(self.version),
+            (Some(_), whole) => whole.map(|share| share.version),
+        }
+    }
+
     /// The version that protects beside the scheduled one, for whomever it is.
     #[must_use]
     pub fn incoming(&self) -> Option<u32> {
@@ -373,6 +393,25 @@ mod tests {
         let (low, high) = (Point::of_digest(&[0; 32]), Point::of_digest(&[0xff; 32]));
         assert!(low.is_within(Fraction(1)) && !low.is_within(Fraction::NONE));
         assert!(high.is_within(Fraction::WHOLE) && !high.is_within(Fraction(PARTS - 1)));
+    }
+
+    #[test]
+    fn one_version_protects_for_everybody_or_none_does() {
+        let whole = |mode, selector| {
+            let Schedule { version, moving } = share(PARTS, mode);
+            let moving = moving.map(|moving| Moving {
+                share: moving.share.map(|share| Share { selector, ..share }),
+                ..moving
+            });
+            Schedule { version, moving }
+        };
+        assert_eq!(Schedule::settled(1).sole(), Some(1));
+        assert_eq!(whole(Mode::NewOnly, Selector::default()).sole(), Some(2));
+        assert_eq!(whole(Mode::DualSign, Selector::default()).sole(), None);
+        assert_eq!(whole(Mode::PublishOnly, Selector::default()).sole(), Some(1));
+        assert_eq!(share(PARTS, Mode::NewOnly).sole(), None, "in one region alone");
+        assert_eq!(share(PARTS - 1, Mode::NewOnly).sole(), None);
+        assert_eq!(share(0, Mode::NewOnly).sole(), Some(1));
     }
 
     #[test]

@@ -224,6 +224,18 @@ impl Header {
         Self::split(envelope).map(|(header, _)| header)
     }
 
+    /// Reads the header where only the beginning of an envelope is at hand, and how long all of it is.
+    ///
+    /// # Errors
+    ///
+    /// [`DecryptError::Malformed`] if that is not the beginning of an envelope, or none is so long.
+    pub fn parse_start(start: &[u8], length: u64) -> Result<Self, DecryptError> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let is_sized = (OVERHEAD_BYTES..=ENVELOPE_BYTES_MAX).contains(&length);
+        let read = is_sized.then(|| Self::read(start)).flatten();
+        read.map(|(header, _)| header).ok_or(DecryptError::Malformed)
+    }
+
     /// The header, and the ciphertext with its tag.
     fn split(envelope: &[u8]) -> Result<(Self, &[u8]), DecryptError> {
         let is_sized = (OVERHEAD_BYTES..=ENVELOPE_BYTES_MAX).contains(&envelope.len());
@@ -340,6 +352,19 @@ mod tests {
     }
 
     const CLOSED: Result<Vec<u8>, DecryptError> = Err(DecryptError::NotAuthentic);
+
+    #[test]
+    fn the_beginning_of_an_envelope_says_what_all_of_it_says() {
+        let envelope = Case::new().encrypt(b"a message").unwrap();
+        let whole = Header::parse(&envelope).unwrap();
+        let length = u64::try_from(envelope.len()).unwrap();
+        assert_eq!(Header::parse_start(&envelope[..HEADER_BYTES], length), Ok(whole));
+        let malformed = Err(DecryptError::Malformed);
+        assert_eq!(Header::parse_start(&envelope[..HEADER_BYTES - 1], length), malformed);
+        let (short, long) = (OVERHEAD_BYTES as u64 - 1, ENVELOPE_BYTES_MAX as u64 + 1);
+        assert_eq!(Header::parse_start(&envelope[..HEADER_BYTES], short), malformed);
+        assert_eq!(Header::parse_start(&envelope[..HEADER_BYTES], long), malformed);
+    }
 
     #[test]
     fn what_was_encrypted_decrypts() {

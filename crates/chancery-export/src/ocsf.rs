@@ -132,7 +132,7 @@ pub struct Mapping {
 }
 
 /// Each action by its name in the audit.
-const MAPPINGS: [(&str, Mapping); 45] = [
+const MAPPINGS: [(&str, Mapping); 47] = [
     ("sign", api(Activity::Other)),
     ("verify", api(Activity::Other)),
     ("mac", api(Activity::Other)),
@@ -173,6 +173,8 @@ const MAPPINGS: [(&str, Mapping); 45] = [
     ("set-rotation", entity(Activity::Update, "rotation rule")),
     ("stand-by", entity(Activity::Create, "key version")),
     ("step-rollout", entity(Activity::Update, "rollout")),
+    ("declare-inventory", entity(Activity::Update, "inventory")),
+    ("order-campaign", entity(Activity::Update, "campaign")),
     ("register-verifier", entity(Activity::Create, "verifier")),
     ("remove-verifier", entity(Activity::Delete, "verifier")),
     ("issue-bundle", entity(Activity::Create, "trust bundle")),

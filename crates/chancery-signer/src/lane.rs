@@ -24,6 +24,7 @@ use chancery_core::step::Proof;
 use chancery_crypto::labels;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::census;
 use crate::commands::{self, Asker};
 use crate::config::SignerError;
 use crate::others::Others;
@@ -155,6 +156,7 @@ impl Lane {
                 counters.extend(self.shared.bundles.exposition());
                 counters.extend(self.shared.verifiers.exposition());
                 counters.extend(rollouts::exposition(&self.shared));
+                counters.extend(census::exposition(&self.shared));
                 counters.extend(self.shared.overdue.exposition());
                 counters.extend(self.shared.rotations.exposition());
                 counters.extend(self.shared.others.iter().flat_map(Others::exposition));

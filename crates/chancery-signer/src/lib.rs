@@ -19,6 +19,7 @@ mod barrier;
 mod build;
 mod bundles;
 mod called;
+mod census;
 mod checkpoints;
 mod commands;
 mod config;

@@ -15,6 +15,7 @@ use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
 
 use crate::called;
+use crate::census;
 use crate::commands::CommandJob;
 use crate::config::IndexWish;
 use crate::counters::lock;
@@ -85,6 +86,13 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
         }
         Command::ListVerifiers => {
             CommandReply::Verifiers(verifiers::list(shared, principal.tenant))
+        }
+        Command::ReadCensus(query) => {
+            CommandReply::Census(Box::new(census::read(shared, principal, query)?))
+        }
+        Command::ReportCampaign { campaign, progress } => {
+            let answer = census::report(shared, decided.answer, (*campaign, *progress), now);
+            CommandReply::Committed { answer, index: None }
         }
         _ => CommandReply::Committed { answer: decided.answer, index: None },
     })

@@ -173,6 +173,7 @@ fn look(
     let reports = Reported::of(shared, authority, rollout, now.served);
     let at = (now.served, detail);
     let looked = shared.sightings.look(rollout, (verifiers, &reports), at);
+    let looked = looked.with_remaining(shared.used.remaining(authority, rollout));
     let can_return = looked.show(|sight| authority.can_return(moving, sight, now));
     Some(if can_return { looked.with_return_probed() } else { looked })
 }

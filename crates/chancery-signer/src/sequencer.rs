@@ -36,6 +36,7 @@ use chancery_log::Frontier;
 
 use crate::aside::PutAside;
 use crate::barrier::{self, Barrier, Held};
+use crate::census::{self, Used};
 use crate::config::EXIT_AUDIT_FAILED;
 use crate::counters::{Counters, lock};
 use crate::held::{HeldAnswer, HeldAnswers};
@@ -83,6 +84,7 @@ pub(crate) struct Thread {
     pub(crate) barrier: Barrier,
     pub(crate) held: HeldAnswers,
     pub(crate) partner: Partner,
+    pub(crate) used: Arc<Used>,
 }
 
 /// How far the log is, for status.
@@ -104,6 +106,8 @@ struct Placed {
     seat: Seat,
     entry: Option<EntryName>,
     way: Way,
+    /// The version that was used, and how often it was with this, if the census counts it.
+    used: Option<((KeyId, u32), u64)>,
 }
 
 /// The open batch.
@@ -130,6 +134,15 @@ impl Open {
         self.bytes += record.encoded_bytes();
         self.records.push(record);
     }
+}
+
+/// What a result says of how often a version was used, if the census counts that.
+fn used(claim: &Claim, seat: &Seat, way: &Way) -> Option<((KeyId, u32), u64)> {
+    let Counting::Use(Counted::Version(key, version)) = claim.counting else { return None };
+    let Way::Item(ItemWay { redo: Some(redo), .. }) = way else { return None };
+    let is_counted = census::is_counted(redo.request.operation);
+    let index = seat.use_index.filter(|_| is_counted)?;
+    Some(((key, version), index.saturating_add(1)))
 }
 
 /// Why a batch is closed.
@@ -239,9 +252,11 @@ impl Thread {
             return None;
         };
         let Finished { claim, prepared, beside, command, entry, answer, way } = *finished;
+        let used = used(&claim, &seat, &way);
         self.resumes.note(command, &way);
         open.push(partner::Placed::new(prepared, seat.use_index, command));
-        open.placed.push(Placed { sealed: self.sequencer.seal(answer, &seat), seat, entry, way });
+        let sealed = self.sequencer.seal(answer, &seat);
+        open.placed.push(Placed { sealed, seat, entry, way, used });
         for (counted, prepared) in beside {
             self.count_beside(claim.tenant, counted, prepared, open);
         }
@@ -267,7 +282,7 @@ impl Thread {
             Counted::Link(link) => Way::LinkUse(link),
             Counted::Version(..) => Way::Nowhere,
         };
-        open.placed.push(Placed { sealed, seat, entry: None, way });
+        open.placed.push(Placed { sealed, seat, entry: None, way, used: None });
     }
 
     /// The authority moved since it was decided: nothing of it leaves, and it is decided anew.
@@ -372,7 +387,8 @@ impl Thread {
             let Ok(seat) = self.sequencer.join(&claim) else { return };
             open.push(partner::Placed::new(prepared, Some(count), 0));
             let sealed = self.sequencer.seal(Answer::None, &seat);
-            open.placed.push(Placed { sealed, seat, entry: None, way: Way::Nowhere });
+            let (entry, way, used) = (None, Way::Nowhere, None);
+            open.placed.push(Placed { sealed, seat, entry, way, used });
         }
     }
 
@@ -471,6 +487,8 @@ impl Thread {
             let size = u64::try_from(item.encoded_bytes()).unwrap_or(u64::MAX);
             *bytes.entry(item.tenant).or_default() += size;
         }
+        // In the order of their places, so that the last one of a version says how often it was used.
+        self.used.reached(&placed.iter().filter_map(|placed| placed.used).collect());
         let mut core = lock(&self.core);
         for (item, placed) in (0..).zip(placed) {
             if let Some(entry) = &placed.entry {

@@ -26,7 +26,7 @@ use chancery_core::authority::{Authority, Fresh};
 use chancery_core::clock::{Clock, Sample, Served};
 use chancery_core::handle::HandleKeyId;
 use chancery_core::id::{
-    HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
+    CampaignId, HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
 };
 use chancery_core::idempotency::{EntryName, Place};
 use chancery_core::limits::LANE_OPERATIONS_MAX;
@@ -47,6 +47,7 @@ use crate::audit::{self, Opened};
 use crate::authority_tls::LocalAuthority;
 use crate::build;
 use crate::bundles::{self, Bundles};
+use crate::census::{Heard, Used};
 use crate::checkpoints::{self, Checkpoints, Opening};
 use crate::config::{IndexWish, LockRecordWish, SignerConfig, SignerError, WallClock};
 use crate::counters::{Counters, lock};
@@ -120,6 +121,8 @@ pub(crate) struct Shared {
     pub(crate) checkpoint_every: Duration,
     pub(crate) bundles: Bundles,
     pub(crate) verifiers: Verifiers,
+    pub(crate) used: Arc<Used>,
+    pub(crate) heard: Heard,
     pub(crate) index: Index,
     pub(crate) readers: Readers,
     pub(crate) index_wish: IndexWish,
@@ -167,6 +170,7 @@ impl Shared {
             principal: PrincipalId::from_bytes([0; 16]),
             proposal: ProposalId::from_bytes([0; 16]),
             rollout: RolloutId::from_bytes([0; 16]),
+            campaign: CampaignId::from_bytes([0; 16]),
             plan_digest: [0; 32],
             public: Vec::new(),
         }
@@ -510,6 +514,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
     let mut core = Core::new(authority, opened.operations, opened.counts, parts.clock);
     core.budget = opened.budget;
     core.unknown_to_ms = gap.as_ref().map_or(0, retire::unknown_to_ms);
+    let used = Arc::new(Used::of(&core.authority, &opened.recovered));
     let shared = Arc::new(Shared {
         core: Arc::new(Mutex::new(core)),
         vault: Mutex::new(vault),
@@ -538,6 +543,8 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         checkpoint_every: config.checkpoint_every,
         bundles: Bundles::default(),
         verifiers: Verifiers::default(),
+        used,
+        heard: Heard::default(),
         index: parts.index,
         readers: Readers::default(),
         index_wish: config.index,

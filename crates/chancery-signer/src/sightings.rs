@@ -75,6 +75,7 @@ pub(crate) struct Looked {
     exercised: Paths,
     broken: Vec<u32>,
     old_seen: Option<Served>,
+    remaining: Option<u64>,
     pub(crate) verifiers: Vec<Verifier>,
     found: Vec<Found>,
     counted: Vec<Counted>,
@@ -208,8 +209,7 @@ impl Sighting {
         if side == Side::Old {
             self.old_seen = self.old_seen.max(done.now);
         }
-        let verifies = matches!(done.operation, Operation::Verify | Operation::VerifyMac);
-        if verifies && done.failed.is_none() {
+        if undoes(done.operation) && done.failed.is_none() {
             self.exercised = self.exercised.with(path(side));
         }
         if !done.operation.protects() {
@@ -250,6 +250,7 @@ impl Sighting {
             exercised,
             broken: self.broken.clone(),
             old_seen: Some(self.old_seen_by(reports, now)),
+            remaining: None,
             verifiers,
             found,
             counted,
@@ -307,6 +308,14 @@ impl Sighting {
         let judged = judge(trigger, &long, short.as_ref());
         Found { trigger: place, metric: trigger.metric, judged, at: now, reporters }
     }
+}
+
+/// Whether an operation shows that what a version made is good: it verifies, or it opens.
+fn undoes(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::Verify | Operation::VerifyMac | Operation::Decrypt | Operation::Unwrap
+    )
 }
 
 fn path(side: Side) -> Path {
@@ -378,6 +387,11 @@ impl Looked {
         Self { exercised: self.exercised.with(Path::RollbackProbed), ..self }
     }
 
+    /// A look with how many ciphertexts of the old version are left, if anybody knows.
+    pub(crate) fn with_remaining(self, remaining: Option<u64>) -> Self {
+        Self { remaining, ..self }
+    }
+
     /// Hands the look to a decision.
     pub(crate) fn show<R>(&self, decide: impl FnOnce(&Sight<'_>) -> R) -> R {
         let verdicts: Vec<Verdict<'_>> = self.found.iter().map(Found::verdict).collect();
@@ -388,8 +402,7 @@ impl Looked {
             verdicts: &verdicts,
             broken: &self.broken,
             old_seen: self.old_seen,
-            // Nobody counts what is encrypted under the old version.
-            remaining: None,
+            remaining: self.remaining,
         };
         let counted = &self.counted;
         decide(&Sight { verifiers: &self.verifiers, observed: &observed, counted })

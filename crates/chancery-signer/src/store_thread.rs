@@ -22,7 +22,9 @@ use chancery_core::clock::Reading;
 use chancery_core::command::{Answer, Command, PruneAudit};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle;
-use chancery_core::id::{HandleId, KeyId, PrincipalId, ProposalId, RolloutId, TenantId};
+use chancery_core::id::{
+    CampaignId, HandleId, KeyId, PrincipalId, ProposalId, RolloutId, TenantId,
+};
 use chancery_core::idempotency::{Place, Reservation, Room};
 use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
@@ -227,6 +229,7 @@ impl StoreThread {
             principal: PrincipalId::v7(now.unix_ms, entropy()?),
             proposal: ProposalId::v7(now.unix_ms, entropy()?),
             rollout: RolloutId::v7(now.unix_ms, entropy()?),
+            campaign: CampaignId::v7(now.unix_ms, entropy()?),
             plan_digest: [0; 32],
             public: material.map(|material| material.public.clone()).unwrap_or_default(),
         })

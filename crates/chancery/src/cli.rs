@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::children;
 use crate::commands::{
-    audit, bench, bundle, cipher, data_key, derive, handle, key, mac, operation, plan, posture,
-    principal, proposal, rollout, rotate, rotation, serve, sign, status, store, verifier, witness,
+    audit, bench, bundle, census, cipher, data_key, derive, handle, key, mac, operation, plan,
+    posture, principal, proposal, reprotect, rollout, rotate, rotation, serve, sign, status, store,
+    verifier, witness,
 };
 use crate::courier;
 use crate::exit::Failure;
@@ -75,6 +76,8 @@ enum Command {
     Rotate(rotate::RotateArgs),
     Rotation(rotation::RotationArgs),
     Rollout(rollout::RolloutArgs),
+    Census(census::CensusArgs),
+    Reprotect(reprotect::ReprotectArgs),
     Bundle(bundle::BundleArgs),
     Verifier(verifier::VerifierArgs),
     Store(store::StoreArgs),
@@ -123,6 +126,8 @@ impl Cli {
             Command::Rotate(args) => rotate::run(shared, &args),
             Command::Rotation(args) => rotation::run(shared, &args),
             Command::Rollout(args) => rollout::run(shared, &args),
+            Command::Census(args) => census::run(shared, &args),
+            Command::Reprotect(args) => reprotect::run(shared, args),
             Command::Bundle(args) => bundle::run(shared, &args),
             Command::Verifier(args) => verifier::run(shared, &args),
             Command::Store(args) => store::run(shared, args),

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod bundle;
+pub(crate) mod census;
 pub(crate) mod cipher;
 pub(crate) mod data_key;
 pub(crate) mod derive;
@@ -16,6 +17,7 @@ pub(crate) mod plan;
 pub(crate) mod posture;
 pub(crate) mod principal;
 pub(crate) mod proposal;
+pub(crate) mod reprotect;
 pub(crate) mod rollout;
 pub(crate) mod rotate;
 pub(crate) mod rotation;

@@ -26,6 +26,7 @@ mod progress;
 mod published;
 mod readiness;
 mod render;
+mod reprotect;
 mod sandbox;
 mod seccomp;
 mod state;

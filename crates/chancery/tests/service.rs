@@ -17,6 +17,7 @@ mod service {
     mod automatic;
     mod broken_off;
     mod bundles;
+    mod campaigns;
     mod checkpoints;
     mod counts;
     mod damage;

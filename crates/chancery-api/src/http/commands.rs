@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chancery_core::command::{Command, NewHandle, NewKey};
+use chancery_core::command::{CensusQuery, Command, NewHandle, NewKey};
 use chancery_core::context::Pair;
 use chancery_core::handle::{LinkId, Operation, Operations};
 use chancery_core::id::{HandleId, IdError, OperationId, PrincipalId};
@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 
 pub use audit_query::{AuditQueryBody, QueriedOutcome};
 use audit_query::{audit_query, audit_query_body};
+pub use campaigns::{
+    CampaignProgressBody, DeclareInventoryBody, FoundObject, ScanObject, StartCampaignBody,
+    VersionCountObject,
+};
 pub use disclose::DiscloseBody;
 use disclose::disclosure;
 pub use log::{CountUsesBody, InspectStoreBody, OpenRecordBody, PruneAuditBody, ReadFramesBody};
@@ -34,6 +38,7 @@ use crate::http::routes::{CommandKind, Found, Target};
 use crate::http::{HttpError, parse, render};
 
 mod audit_query;
+mod campaigns;
 mod disclose;
 mod log;
 mod proposals;
@@ -232,7 +237,8 @@ pub fn request_of(command: &Command) -> Result<CommandHttp, HttpError> {
     let target = match command {
         Command::ListKeys { after: Some(name) }
         | Command::ListRollouts { after: Some(name) }
-        | Command::ListRotations { after: Some(name) } => {
+        | Command::ListRotations { after: Some(name) }
+        | Command::ReadCensus(CensusQuery::After(Some(name))) => {
             format!("{path}?{AFTER}{name}")
         }
         _ => path,
@@ -260,6 +266,9 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         | Command::Withdraw { .. } => render(&EmptyBody {}),
         Command::RegisterVerifier(new) => render(&verifiers::register_body(new)),
         Command::Report(report) => render(&verifiers::report_body(report)),
+        Command::DeclareInventory(declaration) => render(&campaigns::declare_body(declaration)),
+        Command::OrderCampaign(order) => campaigns::order_body(order),
+        Command::ReportCampaign { progress, .. } => render(&CampaignProgressBody::from(*progress)),
         Command::CreatePrincipal { name, role, public } => {
             render(&create_principal_body(name, *role, public))
         }
@@ -302,6 +311,7 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         | Command::ListRollouts { .. }
         | Command::ListRotations { .. }
         | Command::ShowRollout { .. }
+        | Command::ReadCensus(_)
         | Command::ListVerifiers => return Ok(None),
     };
     Ok(Some(body))
@@ -383,6 +393,10 @@ fn read_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Http
             Command::ShowRollout { rollout: rotate::rollout_in(parts.found)? }
         }
         CommandKind::ListVerifiers => Command::ListVerifiers,
+        CommandKind::ReadCensus => {
+            Command::ReadCensus(CensusQuery::After(parts.query.map(after).transpose()?))
+        }
+        CommandKind::ReadKeyCensus => Command::ReadCensus(CensusQuery::Of(key_in(parts.found)?)),
         _ => return Err(HttpError::UnknownRoute),
     })
 }
@@ -438,6 +452,9 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
             Command::RemoveVerifier { principal: principal_in(found)? }
         }
         CommandKind::Report => verifiers::report(parse(body)?)?,
+        CommandKind::DeclareInventory => campaigns::declare(key_in(found)?, parse(body)?),
+        CommandKind::OrderCampaign(kind) => campaigns::order(found, kind, body)?,
+        CommandKind::ReportCampaign => campaigns::report(found, parse(body)?)?,
         CommandKind::BeginImport => {
             let EmptyBody {} = parse(body)?;
             Command::BeginImport

@@ -3,6 +3,7 @@
 //! The file `openapi.json` of this crate is the same document, for review; a test holds it to this code and
 //! writes it anew where `CHANCERY_WRITE_OPENAPI` is set.
 
+mod census;
 mod public;
 mod rollouts;
 mod summaries;
@@ -24,7 +25,9 @@ use self::rollouts::rollouts;
 use self::summaries::summary;
 use self::views::views;
 use crate::http::problem::Code;
-use crate::http::routes::{Authentication, CommandKind, OrderKind, ROUTES, Route, Target};
+use crate::http::routes::{
+    Authentication, CampaignKind, CommandKind, OrderKind, ROUTES, Route, Target,
+};
 use crate::http::{
     COMMAND_DIGEST, HANDLE_PROOF, IDEMPOTENCY_KEY, MEDIA_BYTES, MEDIA_JSON, MEDIA_PROBLEM,
     SIGNATURE_INPUT,
@@ -168,6 +171,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         | CommandKind::BeginImport
         | CommandKind::OrderRollout(OrderKind::Plain(_))
         | CommandKind::RemoveVerifier
+        | CommandKind::OrderCampaign(CampaignKind::Pause | CampaignKind::Resume)
         | CommandKind::Withdraw => Some("EmptyBody"),
         CommandKind::Propose => Some("ProposeBody"),
         CommandKind::Approve | CommandKind::CarryOut => Some("ProposedBody"),
@@ -177,6 +181,11 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::OrderRollout(OrderKind::Override) => Some("OverrideBody"),
         CommandKind::RegisterVerifier => Some("RegisterVerifierBody"),
         CommandKind::Report => Some("ReportBody"),
+        CommandKind::DeclareInventory => Some("DeclareInventoryBody"),
+        CommandKind::OrderCampaign(CampaignKind::Start) => Some("StartCampaignBody"),
+        CommandKind::OrderCampaign(CampaignKind::End) | CommandKind::ReportCampaign => {
+            Some("CampaignProgressBody")
+        }
         CommandKind::CreatePrincipal => Some("CreatePrincipalBody"),
         CommandKind::QueryAudit => Some("AuditQueryBody"),
         CommandKind::InspectStore => Some("InspectStoreBody"),
@@ -194,6 +203,8 @@ fn body_schema(target: Target) -> Option<&'static str> {
         | CommandKind::ListRollouts
         | CommandKind::ListRotations
         | CommandKind::ShowRollout
+        | CommandKind::ReadCensus
+        | CommandKind::ReadKeyCensus
         | CommandKind::ListVerifiers => None,
     }
 }
@@ -247,7 +258,7 @@ fn boolean() -> Value {
 fn schemas() -> Value {
     let mut schemas = Map::new();
     let own = values().into_iter().chain(requests()).chain(answers()).chain(views());
-    for (name, schema) in own.chain(rollouts()).chain(public::verifiers()) {
+    for (name, schema) in own.chain(rollouts()).chain(public::verifiers()).chain(census::census()) {
         schemas.insert(name.into(), schema);
     }
     Value::Object(schemas)
@@ -488,6 +499,8 @@ fn answer_schema() -> Value {
     let one = |name: &'static str, schema: Value| object(&[(name, schema)], &[]);
     json!({"oneOf": [
         {"const": "done"},
+        one("campaign", reference("Campaign")),
+        one("census", reference("Census")),
         one("disclosure", reference("Bytes")),
         one("handle", string()),
         one("key", reference("Key")),

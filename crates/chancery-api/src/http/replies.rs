@@ -19,11 +19,15 @@ use crate::message::{
 };
 use crate::token;
 
+mod census;
 mod proposal;
 mod rollout;
 mod rotations;
 mod verifier;
 
+pub use census::{
+    CampaignObject, CensusObject, InventoryObject, KeyCensusObject, VersionUseObject,
+};
 pub use proposal::{EndingName, ProposalObject};
 pub use rollout::{GateObject, MeasuredObject, OverrideObject, RolloutObject, RolloutsObject};
 pub use rotations::{KeyRotationObject, RotationsObject, UsageRuleObject};
@@ -100,6 +104,10 @@ pub enum Audit {
 pub enum AnswerObject {
     /// Nothing.
     Done,
+    /// A campaign as it is now.
+    Campaign(Box<CampaignObject>),
+    /// What is known of the ciphertexts of keys.
+    Census(Box<CensusObject>),
     /// A handle.
     Handle(Token),
     /// What opens audit records, sealed to its recipient.
@@ -399,6 +407,7 @@ impl CommandAnswer {
                 let unreadable = Problem::refused(Code::Reason(Reason::AnswerUnreadable));
                 return Err(unreadable.because("frames are no JSON").into());
             }
+            CommandReply::Census(page) => (None, AnswerObject::Census(Box::new((*page).into()))),
             CommandReply::Opening(opening) => (None, AnswerObject::Opening(Base64(opening))),
             CommandReply::Steps(page) => (None, AnswerObject::Steps(page.into())),
             CommandReply::StoreRows(page) => (None, AnswerObject::StoreRows(page.into())),
@@ -427,6 +436,7 @@ impl From<Answer> for AnswerObject {
             Answer::Proposals(proposals) => {
                 Self::Proposals(proposals.iter().map(ProposalObject::from).collect())
             }
+            Answer::Campaign(view) => Self::Campaign(Box::new((*view).into())),
             Answer::Rollout(view) => Self::Rollout(Box::new((*view).into())),
             Answer::Rollouts { rollouts, more } => {
                 let rollouts = rollouts.into_iter().map(RolloutObject::from).collect();

@@ -140,6 +140,29 @@ pub enum CommandKind {
     Report,
     /// Read the registered verifiers.
     ListVerifiers,
+    /// Declare an inventory of ciphertexts.
+    DeclareInventory,
+    /// Order something of a campaign.
+    OrderCampaign(CampaignKind),
+    /// Read what is known of the ciphertexts of keys that have inventories.
+    ReadCensus,
+    /// Read what is known of those of one key.
+    ReadKeyCensus,
+    /// Say how far a campaign is.
+    ReportCampaign,
+}
+
+/// An order to a campaign, without what its body says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CampaignKind {
+    /// To begin.
+    Start,
+    /// To stay where it is.
+    Pause,
+    /// To go on.
+    Resume,
+    /// To be over.
+    End,
 }
 
 /// An order to a rollout, without what its body says.
@@ -184,7 +207,10 @@ impl Route {
         matches!(
             self.target,
             Target::Command(
-                CommandKind::ListKeys | CommandKind::ListRollouts | CommandKind::ListRotations
+                CommandKind::ListKeys
+                    | CommandKind::ListRollouts
+                    | CommandKind::ListRotations
+                    | CommandKind::ReadCensus
             ) | Target::Public(PublicKind::Bundle)
         )
     }
@@ -228,6 +254,10 @@ const fn order(path: &'static str, order: Order) -> Route {
     command(path, CommandKind::OrderRollout(OrderKind::Plain(order)))
 }
 
+const fn campaign(path: &'static str, kind: CampaignKind) -> Route {
+    command(path, CommandKind::OrderCampaign(kind))
+}
+
 const fn read(path: &'static str, kind: CommandKind) -> Route {
     get(path, Target::Command(kind))
 }
@@ -237,7 +267,7 @@ const fn public(path: &'static str, kind: PublicKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 75] = [
+pub const ROUTES: [Route; 84] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -254,6 +284,7 @@ pub const ROUTES: [Route; 75] = [
     post("/v1/generate-data-key", Target::Use(Operation::GenerateDataKey)),
     post("/v1/unwrap", Target::Use(Operation::Unwrap)),
     post("/v1/rewrap", Target::Use(Operation::Rewrap)),
+    post("/v1/rewrap/batch", Target::Batch(Operation::Rewrap)),
     post("/v1/random", Target::Use(Operation::Random)),
     command("/v1/keys", CommandKind::CreateKey),
     read("/v1/keys", CommandKind::ListKeys),
@@ -271,6 +302,14 @@ pub const ROUTES: [Route; 75] = [
     command("/v1/keys/{name}/rotate", CommandKind::Rotate),
     command("/v1/rotations", CommandKind::SetRule),
     read("/v1/rotations", CommandKind::ListRotations),
+    command("/v1/keys/{name}/inventories", CommandKind::DeclareInventory),
+    read("/v1/keys/{name}/census", CommandKind::ReadKeyCensus),
+    read("/v1/census", CommandKind::ReadCensus),
+    campaign("/v1/campaigns", CampaignKind::Start),
+    campaign("/v1/campaigns/{id}/pause", CampaignKind::Pause),
+    campaign("/v1/campaigns/{id}/resume", CampaignKind::Resume),
+    campaign("/v1/campaigns/{id}/end", CampaignKind::End),
+    command("/v1/campaigns/{id}/report", CommandKind::ReportCampaign),
     read("/v1/rollouts", CommandKind::ListRollouts),
     read("/v1/rollouts/{id}", CommandKind::ShowRollout),
     command("/v1/rollouts/{id}/steps", CommandKind::ReadSteps),

@@ -3,11 +3,14 @@
 use super::{Authority, RevocationRow, Row, Tenant, TenantRow};
 use crate::clock::{Reading, Served, millis};
 use crate::command::{
-    Answer, Command, LIST_PAGE, NewHandle, NewKey, PRUNE_LOCATION_BYTES_MAX, QUERY_RECORDS_MAX,
+    Answer, CensusQuery, Command, LIST_PAGE, NewHandle, NewKey, PRUNE_LOCATION_BYTES_MAX,
+    QUERY_RECORDS_MAX,
 };
 use crate::epoch::Epoch;
 use crate::handle::{Caveat, LinkId, Operation, Operations, Root};
-use crate::id::{HandleId, KeyId, NodeId, PrincipalId, ProposalId, RolloutId, TenantId};
+use crate::id::{
+    CampaignId, HandleId, KeyId, NodeId, PrincipalId, ProposalId, RolloutId, TenantId,
+};
 use crate::key::{Key, KeyVersion, Provenance, Published, VersionError};
 use crate::limits::{CAVEATS_MAX, DESTRUCTION_DELAY, HANDLE_TTL_MAX, KEYS_MAX, REVOCATIONS_MAX};
 use crate::name::Name;
@@ -55,6 +58,8 @@ pub struct Fresh {
     pub proposal: ProposalId,
     /// For a new rollout.
     pub rollout: RolloutId,
+    /// For a new campaign.
+    pub campaign: CampaignId,
     /// The digest of the new rollout's plan; zeros where there is none.
     pub plan_digest: [u8; 32],
     /// The public half of new material, as SubjectPublicKeyInfo in DER; empty where there is none.
@@ -252,6 +257,18 @@ impl Authority {
             Command::RegisterVerifier(new) => tenant.register_verifier(new),
             Command::RemoveVerifier { principal } => tenant.remove_verifier(*principal),
             Command::Report(report) => self.admit_report(principal, report),
+            Command::DeclareInventory(declaration) => {
+                tenant.declare_inventory(principal, declaration, now)
+            }
+            Command::OrderCampaign(order) => {
+                tenant.order_campaign(principal, order, fresh.campaign, now)
+            }
+            Command::ReportCampaign { campaign, progress } => {
+                tenant.admit_progress(*campaign, *progress)
+            }
+            Command::ReadCensus(CensusQuery::Of(key)) => {
+                tenant.named(key).map(|_| Decided::read(Answer::Done))
+            }
             // The shell answers these from what it alone knows; the decision is only that they may be asked.
             Command::BeginImport
             | Command::ReadStatus
@@ -261,6 +278,7 @@ impl Authority {
             | Command::InspectStore { .. }
             | Command::ReadFrames { .. }
             | Command::ListVerifiers
+            | Command::ReadCensus(CensusQuery::After(_))
             | Command::OpenRecord { .. } => Ok(Decided::read(Answer::Done)),
         }
     }

@@ -8,7 +8,7 @@ use crate::command::{
 use crate::context::{Context, Pair};
 use crate::handle::tests::Mixer;
 use crate::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
-use crate::id::{HandleId, NodeId, ProposalId, RolloutId};
+use crate::id::{CampaignId, HandleId, NodeId, ProposalId, RolloutId};
 use crate::key::tests::sample;
 use crate::limits::{HANDLE_TTL_MAX, REVOCATIONS_MAX};
 use crate::name::Scope;
@@ -19,6 +19,7 @@ use crate::state::{KeyEvent, KeyState};
 use crate::suite::Suite;
 
 mod automatic;
+mod campaigns;
 mod proposals;
 mod rotation;
 mod verifiers;
@@ -61,6 +62,7 @@ fn fresh() -> Fresh {
         principal: PrincipalId::from_bytes([8; 16]),
         proposal: ProposalId::from_bytes([6; 16]),
         rollout: RolloutId::from_bytes([5; 16]),
+        campaign: CampaignId::from_bytes([3; 16]),
         plan_digest: [5; 32],
         public: vec![1],
     }

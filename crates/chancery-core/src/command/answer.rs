@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::automatic::{RotationView, RuleRow};
+use crate::campaign::CampaignView;
 use crate::id::PrincipalId;
 use crate::key::Key;
 use crate::proposal::Proposal;
@@ -78,4 +79,7 @@ pub enum Answer {
         #[n(2)]
         more: bool,
     },
+    /// A campaign as it is now.
+    #[n(12)]
+    Campaign(#[n(0)] Box<CampaignView>),
 }

@@ -147,9 +147,9 @@ pub struct Paths(u8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Path {
-    /// A verifier took something of the old version.
+    /// A verifier took something of the old version; of a key that encrypts, something of it was opened.
     OldVerified = 1,
-    /// A verifier took something of the new version.
+    /// The same of the new version.
     NewVerified = 2,
     /// Going back was tried, without effect.
     RollbackProbed = 4,

@@ -108,6 +108,7 @@ impl NewRollout {
             status: Status::Running,
             acknowledged: None,
             alone: None,
+            alone_epoch: None,
             released: None,
             overrides: Vec::new(),
             epoch,

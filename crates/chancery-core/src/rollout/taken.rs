@@ -117,6 +117,9 @@ pub struct State {
     /// When it was over, in time served.
     #[n(9)]
     pub ended: Option<Served>,
+    /// The epoch of the schedule by which the old version protects nothing any more.
+    #[n(10)]
+    pub alone_epoch: Option<Epoch>,
 }
 
 /// A step: how a rollout came from one state to the next.
@@ -446,6 +449,7 @@ impl Lasting {
             released,
             epoch,
             ended,
+            alone_epoch,
             ..
         } = *state;
         Rollout {
@@ -468,6 +472,7 @@ impl Lasting {
             overrides: state.overrides.clone(),
             epoch,
             ended,
+            alone_epoch,
         }
     }
 }
@@ -484,6 +489,7 @@ impl State {
             released,
             epoch,
             ended,
+            alone_epoch,
             ..
         } = *rollout;
         let overrides = rollout.overrides.clone();
@@ -498,6 +504,7 @@ impl State {
             overrides,
             epoch,
             ended,
+            alone_epoch,
         }
     }
 }

@@ -195,6 +195,7 @@ impl Rollout {
             && stage.selector.is_everybody();
         if is_alone {
             change.rollout.alone = self.alone.or(Some(at.now));
+            change.rollout.alone_epoch = self.alone_epoch.or(Some(change.epoch));
         }
         change.schedule = self.schedule_of(stage);
     }

@@ -51,6 +51,7 @@ pub(super) fn start_sequencer(
         barrier: Barrier::default(),
         held: HeldAnswers::new(Arc::clone(&shared.waiting)),
         partner: start_partner(),
+        used: Arc::clone(&shared.used),
     };
     std::thread::spawn(move || thread.run());
 }

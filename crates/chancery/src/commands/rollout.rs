@@ -186,6 +186,16 @@ pub(crate) fn told(shared: &Shared, answer: &CommandAnswer) -> Result<RolloutId,
     Ok(rollout.id)
 }
 
+/// What a rollout waits for now, in a few words.
+pub(crate) fn waits_for(client: &Client, id: RolloutId) -> Result<String, Failure> {
+    Ok(shown::waits(&show(client, id)?))
+}
+
+/// A duration for people: the largest two units of it.
+pub(crate) fn about(ms: u64) -> String {
+    shown::about(ms)
+}
+
 /// Goes on showing a rollout.
 pub(crate) fn watch(shared: &Shared, client: &Client, id: RolloutId) -> Result<(), Failure> {
     watched::run(shared, client, id)

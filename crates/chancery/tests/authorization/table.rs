@@ -5,21 +5,23 @@ use std::path::PathBuf;
 
 use chancery_api::http::replies::state_name;
 use chancery_api::http::routes::{
-    Authentication, CommandKind, OrderKind, PublicKind, ROUTES, Route, Target,
+    Authentication, CampaignKind, CommandKind, OrderKind, PublicKind, ROUTES, Route, Target,
 };
 use chancery_core::authority::{Authority, Fresh, Routing, Row, TenantRow, Use};
 use chancery_core::automatic::{Rule, RuleFor};
+use chancery_core::campaign::{CampaignOrder, Progress};
+use chancery_core::census::{Declaration, Found, Scan};
 use chancery_core::clock::{Quality, Reading, Served};
-use chancery_core::command::{AuditQuery, Command, NewHandle, NewKey, PruneAudit};
+use chancery_core::command::{AuditQuery, CensusQuery, Command, NewHandle, NewKey, PruneAudit};
 use chancery_core::context::Context;
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Handle, HandleKeyId, LinkId, Operation, Operations, Root};
 use chancery_core::id::{
-    HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
+    CampaignId, HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
 };
 use chancery_core::key::{Key, KeyVersion, Provenance};
-use chancery_core::name::Scope;
+use chancery_core::name::{Name, Scope};
 use chancery_core::principal::{Principal, Role};
 use chancery_core::proposal::Proposed;
 use chancery_core::reason::Reason;
@@ -301,6 +303,17 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
             Command::RemoveVerifier { principal: PrincipalId::from_bytes([5; 16]) }
         }
         CommandKind::Report => Command::Report(report()),
+        CommandKind::DeclareInventory => Command::DeclareInventory(Declaration {
+            key: key(),
+            inventory: key(),
+            found: Found::Scanned(Scan { as_of: Epoch::default(), counts: Vec::new(), others: 0 }),
+        }),
+        CommandKind::OrderCampaign(kind) => Command::OrderCampaign(campaign_order(kind, key())),
+        CommandKind::ReportCampaign => {
+            Command::ReportCampaign { campaign: CAMPAIGN, progress: Progress::default() }
+        }
+        CommandKind::ReadCensus => Command::ReadCensus(CensusQuery::After(None)),
+        CommandKind::ReadKeyCensus => Command::ReadCensus(CensusQuery::Of(key())),
         // Nothing, so that it may be done anywhere.
         CommandKind::PruneAudit => Command::PruneAudit(PruneAudit {
             segments: 0,
@@ -317,6 +330,20 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
 
 /// No rollout has it.
 const ROLLOUT: RolloutId = RolloutId::from_bytes([7; 16]);
+
+/// No campaign has it.
+const CAMPAIGN: CampaignId = CampaignId::from_bytes([7; 16]);
+
+fn campaign_order(kind: CampaignKind, key: Name) -> CampaignOrder {
+    match kind {
+        CampaignKind::Start => CampaignOrder::Start { inventory: key.clone(), key },
+        CampaignKind::Pause => CampaignOrder::Pause(CAMPAIGN),
+        CampaignKind::Resume => CampaignOrder::Resume(CAMPAIGN),
+        CampaignKind::End => {
+            CampaignOrder::End { campaign: CAMPAIGN, progress: Progress::default() }
+        }
+    }
+}
 
 /// No proposal has it.
 const PROPOSAL: ProposalId = ProposalId::from_bytes([6; 16]);
@@ -424,6 +451,7 @@ impl Core {
             principal: PrincipalId::from_bytes([10; 16]),
             proposal: ProposalId::from_bytes([6; 16]),
             rollout: RolloutId::from_bytes([7; 16]),
+            campaign: CAMPAIGN,
             plan_digest: [7; 32],
             public: Vec::new(),
         };

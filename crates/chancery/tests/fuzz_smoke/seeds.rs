@@ -15,16 +15,18 @@ use chancery_audit::opening::Opening;
 use chancery_audit::proof::{TreeProof, check, prove};
 use chancery_audit::receipt::{Receipt, ReceiptError};
 use chancery_audit::segment::{BLOCK_BYTES, SegmentHeader};
+use chancery_core::campaign::{CampaignOrder, Progress};
 use chancery_core::cbor;
+use chancery_core::census::{Declaration, Found, Scan, VersionCount};
 use chancery_core::command::{
-    AuditQuery, Command, NewHandle, NewKey, PruneAudit, SignatureParameters,
+    AuditQuery, CensusQuery, Command, NewHandle, NewKey, PruneAudit, SignatureParameters,
 };
 use chancery_core::context::{Context, Pair};
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{self, Caveat, Handle, HandleKeyId, Operation, Operations, Root};
 use chancery_core::id::{
-    HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
+    CampaignId, HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
 };
 use chancery_core::name::Scope;
 use chancery_core::principal::Role;
@@ -56,7 +58,7 @@ use crate::harness::{KEY, LOG_KEY, TRUST, checkpoint_signer};
 #[path = "seeds/commands.rs"]
 mod commands;
 
-use commands::{commands, each_command};
+use commands::{all_commands, commands};
 
 /// One file of a corpus.
 pub(crate) struct Seed {
@@ -210,8 +212,7 @@ fn bodies() -> Vec<Seed> {
         ("escaped", r#"{"context":{"a":"\u00e9\ud83d\ude00"},"message":""}"#),
     ];
     let of_use = of_use.map(|(name, text)| (name, text.as_bytes().to_vec()));
-    let of_commands = each_command()
-        .into_iter()
+    let of_commands = all_commands()
         .filter_map(|(name, command)| Some((name, request_of(&command).unwrap().body?)));
     let seed = |(name, bytes)| Seed {
         target: "json_bodies",

@@ -31,6 +31,10 @@ const READS: &[&str] = &[
     "bundle fetch --pins bundle.pins --out tenant.bundle",
     "bundle show tenant.bundle --pins bundle.pins",
     "verifier list",
+    "handle issue cards --operations rewrap --out again.h",
+    "census cards --inventory none none.ndjson",
+    "reprotect start cards --inventory none --handle again.h none.ndjson",
+    "reprotect status",
     "audit timeline release",
     "audit export --to file:audit.jsonl --once",
     "audit recipient --out recipient.key",
@@ -43,7 +47,7 @@ const READS: &[&str] = &[
 /// and of archives, `witness submit`, `audit archive`, `audit restore` and `audit prune` are checked by themselves, as are
 /// proposals, and there is no fork to prove.
 /// A verifier that runs answers its own questions.
-const OTHERS: [&str; 21] = [
+const OTHERS: [&str; 23] = [
     "serve",
     "key public",
     "random",
@@ -58,6 +62,8 @@ const OTHERS: [&str; 21] = [
     "proposal carry-out",
     "proposal show",
     "proposal withdraw",
+    "reprotect pause",
+    "reprotect resume",
     "rollout advance",
     "rollout watch",
     "verifier register",

@@ -87,6 +87,7 @@ const RUN_AGAIN: [&str; 7] = [
 pub(super) fn prepared() -> Service {
     let service = Service::start();
     fs::write(service.path("message"), "what is signed").unwrap();
+    fs::write(service.path("none.ndjson"), "").unwrap();
     let key = rcgen::KeyPair::generate().unwrap().serialize_der();
     fs::write(service.path("release.p8"), key).unwrap();
     service
@@ -150,9 +151,9 @@ fn every_command_that_can_be_repeated_is_among_them() {
     for command in all() {
         let help = binary().args(command.split(' ')).arg("--help").output().unwrap();
         // What is pruned has to be archived and old first, what is approved to be proposed, who is registered to be there,
-        // and a stage to wait for nothing else: the tests of that have them.
+        // what is paused to be begun, and a stage to wait for nothing else: the tests of that have them.
         let is_elsewhere = ["audit prune", "rollout advance"].contains(&command.as_str())
-            || ["proposal ", "posture ", "verifier "]
+            || ["proposal ", "posture ", "reprotect ", "verifier "]
                 .iter()
                 .any(|group| command.starts_with(group));
         if text(&help.stdout).contains("--operation-id <") && !is_elsewhere {

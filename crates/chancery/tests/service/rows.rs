@@ -7,7 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use chancery_api::http::replies::AnswerObject;
+use chancery_core::campaign::CampaignOrder;
+use chancery_core::census::{Declaration, Found, Scan, VersionCount};
 use chancery_core::command::Command;
+use chancery_core::epoch::Epoch;
+use chancery_core::id::CampaignId;
 use chancery_core::state::KeyEvent;
 use chancery_store::{Embedded, OpenMode, RowName, Store as _, Transaction};
 
@@ -120,15 +125,36 @@ fn change(service: &Service, event: KeyEvent) {
     committed(ask(&service.client(), &command));
 }
 
+/// Declares an inventory of `cards` anew.
+fn declare(service: &Service, ciphertexts: u64) {
+    let counts = vec![VersionCount { version: 1, ciphertexts, uses: 0 }];
+    let found = Found::Scanned(Scan { as_of: Epoch::default(), counts, others: 0 });
+    let (key, inventory) = (name("cards"), name("files"));
+    let declaration = Declaration { key, inventory, found };
+    committed(ask(&service.client(), &Command::DeclareInventory(declaration)));
+}
+
+fn order(service: &Service, order: CampaignOrder) -> CampaignId {
+    let answer = committed(ask(&service.client(), &Command::OrderCampaign(order))).answer;
+    let AnswerObject::Campaign(campaign) = answer else { panic!("no campaign") };
+    campaign.id
+}
+
 /// A service that has some authority, stopped; its rows before and after a suspension was lifted and set.
 fn altered_later() -> (Service, Rows, Rows) {
     let mut service = Service::start();
     key_and_handle(&service.client(), "invoices", "sign.bound:invoice", "ed25519");
     create_key(&service.client(), "receipts", "sign.bound:invoice", "ed25519");
+    create_key(&service.client(), "cards", "encrypt.aead:card", "aes-256-gcm");
+    declare(&service, 7);
+    let (key, inventory) = (name("cards"), name("files"));
+    let campaign = order(&service, CampaignOrder::Start { key, inventory });
     service.stop();
     let old = rows(&service);
     service.restart();
     change(&service, KeyEvent::Suspend);
+    declare(&service, 6);
+    order(&service, CampaignOrder::Pause(campaign));
     service.stop();
     // Once more up and down, so that the outbox is empty.
     service.restart();
@@ -192,8 +218,8 @@ fn an_old_copy_of_one_row_is_noticed() {
         })
         .map(|(name, value)| Alteration::Replaced(name.clone(), value.clone()))
         .collect();
-    // The tenant, the key and the head.
-    assert_eq!(changed.len(), 3);
+    // The tenant, the key, the inventory, the campaign and the head.
+    assert_eq!(changed.len(), 5);
     for alteration in &changed {
         refused_with(&mut service, &new, alteration);
     }

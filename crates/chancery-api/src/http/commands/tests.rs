@@ -1,10 +1,12 @@
 //! Commands over HTTP and back, one case a variant.
 
 use chancery_core::automatic::{Automatic, Rule, RuleFor};
+use chancery_core::campaign::{CampaignOrder, Progress};
+use chancery_core::census::{Declaration, Found, Scan, VersionCount};
 use chancery_core::command::{AuditQuery, PruneAudit};
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
-use chancery_core::id::{KeyId, ProposalId, RolloutId};
+use chancery_core::id::{CampaignId, KeyId, ProposalId, RolloutId};
 use chancery_core::proposal::Proposed;
 use chancery_core::purpose::Usage;
 use chancery_core::reason::Reason;
@@ -123,6 +125,22 @@ fn report() -> Report {
     Report { bundle, as_of, digest, sequence: 3, since_ms: 7, counts: vec![counts(1), counts(2)] }
 }
 
+const CAMPAIGN: CampaignId = CampaignId::from_bytes([7; 16]);
+const PROGRESS: Progress = Progress { total: u64::MAX, done: 2, failed: 1 };
+
+fn scan() -> Scan {
+    let count = |version| VersionCount { version, ciphertexts: u64::MAX, uses: 7 };
+    Scan { as_of: Epoch { generation: 1, number: 9 }, counts: vec![count(1), count(2)], others: 1 }
+}
+
+fn declared(found: Found) -> Command {
+    Command::DeclareInventory(Declaration {
+        key: part("invoices"),
+        inventory: part("files"),
+        found,
+    })
+}
+
 fn every_command() -> Vec<Command> {
     let key = || part("invoices");
     let mut commands = vec![
@@ -184,6 +202,16 @@ fn every_command() -> Vec<Command> {
         }),
         Command::RemoveVerifier { principal: PrincipalId::from_bytes([6; 16]) },
         Command::Report(report()),
+        declared(Found::Scanned(scan())),
+        declared(Found::Withdrawn),
+        Command::OrderCampaign(CampaignOrder::Start { key: key(), inventory: part("files") }),
+        Command::OrderCampaign(CampaignOrder::Pause(CAMPAIGN)),
+        Command::OrderCampaign(CampaignOrder::Resume(CAMPAIGN)),
+        Command::OrderCampaign(CampaignOrder::End { campaign: CAMPAIGN, progress: PROGRESS }),
+        Command::ReportCampaign { campaign: CAMPAIGN, progress: PROGRESS },
+        Command::ReadCensus(CensusQuery::Of(key())),
+        Command::ReadCensus(CensusQuery::After(None)),
+        Command::ReadCensus(CensusQuery::After(Some(key()))),
         Command::PruneAudit(PruneAudit {
             segments: 3,
             entry: [5; 32],

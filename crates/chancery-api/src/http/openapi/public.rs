@@ -10,7 +10,7 @@ use super::{list, number, object, reference, time};
 /// The query that a route takes.
 pub(super) fn query(route: &Route) -> Option<Value> {
     match route.target {
-        Target::Command(CommandKind::ListKeys) => {
+        Target::Command(CommandKind::ListKeys | CommandKind::ReadCensus) => {
             Some(json!({"name": "after", "in": "query", "schema": reference("Name")}))
         }
         Target::Public(PublicKind::Bundle) => Some(

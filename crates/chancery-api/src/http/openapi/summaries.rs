@@ -3,7 +3,7 @@
 use chancery_core::handle::Operation;
 use chancery_core::rollout::Order;
 
-use crate::http::routes::{CommandKind, OrderKind, Target};
+use crate::http::routes::{CampaignKind, CommandKind, OrderKind, Target};
 
 pub(super) fn summary(target: Target) -> String {
     match target {
@@ -85,6 +85,22 @@ fn command_summary(kind: CommandKind) -> &'static str {
             "Say which trust bundle a verifier uses, and what came of its verifying."
         }
         CommandKind::ListVerifiers => "Read the registered verifiers.",
+        CommandKind::DeclareInventory => {
+            "Declare what a scan of an inventory of a key's ciphertexts found, or that it is no more."
+        }
+        CommandKind::OrderCampaign(CampaignKind::Start) => {
+            "Begin a campaign that encrypts an inventory again."
+        }
+        CommandKind::OrderCampaign(CampaignKind::Pause) => "Pause a campaign.",
+        CommandKind::OrderCampaign(CampaignKind::Resume) => "Let a paused campaign go on.",
+        CommandKind::OrderCampaign(CampaignKind::End) => {
+            "End a campaign, with what a last scan of its inventory came to."
+        }
+        CommandKind::ReadCensus => {
+            "Read what is known of the ciphertexts of keys that have inventories."
+        }
+        CommandKind::ReadKeyCensus => "Read what is known of the ciphertexts of one key.",
+        CommandKind::ReportCampaign => "Say how far a campaign is.",
         CommandKind::Rotate => "Bring another version of a key in, by a rollout.",
         CommandKind::SetRule => {
             "Say by which rule a key, or every key of a usage, is rotated without anybody asking."

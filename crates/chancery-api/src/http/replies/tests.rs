@@ -1,10 +1,16 @@
 //! Replies as JSON, against the schemas and back.
 
 use super::*;
-use crate::message::{HeardView, StepsPage, StoreRow, VerifierView};
+use crate::message::{
+    CensusPage, CensusView, HeardView, StepsPage, StoreRow, VerifierView, VersionUse,
+};
+use chancery_core::campaign::{Campaign, CampaignState, CampaignView, Progress};
+use chancery_core::census::{Found, Inventory, Scan, VersionCount};
 use chancery_core::clock::Served;
+use chancery_core::id::CampaignId;
 use chancery_core::name::Scope;
 use chancery_core::reason::Reason;
+use chancery_core::schedule::Fraction;
 
 fn version(number: u32, state: KeyState) -> KeyVersion {
     KeyVersion {
@@ -99,6 +105,61 @@ fn verifier(heard: Option<HeardView>) -> VerifierView {
     VerifierView { principal, name: name("gateway"), keys: vec![name("invoices")], heard }
 }
 
+fn campaign(target: Option<u32>) -> CampaignView {
+    let by = PrincipalId::from_bytes([2; 16]);
+    let campaign = Campaign {
+        id: CampaignId::from_bytes([3; 16]),
+        tenant: TenantId::from_bytes([1; 16]),
+        key: KeyId::from_bytes([4; 16]),
+        inventory: "files".parse().unwrap(),
+        state: CampaignState::Paused,
+        progress: Progress { total: 9, done: 5, failed: 1 },
+        by,
+        began_ms: 6,
+        moved_by: by,
+        moved_ms: 7,
+        epoch: Epoch::default(),
+    };
+    let key = "cards".parse().unwrap();
+    CampaignView { key, campaign, target, heard_ago_ms: target.map(u64::from), per_second: None }
+}
+
+fn census() -> CensusPage {
+    let inventory = |found| Inventory {
+        tenant: TenantId::from_bytes([1; 16]),
+        key: KeyId::from_bytes([4; 16]),
+        name: "files".parse().unwrap(),
+        found,
+        declared_ms: 5,
+        by: PrincipalId::from_bytes([2; 16]),
+        epoch: Epoch::default(),
+    };
+    let counts = vec![VersionCount { version: 1, ciphertexts: 5, uses: 7 }];
+    let scan = Scan { as_of: Epoch { generation: 1, number: 9 }, counts, others: 1 };
+    let used = VersionUse { version: 1, state: KeyState::Active, share: Fraction::WHOLE, uses: 7 };
+    let view = CensusView {
+        id: KeyId::from_bytes([4; 16]),
+        key: "cards".parse().unwrap(),
+        versions: vec![used],
+        target: Some(1),
+        rollout: Some(RolloutId::from_bytes([5; 16])),
+        leaving: Some(1),
+        remaining: Some(5),
+        inventories: vec![inventory(Found::Scanned(scan)), inventory(Found::Withdrawn)],
+        campaigns: vec![campaign(Some(1))],
+    };
+    let bare = CensusView {
+        rollout: None,
+        leaving: None,
+        remaining: None,
+        target: None,
+        inventories: Vec::new(),
+        campaigns: Vec::new(),
+        ..view.clone()
+    };
+    CensusPage { as_of: Epoch { generation: 1, number: 9 }, keys: vec![view, bare], more: true }
+}
+
 fn every_reply() -> Vec<CommandReply> {
     let view = OperationView {
         id: OperationId::from_bytes([3; 16]),
@@ -118,6 +179,8 @@ fn every_reply() -> Vec<CommandReply> {
         CommandReply::Pending,
         CommandReply::Verifiers(vec![verifier(None), verifier(Some(heard()))]),
         CommandReply::Steps(StepsPage { steps: vec![vec![1, 2].into()], more: true }),
+        committed(Answer::Campaign(Box::new(campaign(None)))),
+        CommandReply::Census(Box::new(census())),
         CommandReply::StoreRows(StorePage {
             revision: 3,
             rows: vec![StoreRow { name: vec![1], revision: 2, bytes: 60, head: vec![4; 16] }],

@@ -109,6 +109,9 @@ pub(super) fn gate_text(gate: &GateObject, rollout: &RolloutObject) -> String {
         "sampled" => format!("answers of the new version: {have} of {need}"),
         "exercised" if gate.missing.is_empty() => "paths gone".into(),
         "exercised" => format!("paths to go: {}", gate.missing.join(", ")),
+        "counted" if gate.have.is_none() => {
+            "ciphertexts of the old version left: nobody has counted since it protected last (`chancery census`)".into()
+        }
         "counted" => format!("ciphertexts of the old version left: {have}"),
         "usable" => format!("the new version is {}", gate.state.as_deref().unwrap_or("?")),
         "person" => "a person (`chancery rollout advance`)".into(),

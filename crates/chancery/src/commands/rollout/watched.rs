@@ -7,7 +7,7 @@ use std::io::{IsTerminal as _, stdout};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use chancery_api::http::replies::RolloutObject;
+use chancery_api::http::replies::{GateObject, RolloutObject};
 use chancery_client::{Client, Next, Refusal};
 use chancery_core::id::RolloutId;
 
@@ -107,7 +107,11 @@ impl Screen {
 /// What changes when something does: not the time that is left.
 fn line(rollout: &RolloutObject) -> String {
     let closed = rollout.gates.iter().filter(|gate| !gate.open);
-    let closed: Vec<_> = closed.map(|gate| gate.gate.as_str()).collect();
+    let name = |gate: &GateObject| match (gate.gate.as_str(), gate.have) {
+        ("counted", Some(left)) => format!("counted ({left} left)"),
+        (name, _) => name.to_owned(),
+    };
+    let closed: Vec<_> = closed.map(name).collect();
     let waits = if closed.is_empty() {
         String::new()
     } else {

@@ -28,6 +28,21 @@ fn newcomer() -> Proposed {
     Proposed::CreatePrincipal { name, role: Role::Approver, public: [4; 32] }
 }
 
+/// No campaign has it.
+const CAMPAIGN: CampaignId = CampaignId::from_bytes([5; 16]);
+
+const PROGRESS: Progress = Progress { total: 1_000_000, done: 300, failed: 1 };
+
+fn scan() -> Scan {
+    let counts = vec![VersionCount { version: 1, ciphertexts: 1_000_000, uses: 300 }];
+    Scan { as_of: Epoch { generation: 1, number: 9 }, counts, others: 1 }
+}
+
+fn declared(found: Found) -> Command {
+    let part = |text: &str| text.parse().unwrap();
+    Command::DeclareInventory(Declaration { key: part("cards"), inventory: part("files"), found })
+}
+
 /// No rollout has it.
 const ROLLOUT: RolloutId = RolloutId::from_bytes([7; 16]);
 
@@ -42,7 +57,12 @@ fn rotation() -> Rotation {
 }
 
 /// One command of each shape.
-pub(super) fn each_command() -> [(&'static str, Command); 26] {
+pub(super) fn all_commands() -> impl Iterator<Item = (&'static str, Command)> {
+    each_command().into_iter().chain(of_campaigns())
+}
+
+/// Those that concern no ciphertexts.
+fn each_command() -> [(&'static str, Command); 26] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -181,5 +201,24 @@ pub(super) fn commands() -> Vec<Seed> {
             },
         }
     };
-    each_command().map(seed).into()
+    all_commands().map(seed).collect()
+}
+
+/// One of each shape that concerns ciphertexts.
+fn of_campaigns() -> [(&'static str, Command); 6] {
+    let key = || "cards".parse().unwrap();
+    [
+        ("declare-inventory", declared(Found::Scanned(scan()))),
+        ("withdraw-inventory", declared(Found::Withdrawn)),
+        (
+            "start-campaign",
+            Command::OrderCampaign(CampaignOrder::Start { key: key(), inventory: key() }),
+        ),
+        (
+            "end-campaign",
+            Command::OrderCampaign(CampaignOrder::End { campaign: CAMPAIGN, progress: PROGRESS }),
+        ),
+        ("report-campaign", Command::ReportCampaign { campaign: CAMPAIGN, progress: PROGRESS }),
+        ("read-census", Command::ReadCensus(CensusQuery::After(Some(key())))),
+    ]
 }

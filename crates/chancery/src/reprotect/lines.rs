@@ -1,0 +1,508 @@
+//! A file with one ciphertext on each line.
+//!
+//! A line is the base64 of a ciphertext, or a JSON object whose field `ciphertext`, or `output` as the API answers, has it;
+//! `context` in the object is that of this one ciphertext. Everything else on the line stays as it is. Empty lines stay.
+//!
+//! The new file is written beside, in the order of the old one, and takes its place when it is whole and durable. A journal
+//! says how far it is, so that whoever comes after a crash goes on there; if the old file is another one by then, it
+//! begins anew.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use chancery_api::http::fields::{Base64, ContextObject};
+use chancery_core::context::Context;
+use chancery_crypto::envelope::ENVELOPE_BYTES_MAX;
+use serde::{Deserialize, Serialize};
+
+use super::directory::{Identity, take_after};
+use super::item::{Batch, Item, Lies, Named, Of, Tally, Todo, named};
+
+/// The longest line, in bytes: 256 KiB. The longest ciphertext takes 88 KiB in base64, its context under 4.
+const LINE_BYTES_MAX: usize = 256 * 1024;
+
+/// How many bytes are written before the journal says so: 1 MiB, some thousands of ciphertexts, which is what a crash costs
+/// at most.
+const JOURNAL_EVERY: u64 = 1024 * 1024;
+
+/// A file of ciphertexts.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines {
+    path: PathBuf,
+}
+
+/// How far the new file is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reached {
+    /// So many bytes of the old file are read.
+    read: u64,
+    /// So many lines.
+    lines: u64,
+    /// So many bytes of the new one are written.
+    written: u64,
+    /// So many ciphertexts in it are under the version that protects.
+    pub(super) done: u64,
+    /// So many failures are listed, in so many bytes.
+    pub(super) failures: (u64, u64),
+}
+
+/// The journal of a new file: which old one it is of, under which version, and how far it is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Journal {
+    old: [i64; 7],
+    target: u32,
+    reached: Reached,
+}
+
+/// What a line holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Line {
+    Empty,
+    Ciphertext(Vec<u8>, Option<Context>),
+    Other(&'static str),
+}
+
+/// The fields of a line that is an object.
+#[derive(Deserialize)]
+struct Object {
+    ciphertext: Option<String>,
+    output: Option<String>,
+    context: Option<ContextObject>,
+}
+
+impl Lines {
+    pub(super) fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Counts what lies there.
+    pub(super) fn scan(&self, of: &Of, seen: &mut dyn FnMut(u64)) -> Result<Tally> {
+        let mut tally = Tally::default();
+        let mut reader = self.reader(0)?;
+        let (mut number, mut line) = (0, Vec::new());
+        while self.next(&mut reader, &mut number, &mut line)? {
+            match parsed(&line) {
+                Line::Empty => continue,
+                Line::Other(why) => tally.count(Named::Other(why)),
+                Line::Ciphertext(bytes, _) => tally.count(named_whole(of, &bytes)),
+            }
+            seen(tally.total());
+        }
+        Ok(tally)
+    }
+
+    /// Reads all from where an earlier one came to, until `give` wants no more.
+    pub(super) fn read(
+        &self,
+        (of, target): (&Of, u32),
+        from: Reached,
+        give: &mut dyn FnMut(Batch) -> bool,
+    ) -> Result<()> {
+        let mut reader = self.reader(from.read)?;
+        let (mut read, mut number) = (from.read, from.lines);
+        let (mut batch, mut line) = (Batch::numbered(0), Vec::new());
+        while self.next(&mut reader, &mut number, &mut line)? {
+            let todo = todo((of, target), &line);
+            let sent = if let Todo::Rewrap(bytes, _) = &todo { bytes.len() } else { 0 };
+            if batch.is_full_for(line.len() + sent) {
+                let next = Batch::numbered(batch.number + 1);
+                if !give(std::mem::replace(&mut batch, next)) {
+                    return Ok(());
+                }
+            }
+            read += u64::try_from(line.len()).unwrap_or_default();
+            batch.push(Item { lies: Lies::Line(number, std::mem::take(&mut line)), todo });
+            batch.behind = (read, number);
+        }
+        if !batch.items.is_empty() {
+            give(batch);
+        }
+        Ok(())
+    }
+
+    fn reader(&self, from: u64) -> Result<BufReader<File>> {
+        let cannot = || format!("cannot read `{}`", self.path.display());
+        let mut file = File::open(&self.path).with_context(cannot)?;
+        file.seek(SeekFrom::Start(from)).with_context(cannot)?;
+        Ok(BufReader::with_capacity(LINE_BYTES_MAX, file))
+    }
+
+    /// The next line with its end; `false` behind the last one.
+    fn next(
+        &self,
+        reader: &mut BufReader<File>,
+        number: &mut u64,
+        line: &mut Vec<u8>,
+    ) -> Result<bool> {
+        line.clear();
+        let most = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+        let read = reader.take(most).read_until(b'\n', line);
+        let read = read.with_context(|| format!("cannot read `{}`", self.path.display()))?;
+        *number += u64::from(read > 0);
+        if read == LINE_BYTES_MAX && line.last() != Some(&b'\n') {
+            bail!(
+                "line {number} of `{}` has more than {LINE_BYTES_MAX} bytes: it is no file of ciphertexts",
+                self.path.display()
+            );
+        }
+        Ok(read > 0)
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        let metadata = fs::metadata(&self.path);
+        let metadata =
+            metadata.with_context(|| format!("cannot look at `{}`", self.path.display()))?;
+        Ok(Identity::of(&metadata))
+    }
+}
+
+fn named_whole(of: &Of, bytes: &[u8]) -> Named {
+    named(of, bytes, u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+}
+
+fn todo((of, target): (&Of, u32), line: &[u8]) -> Todo {
+    let (bytes, context) = match parsed(line) {
+        Line::Empty => return Todo::Keep { is_done: false },
+        Line::Other(why) => return Todo::Leave(why),
+        Line::Ciphertext(bytes, context) => (bytes, context),
+    };
+    match named_whole(of, &bytes) {
+        Named::Envelope(version) if version == target => Todo::Keep { is_done: true },
+        Named::Envelope(_) => Todo::Rewrap(bytes, context),
+        Named::Chunked(_) => Todo::Leave("a file of chunks does not lie on a line"),
+        Named::Other(why) => Todo::Leave(why),
+    }
+}
+
+fn parsed(line: &[u8]) -> Line {
+    let Ok(text) = std::str::from_utf8(line) else { return Line::Other("it is not text") };
+    let text = text.trim();
+    if text.is_empty() {
+        return Line::Empty;
+    }
+    if !text.starts_with('{') {
+        return ciphertext(text, None);
+    }
+    let Ok(object) = serde_json::from_str::<Object>(text) else {
+        return Line::Other("it is not a JSON object with `ciphertext`, and a `context` of texts");
+    };
+    match (object.ciphertext.or(object.output), object.context) {
+        (None, _) => Line::Other("it has no field `ciphertext`"),
+        (Some(text), context) => ciphertext(&text, context.map(|context| context.0)),
+    }
+}
+
+fn ciphertext(text: &str, context: Option<Context>) -> Line {
+    // A little more than the longest one takes, before it is decoded.
+    let is_short = text.len() <= ENVELOPE_BYTES_MAX.div_ceil(3) * 4;
+    let bytes = Base64::from_text(text).filter(|_| is_short);
+    bytes.map_or(Line::Other("it is not base64 of a ciphertext"), |bytes| {
+        Line::Ciphertext(bytes.0, context)
+    })
+}
+
+/// A line with another ciphertext in the place of the old one; nothing if that does not stand there once.
+fn replaced(line: &[u8], old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(line).ok()?;
+    let old = Base64(old.to_vec()).to_text();
+    let mut found = text.match_indices(&old);
+    let (at, _) = found.next()?;
+    if found.next().is_some() {
+        return None;
+    }
+    let (before, after) = (text.get(..at)?, text.get(at + old.len()..)?);
+    Some([before, &Base64(new.to_vec()).to_text(), after].concat().into_bytes())
+}
+
+/// Writes the new file.
+pub(super) struct Writer {
+    old: PathBuf,
+    was: Identity,
+    target: u32,
+    state: PathBuf,
+    new: BufWriter<File>,
+    reached: Reached,
+    journaled: u64,
+}
+
+impl Writer {
+    /// Goes on where an earlier one came to, or begins anew.
+    pub(super) fn begin(lines: &Lines, state: &Path, target: u32) -> Result<Self> {
+        let was = lines.identity()?;
+        let reached = journal(state)
+            .filter(|journal| journal.old == was.numbers() && journal.target == target)
+            .map(|journal| journal.reached)
+            .unwrap_or_default();
+        let path = new_file(state);
+        let cannot = || format!("cannot write `{}`", path.display());
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let mut file = file.with_context(cannot)?;
+        // What is behind was not in the journal, so it may be anything. If that is there at all.
+        let length = file.metadata().with_context(cannot)?.len();
+        let reached = if length < reached.written { Reached::default() } else { reached };
+        file.set_len(reached.written).with_context(cannot)?;
+        file.seek(SeekFrom::Start(reached.written)).with_context(cannot)?;
+        Ok(Self {
+            old: lines.path.clone(),
+            was,
+            target,
+            state: state.to_owned(),
+            new: BufWriter::new(file),
+            reached,
+            journaled: reached.written,
+        })
+    }
+
+    /// How far it is.
+    pub(super) fn reached(&self) -> Reached {
+        self.reached
+    }
+
+    /// Takes a line as it was. `is_done` says whether it is a ciphertext under the version that protects.
+    pub(super) fn keep(&mut self, line: &[u8], is_done: bool) -> Result<()> {
+        self.new.write_all(line).with_context(|| cannot_write(&self.state))?;
+        self.reached.written += u64::try_from(line.len()).unwrap_or_default();
+        self.reached.done += u64::from(is_done);
+        Ok(())
+    }
+
+    /// Takes a line with its new ciphertext, which `is_done` says of; `false` if the old one does not stand in it once.
+    pub(super) fn put(
+        &mut self,
+        line: &[u8],
+        (old, new): (&[u8], &[u8]),
+        is_done: bool,
+    ) -> Result<bool> {
+        match replaced(line, old, new) {
+            Some(line) => self.keep(&line, is_done).map(|()| true),
+            None => self.keep(line, false).map(|()| false),
+        }
+    }
+
+    /// Notes that everything up to there is taken; `failures` says how many are listed, and makes that durable.
+    pub(super) fn behind(
+        &mut self,
+        (read, lines): (u64, u64),
+        failures: &mut dyn FnMut() -> Result<(u64, u64)>,
+    ) -> Result<()> {
+        (self.reached.read, self.reached.lines) = (read, lines);
+        if self.reached.written.saturating_sub(self.journaled) >= JOURNAL_EVERY {
+            self.reached.failures = failures()?;
+            self.note()?;
+        }
+        Ok(())
+    }
+
+    /// So many bytes list so many failures.
+    pub(super) fn reach_failures(&mut self, failures: (u64, u64)) {
+        self.reached.failures = failures;
+    }
+
+    /// Makes durable what there is, and then says so in the journal.
+    pub(super) fn note(&mut self) -> Result<()> {
+        self.new.flush().with_context(|| cannot_write(&self.state))?;
+        self.new.get_ref().sync_data().with_context(|| cannot_write(&self.state))?;
+        let journal =
+            Journal { old: self.was.numbers(), target: self.target, reached: self.reached };
+        let text = serde_json::to_vec(&journal).with_context(|| cannot_write(&self.state))?;
+        replace(&self.state.join(JOURNAL), &text).with_context(|| cannot_write(&self.state))?;
+        self.journaled = self.reached.written;
+        Ok(())
+    }
+
+    /// Puts the new file in the place of the old one, if that is as it was read.
+    pub(super) fn finish(mut self, lines: &Lines) -> Result<()> {
+        self.note()?;
+        if lines.identity()? != self.was {
+            bail!(
+                "`{}` was changed while it was read; the campaign goes on with it as it is now once it is resumed",
+                self.old.display()
+            );
+        }
+        let cannot = || format!("cannot replace `{}`", self.old.display());
+        let metadata = fs::metadata(&self.old).with_context(cannot)?;
+        take_after(self.new.get_ref(), &metadata).with_context(cannot)?;
+        self.new.get_ref().sync_all().with_context(cannot)?;
+        fs::rename(new_file(&self.state), &self.old).with_context(cannot)?;
+        for directory in [self.old.parent(), Some(&*self.state)].into_iter().flatten() {
+            // The parent of a bare name is the directory here.
+            let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+            File::open(here).and_then(|directory| directory.sync_all()).with_context(cannot)?;
+        }
+        // If it stays, it is of a file that is no more.
+        let _ = fs::remove_file(self.state.join(JOURNAL));
+        Ok(())
+    }
+}
+
+/// The journal's name in the campaign's directory.
+const JOURNAL: &str = "journal.json";
+
+fn new_file(state: &Path) -> PathBuf {
+    state.join("new-lines")
+}
+
+fn cannot_write(state: &Path) -> String {
+    format!("cannot write in `{}`", state.display())
+}
+
+fn journal(state: &Path) -> Option<Journal> {
+    serde_json::from_slice(&fs::read(state.join(JOURNAL)).ok()?).ok()
+}
+
+/// Writes a file as a whole or not at all.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use chancery_core::context::Pair;
+
+    use super::super::item::tests::{envelope, of};
+    use super::*;
+    use crate::testing::Scratch;
+
+    fn text(bytes: &[u8]) -> String {
+        Base64(bytes.to_vec()).to_text()
+    }
+
+    #[test]
+    fn a_line_is_base64_or_an_object_that_has_it() {
+        let bytes = envelope(2, 1);
+        let is = |line: &str| parsed(line.as_bytes());
+        let plain = Line::Ciphertext(bytes.clone(), None);
+        assert_eq!(is(&format!("{}\n", text(&bytes))), plain);
+        assert_eq!(is(&format!("{{\"id\":7,\"ciphertext\":\"{}\"}}\n", text(&bytes))), plain);
+        assert_eq!(is(&format!("{{\"output\":\"{}\"}}", text(&bytes))), plain);
+        let context = Context::new(vec![Pair::parse("customer=7").unwrap()]).unwrap();
+        let line =
+            format!("{{\"ciphertext\":\"{}\",\"context\":{{\"customer\":\"7\"}}}}", text(&bytes));
+        assert_eq!(is(&line), Line::Ciphertext(bytes, Some(context)));
+        assert_eq!(is("\r\n"), Line::Empty);
+        for other in ["{}", "{\"ciphertext\":7}", "[]", "not base64!", "{\"ciphertext\":\"??\"}"] {
+            assert!(matches!(is(other), Line::Other(_)), "{other}");
+        }
+        assert_eq!(parsed(&[0xff, b'\n']), Line::Other("it is not text"));
+    }
+
+    #[test]
+    fn only_the_ciphertext_of_a_line_is_replaced_and_only_if_it_stands_there_once() {
+        let (old, new) = (envelope(2, 1), envelope(2, 2));
+        let line = format!(" {{\"b\": 1,\"ciphertext\" : \"{}\", \"a\":2}}\r\n", text(&old));
+        let expected = line.replace(&text(&old), &text(&new)).into_bytes();
+        assert_eq!(replaced(line.as_bytes(), &old, &new), Some(expected));
+        let twice = format!("{line}{line}");
+        assert_eq!(replaced(twice.as_bytes(), &old, &new), None);
+        assert_eq!(replaced(b"{\"ciphertext\":\"\\u0041\"}", &old, &new), None);
+    }
+
+    #[test]
+    fn what_is_to_be_done_with_a_line_is_said_by_its_header() {
+        let of = of();
+        let line = |bytes: &[u8]| text(bytes).into_bytes();
+        let todo = |line: &[u8]| todo((&of, 2), line);
+        assert_eq!(todo(&line(&envelope(2, 2))), Todo::Keep { is_done: true });
+        assert_eq!(todo(b"\n"), Todo::Keep { is_done: false });
+        assert_eq!(todo(&line(&envelope(2, 1))), Todo::Rewrap(envelope(2, 1), None));
+        assert!(matches!(todo(&line(&envelope(3, 1))), Todo::Leave(_)));
+        assert!(matches!(todo(b"a letter"), Todo::Leave(_)));
+    }
+
+    /// A file of three old ciphertexts, and the directory of a campaign beside it.
+    fn scene(name: &str) -> (Scratch, Lines, PathBuf) {
+        let scratch = Scratch::new(name);
+        let (path, state) = (scratch.path("cards"), scratch.path("cards.reprotect"));
+        let line = format!("{}\n", text(&envelope(2, 1)));
+        fs::write(&path, line.repeat(3)).unwrap();
+        fs::create_dir(&state).unwrap();
+        (scratch, Lines::at(&path), state)
+    }
+
+    fn lines_of(lines: &Lines, from: Reached) -> Vec<(u64, Vec<u8>)> {
+        let mut all = Vec::new();
+        let mut give = |batch: Batch| {
+            for item in batch.items {
+                let Lies::Line(number, line) = item.lies else { panic!("no line") };
+                all.push((number, line));
+            }
+            true
+        };
+        lines.read((&of(), 2), from, &mut give).unwrap();
+        all
+    }
+
+    /// Takes the first `many` lines that are left, and says so in the journal.
+    fn taken(writer: &mut Writer, lines: &Lines, many: usize) {
+        let (old, new) = (envelope(2, 1), envelope(2, 2));
+        for (number, line) in lines_of(lines, writer.reached()).into_iter().take(many) {
+            assert!(writer.put(&line, (&old, &new), true).unwrap());
+            let read = number * u64::try_from(line.len()).unwrap();
+            writer.behind((read, number), &mut || Ok((0, 0))).unwrap();
+        }
+        writer.note().unwrap();
+    }
+
+    #[test]
+    fn the_next_worker_goes_on_where_the_journal_says_and_drops_what_is_behind() {
+        let (_scratch, lines, state) = scene("lines-journal");
+        let mut writer = Writer::begin(&lines, &state, 2).unwrap();
+        taken(&mut writer, &lines, 2);
+        // Written, and not in the journal: the machine went down here.
+        writer.keep(b"torn", false).unwrap();
+        drop(writer);
+        let mut writer = Writer::begin(&lines, &state, 2).unwrap();
+        assert_eq!((writer.reached().done, writer.reached().lines), (2, 2));
+        taken(&mut writer, &lines, 3);
+        writer.finish(&lines).unwrap();
+        let line = format!("{}\n", text(&envelope(2, 2)));
+        assert_eq!(fs::read_to_string(&lines.path).unwrap(), line.repeat(3));
+        assert!(!state.join(JOURNAL).exists());
+    }
+
+    #[test]
+    fn a_journal_of_another_file_or_version_or_without_its_new_file_is_none() {
+        let (_scratch, lines, state) = scene("lines-stale");
+        taken(&mut Writer::begin(&lines, &state, 2).unwrap(), &lines, 2);
+        let done = |target| Writer::begin(&lines, &state, target).unwrap().reached().done;
+        assert_eq!(done(3), 0);
+        taken(&mut Writer::begin(&lines, &state, 2).unwrap(), &lines, 2);
+        fs::remove_file(new_file(&state)).unwrap();
+        assert_eq!(done(2), 0);
+        taken(&mut Writer::begin(&lines, &state, 2).unwrap(), &lines, 2);
+        assert_eq!(done(2), 2);
+        let old = fs::read(&lines.path).unwrap();
+        fs::write(&lines.path, [old, b"more\n".to_vec()].concat()).unwrap();
+        assert_eq!(done(2), 0);
+    }
+
+    #[test]
+    fn a_file_that_was_changed_meanwhile_is_not_replaced() {
+        let (_scratch, lines, state) = scene("lines-changed");
+        let mut writer = Writer::begin(&lines, &state, 2).unwrap();
+        taken(&mut writer, &lines, 3);
+        fs::write(&lines.path, "by somebody else").unwrap();
+        assert!(writer.finish(&lines).unwrap_err().to_string().contains("was changed"));
+        assert_eq!(fs::read(&lines.path).unwrap(), b"by somebody else");
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_before_anything_is_done() {
+        let (_scratch, lines, _) = scene("lines-long");
+        fs::write(&lines.path, vec![b'A'; LINE_BYTES_MAX]).unwrap();
+        let refused = lines.scan(&of(), &mut |_| {}).unwrap_err().to_string();
+        assert!(
+            refused.contains("line 1 ") && refused.contains("no file of ciphertexts"),
+            "{refused}"
+        );
+    }
+}
