@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chancery_core::action::STAND_BY;
 use chancery_core::authority::{DueRotation, Found, Refusal, UseCounts};
@@ -27,6 +27,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many keys are looked at under the core's lock at once: 1 000, some tenths of a millisecond.
 const LOOKED_AT_ONCE: usize = 1_000;
+
+/// How long a key is left alone whose rotation was refused: ten minutes, so that no version of it is made for nothing each
+/// second.
+const REFUSED_REST: Duration = Duration::from_mins(10);
 
 /// How long the sequencer is waited for when it is asked how often versions were used: a second, after which nobody knows.
 const COUNT_PATIENCE: Duration = Duration::from_secs(1);
@@ -87,7 +91,8 @@ fn counted(shared: &Shared, versions: Vec<(KeyId, u32)>) -> UseCounts {
 
 /// Makes what is to be made, and hands it on. A full queue is tried again next time.
 fn begin(shared: &Shared, due: DueRotation, uses: &Arc<UseCounts>) {
-    if shared.jobs.holds_rotation_of(due.key) || !shared.jobs.has_room() {
+    let waits = shared.jobs.holds_rotation_of(due.key) || shared.rotations.rests(due.key);
+    if waits || !shared.jobs.has_room() {
         return;
     }
     let made = due.makes.map(PrivateKey::generate).transpose();
@@ -110,8 +115,15 @@ struct Counts {
     begun: u64,
     stood_by: u64,
     refused: u64,
-    /// The last that was refused, and why.
-    last: Option<(DueRotation, Refusal)>,
+    /// Keys whose rotation was refused of late, and why.
+    resting: BTreeMap<KeyId, Resting>,
+}
+
+#[derive(Debug)]
+struct Resting {
+    tenant: TenantId,
+    detail: String,
+    since: Instant,
 }
 
 impl Rotations {
@@ -122,34 +134,44 @@ impl Rotations {
         *count += 1;
     }
 
-    /// Something that was due cannot be done. It is tried again.
+    /// Something that was due cannot be done. It is tried again after a rest.
     pub(crate) fn refused(&self, due: DueRotation, refusal: Refusal) {
         let mut counts = lock(&self.counts);
         counts.refused += 1;
-        counts.last = Some((due, refusal));
+        counts.resting.retain(|_, resting| resting.since.elapsed() < REFUSED_REST);
+        let (tenant, detail, since) = (due.tenant, refusal.detail, Instant::now());
+        counts.resting.insert(due.key, Resting { tenant, detail, since });
+    }
+
+    /// Whether a key's rotation was refused of late.
+    fn rests(&self, key: KeyId) -> bool {
+        let counts = lock(&self.counts);
+        counts.resting.get(&key).is_some_and(|resting| resting.since.elapsed() < REFUSED_REST)
     }
 
     /// What was done, named as Prometheus names it.
     pub(crate) fn exposition(&self) -> Vec<(String, u64)> {
         let counts = lock(&self.counts);
-        let all: BTreeMap<_, _> = [
-            ("begun_total", counts.begun),
-            ("standbys_total", counts.stood_by),
-            ("refused_total", counts.refused),
-        ]
-        .into();
-        let named = |(name, count)| (format!("chancery_automatic_rotations_{name}"), count);
-        all.into_iter().map(named).collect()
+        let all =
+            [("begun", counts.begun), ("standbys", counts.stood_by), ("refused", counts.refused)];
+        let named = |(name, count)| (format!("chancery_automatic_rotations_{name}_total"), count);
+        all.map(named).into()
     }
 
-    /// What a tenant is told of it, as long as it holds: the key is due yet.
+    /// What a tenant is told of it.
     pub(crate) fn advice(&self, shared: &Shared, of: TenantId) -> Option<String> {
-        let (due, refusal) = lock(&self.counts).last.clone().filter(|(due, _)| due.tenant == of)?;
+        let (key, many, detail) = {
+            let counts = lock(&self.counts);
+            let mut resting = counts.resting.iter().filter(|(_, resting)| {
+                resting.tenant == of && resting.since.elapsed() < REFUSED_REST
+            });
+            let (key, first) = resting.next()?;
+            (*key, 1 + resting.count(), first.detail.clone())
+        };
         let core = lock(&shared.core);
-        let name = &core.authority.key(of, due.key)?.name;
+        let name = &core.authority.key(of, key)?.name;
         Some(format!(
-            "the rule of key `{name}` asks for a rotation that is refused: {}",
-            refusal.detail
+            "rotations that rules ask for and that are refused: {many}; that of key `{name}`: {detail}"
         ))
     }
 }
