@@ -77,8 +77,8 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
     }
 }
 
-/// So much of the stack is wiped: 256 KiB, more than any call path of a start has, and little of the 8 MiB of a main
-/// thread.
+/// So much of the stack is wiped: 256 KiB, more than any call path of a start or of a disclosure has, and little of the
+/// 8 MiB of a main thread or the 2 MiB of another.
 const STACK_BYTES: usize = 256 * 1024;
 
 /// Zeroizes what calls that have returned left on this thread's stack.
@@ -90,6 +90,19 @@ pub fn wipe_stack() {
     let mut left = [MaybeUninit::<u8>::uninit(); STACK_BYTES];
     // SAFETY: the array has so many bytes, and is this call's.
     unsafe { wipe(left.as_mut_ptr().cast(), STACK_BYTES) };
+}
+
+/// Calls what handles secrets, and zeroizes what it left on this thread's stack. What it returns is not wiped.
+pub fn on_wiped_stack<T>(run: impl FnOnce() -> T) -> T {
+    let done = called(run);
+    wipe_stack();
+    done
+}
+
+/// A call with a frame of its own, which is below that of the caller and so is wiped.
+#[inline(never)]
+fn called<T>(run: impl FnOnce() -> T) -> T {
+    run()
 }
 
 /// Zeroizes a block that is about to be given back.
@@ -161,6 +174,15 @@ mod tests {
         assert!(found_on_stack(0xa7) > 1_000, "it is there until it is wiped");
         wipe_stack();
         assert_eq!(found_on_stack(0xa7), 0);
+    }
+
+    #[test]
+    fn what_is_called_on_a_wiped_stack_leaves_nothing_there_and_gives_what_it_gives() {
+        let given = on_wiped_stack(|| {
+            leave_on_stack(0xa9);
+            7
+        });
+        assert_eq!((given, found_on_stack(0xa9)), (7, 0));
     }
 
     /// A block of so many bytes of that value.

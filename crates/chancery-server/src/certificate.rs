@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use zeroize::Zeroize as _;
 
 use crate::limits::CERTIFICATE_DEADLINE;
 use crate::validity::Validity;
@@ -76,11 +77,18 @@ impl Wanted {
 
     fn with(self, certificate: Vec<u8>) -> Result<Issued, CertificateError> {
         let validity = Validity::of(&certificate).ok_or(CertificateError::NoCertificate)?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialized_der()));
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)?;
         let certified = CertifiedKey::new(vec![CertificateDer::from(certificate)], key);
         certified.keys_match()?;
         Ok(Issued { certified, renewal_s: validity.renewal_s() })
+    }
+}
+
+impl Drop for Wanted {
+    /// What TLS signs with is a copy, as numbers; the encoding is not needed any more.
+    fn drop(&mut self) {
+        self.key.zeroize();
     }
 }
 

@@ -8,6 +8,7 @@ use chancery_audit::sealer::{Keyring, Month, MonthKeys, MonthSecrets, month_of};
 use chancery_core::clock::{Quality, Reading};
 use chancery_core::id::TenantId;
 use chancery_crypto::section::Boot;
+use chancery_memory::wiping;
 
 use crate::config::{EXIT_AUDIT_FAILED, SignerError};
 use crate::counters::lock;
@@ -42,7 +43,9 @@ pub(crate) fn start(shared: &Arc<Shared>) {
             let vault = lock(&shared.vault);
             // What was there at the start is loaded; what is missing now was never made, so nothing stands under it.
             let months = Months { now_ms: now.unix_ms, recorded: None };
-            let made = ensure_months(&vault, &tenants, &shared.keyring, shared.boot, months);
+            let made = wiping::on_wiped_stack(|| {
+                ensure_months(&vault, &tenants, &shared.keyring, shared.boot, months)
+            });
             if let Err(error) = made {
                 if error.exit_status() == EXIT_AUDIT_FAILED {
                     halt(&error);

@@ -196,7 +196,8 @@ impl Shared {
         if boot_nonce == self.boot.boot_nonce {
             return Ok(self.keyring.get(tenant, month));
         }
-        self.derive_month(tenant, month, Boot { boot_nonce, ..self.boot })
+        let boot = Boot { boot_nonce, ..self.boot };
+        wiping::on_wiped_stack(|| self.derive_month(tenant, month, boot))
     }
 
     /// The keys of a tenant and month by which names are hashed, which are the same for every start.
@@ -207,7 +208,7 @@ impl Shared {
     ) -> Result<Option<Arc<MonthKeys>>, SignerError> {
         match self.keyring.get(tenant, month) {
             Some(keys) => Ok(Some(keys)),
-            None => self.derive_month(tenant, month, self.boot),
+            None => wiping::on_wiped_stack(|| self.derive_month(tenant, month, self.boot)),
         }
     }
 

@@ -31,6 +31,7 @@ use chancery_core::reason::Reason;
 use chancery_core::sequencer::{Claim, Counting, Mark};
 use chancery_crypto::primitive::sha256;
 use chancery_crypto::rollout::plan_digest;
+use chancery_memory::wiping;
 
 use crate::aside::{Afterwards, Aside};
 use crate::called;
@@ -216,7 +217,10 @@ impl StoreThread {
         else {
             return Ok(decided);
         };
-        let answer = disclosures::make(&self.shared, principal.tenant, disclosure, now.unix_ms)?;
+        // The keys that are disclosed come by there.
+        let answer = wiping::on_wiped_stack(|| {
+            disclosures::make(&self.shared, principal.tenant, disclosure, now.unix_ms)
+        })?;
         Ok(Decided { answer, ..decided })
     }
 

@@ -3,7 +3,8 @@
 //! Searched are the data directory with store and audit log, what the processes wrote, metrics, the bodies of
 //! refusals, whatever a core dump would leave, and, where the test runs as root, the memory of all three
 //! processes. What must be nowhere is in [`planted`](secrets::planted); what SECURITY.md says lies in ordinary
-//! memory is in [`ordinary`](secrets::ordinary), and must be all that does.
+//! memory is in [`ordinary`](secrets::ordinary), and must be all that does. What is handed over, and what leaves no file to be
+//! read from, is in [`passing`](secrets::passing): an exporter's keys, the front's TLS key, one-time keys of imports.
 //!
 //! The controls are in [`control`](secrets::control): this executable as its own child holds a key as the signer
 //! does, and the search finds it in the arena alone; told to leak a copy, the child is found out.
@@ -24,6 +25,7 @@ mod wire;
 mod secrets {
     mod control;
     mod ordinary;
+    mod passing;
     mod planted;
 }
 

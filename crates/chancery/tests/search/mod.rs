@@ -7,6 +7,7 @@
 //!
 //! What it does not find: secrets under any other transformation, such as key schedules.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -142,6 +143,35 @@ impl Needles {
             at += u64::try_from(CHUNK).unwrap();
         }
     }
+}
+
+/// What may be 32 random bytes in the writable memory of a process that belongs to no file: each once, in its order. Words
+/// begin where numbers do; eight bytes of a number or an address that is small, or of text, are none of them.
+pub(crate) fn candidates(pid: u32) -> io::Result<Vec<[u8; 32]>> {
+    let memory = File::open(format!("/proc/{pid}/mem"))?;
+    let (mut known, mut candidates) = (HashSet::new(), Vec::new());
+    let of_none = |mapping: &Mapping| {
+        mapping.name.starts_with("rw")
+            && (mapping.name.ends_with("anonymous") || mapping.name.contains('['))
+    };
+    for mapping in mappings(pid)?.into_iter().filter(of_none) {
+        let mut bytes = vec![0; usize::try_from(mapping.end - mapping.start).unwrap()];
+        // What cannot be read is no ordinary memory.
+        let read = memory.read_at(&mut bytes, mapping.start).unwrap_or_default();
+        let words = bytes[..read].as_chunks::<8>().0;
+        for four in words.windows(4).filter(|four| four.iter().all(is_random)) {
+            let bytes: [u8; 32] = four.concat().try_into().unwrap();
+            if known.insert(bytes) {
+                candidates.push(bytes);
+            }
+        }
+    }
+    Ok(candidates)
+}
+
+fn is_random(word: &[u8; 8]) -> bool {
+    let is_text = word.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    u64::from_le_bytes(*word) >> 48 != 0 && word[..2] != [0, 0] && !is_text
 }
 
 fn start_of(first: u8, second: u8) -> usize {
