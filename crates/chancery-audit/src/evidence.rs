@@ -300,3 +300,6 @@ impl Evidence {
         Ok(bundles)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ pub const ISSUE_BUNDLE: u8 = 26;
 pub const STEP_ROLLOUT: u8 = 27;
 
 /// What commands are called in records, by their numbers. 13 counts uses, which is a kind of its own.
-const COMMANDS: [(u8, &str); 27] = [
+const COMMANDS: [(u8, &str); 28] = [
     (0, "genesis"),
     (1, "create-key"),
     (2, "import-key"),
@@ -69,6 +69,7 @@ const COMMANDS: [(u8, &str); 27] = [
     (25, "remove-verifier"),
     (ISSUE_BUNDLE, "issue-bundle"),
     (STEP_ROLLOUT, "step-rollout"),
+    (31, "still-rollout"),
 ];
 
 /// What the service itself records.

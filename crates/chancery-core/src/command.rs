@@ -253,6 +253,16 @@ pub enum Command {
         #[n(0)]
         principal: PrincipalId,
     },
+    /// Have the service not look at the rollout of a scratch key for a while, as in a drill.
+    #[n(31)]
+    StillRollout {
+        /// The rollout.
+        #[n(0)]
+        rollout: RolloutId,
+        /// For how long, in milliseconds of time served.
+        #[n(1)]
+        for_ms: u64,
+    },
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -437,7 +447,9 @@ impl Command {
             Self::Propose { .. } | Self::CarryOut { .. } => Right::Propose,
             Self::Approve { .. } | Self::Withdraw { .. } => Right::Approve,
             Self::RaiseApprovals { .. } => Right::RaiseApprovals,
-            Self::Rotate(_) | Self::OrderRollout { .. } => Right::Rotate,
+            Self::Rotate(_) | Self::OrderRollout { .. } | Self::StillRollout { .. } => {
+                Right::Rotate
+            }
             Self::RegisterVerifier(_) | Self::RemoveVerifier { .. } => Right::ManageVerifiers,
             Self::Report(_) => Right::Report,
         }
@@ -496,6 +508,7 @@ impl Command {
             Self::OrderRollout { .. } => 23,
             Self::RegisterVerifier(_) => 24,
             Self::RemoveVerifier { .. } => 25,
+            Self::StillRollout { .. } => 31,
             // 26 is the issue of a trust bundle, 27 a step of a rollout, which the service does by itself.
             Self::ListKeys { .. } => 32,
             Self::ShowKey { .. } => 33,
@@ -554,6 +567,7 @@ impl Command {
             Self::OrderRollout { rollout, order } => {
                 ("POST", format!("/v1/rollouts/{rollout}/{}", order.code()))
             }
+            Self::StillRollout { rollout, .. } => ("POST", format!("/v1/rollouts/{rollout}/still")),
             Self::ListRollouts { .. } => ("GET", "/v1/rollouts".into()),
             Self::ShowRollout { rollout } => ("GET", format!("/v1/rollouts/{rollout}")),
             Self::QueryAudit(_) => ("POST", "/v1/audit/query".into()),

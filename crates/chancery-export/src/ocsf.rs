@@ -132,7 +132,7 @@ pub struct Mapping {
 }
 
 /// Each action by its name in the audit.
-const MAPPINGS: [(&str, Mapping); 43] = [
+const MAPPINGS: [(&str, Mapping); 44] = [
     ("sign", api(Activity::Other)),
     ("verify", api(Activity::Other)),
     ("mac", api(Activity::Other)),
@@ -170,6 +170,7 @@ const MAPPINGS: [(&str, Mapping); 43] = [
     ("raise-approvals", entity(Activity::Update, "posture")),
     ("rotate", entity(Activity::Create, "rollout")),
     ("order-rollout", entity(Activity::Update, "rollout")),
+    ("still-rollout", entity(Activity::Update, "rollout")),
     ("step-rollout", entity(Activity::Update, "rollout")),
     ("register-verifier", entity(Activity::Create, "verifier")),
     ("remove-verifier", entity(Activity::Delete, "verifier")),

@@ -72,7 +72,7 @@ use crate::reduce_only;
 use crate::repacker::{self, RepackCounters};
 use crate::resumes::Resumes;
 use crate::retire;
-use crate::rollouts::{self, Steps};
+use crate::rollouts::{self, Steps, Stilled};
 use crate::root;
 use crate::roots::Roots;
 use crate::sequencer::{Progress, halt};
@@ -109,6 +109,7 @@ pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) sightings: Sightings,
     pub(crate) steps: Steps,
+    pub(crate) stilled: Stilled,
     pub(crate) overdue: Overdue,
     pub(crate) arena: Arena,
     pub(crate) recovery_key: PathBuf,
@@ -526,6 +527,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         jobs: Jobs::default(),
         sightings: Sightings::default(),
         steps: Steps::default(),
+        stilled: Stilled::default(),
         overdue: Overdue::default(),
         arena,
         recovery_key: config.recovery_key,

@@ -208,6 +208,7 @@ fn every_command_has_a_help_text_with_an_example_of_itself() {
             "rollout steps",
             "rollout evidence",
             "rollout verify-evidence",
+            "drill rotation",
             "bundle pin",
             "bundle fetch",
             "bundle show",

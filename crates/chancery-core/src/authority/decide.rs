@@ -242,6 +242,7 @@ impl Authority {
             }
             Command::ListRollouts { after } => Ok(self.list_rollouts(tenant, after.as_ref(), now)),
             Command::ShowRollout { rollout } => tenant.show_rollout(*rollout, &Sight::NOTHING, now),
+            Command::StillRollout { rollout, for_ms } => tenant.still(*rollout, *for_ms),
             Command::ReadSteps { rollout, .. } => tenant.read_steps(*rollout),
             Command::RegisterVerifier(new) => tenant.register_verifier(new),
             Command::RemoveVerifier { principal } => tenant.remove_verifier(*principal),

@@ -1,7 +1,7 @@
 //! The evidence of rotations: exported while the service runs, checked when it does not, and refused once it is altered.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
@@ -28,20 +28,20 @@ fn policy(service: &Service) -> PathBuf {
     service.data().join("log").join("policy")
 }
 
-fn verify(service: &Service, file: &PathBuf) -> Output {
+fn verify(service: &Service, file: &Path) -> Output {
     let (file, policy) = (file.to_str().unwrap(), policy(service));
     let policy = policy.to_str().unwrap();
     service.cli(&["--format", "json", "rollout", "verify-evidence", file, "--policy", policy])
 }
 
-fn shown(service: &Service, file: &PathBuf) -> Value {
+fn shown(service: &Service, file: &Path) -> Value {
     let output = verify(service, file);
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Keeps a file and its policy among the vectors, if that is asked for.
-fn keep(service: &Service, file: &PathBuf, name: &str) {
+fn keep(service: &Service, file: &Path, name: &str) {
     if std::env::var_os(WRITE).is_none() {
         return;
     }
@@ -59,7 +59,7 @@ fn whys(shown: &Value) -> Vec<&str> {
 const FLIPS: usize = 400;
 
 /// Every altered copy is refused: with the status of what does not verify, and nothing is shown of it.
-fn altered_copies_are_refused(service: &Service, file: &PathBuf) {
+fn altered_copies_are_refused(service: &Service, file: &Path) {
     let bytes = fs::read(file).unwrap();
     let altered = service.path("altered.evidence");
     let refused = |bytes: &[u8], what: &str| {
@@ -107,6 +107,7 @@ fn a_rotation_that_went_through_is_shown_step_by_step_with_the_service_stopped()
     rolled.order(id, Order::Override(Overridable::Quiet));
     rolled.until(id, StageName::Soak);
     eventually("the soak waits for a person alone", || {
+        rolled.sign_for_all();
         rolled.verify_all();
         let shown = rolled.shown(id);
         shown.gates.iter().all(|gate| gate.open || gate.gate == "person")

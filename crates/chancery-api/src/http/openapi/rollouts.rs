@@ -30,6 +30,7 @@ pub(super) fn rollouts() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("Stage", stage_schema()),
+        ("StillRolloutBody", object(&[("for_ms", time())], &[])),
         ("Steps", object(&[("steps", list(&reference("Bytes"))), ("more", boolean())], &[])),
         ("Trigger", trigger_schema()),
     ]
