@@ -110,7 +110,7 @@ pub enum Row {
 
 impl Row {
     /// The highest kind in a row's name: that of steps. What else is stored has higher ones.
-    pub const KIND_MAX: u8 = 13;
+    pub const KIND_MAX: u8 = StepRow::KIND;
 
     /// Whose row it is.
     #[must_use]
@@ -146,7 +146,7 @@ impl Row {
             Self::Bundle(_) => (9, &[]),
             Self::Step(step) => {
                 place = step.place();
-                (Self::KIND_MAX, &place)
+                (StepRow::KIND, &place)
             }
         };
         [self.tenant().as_bytes(), [kind].as_slice(), id].concat()

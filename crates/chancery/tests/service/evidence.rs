@@ -6,7 +6,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use chancery_core::id::RolloutId;
-use chancery_core::rollout::{Order, Overridable, StageName};
+use chancery_core::rollout::{Order, Overridable, STEPS_KEPT, StageName};
 use serde_json::Value;
 
 use super::rollouts::{Rolled, quick, stage_of};
@@ -215,4 +215,34 @@ fn the_next_rollout_takes_the_place_of_the_steps_before_and_refuses_theirs() {
     assert_eq!(whys(&shown(&rolled.service, &file))[0], "requested");
     // What was exported before holds as it did.
     assert_eq!(whys(&shown(&rolled.service, &kept)).last(), Some(&"person"));
+}
+
+#[test]
+fn more_steps_than_are_kept_hold_back_no_rollback_and_evidence_says_where_it_begins() {
+    let rolled = Rolled::new();
+    let id = rolled.rotate(quick()).id;
+    rolled.order(id, Order::Pause);
+    while steps(&rolled, id).last().is_none_or(|last| *last < u64::from(STEPS_KEPT) + 5) {
+        for _ in 0..20 {
+            rolled.order(id, Order::Resume);
+            rolled.order(id, Order::Pause);
+        }
+    }
+    assert_eq!(rolled.order(id, Order::RollBack).status, "rolled-back");
+    let kept = steps(&rolled, id);
+    assert_eq!(kept.len(), usize::try_from(STEPS_KEPT).unwrap());
+    assert!(kept.windows(2).all(|pair| pair[1] == pair[0] + 1), "{kept:?}");
+    let file = export(&rolled, id, "long.evidence");
+    let shown = shown(&rolled.service, &file);
+    assert_eq!(shown["complete"]["from_beginning"], false);
+    assert_eq!(shown["complete"]["to_end"], true);
+    assert_eq!(whys(&shown).last(), Some(&"person"));
+}
+
+/// The numbers of the steps that are kept.
+fn steps(rolled: &Rolled, rollout: RolloutId) -> Vec<u64> {
+    let id = rollout.to_string();
+    let printed = rolled.service.done(&["--format", "json", "rollout", "steps", &id]);
+    let steps: Value = serde_json::from_str(&printed).unwrap();
+    steps.as_array().unwrap().iter().map(|step| step["number"].as_u64().unwrap()).collect()
 }
