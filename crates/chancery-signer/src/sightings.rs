@@ -404,3 +404,6 @@ impl Found {
         Verdict { trigger: self.trigger, outcome, value, at: self.at, reporters: &self.reporters }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use chancery_core::id::RolloutId;
@@ -55,6 +55,33 @@ fn whys(shown: &Value) -> Vec<&str> {
     shown["steps"].as_array().unwrap().iter().map(|step| step["why"].as_str().unwrap()).collect()
 }
 
+/// The second implementation, as it ships: it runs no engine, and checks all the rest.
+fn second(service: &Service, file: &Path) -> Output {
+    let script =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../verifier/verify_evidence.py");
+    let output =
+        Command::new("python3").arg(script).arg(file).arg("--policy").arg(policy(service)).output();
+    output.expect("python3 is on this machine")
+}
+
+/// Both implementations find the same steps in the same records.
+fn second_agrees(service: &Service, file: &Path, shown: &Value) {
+    let output = second(service, file);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let places = |value: &Value| -> Vec<(u64, u64)> {
+        let number = |step: &Value, name: &str| step[name].as_u64().unwrap();
+        let steps = value["steps"].as_array().unwrap().iter();
+        steps.map(|step| (number(step, "number"), number(step, "record"))).collect()
+    };
+    assert_eq!(places(&found), places(shown));
+    assert_eq!(found["engine"], "not run");
+    assert_eq!(
+        found["bundles"].as_array().map(Vec::len),
+        shown["bundles"].as_array().map(Vec::len)
+    );
+}
+
 /// Bits of a file that are flipped one by one: 400, spread over all of it.
 const FLIPS: usize = 400;
 
@@ -66,6 +93,7 @@ fn altered_copies_are_refused(service: &Service, file: &Path) {
         fs::write(&altered, bytes).unwrap();
         let output = verify(service, &altered);
         assert_eq!(output.status.code(), Some(4), "{what}: {}", text(&output.stderr));
+        assert_eq!(second(service, &altered).status.code(), Some(4), "{what}");
         assert!(output.stdout.is_empty() || text(&output.stdout).contains("not"), "{what}");
     };
     for flip in 0..FLIPS / 40 {
@@ -150,6 +178,7 @@ fn a_rotation_that_went_through_is_shown_step_by_step_with_the_service_stopped()
         .map(|step| step["epoch"]["number"].as_u64().unwrap())
         .collect();
     assert!(epochs.is_sorted_by(|one, next| one < next), "{epochs:?}");
+    second_agrees(&rolled.service, &file, &shown);
     altered_copies_are_refused(&rolled.service, &file);
     // Under the policy of another log it shows nothing.
     let other = Service::start();
@@ -197,6 +226,7 @@ fn a_rotation_that_a_trigger_took_back_shows_what_fired() {
         policy(&rolled.service).to_str().unwrap(),
     ]);
     assert!(plain.contains("of the new version, 0 of"), "{plain}");
+    second_agrees(&rolled.service, &file, &shown);
     altered_copies_are_refused(&rolled.service, &file);
 }
 
