@@ -71,7 +71,7 @@ Examples:
 
 Faults: none, bad-verifier, verify-failures, slow-version, missing-telemetry, analyser-dead, restart. A drill takes up to two
 minutes and an operator's profile. It makes three principals of the role verifier, which stay, without a key that anybody
-has; `--verifier` names profiles of verifiers to use instead, where posture asks for approvals or drills are frequent.")]
+has; `--verifier` names profiles that are kept for drills instead, where posture asks for approvals or drills are frequent.")]
 struct RotationArgs {
     /// What goes wrong.
     #[arg(long, default_value = "none")]
@@ -82,7 +82,7 @@ struct RotationArgs {
     /// Of the fault `restart`: what kills the service and has it start again, run by `sh -c`; it ends before it is asked.
     #[arg(long, value_name = "COMMAND")]
     restart_command: Option<String>,
-    /// The profile of a verifier to use; three of them, or none.
+    /// The profile of a verifier that is kept for drills, and not registered; three of them, or none.
     #[arg(long = "verifier", value_name = "FILE")]
     verifiers: Vec<PathBuf>,
     /// The directory of the report, which must not be there; named after the drill if not given.

@@ -1,17 +1,21 @@
 //! Drills of rotations, each fault against a real service: what is declared happens, and a wrong expectation is found wrong.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use chancery_api::http::replies::{AnswerObject, KeyObject};
 use chancery_core::command::Command as Asked;
+use chancery_core::principal::Role;
 use chancery_core::rollout::{Builtin, Cause, Rotation};
 use chancery_core::state::KeyState;
+use chancery_core::verifier::NewVerifier;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::people::Person;
 use super::rollouts::rollout_of;
 use crate::harness::{
     Service, ask, binary, committed, create_key, eventually, name, refused, text,
@@ -185,5 +189,24 @@ fn what_a_drill_cannot_be_asked_is_refused_before_anything_is_made() {
         let output = service.cli(&[&["drill", "rotation"], more].concat());
         assert_eq!(output.status.code(), Some(2), "{more:?}: {}", text(&output.stderr));
     }
+    // Nor does it take a verifier that others rely on.
+    let profiles = [("one", 51), ("two", 52), ("three", 53)].map(|(name, seed)| {
+        let person = Person::new(&service, name, Role::Verifier, seed);
+        let file = service.path(&format!("{name}.toml"));
+        fs::write(&file, person.profile.to_toml().as_bytes()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        (person.id, file.to_str().unwrap().to_owned())
+    });
+    let registered = NewVerifier { principal: profiles[2].0, keys: Vec::new() };
+    committed(ask(&service.client(), &Asked::RegisterVerifier(registered)));
+    let named: Vec<&str> =
+        profiles.iter().flat_map(|(_, file)| ["--verifier", file.as_str()]).collect();
+    let (output, report) = drill(&service, "taken", &named);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(report["because"].as_str().unwrap().contains("registered already"), "{report:#}");
     assert!(keys(&service).is_empty());
+    // Those that nobody relies on it takes.
+    let freed = Asked::RemoveVerifier { principal: profiles[2].0 };
+    committed(ask(&service.client(), &freed));
+    holds(&service, "bad-verifier", &named);
 }

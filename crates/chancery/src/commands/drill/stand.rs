@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use chancery_api::http::replies::{AnswerObject, KeyObject};
 use chancery_client::{BundleSource as _, Client, KeyHandle, Profile, operation_id};
 use chancery_core::command::{Command, NewHandle, NewKey};
@@ -76,6 +76,7 @@ impl Stand {
     pub(super) fn set_up(setup: &Setup<'_>) -> Result<Self, Failure> {
         let issuer = connection::profile(setup.shared)?;
         let client = connection::client_for(setup.shared, &issuer)?;
+        let given = given(&client, setup.profiles)?;
         let key: Name = setup.name.parse().map_err(|_| unexpected())?;
         let part: Name = ENVIRONMENT.parse().map_err(|_| unexpected())?;
         let scope = Scope { environment: part.clone(), region: part.clone(), service: part };
@@ -102,15 +103,21 @@ impl Stand {
             registered,
             is_down: false,
         };
-        stand.add_verifiers(setup, &issuer)?;
+        stand.add_verifiers(setup, &issuer, given)?;
         Ok(stand)
     }
 
-    fn add_verifiers(&mut self, setup: &Setup<'_>, issuer: &Profile) -> Result<(), Failure> {
+    fn add_verifiers(
+        &mut self,
+        setup: &Setup<'_>,
+        issuer: &Profile,
+        given: Vec<Profile>,
+    ) -> Result<(), Failure> {
         let pins = pins(&self.client)?;
+        let mut given = given.into_iter();
         for number in 1..=VERIFIERS {
-            let profile = match setup.profiles.get(number - 1) {
-                Some(path) => Profile::load(path).map_err(anyhow::Error::new)?,
+            let profile = match given.next() {
+                Some(profile) => profile,
                 None => self.make_principal(setup.name, number, issuer)?,
             };
             let registration =
@@ -226,6 +233,25 @@ impl Drop for Stand {
             eprintln!("chancery drill: {said}");
         }
     }
+}
+
+/// The profiles that are to be used. One that is registered is refused: a drill registers it for its own key, and removes it.
+fn given(client: &Client, paths: &[PathBuf]) -> Result<Vec<Profile>, Failure> {
+    let load = |path: &PathBuf| Profile::load(path).map_err(anyhow::Error::new);
+    let profiles = paths.iter().map(load).collect::<anyhow::Result<Vec<_>>>()?;
+    let AnswerObject::Verifiers(known) = read(client, &Command::ListVerifiers)? else {
+        return Err(unexpected());
+    };
+    let is_known = |it: &&Profile| known.iter().any(|known| known.principal == it.principal);
+    if let Some(known) = profiles.iter().find(is_known) {
+        let what = format!(
+            "verifier {} is registered already, and a drill would take that away: name principals of the role `verifier` \
+             that are kept for drills",
+            known.principal
+        );
+        return Err(Failure::Failed(anyhow!(what)));
+    }
+    Ok(profiles)
 }
 
 fn told(what: &str, done: Result<(), String>) -> String {
