@@ -173,7 +173,6 @@ fn rehearse(
     let failure = run_all(args, (&stand, &traffic, diary), &stop, &mut tried).err();
     tried.facts.counts = traffic.counts();
     drop(traffic);
-    stand.rollout = tried.rollout;
     if let Some(rollout) = tried.rollout {
         match evidence(shared, (&stand, rollout), directory) {
             Ok((file, whys)) => {

@@ -12,7 +12,7 @@ use chancery_api::http::replies::{AnswerObject, KeyObject};
 use chancery_client::{BundleSource as _, Client, KeyHandle, Profile, operation_id};
 use chancery_core::command::{Command, NewHandle, NewKey};
 use chancery_core::handle::Operations;
-use chancery_core::id::{PrincipalId, RolloutId};
+use chancery_core::id::PrincipalId;
 use chancery_core::name::{Name, Scope};
 use chancery_core::principal::Role;
 use chancery_core::purpose::Purpose;
@@ -53,7 +53,6 @@ pub(super) struct Stand {
     pub(super) scope: Scope,
     pub(super) handle: KeyHandle,
     pub(super) watchers: Vec<Watcher>,
-    pub(super) rollout: Option<RolloutId>,
     registered: Vec<PrincipalId>,
     is_down: bool,
 }
@@ -92,17 +91,8 @@ impl Stand {
         let AnswerObject::Key(made) = made.answer else { return Err(unexpected()) };
         let handle = issue(&client, &made)?;
         let (watchers, registered) = (Vec::new(), Vec::new());
-        let mut stand = Self {
-            client,
-            key,
-            purpose,
-            scope,
-            handle,
-            watchers,
-            rollout: None,
-            registered,
-            is_down: false,
-        };
+        let mut stand =
+            Self { client, key, purpose, scope, handle, watchers, registered, is_down: false };
         stand.add_verifiers(setup, &issuer, given)?;
         Ok(stand)
     }
@@ -171,10 +161,10 @@ impl Stand {
         // Verifiers stop first, so that none reports when it is removed.
         self.watchers.clear();
         let mut said = Vec::new();
-        if let Some(rollout) = self.rollout {
-            // One that is over, or past the point of no return, is left as it is.
+        if let Some(rollout) = self.key_now().ok().and_then(|key| key.rollout) {
+            // Past the point of no return there is no giving up.
             let order = Command::OrderRollout { rollout, order: Order::Abort };
-            let _ = self.patiently(&order);
+            said.push(told(&format!("rollout {rollout} given up"), self.patiently(&order)));
         }
         for principal in std::mem::take(&mut self.registered) {
             let asked = Command::RemoveVerifier { principal };
