@@ -31,6 +31,7 @@ USE, COUNT = 1, 6
 MONTHS_NAMED_MAX = 1_200
 NAMING = 2
 TREE_SIZE_MAX = 2**63 - 1
+DEPTH_MAX = 16
 
 
 class Refused(Exception):
@@ -71,7 +72,7 @@ def cbor(data):
 
 
 def cbor_item(data, depth):
-    require(data and depth < 8, "not CBOR")
+    require(data and depth < DEPTH_MAX, "not CBOR")
     if data[0] == 0xF6:
         return None, data[1:]
     major, low, data = data[0] >> 5, data[0] & 31, data[1:]

@@ -11,9 +11,8 @@
 //! verifiers had been given by then. A step is the row of `chancery_core::rollout::StepRow`, and its record has SHA-256 of
 //! it as its output. What is checked, and what is the service's word, stands at [`Evidence::check`].
 //!
-//! **Invariant:** a [`Proved`] is made by a check alone. Two files that differ in a byte are not both evidence of the same
-//! steps: the digest over the body is for accidents, and everything in the body but the signatures of strangers under the
-//! checkpoint and the name of the policy is vouched for by the log.
+//! **Invariant:** a [`Proved`] is made by a check alone. The digest over the body finds accidents; whoever makes it anew can
+//! alter the signatures of strangers under the checkpoint and the name of the policy, and nothing else.
 
 mod recorded;
 
@@ -300,3 +299,6 @@ impl Evidence {
         Ok(bundles)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,7 @@ pub const STEP_ROLLOUT: u8 = 27;
 pub const STAND_BY: u8 = 64;
 
 /// What commands are called in records, by their numbers. 13 counts uses, which is a kind of its own.
-const COMMANDS: [(u8, &str); 31] = [
+const COMMANDS: [(u8, &str); 32] = [
     (0, "genesis"),
     (1, "create-key"),
     (2, "import-key"),
@@ -79,6 +79,7 @@ const COMMANDS: [(u8, &str); 31] = [
     (28, "set-rotation"),
     (29, "declare-inventory"),
     (30, "order-campaign"),
+    (31, "still-rollout"),
     (STAND_BY, "stand-by"),
 ];
 

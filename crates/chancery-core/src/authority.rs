@@ -133,7 +133,7 @@ pub enum Row {
 
 impl Row {
     /// The highest kind in a row's name: that of steps. What else is stored has higher ones.
-    pub const KIND_MAX: u8 = 13;
+    pub const KIND_MAX: u8 = StepRow::KIND;
 
     /// Whose row it is.
     #[must_use]
@@ -179,7 +179,7 @@ impl Row {
             Self::Inventory(inventory) => (11, of_inventory(inventory.key, &inventory.name)),
             // One for each inventory: that of the campaign before, which is over, is written again.
             Self::Campaign(campaign) => (12, of_inventory(campaign.key, &campaign.inventory)),
-            Self::Step(step) => (Self::KIND_MAX, step.place().to_vec()),
+            Self::Step(step) => (StepRow::KIND, step.place().to_vec()),
         };
         [self.tenant().as_bytes().as_slice(), &[kind], &id].concat()
     }

@@ -7,14 +7,13 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::action::Action;
 use crate::automatic::{Rule, RuleFor};
 use crate::campaign::{CampaignOrder, Progress};
 use crate::census::{Declaration, Found};
 use crate::context::Pair;
 use crate::disclosure::{Disclosed, Disclosure};
 use crate::handle::{LinkId, Operations};
-use crate::id::{CampaignId, HandleId, OperationId, PrincipalId, ProposalId, RolloutId};
+use crate::id::{CampaignId, OperationId, PrincipalId, ProposalId, RolloutId};
 use crate::name::{Name, Scope};
 use crate::principal::{Right, Role};
 use crate::proposal::Proposed;
@@ -27,11 +26,13 @@ use crate::verifier::{NewVerifier, Report};
 
 mod answer;
 mod prune;
+mod query;
 mod route;
 mod signature;
 
 pub use answer::Answer;
 pub use prune::{PRUNE_LOCATION_BYTES_MAX, PruneAudit};
+pub use query::{AuditQuery, QUERY_RECORDS_MAX};
 pub use route::event_name;
 pub use signature::SignatureParameters;
 
@@ -274,6 +275,16 @@ pub enum Command {
     /// Order something of a campaign that encrypts an inventory again.
     #[n(30)]
     OrderCampaign(#[n(0)] CampaignOrder),
+    /// Have the service not look at the rollout of a scratch key for a while, as in a drill.
+    #[n(31)]
+    StillRollout {
+        /// The rollout.
+        #[n(0)]
+        rollout: RolloutId,
+        /// For how long, in milliseconds of time served.
+        #[n(1)]
+        for_ms: u64,
+    },
     /// Read the keys, in the order of their names.
     #[n(32)]
     ListKeys {
@@ -394,54 +405,6 @@ pub enum CensusQuery {
     After(#[n(0)] Option<Name>),
 }
 
-/// Which audit records to read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct AuditQuery {
-    /// Of this key.
-    #[n(0)]
-    pub key: Option<Name>,
-    /// By this principal.
-    #[n(1)]
-    pub actor: Option<PrincipalId>,
-    /// With this outcome: `committed` or `refused`.
-    #[n(2)]
-    pub outcome: Option<u8>,
-    /// Of this operation.
-    #[n(3)]
-    pub operation: Option<OperationId>,
-    /// Not before this time, in milliseconds since 1970.
-    #[n(4)]
-    pub since_ms: Option<u64>,
-    /// At most so many, the newest.
-    #[n(5)]
-    pub limit: u32,
-    /// With an index in the log below this one: where an earlier page began.
-    #[n(6)]
-    pub before: Option<u64>,
-    /// With an index in the log above this one, and then the oldest instead of the newest: where an earlier page ended.
-    #[n(7)]
-    pub after: Option<u64>,
-    /// Of this version of its key.
-    #[n(8)]
-    pub version: Option<u32>,
-    /// With this handle.
-    #[n(9)]
-    pub handle: Option<HandleId>,
-    /// Refused for this reason, by its number.
-    #[n(10)]
-    pub reason: Option<u16>,
-    /// Where this was done.
-    #[n(11)]
-    pub action: Option<Action>,
-    /// Before this time, in milliseconds since 1970.
-    #[n(12)]
-    pub until_ms: Option<u64>,
-    /// With an output of this SHA-256, such as a signature.
-    #[cbor(n(13), with = "minicbor::bytes")]
-    pub output: Option<[u8; 32]>,
-}
-
 /// The most keys that one page of a list holds.
 pub const LIST_PAGE: usize = 200;
 
@@ -454,9 +417,6 @@ pub const ROTATIONS_PAGE: usize = 200;
 pub const STEPS_PAGE: usize = 12;
 /// The most keys that one page of a census holds: 8, of which each has 100 KiB of counts at most.
 pub const CENSUS_PAGE: usize = 8;
-
-/// The most audit records that one answer holds.
-pub const QUERY_RECORDS_MAX: u32 = 1_000;
 
 impl Command {
     /// The right that a role needs for it.
@@ -495,7 +455,10 @@ impl Command {
             Self::Propose { .. } | Self::CarryOut { .. } => Right::Propose,
             Self::Approve { .. } | Self::Withdraw { .. } => Right::Approve,
             Self::RaiseApprovals { .. } => Right::RaiseApprovals,
-            Self::Rotate(_) | Self::OrderRollout { .. } | Self::SetRule { .. } => Right::Rotate,
+            Self::Rotate(_)
+            | Self::OrderRollout { .. }
+            | Self::SetRule { .. }
+            | Self::StillRollout { .. } => Right::Rotate,
             Self::RegisterVerifier(_) | Self::RemoveVerifier { .. } => Right::ManageVerifiers,
             Self::Report(_) => Right::Report,
             // What was never looked through would count no more: that is as much as going past the gate.
@@ -559,10 +522,11 @@ impl Command {
             Self::OrderRollout { .. } => 23,
             Self::RegisterVerifier(_) => 24,
             Self::RemoveVerifier { .. } => 25,
-            Self::DeclareInventory(_) => 29,
-            Self::OrderCampaign(_) => 30,
             // 26 is the issue of a trust bundle, 27 a step of a rollout, which the service does by itself.
             Self::SetRule { .. } => 28,
+            Self::DeclareInventory(_) => 29,
+            Self::OrderCampaign(_) => 30,
+            Self::StillRollout { .. } => 31,
             Self::ListKeys { .. } => 32,
             Self::ShowKey { .. } => 33,
             Self::ReadStatus => 34,

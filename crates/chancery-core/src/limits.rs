@@ -4,6 +4,12 @@
 
 use std::time::Duration;
 
+/// The environment of scratch keys: `drill`. A rollout of such a key alone can be made to stand still.
+pub const DRILL_ENVIRONMENT: &str = "drill";
+
+/// For how long a rollout of a scratch key stands still at most: 10 minutes.
+pub const STILL_MAX: Duration = Duration::from_mins(10);
+
 /// The longest message that is signed, verified, authenticated or encrypted in one request: 64 KiB.
 ///
 /// Callers with more send the digest where the format allows it, or encrypt with a data key.

@@ -132,7 +132,7 @@ pub struct Mapping {
 }
 
 /// Each action by its name in the audit.
-const MAPPINGS: [(&str, Mapping); 47] = [
+const MAPPINGS: [(&str, Mapping); 48] = [
     ("sign", api(Activity::Other)),
     ("verify", api(Activity::Other)),
     ("mac", api(Activity::Other)),
@@ -172,6 +172,7 @@ const MAPPINGS: [(&str, Mapping); 47] = [
     ("order-rollout", entity(Activity::Update, "rollout")),
     ("set-rotation", entity(Activity::Update, "rotation rule")),
     ("stand-by", entity(Activity::Create, "key version")),
+    ("still-rollout", entity(Activity::Update, "rollout")),
     ("step-rollout", entity(Activity::Update, "rollout")),
     ("declare-inventory", entity(Activity::Update, "inventory")),
     ("order-campaign", entity(Activity::Update, "campaign")),

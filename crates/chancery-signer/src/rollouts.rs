@@ -80,6 +80,9 @@ fn round(shared: &Shared, last: Option<Moving>) -> Option<Moving> {
 fn changes(shared: &Shared, moving: &Moving) -> bool {
     let mut core = lock(&shared.core);
     let now = core.now(entropy::sample());
+    if shared.stilled.has(moving.rollout, now.served) {
+        return None;
+    }
     let authority = &core.authority;
     let at = (now, Detail::Verdicts);
     let Some(looked) = look(shared, authority, moving, at) else { return false };
@@ -226,6 +229,27 @@ fn opens_what_it_seals(envelope: &EnvelopeKey, version: KeyVersion, purpose: &Pu
         envelope::decrypt(envelope, version, binding, &sealed).ok()
     });
     opened.is_some_and(|opened| *opened == labels::PROBE)
+}
+
+/// Rollouts of scratch keys at which the service does not look for a while. A restart looks at them again, and orders are
+/// carried out as ever.
+#[derive(Debug, Default)]
+pub(crate) struct Stilled {
+    until: Mutex<BTreeMap<RolloutId, Served>>,
+}
+
+impl Stilled {
+    /// From now on for so long. Those whose time is over are forgotten.
+    pub(crate) fn begin(&self, rollout: RolloutId, for_ms: u64, now: Served) {
+        let mut until = lock(&self.until);
+        until.retain(|_, until| *until > now);
+        until.insert(rollout, now.plus_ms(for_ms));
+    }
+
+    /// Whether a rollout is not looked at now.
+    pub(crate) fn has(&self, rollout: RolloutId, now: Served) -> bool {
+        lock(&self.until).get(&rollout).is_some_and(|until| *until > now)
+    }
 }
 
 /// How often rollouts came to stand so, by steps that the service took by itself.

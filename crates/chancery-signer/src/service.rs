@@ -73,7 +73,7 @@ use crate::reduce_only;
 use crate::repacker::{self, RepackCounters};
 use crate::resumes::Resumes;
 use crate::retire;
-use crate::rollouts::{self, Steps};
+use crate::rollouts::{self, Steps, Stilled};
 use crate::root;
 use crate::roots::Roots;
 use crate::rotator::{self, Rotations};
@@ -111,6 +111,7 @@ pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) sightings: Sightings,
     pub(crate) steps: Steps,
+    pub(crate) stilled: Stilled,
     pub(crate) overdue: Overdue,
     pub(crate) rotations: Rotations,
     pub(crate) arena: Arena,
@@ -534,6 +535,7 @@ fn assemble(parts: Parts, loaded: Loaded, opened: Opened) -> Result<Arc<Shared>,
         jobs: Jobs::default(),
         sightings: Sightings::default(),
         steps: Steps::default(),
+        stilled: Stilled::default(),
         overdue: Overdue::default(),
         rotations: Rotations::default(),
         arena,

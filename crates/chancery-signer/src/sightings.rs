@@ -424,3 +424,6 @@ impl Found {
         Verdict { trigger: self.trigger, outcome, value, at: self.at, reporters: &self.reporters }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -307,6 +307,10 @@ impl StoreThread {
             (None, Command::BeginImport) => {
                 self.shared.imports.begin().map_err(|_| unavailable())?
             }
+            (None, Command::StillRollout { rollout, for_ms }) => {
+                self.shared.stilled.begin(*rollout, *for_ms, now.served);
+                decided.answer.clone()
+            }
             _ => decided.answer.clone(),
         };
         let reply = CommandReply::Committed { answer, index: None };

@@ -418,10 +418,11 @@ impl Vault {
             if decoded.name() != name {
                 return Err(NotSealedHere.into());
             }
-            if let Row::Step(step) = &decoded {
-                tenant.trail.note(step);
+            match decoded {
+                // It decides nothing: where it leads on to is all that is remembered of it.
+                Row::Step(step) => tenant.trail.note(&step),
+                decoded => rows.push(decoded),
             }
-            rows.push(decoded);
         }
         Ok(())
     }

@@ -6,9 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::children;
 use crate::commands::{
-    audit, bench, bundle, census, cipher, data_key, derive, handle, key, mac, operation, plan,
-    posture, principal, proposal, reprotect, rollout, rotate, rotation, serve, sign, status, store,
-    verifier, witness,
+    audit, bench, bundle, census, cipher, data_key, derive, drill, handle, key, mac, operation,
+    plan, posture, principal, proposal, reprotect, rollout, rotate, rotation, serve, sign, status,
+    store, verifier, witness,
 };
 use crate::courier;
 use crate::exit::Failure;
@@ -78,6 +78,7 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     Census(census::CensusArgs),
     Reprotect(reprotect::ReprotectArgs),
+    Drill(drill::DrillArgs),
     Bundle(bundle::BundleArgs),
     Verifier(verifier::VerifierArgs),
     Store(store::StoreArgs),
@@ -128,6 +129,7 @@ impl Cli {
             Command::Rollout(args) => rollout::run(shared, &args),
             Command::Census(args) => census::run(shared, &args),
             Command::Reprotect(args) => reprotect::run(shared, args),
+            Command::Drill(args) => drill::run(shared, &args),
             Command::Bundle(args) => bundle::run(shared, &args),
             Command::Verifier(args) => verifier::run(shared, &args),
             Command::Store(args) => store::run(shared, args),

@@ -7,6 +7,7 @@ pub(crate) mod census;
 pub(crate) mod cipher;
 pub(crate) mod data_key;
 pub(crate) mod derive;
+pub(crate) mod drill;
 pub(crate) mod handle;
 pub(crate) mod key;
 pub(crate) mod mac;

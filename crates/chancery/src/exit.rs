@@ -75,7 +75,8 @@ impl Failure {
         }
     }
 
-    fn to_text(&self) -> String {
+    /// What happened and what to do, for people.
+    pub(crate) fn to_text(&self) -> String {
         match self {
             // The alternate form prints the whole chain of causes.
             Self::Child { error, .. } | Self::Failed(error) | Self::Usage(error) => {

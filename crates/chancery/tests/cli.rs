@@ -218,6 +218,7 @@ fn every_command_has_a_help_text_with_an_example_of_itself() {
             "reprotect status",
             "reprotect pause",
             "reprotect resume",
+            "drill rotation",
             "bundle pin",
             "bundle fetch",
             "bundle show",

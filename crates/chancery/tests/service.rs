@@ -22,6 +22,7 @@ mod service {
     mod counts;
     mod damage;
     mod disclosures;
+    mod drills;
     mod evidence;
     mod exports;
     mod frames;

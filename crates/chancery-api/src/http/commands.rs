@@ -28,7 +28,9 @@ use disclose::disclosure;
 pub use log::{CountUsesBody, InspectStoreBody, OpenRecordBody, PruneAuditBody, ReadFramesBody};
 use log::{inspect_store, open_record, prune_audit};
 pub use proposals::{ProposeBody, ProposedBody, ProposedObject, RaiseApprovalsBody};
-pub use rotate::{OverrideBody, ReadStepsBody, RotateBody, overridable_name, overridable_of};
+pub use rotate::{
+    OverrideBody, ReadStepsBody, RotateBody, StillRolloutBody, overridable_name, overridable_of,
+};
 pub(crate) use rotations::rule_words;
 pub use rotations::{AutomaticObject, RuleBody, RuleWord};
 pub use verifiers::{RegisterVerifierBody, ReportBody, VersionCountsObject};
@@ -301,6 +303,7 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
             log_index: *index,
             groups: groups.iter().map(|group| group.name().to_owned()).collect(),
         }),
+        Command::StillRollout { for_ms, .. } => render(&StillRolloutBody { for_ms: *for_ms }),
         Command::ReadSteps { from, .. } => render(&ReadStepsBody { from: *from }),
         Command::ReadFrames { from, skip } => render(&ReadFramesBody { from: *from, skip: *skip }),
         Command::ListKeys { .. }
@@ -462,6 +465,10 @@ fn change_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Ht
         CommandKind::QueryAudit => Command::QueryAudit(audit_query(parse(body)?)?),
         CommandKind::InspectStore => inspect_store(parse(body)?),
         CommandKind::OpenRecord => open_record(parse(body)?)?,
+        CommandKind::StillRollout => {
+            let StillRolloutBody { for_ms } = parse(body)?;
+            Command::StillRollout { rollout: rotate::rollout_in(found)?, for_ms }
+        }
         CommandKind::ReadSteps => {
             let ReadStepsBody { from } = parse(body)?;
             Command::ReadSteps { rollout: rotate::rollout_in(found)?, from }

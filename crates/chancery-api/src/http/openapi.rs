@@ -194,6 +194,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         CommandKind::OpenRecord => Some("OpenRecordBody"),
         CommandKind::ReadFrames => Some("ReadFramesBody"),
         CommandKind::ReadSteps => Some("ReadStepsBody"),
+        CommandKind::StillRollout => Some("StillRolloutBody"),
         CommandKind::Disclose => Some("DiscloseBody"),
         CommandKind::ListKeys
         | CommandKind::ShowKey

@@ -122,6 +122,8 @@ pub enum CommandKind {
     Rotate,
     /// Order something of a rollout.
     OrderRollout(OrderKind),
+    /// Have the service not look at the rollout of a scratch key.
+    StillRollout,
     /// Read the latest rollout of each key.
     ListRollouts,
     /// Read one rollout.
@@ -267,7 +269,7 @@ const fn public(path: &'static str, kind: PublicKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 84] = [
+pub const ROUTES: [Route; 85] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -313,6 +315,7 @@ pub const ROUTES: [Route; 84] = [
     read("/v1/rollouts", CommandKind::ListRollouts),
     read("/v1/rollouts/{id}", CommandKind::ShowRollout),
     command("/v1/rollouts/{id}/steps", CommandKind::ReadSteps),
+    command("/v1/rollouts/{id}/still", CommandKind::StillRollout),
     order("/v1/rollouts/{id}/pause", Order::Pause),
     order("/v1/rollouts/{id}/resume", Order::Resume),
     order("/v1/rollouts/{id}/advance", Order::Advance),

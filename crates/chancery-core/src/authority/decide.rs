@@ -253,6 +253,7 @@ impl Authority {
             Command::ListRotations { after } => {
                 Ok(self.list_rotations(tenant, after.as_ref(), now))
             }
+            Command::StillRollout { rollout, for_ms } => tenant.still(*rollout, *for_ms),
             Command::ReadSteps { rollout, .. } => tenant.read_steps(*rollout),
             Command::RegisterVerifier(new) => tenant.register_verifier(new),
             Command::RemoveVerifier { principal } => tenant.remove_verifier(*principal),

@@ -9,11 +9,12 @@ use super::{
     Authority, Contradiction, Decided, Effect, Fresh, Moving, Refusal, Row, Tenant, TenantRow,
 };
 use crate::bundle::BundleRow;
-use crate::clock::Reading;
+use crate::clock::{Reading, millis};
 use crate::command::{Answer, ROLLOUTS_PAGE};
 use crate::epoch::Epoch;
 use crate::id::{RolloutId, TenantId};
 use crate::key::{Key, KeyVersion, Provenance};
+use crate::limits::{DRILL_ENVIRONMENT, STILL_MAX};
 use crate::name::Name;
 use crate::principal::Principal;
 use crate::reason::Reason;
@@ -56,6 +57,25 @@ impl Tenant {
     /// A step is of a key that is there, and of a rollout of it; those of rollouts that are over may be left.
     pub(super) fn admit_step(&self, step: &StepRow) -> Result<(), Contradiction> {
         self.keys.contains_key(&step.key).then_some(()).ok_or(Contradiction)
+    }
+
+    /// A rollout stands still for a while: of a scratch key alone, and not for long. It is the shell that does not look.
+    pub(super) fn still(&self, id: RolloutId, for_ms: u64) -> Result<Decided, Refusal> {
+        let (rollout, key) = self.rollout(id)?;
+        if key.scope.environment.as_str() != DRILL_ENVIRONMENT {
+            let detail = format!(
+                "only the rollout of a key of the environment `{DRILL_ENVIRONMENT}` can be made to stand still"
+            );
+            return Err(Refusal::new(Reason::Forbidden, detail));
+        }
+        if !(1..=millis(STILL_MAX)).contains(&for_ms) {
+            let detail = format!("a rollout stands still for 1 to {} ms", millis(STILL_MAX));
+            return Err(Refusal::new(Reason::Malformed, detail));
+        }
+        if rollout.status.is_over() {
+            return Err(Refused::Over.into());
+        }
+        Ok(Decided { key: Some((key.id, rollout.to)), ..Decided::read(Answer::Done) })
     }
 
     /// The steps of a rollout may be read; they are the shell's to read.

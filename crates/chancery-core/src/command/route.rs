@@ -57,6 +57,7 @@ impl Command {
             }
             Self::Report(_) => ("POST", "/v1/verifiers/report".into()),
             Self::ListVerifiers => ("GET", "/v1/verifiers".into()),
+            Self::StillRollout { rollout, .. } => ("POST", format!("/v1/rollouts/{rollout}/still")),
             Self::SetRule { .. } => ("POST", "/v1/rotations".into()),
             Self::ListRotations { .. } => ("GET", "/v1/rotations".into()),
             Self::ReadSteps { rollout, .. } => ("POST", format!("/v1/rollouts/{rollout}/steps")),

@@ -198,6 +198,9 @@ pub struct StepRow {
 }
 
 impl StepRow {
+    /// The kind in the name of its row: 13.
+    pub const KIND: u8 = 13;
+
     /// Its place among the steps of its key: the key (16) ‖ its number modulo [`STEPS_KEPT`] (1).
     #[must_use]
     pub fn place(&self) -> [u8; 17] {

@@ -77,7 +77,7 @@ impl Vault {
     }
 
     fn step(&self, tenant: TenantId, key: KeyId, number: u32) -> Result<StepRow, SignerError> {
-        let name = name(tenant, Row::KIND_MAX, &StepRow::place_of(key, number));
+        let name = name(tenant, StepRow::KIND, &StepRow::place_of(key, number));
         let row = self.store.get(&row_name(&name)?)?.ok_or_else(Self::taken_back)?;
         let owner = self.tenants.get(&tenant).ok_or(NotSealedHere)?;
         let (version, epoch) = claimed_place(&row.value)?;

@@ -1,6 +1,6 @@
 //! `rollout`: how rotations go, and what people say of them.
 
-mod evidence;
+pub(crate) mod evidence;
 mod shown;
 mod steps;
 mod verify_evidence;

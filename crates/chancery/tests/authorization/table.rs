@@ -292,6 +292,7 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
             Command::OrderRollout { rollout: ROLLOUT, order }
         }
         CommandKind::ListRollouts => Command::ListRollouts { after: None },
+        CommandKind::StillRollout => Command::StillRollout { rollout: ROLLOUT, for_ms: 1_000 },
         CommandKind::ReadSteps => Command::ReadSteps { rollout: ROLLOUT, from: 0 },
         CommandKind::ShowRollout => Command::ShowRollout { rollout: ROLLOUT },
         CommandKind::ListVerifiers => Command::ListVerifiers,

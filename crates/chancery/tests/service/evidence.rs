@@ -1,12 +1,12 @@
 //! The evidence of rotations: exported while the service runs, checked when it does not, and refused once it is altered.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use chancery_core::id::RolloutId;
-use chancery_core::rollout::{Order, Overridable, StageName};
+use chancery_core::rollout::{Order, Overridable, STEPS_KEPT, StageName};
 use serde_json::Value;
 
 use super::rollouts::{Rolled, quick, stage_of};
@@ -28,20 +28,20 @@ fn policy(service: &Service) -> PathBuf {
     service.data().join("log").join("policy")
 }
 
-fn verify(service: &Service, file: &PathBuf) -> Output {
+fn verify(service: &Service, file: &Path) -> Output {
     let (file, policy) = (file.to_str().unwrap(), policy(service));
     let policy = policy.to_str().unwrap();
     service.cli(&["--format", "json", "rollout", "verify-evidence", file, "--policy", policy])
 }
 
-fn shown(service: &Service, file: &PathBuf) -> Value {
+fn shown(service: &Service, file: &Path) -> Value {
     let output = verify(service, file);
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Keeps a file and its policy among the vectors, if that is asked for.
-fn keep(service: &Service, file: &PathBuf, name: &str) {
+fn keep(service: &Service, file: &Path, name: &str) {
     if std::env::var_os(WRITE).is_none() {
         return;
     }
@@ -55,17 +55,45 @@ fn whys(shown: &Value) -> Vec<&str> {
     shown["steps"].as_array().unwrap().iter().map(|step| step["why"].as_str().unwrap()).collect()
 }
 
+/// The second implementation, as it ships: it runs no engine, and checks all the rest.
+fn second(service: &Service, file: &Path) -> Output {
+    let script =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../verifier/verify_evidence.py");
+    let output =
+        Command::new("python3").arg(script).arg(file).arg("--policy").arg(policy(service)).output();
+    output.expect("python3 is on this machine")
+}
+
+/// Both implementations find the same steps in the same records.
+fn second_agrees(service: &Service, file: &Path, shown: &Value) {
+    let output = second(service, file);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let places = |value: &Value| -> Vec<(u64, u64)> {
+        let number = |step: &Value, name: &str| step[name].as_u64().unwrap();
+        let steps = value["steps"].as_array().unwrap().iter();
+        steps.map(|step| (number(step, "number"), number(step, "record"))).collect()
+    };
+    assert_eq!(places(&found), places(shown));
+    assert_eq!(found["engine"], "not run");
+    assert_eq!(
+        found["bundles"].as_array().map(Vec::len),
+        shown["bundles"].as_array().map(Vec::len)
+    );
+}
+
 /// Bits of a file that are flipped one by one: 400, spread over all of it.
 const FLIPS: usize = 400;
 
 /// Every altered copy is refused: with the status of what does not verify, and nothing is shown of it.
-fn altered_copies_are_refused(service: &Service, file: &PathBuf) {
+fn altered_copies_are_refused(service: &Service, file: &Path) {
     let bytes = fs::read(file).unwrap();
     let altered = service.path("altered.evidence");
     let refused = |bytes: &[u8], what: &str| {
         fs::write(&altered, bytes).unwrap();
         let output = verify(service, &altered);
         assert_eq!(output.status.code(), Some(4), "{what}: {}", text(&output.stderr));
+        assert_eq!(second(service, &altered).status.code(), Some(4), "{what}");
         assert!(output.stdout.is_empty() || text(&output.stdout).contains("not"), "{what}");
     };
     for flip in 0..FLIPS / 40 {
@@ -107,6 +135,7 @@ fn a_rotation_that_went_through_is_shown_step_by_step_with_the_service_stopped()
     rolled.order(id, Order::Override(Overridable::Quiet));
     rolled.until(id, StageName::Soak);
     eventually("the soak waits for a person alone", || {
+        rolled.sign_for_all();
         rolled.verify_all();
         let shown = rolled.shown(id);
         shown.gates.iter().all(|gate| gate.open || gate.gate == "person")
@@ -149,6 +178,7 @@ fn a_rotation_that_went_through_is_shown_step_by_step_with_the_service_stopped()
         .map(|step| step["epoch"]["number"].as_u64().unwrap())
         .collect();
     assert!(epochs.is_sorted_by(|one, next| one < next), "{epochs:?}");
+    second_agrees(&rolled.service, &file, &shown);
     altered_copies_are_refused(&rolled.service, &file);
     // Under the policy of another log it shows nothing.
     let other = Service::start();
@@ -196,6 +226,7 @@ fn a_rotation_that_a_trigger_took_back_shows_what_fired() {
         policy(&rolled.service).to_str().unwrap(),
     ]);
     assert!(plain.contains("of the new version, 0 of"), "{plain}");
+    second_agrees(&rolled.service, &file, &shown);
     altered_copies_are_refused(&rolled.service, &file);
 }
 
@@ -214,4 +245,34 @@ fn the_next_rollout_takes_the_place_of_the_steps_before_and_refuses_theirs() {
     assert_eq!(whys(&shown(&rolled.service, &file))[0], "requested");
     // What was exported before holds as it did.
     assert_eq!(whys(&shown(&rolled.service, &kept)).last(), Some(&"person"));
+}
+
+#[test]
+fn more_steps_than_are_kept_hold_back_no_rollback_and_evidence_says_where_it_begins() {
+    let rolled = Rolled::new();
+    let id = rolled.rotate(quick()).id;
+    rolled.order(id, Order::Pause);
+    while steps(&rolled, id).last().is_none_or(|last| *last < u64::from(STEPS_KEPT) + 5) {
+        for _ in 0..20 {
+            rolled.order(id, Order::Resume);
+            rolled.order(id, Order::Pause);
+        }
+    }
+    assert_eq!(rolled.order(id, Order::RollBack).status, "rolled-back");
+    let kept = steps(&rolled, id);
+    assert_eq!(kept.len(), usize::try_from(STEPS_KEPT).unwrap());
+    assert!(kept.windows(2).all(|pair| pair[1] == pair[0] + 1), "{kept:?}");
+    let file = export(&rolled, id, "long.evidence");
+    let shown = shown(&rolled.service, &file);
+    assert_eq!(shown["complete"]["from_beginning"], false);
+    assert_eq!(shown["complete"]["to_end"], true);
+    assert_eq!(whys(&shown).last(), Some(&"person"));
+}
+
+/// The numbers of the steps that are kept.
+fn steps(rolled: &Rolled, rollout: RolloutId) -> Vec<u64> {
+    let id = rollout.to_string();
+    let printed = rolled.service.done(&["--format", "json", "rollout", "steps", &id]);
+    let steps: Value = serde_json::from_str(&printed).unwrap();
+    steps.as_array().unwrap().iter().map(|step| step["number"].as_u64().unwrap()).collect()
 }

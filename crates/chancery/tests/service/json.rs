@@ -46,8 +46,9 @@ const READS: &[&str] = &[
 /// `serve` prints no result, `plan show` a text, and a witness lines for policies. `key public`, `random`, `rollout watch` and `advance` and, among the tests of witnesses
 /// and of archives, `witness submit`, `audit archive`, `audit restore` and `audit prune` are checked by themselves, as are
 /// proposals, and there is no fork to prove.
-/// A verifier that runs answers its own questions.
-const OTHERS: [&str; 23] = [
+/// A verifier that runs answers its own questions, and drills have tests of their own.
+const OTHERS: [&str; 24] = [
+    "drill rotation",
     "serve",
     "key public",
     "random",

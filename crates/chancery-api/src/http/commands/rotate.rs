@@ -60,6 +60,14 @@ pub struct OverrideBody {
     pub gate: Overridable,
 }
 
+/// The body of [`Command::StillRollout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StillRolloutBody {
+    /// For how long, in milliseconds.
+    pub for_ms: u64,
+}
+
 /// The body of [`Command::ReadSteps`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

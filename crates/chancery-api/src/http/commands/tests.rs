@@ -195,6 +195,7 @@ fn every_command() -> Vec<Command> {
         Command::ListRollouts { after: Some(key()) },
         Command::ShowRollout { rollout: ROLLOUT },
         Command::ReadSteps { rollout: ROLLOUT, from: 3 },
+        Command::StillRollout { rollout: ROLLOUT, for_ms: 5_000 },
         Command::ListVerifiers,
         Command::RegisterVerifier(NewVerifier {
             principal: PrincipalId::from_bytes([6; 16]),

@@ -56,6 +56,7 @@ pub(super) fn rollouts() -> Vec<(&'static str, Value)> {
         ),
         ("UsageRule", usage_rule_schema()),
         ("Stage", stage_schema()),
+        ("StillRolloutBody", object(&[("for_ms", time())], &[])),
         ("Steps", object(&[("steps", list(&reference("Bytes"))), ("more", boolean())], &[])),
         ("Trigger", trigger_schema()),
     ]

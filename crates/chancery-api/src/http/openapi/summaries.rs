@@ -111,6 +111,9 @@ fn command_summary(kind: CommandKind) -> &'static str {
         CommandKind::OrderRollout(order) => order_summary(order),
         CommandKind::ListRollouts => "Read the latest rollout of each key, in the order of names.",
         CommandKind::ShowRollout => "Read one rollout, and what it waits for.",
+        CommandKind::StillRollout => {
+            "Have the service not look at the rollout of a scratch key for a while, as in a drill."
+        }
         CommandKind::ReadSteps => {
             "Read the steps of a rollout that are kept, as their records commit to them."
         }

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::authority::Moving;
-use crate::limits::KEY_PUBLIC_BYTES_MAX;
+use crate::limits::{DRILL_ENVIRONMENT, KEY_PUBLIC_BYTES_MAX, STILL_MAX};
 use crate::rollout::{
-    Builtin, Cause, Order, Plan, RolloutView, Rotation, Sight, Stage, StageName, Status,
+    Builtin, Cause, Halt, Order, Plan, RolloutView, Rotation, Sight, Stage, StageName, Status,
+    Taken, Why,
 };
 use crate::schedule::{Accept, Fraction, Mode, Protecting, Schedule, Selector, Share};
 
@@ -316,4 +317,62 @@ fn a_plan_is_as_it_was_signed() {
     let decoded: Command = crate::cbor::decode(&crate::cbor::encode(&asked), "command").unwrap();
     let Command::Rotate(Rotation { plan: Plan { stages, .. }, .. }) = decoded else { panic!() };
     assert_eq!(stages, plan.stages);
+}
+
+/// Decides as an operator: the step that it takes, and what its row would say of the one before.
+fn step(authority: &Authority, asked: &Command) -> Taken {
+    let decided = authority.decide(&principal(Role::Operator), asked, fresh(), now()).unwrap();
+    *decided.step.unwrap()
+}
+
+#[test]
+fn each_change_of_a_rollout_is_a_step_and_nothing_else_is() {
+    let mut authority = with_key();
+    let rotate_it = Command::Rotate(rotation());
+    let first = step(&authority, &rotate_it);
+    assert_eq!((first.before.clone(), first.why), (None, Why::Cause(Cause::Requested)));
+    let view = rotate(&mut authority, rotation()).unwrap();
+    let pause = Command::OrderRollout { rollout: view.rollout.id, order: Order::Pause };
+    let second = step(&authority, &pause);
+    assert_eq!((second.before.as_ref(), second.why), (Some(&first.after), Why::Halt(Halt::Person)));
+    assert_eq!((second.unix_ms, second.seen.key.name.as_str()), (now().unix_ms, "k"));
+    let others = [
+        Command::ShowRollout { rollout: view.rollout.id },
+        Command::ReadSteps { rollout: view.rollout.id, from: 0 },
+        Command::ShowKey { key: name("k") },
+    ];
+    for other in others {
+        let decided = authority.decide(&principal(Role::Operator), &other, fresh(), now());
+        assert_eq!(decided.unwrap().step, None, "{other:?}");
+    }
+    let stray = RolloutId::from_bytes([9; 16]);
+    let read = Command::ReadSteps { rollout: stray, from: 0 };
+    assert_eq!(operator(&mut authority, &read), Err(Reason::Forbidden));
+}
+
+#[test]
+fn the_rollout_of_a_scratch_key_alone_stands_still_and_not_for_long() {
+    let mut authority = with_key();
+    let still = |rollout, for_ms| Command::StillRollout { rollout, for_ms };
+    let other = rotate(&mut authority, rotation()).unwrap().rollout.id;
+    assert_eq!(operator(&mut authority, &still(other, 1)), Err(Reason::Forbidden));
+    operator(&mut authority, &Command::OrderRollout { rollout: other, order: Order::Abort })
+        .unwrap();
+    // A key of that environment, in the place of the other.
+    let mut authority = genesis();
+    let mut scratch = new_key("k");
+    scratch.scope.environment = name(DRILL_ENVIRONMENT);
+    operator(&mut authority, &Command::CreateKey(scratch)).unwrap();
+    let id = rotate(&mut authority, rotation()).unwrap().rollout.id;
+    let longest = crate::clock::millis(STILL_MAX);
+    for (for_ms, expected) in [(0, Err(Reason::Malformed)), (1, Ok(Answer::Done))] {
+        assert_eq!(operator(&mut authority, &still(id, for_ms)), expected);
+    }
+    assert_eq!(operator(&mut authority, &still(id, longest)), Ok(Answer::Done));
+    assert_eq!(operator(&mut authority, &still(id, longest + 1)), Err(Reason::Malformed));
+    let asked = command(&mut authority, Role::Developer, &still(id, 1));
+    assert_eq!(asked, Err(Reason::Forbidden));
+    // It changes nothing, and a person's order is taken as ever.
+    assert!(order(&mut authority, id, Order::Abort).is_ok());
+    assert_eq!(operator(&mut authority, &still(id, 1)), Err(Reason::IllegalTransition));
 }
