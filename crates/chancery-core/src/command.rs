@@ -455,14 +455,14 @@ impl Command {
             Self::Propose { .. } | Self::CarryOut { .. } => Right::Propose,
             Self::Approve { .. } | Self::Withdraw { .. } => Right::Approve,
             Self::RaiseApprovals { .. } => Right::RaiseApprovals,
+            // What is taken out of the census opens the gate that an override goes past.
             Self::Rotate(_)
             | Self::OrderRollout { .. }
             | Self::SetRule { .. }
-            | Self::StillRollout { .. } => Right::Rotate,
+            | Self::StillRollout { .. }
+            | Self::DeclareInventory(Declaration { found: Found::Withdrawn, .. }) => Right::Rotate,
             Self::RegisterVerifier(_) | Self::RemoveVerifier { .. } => Right::ManageVerifiers,
             Self::Report(_) => Right::Report,
-            // What was never looked through would count no more: that is as much as going past the gate.
-            Self::DeclareInventory(Declaration { found: Found::Withdrawn, .. }) => Right::Rotate,
             Self::DeclareInventory(_) | Self::OrderCampaign(_) | Self::ReportCampaign { .. } => {
                 Right::Reprotect
             }

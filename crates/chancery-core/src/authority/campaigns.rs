@@ -20,7 +20,7 @@ use crate::rollout::Rollout;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Campaigns {
     inventories: BTreeMap<KeyId, BTreeMap<Name, Inventory>>,
-    campaigns: BTreeMap<KeyId, BTreeMap<Name, Campaign>>,
+    latest: BTreeMap<KeyId, BTreeMap<Name, Campaign>>,
     places: BTreeMap<CampaignId, (KeyId, Name)>,
 }
 
@@ -30,7 +30,7 @@ impl Campaigns {
     }
 
     fn campaign(&self, key: KeyId, inventory: &Name) -> Option<&Campaign> {
-        self.campaigns.get(&key)?.get(inventory)
+        self.latest.get(&key)?.get(inventory)
     }
 
     /// Whether one more inventory of a key can be remembered.
@@ -52,13 +52,13 @@ impl Authority {
     /// The latest campaign over each inventory of a key, in the order of the inventories' names.
     pub fn campaigns(&self, tenant: TenantId, key: KeyId) -> impl Iterator<Item = &Campaign> {
         let tenant = self.tenants.get(&tenant);
-        let of_key = tenant.and_then(|tenant| tenant.campaigns.campaigns.get(&key));
+        let of_key = tenant.and_then(|tenant| tenant.campaigns.latest.get(&key));
         of_key.into_iter().flat_map(BTreeMap::values)
     }
 
     /// Every campaign that is not over.
     pub fn campaigns_under_way(&self) -> impl Iterator<Item = &Campaign> {
-        let of_keys = self.tenants.values().flat_map(|tenant| tenant.campaigns.campaigns.values());
+        let of_keys = self.tenants.values().flat_map(|tenant| tenant.campaigns.latest.values());
         of_keys.flat_map(BTreeMap::values).filter(|campaign| !campaign.state.is_over())
     }
 
@@ -100,8 +100,8 @@ impl Tenant {
         if let Some(before) = before.map(|before| before.id) {
             self.campaigns.places.remove(&before);
         }
-        self.campaigns.campaigns.entry(place.0).or_default().insert(place.1.clone(), row.clone());
-        self.campaigns.places.insert(row.id, place);
+        self.campaigns.places.insert(row.id, place.clone());
+        self.campaigns.latest.entry(place.0).or_default().insert(place.1, row);
         Ok(())
     }
 

@@ -250,6 +250,25 @@ pub(crate) fn census_of(
     }
 }
 
+/// The same, asked until it is answered.
+pub(super) fn census_again(
+    client: &Client,
+    key: &Name,
+) -> Result<(EpochObject, KeyCensusObject), Failure> {
+    let (control, mut rest) = (Control::default(), REST_FIRST);
+    loop {
+        match census_of(client, key) {
+            Err(Failure::Refused(refusal)) if meaning(&refusal) == Meaning::Later => {
+                control.say(&refusal.to_string());
+            }
+            // A read that is not answered has failed and done nothing.
+            Err(Failure::Failed(error)) => control.say(&format!("{error:#}")),
+            answered => return answered,
+        }
+        control.rest(&mut rest);
+    }
+}
+
 /// Gives a command until it is answered, with one operation id.
 pub(crate) fn given(client: &Client, command: &Command) -> Result<CommandAnswer, Failure> {
     let operation = fresh_operation()?;

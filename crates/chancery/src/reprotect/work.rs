@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use chancery_api::http::replies::{AnswerObject, CampaignObject, KeyCensusObject};
+use chancery_api::http::replies::{
+    AnswerObject, CampaignObject, EpochObject, KeyCensusObject, VersionUseObject,
+};
 use chancery_client::{Client, Outcome};
 use chancery_core::campaign::{CampaignOrder, CampaignState, Progress};
 use chancery_core::census::{Declaration, Found, Scan, VersionCount};
@@ -15,7 +17,7 @@ use chancery_core::id::CampaignId;
 use chancery_core::name::Name;
 use rustix::fs::{FlockOperation, flock};
 
-use super::asked::{Control, Rewrapper, census_of, given};
+use super::asked::{Control, Rewrapper, census_again, census_of, given};
 use super::failures::Failures;
 use super::item::{Of, Tally};
 use super::pass::{Came, Pass};
@@ -84,15 +86,25 @@ pub(crate) struct Scanned {
 /// Counts what lies in a place, and declares that.
 pub(crate) fn declare(
     client: &Client,
-    (key, inventory): (&Name, &Name),
+    names: (&Name, &Name),
     place: &Place,
 ) -> Result<Scanned, Failure> {
-    let (as_of, census) = census_of(client, key)?;
+    let census = census_of(client, names.0)?;
+    declare_as_of(client, names, place, census)
+}
+
+/// The same, as of what was known before.
+fn declare_as_of(
+    client: &Client,
+    (key, inventory): (&Name, &Name),
+    place: &Place,
+    (as_of, census): (EpochObject, KeyCensusObject),
+) -> Result<Scanned, Failure> {
     let of = of(&census);
     let bar = Bar::counting("scanning", None);
     let tally = place.scan(&of, &mut |seen| bar.at(seen))?;
     drop(bar);
-    let count = |it: &chancery_api::http::replies::VersionUseObject| VersionCount {
+    let count = |it: &VersionUseObject| VersionCount {
         version: it.version,
         ciphertexts: tally.of(it.version),
         uses: it.uses,
@@ -146,7 +158,10 @@ impl Campaigner<'_> {
                 Came::default()
             } else {
                 let came = self.pass((id, target), &scanned)?;
-                scanned = self.declare()?;
+                // By now the service may be away.
+                let census = census_again(&self.client, &self.key)?;
+                let names = (&self.key, &self.inventory);
+                scanned = declare_as_of(&self.client, names, &self.place, census)?;
                 came
             };
             rewrapped += came.rewrapped;
