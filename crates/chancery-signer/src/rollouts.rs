@@ -80,14 +80,7 @@ fn round(shared: &Shared, last: Option<Moving>) -> Option<Moving> {
 fn changes(shared: &Shared, moving: &Moving) -> bool {
     let mut core = lock(&shared.core);
     let now = core.now(entropy::sample());
-    if shared.stilled.has(moving.rollout, now.served) {
-        return None;
-    }
-    let authority = &core.authority;
-    let at = (now, Detail::Verdicts);
-    let Some(looked) = look(shared, authority, moving, at) else { return false };
-    let decided = looked.show(|sight| authority.decide_step((moving, 0), sight, now));
-    decided.is_ok_and(|decided| decided.is_some())
+    step(shared, &core.authority, (moving, 0), (now, Detail::Verdicts)).is_some()
 }
 
 /// The steps of that effect which looks at rollouts of one tenant come to now, each decided after the ones before; as many
@@ -99,16 +92,11 @@ pub(crate) fn steps(
 ) -> Option<(Reading, Vec<(Moving, Decided)>)> {
     let mut core = lock(&shared.core);
     let now = core.now(entropy::sample());
-    let authority = &core.authority;
     let (mut steps, mut bytes) = (Vec::new(), 0);
     for moving in movings {
-        let at = (now, Detail::Counts);
-        let Some(looked) = look(shared, authority, moving, at) else { continue };
         let ahead = steps.len();
-        let decided = looked.show(|sight| authority.decide_step((moving, ahead), sight, now));
-        let Some(decided) = decided.ok().flatten().filter(|it| it.effect == effect) else {
-            continue;
-        };
+        let decided = step(shared, &core.authority, (moving, ahead), (now, Detail::Counts));
+        let Some(decided) = decided.filter(|it| it.effect == effect) else { continue };
         bytes += bytes_of(&decided);
         steps.push((*moving, decided));
         if bytes >= ROWS_BYTES_MAX {
@@ -116,6 +104,20 @@ pub(crate) fn steps(
         }
     }
     (!steps.is_empty()).then_some((now, steps))
+}
+
+/// What a look at a rollout changes, decided `ahead` changes of its tenant from now. One that is stilled is not looked at.
+fn step(
+    shared: &Shared,
+    authority: &Authority,
+    (moving, ahead): (&Moving, usize),
+    (now, detail): (Reading, Detail),
+) -> Option<Decided> {
+    if shared.stilled.has(moving.rollout, now.served) {
+        return None;
+    }
+    let looked = look(shared, authority, moving, (now, detail))?;
+    looked.show(|sight| authority.decide_step((moving, ahead), sight, now)).ok().flatten()
 }
 
 /// What a person's order comes to now.
