@@ -1,5 +1,6 @@
 //! Evidence that a service exported (`vectors/evidence`): it holds, and nothing else that can be made of it does.
 
+use chancery_core::epoch::Epoch;
 use chancery_core::rollout::{Gate, Ground, Halt, Status, Why};
 
 use super::*;
@@ -146,7 +147,11 @@ fn what_a_step_says_otherwise_is_missed() {
     assert_eq!(step(|it| it.taken.lasting.plan_digest = [0; 32]), EvidenceError::Chain(2));
     // What the engine does not look at there is in the digest of the step all the same.
     assert_eq!(step(|it| it.taken.unix_ms += 1), EvidenceError::Chain(3));
-    assert_eq!(step(|it| it.taken.bundle = None), EvidenceError::Chain(3));
+    let none = Epoch { generation: 0, number: 0 };
+    let issued = |it: &mut StepRow| {
+        it.taken.bundle = Some(Issued { number: none, as_of: none, digest: [1; 32] });
+    };
+    assert_eq!(altered(|it| issued(&mut it.steps[2])), EvidenceError::Chain(3));
     let last = altered(|it| it.steps.last_mut().unwrap().taken.unix_ms += 1);
     assert!(matches!(last, EvidenceError::Record { .. }), "{last:?}");
     assert_eq!(altered(|it| it.plan.stages[0].min_ms += 1), EvidenceError::Plan(0));

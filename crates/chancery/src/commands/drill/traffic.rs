@@ -160,7 +160,8 @@ impl Traffic<'_> {
             *by = by.saturating_add(1);
             counts.last_new = last;
         });
-        let is_altered = is_new && self.alters.load(Ordering::Relaxed) && number % ALTERED_OF == 0;
+        let is_altered =
+            is_new && self.alters.load(Ordering::Relaxed) && number.is_multiple_of(ALTERED_OF);
         if is_altered {
             self.count(|counts| counts.first_altered = counts.first_altered.or(Some(now)));
         }
