@@ -29,7 +29,7 @@ use crate::harness::{
 };
 
 /// So many points are tried, unless all are.
-const POINTS_MAX: usize = 32;
+const POINTS_MAX: usize = 24;
 
 /// States judged at once: one starts while another is asked.
 const RUNNERS: usize = 2;

@@ -159,7 +159,7 @@ pub(crate) fn candidates(pid: u32) -> io::Result<Vec<[u8; 32]>> {
         // What cannot be read is no ordinary memory.
         let read = memory.read_at(&mut bytes, mapping.start).unwrap_or_default();
         let words = bytes[..read].as_chunks::<8>().0;
-        for four in words.windows(4).filter(|four| four.iter().all(is_random)) {
+        for four in words.windows(4).filter(|four| four.iter().all(|word| is_random(*word))) {
             let bytes: [u8; 32] = four.concat().try_into().unwrap();
             if known.insert(bytes) {
                 candidates.push(bytes);
@@ -169,9 +169,9 @@ pub(crate) fn candidates(pid: u32) -> io::Result<Vec<[u8; 32]>> {
     Ok(candidates)
 }
 
-fn is_random(word: &[u8; 8]) -> bool {
+fn is_random(word: [u8; 8]) -> bool {
     let is_text = word.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
-    u64::from_le_bytes(*word) >> 48 != 0 && word[..2] != [0, 0] && !is_text
+    u64::from_le_bytes(word) >> 48 != 0 && word[..2] != [0, 0] && !is_text
 }
 
 fn start_of(first: u8, second: u8) -> usize {

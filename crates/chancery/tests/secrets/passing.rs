@@ -15,7 +15,6 @@ use chancery_core::principal::Role;
 use chancery_core::suite::Suite;
 use chancery_crypto::key::PrivateKey;
 use chancery_crypto::labels::KEY_IMPORT;
-use chancery_crypto::primitive::random;
 use rustix::process::Signal;
 use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_256;
 use rustls::crypto::hpke::{EncapsulatedSecret, Hpke as _, HpkePrivateKey, HpkePublicKey};
@@ -240,8 +239,7 @@ fn a_one_time_key_is_in_the_signer_alone_and_nowhere_once_it_is_spent() {
     let private = private_in(signer, &key).expect("the signer holds the one-time key");
     let mut needles = Needles::new();
     needles.add("a one-time key", &private);
-    let mut seed = [0; 32];
-    random(&mut seed).unwrap();
+    let seed = drawn();
     let (outside, _) = in_memory(&service, &needles);
     let lines: Vec<_> = outside.iter().map(ToString::to_string).collect();
     println!("{}", lines.join("\n"));
