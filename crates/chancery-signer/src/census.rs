@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use chancery_api::message::{CensusPage, CensusView, VersionUse};
 use chancery_core::authority::{Authority, Refusal};
-use chancery_core::campaign::{CampaignState, CampaignView, Progress};
+use chancery_core::campaign::{Campaign, CampaignState, CampaignView, Progress};
 use chancery_core::clock::{Reading, Served};
 use chancery_core::command::{Answer, CENSUS_PAGE, CensusQuery};
 use chancery_core::handle::Operation;
@@ -110,7 +110,7 @@ impl Heard {
         let heard_ago_ms = Some(now.as_ms().saturating_sub(last.0.as_ms()));
         let per_second = pace(first, last);
         let progress = last.1;
-        let campaign = chancery_core::campaign::Campaign { progress, ..view.campaign };
+        let campaign = Campaign { progress, ..view.campaign };
         CampaignView { campaign, heard_ago_ms, per_second, ..view }
     }
 }
@@ -184,9 +184,8 @@ fn view(
         share: share(key, version),
         uses: shared.used.times(key.id, version.number),
     };
-    let campaigns: Vec<CampaignId> =
-        authority.campaigns(tenant, key.id).map(|campaign| campaign.id).collect();
-    let shown = campaigns.into_iter().filter_map(|id| authority.campaign(tenant, id));
+    let campaigns = authority.campaigns(tenant, key.id);
+    let shown = campaigns.filter_map(|campaign| authority.campaign(tenant, campaign.id));
     CensusView {
         id: key.id,
         key: key.name.clone(),
@@ -204,13 +203,13 @@ fn view(
 fn share(key: &Key, version: &KeyVersion) -> Fraction {
     let schedule = key.schedule();
     let incoming = schedule.incoming().zip(schedule.share().map(|share| share.fraction));
-    match incoming.filter(|_| version.protects()) {
-        _ if !version.protects() => Fraction::NONE,
-        Some((number, fraction)) if number == version.number => fraction,
-        Some((_, fraction)) if schedule.version == version.number => fraction.rest(),
-        None if schedule.version == version.number => Fraction::WHOLE,
-        _ => Fraction::NONE,
-    }
+    let is_scheduled = schedule.version == version.number;
+    let share = match incoming {
+        Some((number, fraction)) if number == version.number => Some(fraction),
+        Some((_, fraction)) => is_scheduled.then_some(fraction.rest()),
+        None => is_scheduled.then_some(Fraction::WHOLE),
+    };
+    share.filter(|_| version.protects()).unwrap_or_default()
 }
 
 fn is_encrypting(key: &Key) -> bool {
@@ -223,10 +222,8 @@ pub(crate) fn exposition(shared: &Shared) -> Vec<(String, u64)> {
     {
         let core = lock(&shared.core);
         for campaign in core.authority.campaigns_under_way() {
-            match campaign.state {
-                CampaignState::Running => running += 1,
-                _ => paused += 1,
-            }
+            let is_running = campaign.state == CampaignState::Running;
+            *(if is_running { &mut running } else { &mut paused }) += 1;
         }
     }
     let gauge = |word, count| (format!("chancery_campaigns{{state=\"{word}\"}}"), count);

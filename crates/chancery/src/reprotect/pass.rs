@@ -89,6 +89,8 @@ impl Pass<'_> {
         if let Err(error) = read {
             self.control.fail(Failure::Failed(error));
         }
+        // There is no more.
+        drop(to_rewrap);
     }
 
     /// Writes what comes, in the order of reading.

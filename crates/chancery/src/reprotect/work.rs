@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use chancery_api::http::problem::Code;
 use chancery_api::http::replies::{
     AnswerObject, CampaignObject, EpochObject, KeyCensusObject, VersionUseObject,
 };
@@ -15,6 +16,7 @@ use chancery_core::command::Command;
 use chancery_core::epoch::Epoch;
 use chancery_core::id::CampaignId;
 use chancery_core::name::Name;
+use chancery_core::reason::Reason;
 use rustix::fs::{FlockOperation, flock};
 
 use super::asked::{Control, Rewrapper, census_again, census_of, given};
@@ -241,12 +243,11 @@ impl Campaigner<'_> {
         let report = Command::ReportCampaign { campaign, progress };
         let answer = match self.client.command(&report, fresh_operation()?) {
             Outcome::Committed(answer) => answer.answer,
-            Outcome::Unknown(_) => return Ok(None),
-            Outcome::Refused(refusal) => match refusal.code {
-                // The campaign is not there, or not this principal's to run.
-                code if code.text() == "forbidden" => return Err(Failure::Refused(refusal)),
-                _ => return Ok(None),
-            },
+            // The campaign is not there, or not this principal's to run.
+            Outcome::Refused(refusal) if refusal.code == Code::Reason(Reason::Forbidden) => {
+                return Err(Failure::Refused(refusal));
+            }
+            Outcome::Refused(_) | Outcome::Unknown(_) => return Ok(None),
         };
         let AnswerObject::Campaign(campaign) = answer else { return Err(unexpected()) };
         match campaign.state {
