@@ -20,7 +20,7 @@ use chancery_core::counts::Counts;
 use chancery_core::epoch::Epoch;
 use chancery_core::handle::{Handle, HandleKeyId, Operation, Operations, mint};
 use chancery_core::id::{
-    HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
+    CampaignId, HandleId, KeyId, NodeId, OperationId, PrincipalId, ProposalId, RolloutId, TenantId,
 };
 use chancery_core::idempotency::Index;
 use chancery_core::name::Scope;
@@ -349,6 +349,7 @@ fn decide(
         principal: OPERATOR,
         proposal: ProposalId::from_bytes([0; 16]),
         rollout: RolloutId::from_bytes([0; 16]),
+        campaign: CampaignId::from_bytes([0; 16]),
         plan_digest: [0; 32],
         public: public.to_vec(),
     };
