@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use chancery_api::message::{CensusPage, CensusView, VersionUse};
-use chancery_core::authority::{Authority, Refusal};
+use chancery_core::authority::Authority;
 use chancery_core::campaign::{Campaign, CampaignState, CampaignView, Progress};
 use chancery_core::clock::{Reading, Served};
 use chancery_core::command::{Answer, CENSUS_PAGE, CensusQuery};
@@ -142,18 +142,14 @@ pub(crate) fn report(
 }
 
 /// What a principal is shown of the ciphertexts of its tenant's keys.
-pub(crate) fn read(
-    shared: &Shared,
-    principal: &Principal,
-    query: &CensusQuery,
-) -> Result<CensusPage, Refusal> {
+pub(crate) fn read(shared: &Shared, principal: &Principal, query: &CensusQuery) -> CensusPage {
     let mut core = lock(&shared.core);
     let now = core.now(entropy::sample()).served;
     let authority = &core.authority;
     let tenant = principal.tenant;
     let as_of = authority.tenant(tenant).map(|row| row.epoch).unwrap_or_default();
     let one = |key: &Key| view(shared, authority, (tenant, key), now);
-    Ok(match query {
+    match query {
         CensusQuery::Of(name) => {
             let key = authority.key_named(tenant, name);
             CensusPage { as_of, keys: key.map(|key| one(key)).into_iter().collect(), more: false }
@@ -165,7 +161,7 @@ pub(crate) fn read(
             let page = counted.by_ref().take(CENSUS_PAGE).map(|key| one(key)).collect();
             CensusPage { as_of, keys: page, more: counted.next().is_some() }
         }
-    })
+    }
 }
 
 fn view(
