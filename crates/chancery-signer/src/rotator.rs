@@ -43,7 +43,9 @@ pub(crate) fn start(shared: &Arc<Shared>) {
             std::thread::sleep(LOOK_EVERY);
             if shared.uses_no_key().is_none() {
                 let tenants: Vec<_> = lock(&shared.core).authority.tenants().collect();
-                tenants.into_iter().for_each(|tenant| look(&shared, tenant));
+                for tenant in tenants {
+                    look(&shared, tenant);
+                }
             }
         }
     });

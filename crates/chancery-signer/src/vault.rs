@@ -20,6 +20,7 @@
 
 mod bundle_keys;
 mod files;
+mod months;
 mod replaced;
 mod steps;
 
@@ -497,32 +498,6 @@ impl Vault {
         let scope_key = self.scopes.get(&scope_name).ok_or(NotSealedHere)?;
         let place = RowPlace { tenant, name: &name, version: row_version, epoch };
         Ok(scope_key.open(&place, &row.value)?)
-    }
-
-    /// Reads or makes the audit keys of a tenant's month.
-    pub(crate) fn month(
-        &self,
-        tenant: TenantId,
-        month: u16,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, SignerError> {
-        let name = name(tenant, kind::MONTH, &month.to_be_bytes());
-        let Some(row) = self.store.get(&row_name(&name)?)? else { return Ok(None) };
-        Ok(Some(self.tenant_key(tenant)?.open(&fixed_place(tenant, &name), &row.value)?))
-    }
-
-    /// Stores the audit keys of a tenant's month.
-    pub(crate) fn put_month(
-        &self,
-        tenant: TenantId,
-        month: u16,
-        secrets: &[u8],
-    ) -> Result<(), SignerError> {
-        let name = name(tenant, kind::MONTH, &month.to_be_bytes());
-        let sealed = self.tenant_key(tenant)?.seal(&fixed_place(tenant, &name), secrets)?;
-        let transaction =
-            Transaction::new().expect_absent(row_name(&name)?).put(row_name(&name)?, sealed);
-        self.store.commit(transaction)?;
-        Ok(())
     }
 
     fn tenant_key(&self, tenant: TenantId) -> Result<&SealingKey, SignerError> {

@@ -443,7 +443,7 @@ impl From<Answer> for AnswerObject {
                 Self::Rollouts(RolloutsObject { rollouts, more })
             }
             Answer::Rotations { rules, keys, more } => {
-                Self::Rotations(RotationsObject::of(rules, keys, more))
+                Self::Rotations(RotationsObject::of(&rules, keys, more))
             }
             Answer::Keys { keys, more } => {
                 Self::Keys(KeysObject { keys: keys.iter().map(KeyObject::from).collect(), more })

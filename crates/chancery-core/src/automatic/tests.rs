@@ -1,3 +1,5 @@
+//! Which rules can be kept, and when they make something due.
+
 use super::*;
 use crate::epoch::Epoch;
 use crate::key::Published;

@@ -55,7 +55,9 @@ impl StoreThread {
             movings.retain(|moving| !steps.iter().any(|(stepped, _)| stepped == moving));
             let steps = steps.into_iter().map(|(_, decided)| Own::of(STEP_ROLLOUT, decided));
             if self.change(steps.collect(), now) {
-                statuses.into_iter().for_each(|status| self.shared.steps.count(status));
+                for status in statuses {
+                    self.shared.steps.count(status);
+                }
             }
         }
     }
@@ -78,7 +80,9 @@ impl StoreThread {
             }
             let operations: Vec<_> = begun.iter().map(|own| own.operation).collect();
             if self.change(begun, now) {
-                operations.into_iter().for_each(|operation| self.shared.rotations.count(operation));
+                for operation in operations {
+                    self.shared.rotations.count(operation);
+                }
             }
         }
     }
@@ -132,7 +136,9 @@ impl StoreThread {
         };
         let mut entries: Vec<_> = changes.iter().map(entry).collect();
         for (entry, step) in entries.iter_mut().zip(&steps) {
-            step.iter().for_each(|step| entry.say(step));
+            if let Some(step) = step {
+                entry.say(step);
+            }
         }
         let (first, count) = (self.last_command + 1, entries.len());
         let erased = changes.iter().find(|own| own.operation == DESTROY_VERSION);

@@ -217,7 +217,9 @@ pub(super) mod tests {
     fn a_tally_counts_each_version_and_what_is_none() {
         let mut tally = Tally::default();
         let all = [Named::Envelope(1), Named::Chunked(1), Named::Envelope(2), Named::Other("")];
-        all.into_iter().for_each(|named| tally.count(named));
+        for named in all {
+            tally.count(named);
+        }
         assert_eq!([tally.of(1), tally.of(2), tally.of(3)], [2, 1, 0]);
         assert_eq!((tally.others(), tally.total()), (1, 4));
     }

@@ -220,6 +220,11 @@ const X25519_BASE_POINT: [u8; 32] = {
     point
 };
 
+fn rotation(key: Name) -> Rotation {
+    let plan = Builtin::Standard.plan().unwrap();
+    Rotation { key, plan, cause: Cause::Requested, suite: None, version: None }
+}
+
 /// What a command's route asks for, of the key `key`.
 pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>) -> Command {
     let key = || name(key);
@@ -273,13 +278,7 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         // As it is, so that it stays possible to do everything else.
         CommandKind::RaiseApprovals => Command::RaiseApprovals { approvals: 0 },
         CommandKind::ListProposals => Command::ListProposals,
-        CommandKind::Rotate => Command::Rotate(Rotation {
-            key: key(),
-            plan: Builtin::Standard.plan().unwrap(),
-            cause: Cause::Requested,
-            suite: None,
-            version: None,
-        }),
+        CommandKind::Rotate => Command::Rotate(rotation(key())),
         CommandKind::SetRule => {
             Command::SetRule { rule_for: RuleFor::Key(key()), rule: Rule::Never }
         }

@@ -1,6 +1,7 @@
 //! Campaigns over real places: through kills of who works and of the service, and what a rollout makes of the census.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
@@ -92,9 +93,10 @@ impl Encrypting {
         let mut file = String::new();
         for (n, ciphertext) in self.encrypt(&plaintexts).iter().enumerate() {
             let ciphertext = STANDARD.encode(ciphertext);
-            file += &match n % 2 {
-                0 => format!("{ciphertext}\n"),
-                _ => format!("{{\"id\":{n},  \"ciphertext\":\"{ciphertext}\"}}\r\n"),
+            // Writing to a `String` cannot fail.
+            let _ = match n % 2 {
+                0 => writeln!(file, "{ciphertext}"),
+                _ => write!(file, "{{\"id\":{n},  \"ciphertext\":\"{ciphertext}\"}}\r\n"),
             };
         }
         fs::write(&path, file).unwrap();

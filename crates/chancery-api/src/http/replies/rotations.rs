@@ -65,15 +65,15 @@ pub struct KeyRotationObject {
 
 impl RotationsObject {
     /// A page as it was answered.
-    pub(super) fn of(rules: Vec<RuleRow>, keys: Vec<RotationView>, more: bool) -> Self {
-        let rules = rules.into_iter().filter_map(UsageRuleObject::of).collect();
+    pub(super) fn of(rules: &[RuleRow], keys: Vec<RotationView>, more: bool) -> Self {
+        let rules = rules.iter().filter_map(UsageRuleObject::of).collect();
         Self { rules, keys: keys.into_iter().map(KeyRotationObject::from).collect(), more }
     }
 }
 
 impl UsageRuleObject {
     /// Nothing for the rule of one key, of which no page tells.
-    fn of(row: RuleRow) -> Option<Self> {
+    fn of(row: &RuleRow) -> Option<Self> {
         let RuleOf::Usage(usage) = row.of else { return None };
         let (rule, automatic) = rule_words(&row.rule);
         Some(Self { usage, rule, automatic, by: row.by, since_served_ms: row.since.as_ms() })

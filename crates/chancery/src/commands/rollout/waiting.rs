@@ -36,7 +36,7 @@ pub(super) struct WaitingArgs {
 }
 
 fn stage(text: &str) -> Result<StageName, String> {
-    StageName::of(text).map_err(|error| error.to_string())
+    StageName::of(text).map_err(|error| error.clone())
 }
 
 /// Orders them on, one after the other, and shows which.

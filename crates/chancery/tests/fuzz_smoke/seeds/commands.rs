@@ -58,11 +58,35 @@ fn rotation() -> Rotation {
 
 /// One command of each shape.
 pub(super) fn all_commands() -> impl Iterator<Item = (&'static str, Command)> {
-    each_command().into_iter().chain(of_campaigns())
+    each_command().into_iter().chain(of_campaigns()).chain(of_rules())
 }
 
-/// Those that concern no ciphertexts.
-fn each_command() -> [(&'static str, Command); 26] {
+/// Those that concern automatic rotation and drills.
+fn of_rules() -> [(&'static str, Command); 3] {
+    let key = || "invoices".parse().unwrap();
+    [
+        (
+            "set-rotation",
+            Command::SetRule {
+                rule_for: RuleFor::Key(key()),
+                rule: Rule::Automatic(Box::new(Automatic {
+                    every_ms: 7_776_000_000,
+                    spread_ms: 86_400_000,
+                    uses: Some(1_000_000),
+                    suite: Some(Suite::Ed25519),
+                    replaces_imported: true,
+                    stands_by: false,
+                    plan: rotation().plan,
+                })),
+            },
+        ),
+        ("list-rotations", Command::ListRotations { after: Some(key()) }),
+        ("still-rollout", Command::StillRollout { rollout: ROLLOUT, for_ms: 60_000 }),
+    ]
+}
+
+/// Those that concern neither ciphertexts nor rules.
+fn each_command() -> [(&'static str, Command); 24] {
     let key = || "invoices".parse().unwrap();
     [
         ("create-key", Command::CreateKey(new_key())),
@@ -98,22 +122,6 @@ fn each_command() -> [(&'static str, Command); 26] {
         ("carry-out", Command::CarryOut { proposal: PROPOSAL, proposed: newcomer() }),
         ("raise-approvals", Command::RaiseApprovals { approvals: 2 }),
         ("rotate", Command::Rotate(rotation())),
-        (
-            "set-rotation",
-            Command::SetRule {
-                rule_for: RuleFor::Key(key()),
-                rule: Rule::Automatic(Box::new(Automatic {
-                    every_ms: 7_776_000_000,
-                    spread_ms: 86_400_000,
-                    uses: Some(1_000_000),
-                    suite: Some(Suite::Ed25519),
-                    replaces_imported: true,
-                    stands_by: false,
-                    plan: rotation().plan,
-                })),
-            },
-        ),
-        ("list-rotations", Command::ListRotations { after: Some(key()) }),
         (
             "override",
             Command::OrderRollout { rollout: ROLLOUT, order: Order::Override(Overridable::Quiet) },
