@@ -170,7 +170,7 @@ fn crash(root: &Path) -> Result<Report> {
 }
 
 /// What is measured, each for a short time; answers, counts and bytes are looked at, and no timings.
-const SMOKE_RUNS: [&str; 3] = ["all", "log", "reprotect"];
+const SMOKE_RUNS: [&str; 4] = ["all", "log", "reprotect", "rotations"];
 
 /// One short round of each.
 fn bench(root: &Path) -> Result<Report> {

@@ -43,9 +43,12 @@ pub const ISSUE_BUNDLE: u8 = 26;
 /// The number of a step of a rollout, which no principal commands.
 pub const STEP_ROLLOUT: u8 = 27;
 
-/// The number of the making of a version that stands by, which a rule asks for and no principal commands. What the
-/// service does by itself has numbers from 64 on, where no command has one.
-pub const STAND_BY: u8 = 64;
+/// The first of the numbers that no command will have: 64. What the service does by itself has those from there on, but for
+/// the few that were given out before.
+pub const FIRST_OWN: u8 = 64;
+
+/// The number of the making of a version that stands by, which a rule asks for and no principal commands.
+pub const STAND_BY: u8 = FIRST_OWN;
 
 /// What commands are called in records, by their numbers. 13 counts uses, which is a kind of its own.
 const COMMANDS: [(u8, &str); 32] = [

@@ -220,5 +220,5 @@ fn the_vectors_are_what_the_generator_writes() {
         );
         written += 1;
     }
-    assert_eq!(written, 12);
+    assert_eq!(written, 13);
 }

@@ -9,7 +9,7 @@ use chancery_audit::record::Kind;
 use chancery_audit::sealer::EventFacts;
 use chancery_audit::shown;
 use chancery_client::Client;
-use chancery_core::action::Action;
+use chancery_core::action::{Action, FIRST_OWN};
 use chancery_core::id::{HandleId, PrincipalId};
 use chancery_crypto::section::Boot;
 use chancery_export::exporter::{Log, Page, ReadError, Records};
@@ -153,7 +153,9 @@ impl Reader {
 fn name_of(kind: Kind, number: u8) -> Cow<'static, str> {
     let name = Action { kind: kind.number(), number }.name();
     match (kind, name) {
-        (Kind::Command, "read") if number < FIRST_READ => format!("command-{number}").into(),
+        (Kind::Command, "read") if !(FIRST_READ..FIRST_OWN).contains(&number) => {
+            format!("command-{number}").into()
+        }
         _ => name.into(),
     }
 }
@@ -193,7 +195,7 @@ mod tests {
             let kind = Kind::from_number(action.kind).unwrap();
             assert_eq!(name_of(kind, action.number), name);
         }
-        assert_eq!(name_of(Kind::Command, 31), "command-31");
+        assert_eq!(name_of(Kind::Command, 255), "command-255");
         assert_eq!(name_of(Kind::Command, 36), "read");
     }
 }
