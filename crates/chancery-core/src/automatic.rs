@@ -16,6 +16,7 @@ use std::time::Duration;
 use minicbor::{Decode, Encode};
 
 use crate::clock::{Served, millis};
+use crate::duration::duration_text;
 use crate::id::{KeyId, PrincipalId, TenantId};
 use crate::key::{Key, KeyVersion, Provenance};
 use crate::name::Name;
@@ -135,8 +136,9 @@ pub enum RuleError {
     Plan(Vec<Finding>),
     /// The next rollout would begin before one has come to protect.
     #[error(
-        "a rollout by this plan takes {shortest_ms} ms at least until the new version protects for all; rotate less often than that, \
-         or spread over less"
+        "a rollout by this plan takes {} at least until the new version protects for all; rotate less often than that, or \
+         spread over less",
+        duration_text(*.shortest_ms)
     )]
     TooOften {
         /// So long.
@@ -144,8 +146,10 @@ pub enum RuleError {
     },
     /// The version would be past its cryptoperiod before another protects.
     #[error(
-        "a rollout that begins after {every_ms} ms and takes {shortest_ms} ms at least is not over within the plan's \
-         cryptoperiod of {cryptoperiod_ms} ms; rotate sooner"
+        "a rollout that begins after {} and takes {} at least is not over within the plan's cryptoperiod of {}; rotate sooner",
+        duration_text(*.every_ms),
+        duration_text(*.shortest_ms),
+        duration_text(*.cryptoperiod_ms)
     )]
     TooSeldom {
         /// When it begins.
@@ -232,7 +236,7 @@ impl Automatic {
         if now >= self.due_at(key, version) {
             return Some(Cause::Cryptoperiod);
         }
-        let is_its_turn = now >= later(known.rule_since, offset_ms(key, version, self.spread_ms));
+        let is_its_turn = now >= known.rule_since.plus_ms(offset_ms(key, version, self.spread_ms));
         let is_of_another = key.suite_of(version) != self.suite_for(key);
         let is_foreign = self.replaces_imported && version.provenance == Provenance::Imported;
         match (is_its_turn, is_of_another, is_foreign) {
@@ -245,7 +249,7 @@ impl Automatic {
     /// When the version that protects is as old as it may get, less its part of the spread.
     #[must_use]
     pub fn due_at(&self, key: &Key, version: &KeyVersion) -> Served {
-        let ends = later(version.since().unwrap_or_default(), self.every_ms);
+        let ends = version.since().unwrap_or_default().plus_ms(self.every_ms);
         Served::from_ms(ends.as_ms() - offset_ms(key, version, self.spread_ms).min(ends.as_ms()))
     }
 
@@ -270,10 +274,6 @@ impl Automatic {
                 && key.suite_of(version) == suite
         })
     }
-}
-
-fn later(moment: Served, ms: u64) -> Served {
-    Served::from_ms(moment.as_ms().saturating_add(ms))
 }
 
 /// Where within the spread a version of a key has its moment, in milliseconds below `spread_ms`. Ids end in random bits, so

@@ -24,6 +24,7 @@ pub mod context;
 pub mod counts;
 pub mod cryptoperiod;
 pub mod disclosure;
+pub mod duration;
 pub mod epoch;
 pub mod handle;
 pub mod id;

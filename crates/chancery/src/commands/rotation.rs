@@ -244,7 +244,7 @@ fn rule_row(rule: &UsageRuleObject) -> Vec<String> {
         None => "never".to_owned(),
         Some(automatic) => {
             let uses = automatic.uses.map(|uses| format!(" or {uses} uses"));
-            let every = duration_text(automatic.every_ms);
+            let every = about(automatic.every_ms);
             format!("every {every}{}, plan {}", uses.unwrap_or_default(), automatic.plan.name)
         }
     };
@@ -263,12 +263,13 @@ fn key_row(key: &KeyRotationObject) -> Vec<String> {
     ]
 }
 
-/// How long it is until then, in days, or less than that exactly.
+/// How long it is until then.
 fn due(left_ms: u64) -> String {
+    if left_ms == 0 { "now".into() } else { format!("in {}", about(left_ms)) }
+}
+
+/// A duration in whole days, or in whole seconds if it is shorter than one.
+fn about(ms: u64) -> String {
     const DAY_MS: u64 = 86_400_000;
-    match left_ms {
-        0 => "now".into(),
-        DAY_MS.. => format!("in {} d", left_ms / DAY_MS),
-        _ => format!("in {}", duration_text(left_ms - left_ms % 1_000)),
-    }
+    if ms >= DAY_MS { format!("{} d", ms / DAY_MS) } else { duration_text(ms - ms % 1_000) }
 }

@@ -1,14 +1,7 @@
 //! How durations and numbers of a plan are spelt.
 
-/// The units of durations, the longest first, in milliseconds.
-const UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-
-/// A duration in milliseconds as text: in the longest unit that it is a whole number of.
-pub(crate) fn duration_text(ms: u64) -> String {
-    let unit = UNITS.iter().find(|(_, unit)| ms > 0 && ms.is_multiple_of(*unit));
-    unit.map_or_else(|| "0s".into(), |(name, unit)| format!("{}{name}", ms / unit))
-}
+use chancery_core::duration::UNITS;
+pub(crate) use chancery_core::duration::duration_text;
 
 /// A duration in milliseconds: `0s`, `500ms`, `90s`, `15m`, `24h`, `7d`.
 pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
