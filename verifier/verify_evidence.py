@@ -97,7 +97,7 @@ def check_step(step, record, checkpoint, plan):
     if step.asked == NOBODY:
         is_its = (operation, authentication) == (STEP, SERVICE) and message == step.row
     elif step.asked == START and step.lasting[3] is None:
-        is_its = operation != ORDER and authentication == SERVICE
+        is_its = (operation, authentication) == (ROTATE, SERVICE) and message == step.row
     else:
         commands = [sha256(to_cbor(command)) for command in step.commands(plan)]
         expected = (ORDER if step.asked == ORDERED else ROTATE, SIGNATURE)

@@ -53,7 +53,9 @@ impl Place {
                 "`{name}` is neither a directory of ciphertexts nor a file with one on each line"
             );
         }
-        Ok(Self::Lines(Lines::at(path)))
+        // A new file takes the place of the file itself, and not that of a link to it.
+        let path = fs::canonicalize(path).with_context(|| format!("cannot look at `{name}`"))?;
+        Ok(Self::Lines(Lines::at(&path)))
     }
 
     /// Counts what lies there, by the versions that headers name.

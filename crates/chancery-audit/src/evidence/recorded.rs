@@ -48,7 +48,7 @@ pub(super) fn check(
     let actor = opened.actor.as_ref().ok_or_else(missing)?;
     let by = actor.authentication;
     same(is_by(step, operation.operation, by), "somebody else had it taken")?;
-    same(is_of(step, operation.operation, payload, plan), "it is of another command or row")?;
+    same(is_of(step, payload, plan), "it is of another command or row")?;
     let authorization = opened.authorization.as_ref().ok_or_else(missing)?;
     Ok(OnRecord { index, step: step.clone(), approvals: authorization.approvals })
 }
@@ -76,25 +76,24 @@ fn is_done(operation: &OperationGroup) -> bool {
 fn is_by(step: &StepRow, operation: u8, by: Authentication) -> bool {
     match (step.taken.asked, step.taken.lasting.by) {
         (Asked::Nobody, _) => operation == STEP_ROLLOUT && by == Authentication::Service,
-        // What the service begins by itself.
-        (Asked::Start { .. }, None) => operation != ORDER && by == Authentication::Service,
+        // By a rule of automatic rotation.
+        (Asked::Start { .. }, None) => operation == ROTATE && by == Authentication::Service,
         (Asked::Start { .. }, Some(_)) => operation == ROTATE && by == Authentication::Signature,
         (Asked::Order { .. }, _) => operation == ORDER && by == Authentication::Signature,
     }
 }
 
 /// Whether the message is the command, or, of what the service did by itself, the rollout's row.
-fn is_of(step: &StepRow, operation: u8, payload: &PayloadSection, plan: &Plan) -> bool {
+fn is_of(step: &StepRow, payload: &PayloadSection, plan: &Plan) -> bool {
     let of_command = |command: &Command| sha256(&[&cbor::encode(command)]) == payload.message;
-    match step.taken.asked {
-        Asked::Order { order, .. } => {
+    match (step.taken.asked, step.taken.lasting.by) {
+        (Asked::Order { order, .. }, _) => {
             of_command(&Command::OrderRollout { rollout: step.rollout, order })
         }
-        Asked::Start { .. } if operation == ROTATE => rotations(step, plan)
+        (Asked::Start { .. }, Some(_)) => rotations(step, plan)
             .iter()
             .any(|rotation| of_command(&Command::Rotate(rotation.clone()))),
-        Asked::Start { .. } => true,
-        Asked::Nobody => payload.message == step.row,
+        (Asked::Start { .. }, None) | (Asked::Nobody, _) => payload.message == step.row,
     }
 }
 

@@ -252,7 +252,7 @@ impl Authority {
     }
 
     /// What a rule makes due for a key, as it is decided `ahead` changes of the tenant from now; nothing if it is not due
-    /// any more, or a version must be made for it that was not.
+    /// any more, there is no room for its rollout, or a version must be made for it that was not.
     ///
     /// # Errors
     ///
@@ -267,7 +267,8 @@ impl Authority {
         let Some(tenant) = self.tenants.get(&due.tenant) else { return Ok(None) };
         let Some(key) = tenant.keys.get(&due.key) else { return Ok(None) };
         let Some((ruled, still)) = tenant.due(key, uses, now.served) else { return Ok(None) };
-        if still.makes != due.makes {
+        let has_room = still.due == Due::Standby || tenant.room(now.served) > 0;
+        if still.makes != due.makes || !has_room {
             return Ok(None);
         }
         let before = tenant.advanced_by(ahead);

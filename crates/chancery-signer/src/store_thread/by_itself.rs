@@ -2,7 +2,6 @@
 
 use chancery_core::action::{ROTATE, STAND_BY, STEP_ROLLOUT};
 use chancery_core::authority::{Decided, DueDestruction, Effect, Moving, Row};
-use chancery_core::automatic::Due;
 use chancery_core::cbor;
 use chancery_core::clock::Reading;
 use chancery_core::rollout::Status;
@@ -102,11 +101,10 @@ impl StoreThread {
         };
         match decided {
             Ok(decided) => {
-                let operation = match due.due {
-                    Due::Rollout(_) => ROTATE,
-                    Due::Standby => STAND_BY,
-                };
-                Some(Own { operation, decided: decided?, material })
+                let decided = decided?;
+                // What is due may be another thing by now: its record says what was done.
+                let operation = if decided.step.is_some() { ROTATE } else { STAND_BY };
+                Some(Own { operation, decided, material })
             }
             Err(refusal) => {
                 self.shared.rotations.refused(due, refusal);

@@ -9,6 +9,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -152,11 +153,18 @@ impl Lines {
         Ok(read > 0)
     }
 
-    fn identity(&self) -> Result<Identity> {
+    fn metadata(&self) -> Result<fs::Metadata> {
         let metadata = fs::metadata(&self.path);
-        let metadata =
-            metadata.with_context(|| format!("cannot look at `{}`", self.path.display()))?;
-        Ok(Identity::of(&metadata))
+        metadata.with_context(|| format!("cannot look at `{}`", self.path.display()))
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        Ok(Identity::of(&self.metadata()?))
+    }
+
+    /// How many names it has.
+    fn names(&self) -> Result<u64> {
+        Ok(self.metadata()?.nlink())
     }
 }
 
@@ -233,6 +241,12 @@ impl Writer {
     /// Goes on where an earlier one came to, or begins anew.
     pub(super) fn begin(lines: &Lines, state: &Path, target: u32) -> Result<Self> {
         let was = lines.identity()?;
+        if lines.names()? > 1 {
+            bail!(
+                "`{}` has other names (hard links), which would keep the old ciphertexts; remove them first",
+                lines.path.display()
+            );
+        }
         let reached = journal(state)
             .filter(|journal| journal.old == was.numbers() && journal.target == target)
             .map(|journal| journal.reached)
@@ -368,6 +382,7 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 mod tests {
     use chancery_core::context::Pair;
 
+    use super::super::Place;
     use super::super::item::tests::{envelope, of};
     use super::*;
     use crate::testing::Scratch;
@@ -426,6 +441,19 @@ mod tests {
         fs::write(&path, line.repeat(3)).unwrap();
         fs::create_dir(&state).unwrap();
         (scratch, Lines::at(&path), state)
+    }
+
+    #[test]
+    fn a_file_of_several_names_is_refused_and_a_link_leads_to_the_file_itself() {
+        let (scratch, lines, state) = scene("lines-names");
+        let link = scratch.path("link");
+        std::os::unix::fs::symlink(&lines.path, &link).unwrap();
+        let Place::Lines(of_link) = Place::at(&link).unwrap() else { panic!("no file") };
+        assert_eq!(of_link.path, fs::canonicalize(&lines.path).unwrap());
+        assert!(Writer::begin(&lines, &state, 2).is_ok());
+        fs::hard_link(&lines.path, scratch.path("other")).unwrap();
+        let refused = Writer::begin(&lines, &state, 2).err().unwrap().to_string();
+        assert!(refused.contains("hard links"), "{refused}");
     }
 
     fn lines_of(lines: &Lines, from: Reached) -> Vec<(u64, Vec<u8>)> {

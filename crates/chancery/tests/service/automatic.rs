@@ -12,6 +12,7 @@ use chancery_core::purpose::Usage;
 use chancery_core::rollout::Cause;
 use chancery_core::state::KeyState;
 
+use super::evidence::{export, second_agrees, shown as evidence, whys};
 use super::rollouts::{CONSUMERS, Rolled, quick};
 use crate::harness::{Service, ask, committed, create_key, eventually, name};
 
@@ -89,6 +90,10 @@ fn a_key_that_is_old_enough_is_rotated_and_what_it_signed_verifies() {
     assert_eq!((rollout.by, rollout.reason), (None, Cause::Cryptoperiod));
     assert_eq!((rollout.from, rollout.to), (1, 2));
     rolled.verify_all();
+    let file = export(&rolled, rollout.id, "automatic.evidence");
+    let proved = evidence(&rolled.service, &file);
+    assert_eq!(whys(&proved)[..2], ["cryptoperiod", "gates-open"]);
+    second_agrees(&rolled.service, &file, &proved);
     let query =
         AuditQuery { action: Some("rotate".parse().unwrap()), limit: 9, ..AuditQuery::default() };
     let answer = committed(ask(&rolled.client, &Command::QueryAudit(query))).answer;

@@ -17,7 +17,7 @@ use crate::harness::{Service, eventually, text};
 /// Set to keep the files that this test makes as vectors for others.
 const WRITE: &str = "CHANCERY_WRITE_EVIDENCE";
 
-fn export(rolled: &Rolled, rollout: RolloutId, name: &str) -> PathBuf {
+pub(super) fn export(rolled: &Rolled, rollout: RolloutId, name: &str) -> PathBuf {
     let out = rolled.service.path(name);
     let id = rollout.to_string();
     rolled.service.done(&["rollout", "evidence", &id, "--out", out.to_str().unwrap()]);
@@ -34,7 +34,7 @@ fn verify(service: &Service, file: &Path) -> Output {
     service.cli(&["--format", "json", "rollout", "verify-evidence", file, "--policy", policy])
 }
 
-fn shown(service: &Service, file: &Path) -> Value {
+pub(super) fn shown(service: &Service, file: &Path) -> Value {
     let output = verify(service, file);
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -51,7 +51,7 @@ fn keep(service: &Service, file: &Path, name: &str) {
     fs::copy(policy(service), vectors.join(format!("{name}.policy"))).unwrap();
 }
 
-fn whys(shown: &Value) -> Vec<&str> {
+pub(super) fn whys(shown: &Value) -> Vec<&str> {
     shown["steps"].as_array().unwrap().iter().map(|step| step["why"].as_str().unwrap()).collect()
 }
 
@@ -65,7 +65,7 @@ fn second(service: &Service, file: &Path) -> Output {
 }
 
 /// Both implementations find the same steps in the same records.
-fn second_agrees(service: &Service, file: &Path, shown: &Value) {
+pub(super) fn second_agrees(service: &Service, file: &Path, shown: &Value) {
     let output = second(service, file);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
