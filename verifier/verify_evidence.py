@@ -38,11 +38,11 @@ SHOWN = set(GROUPS[:6])
 class Step:
     def __init__(self, value):
         self.digest = sha256(to_cbor(value))
-        self.tenant, self.key, self.rollout, self.number, self.previous, self.row, taken = value
-        require(len(taken) in (13, 14), "not a step")
+        self.tenant, self.key, self.rollout, self.number, self.previous, self.row, taken = value[:7]
+        require(len(value) in (7, 8) and len(taken) in (13, 14, 15), "not a step")
         self.lasting, self.unix_ms, self.quality, (self.asked, self.order), self.why, self.trigger = taken[:6]
         self.before, self.after, _, _, self.seen = taken[6:11]
-        self.bundle = taken[13] if len(taken) == 14 else None
+        self.bundle, self.plan = (taken[13:] + [None, None])[:2]
 
     def subject(self):
         return (self.tenant, self.key, self.rollout, to_cbor(self.lasting))
@@ -68,6 +68,8 @@ def check_chain(steps, plan):
     for step in steps:
         require(step.subject() == steps[0].subject(), f"step {step.number} is of another rollout")
         require(step.lasting[4] == digest, f"step {step.number} was taken by another plan")
+        is_its = step.plan is None or (step.number == 0 and step.plan == plan)
+        require(is_its, f"step {step.number} holds another plan")
         begins = step.before is None and step.previous == bytes(32)
         require((step.number == 0) == begins, f"step {step.number} does not begin where it says")
         require(sha256(to_cbor(step.row_of(plan))) == step.row, f"step {step.number} leaves another row")

@@ -9,8 +9,9 @@ use chancery_core::cbor;
 use chancery_core::command::{Answer, SignatureParameters};
 use chancery_core::context::Context;
 use chancery_core::handle::Operation;
-use chancery_core::id::{HandleId, NodeId, OperationId, PrincipalId};
+use chancery_core::id::{HandleId, NodeId, OperationId, PrincipalId, RolloutId};
 use chancery_core::reason::Reason;
+use chancery_core::rollout::Lasting;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
@@ -247,6 +248,9 @@ pub enum CommandReply {
     /// What is known of the ciphertexts of keys.
     #[n(14)]
     Census(#[n(0)] Box<CensusPage>),
+    /// Rollouts of a key of which steps are kept, the latest first.
+    #[n(15)]
+    KeptRollouts(#[n(0)] Vec<KeptRollout>),
 }
 
 /// Where in the encoding of a reply a page of frames stands; nothing if the reply is another one. So a page is handed on
@@ -272,6 +276,33 @@ pub struct StepsPage {
     /// Whether another page follows.
     #[n(1)]
     pub more: bool,
+}
+
+/// A rollout of which steps are kept, by these.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct KeptRollout {
+    /// What names it.
+    #[n(0)]
+    pub id: RolloutId,
+    /// What of it never changes.
+    #[n(1)]
+    pub lasting: Lasting,
+    /// The number of the first step that is kept; the first of all is 0.
+    #[n(2)]
+    pub first: u32,
+    /// When that was taken, in milliseconds since 1970.
+    #[n(3)]
+    pub first_ms: u64,
+    /// The number of the last step.
+    #[n(4)]
+    pub last: u32,
+    /// When that was taken, in milliseconds since 1970.
+    #[n(5)]
+    pub last_ms: u64,
+    /// How the rollout stands since then.
+    #[n(6)]
+    pub status: chancery_core::rollout::Status,
 }
 
 /// Rows of the store, as they are sealed.

@@ -34,6 +34,10 @@ pub const EVERY_MAX: Duration = crate::limits::PLAN_DURATION_MAX;
 /// How long a key whose rollout went back is left alone: a day, in which somebody can look.
 pub const RETRY_AFTER: Duration = Duration::from_hours(24);
 
+/// After how many versions in a row that were given up a rule brings no further one in: 3. A key has room for 256 versions,
+/// of the largest public keys for 24, and a person who has to rotate it finds room yet.
+pub const GIVEN_UP_MAX: usize = 3;
+
 /// Under which conditions a key is rotated, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
@@ -177,8 +181,6 @@ pub struct Known {
     pub rule_since: Served,
     /// How often the version that protects was used, if somebody counted.
     pub uses: Option<u64>,
-    /// The version that its last rollout went back from, if it did.
-    pub failed: Option<u32>,
 }
 
 impl Automatic {
@@ -218,7 +220,7 @@ impl Automatic {
     #[must_use]
     pub fn due(&self, key: &Key, known: &Known, now: Served) -> Option<Due> {
         let version = key.scheduled_version().filter(|version| version.protects())?;
-        let lacks_standby = self.stands_by && self.standby(key, known.failed).is_none();
+        let lacks_standby = self.stands_by && self.standby(key).is_none();
         let standby = || lacks_standby.then_some(Due::Standby);
         self.cause((key, version), known, now).map(Due::Rollout).or_else(standby)
     }
@@ -253,6 +255,21 @@ impl Automatic {
         Served::from_ms(ends.as_ms() - offset_ms(key, version, self.spread_ms).min(ends.as_ms()))
     }
 
+    /// Why this rule begins nothing for a key, whatever is due: that is a person's to mend.
+    #[must_use]
+    pub fn held(&self, key: &Key) -> Option<Held> {
+        if key.purpose.admits(self.suite_for(key)).is_err() {
+            return Some(Held::AlgorithmRefused);
+        }
+        let is_given_up = |version: &&KeyVersion| {
+            version.number > key.scheduled
+                && version.given_up.is_some()
+                && version.state != KeyState::Destroyed
+        };
+        let given_up = key.versions.iter().filter(is_given_up).count();
+        (given_up >= GIVEN_UP_MAX).then_some(Held::GivenUp)
+    }
+
     /// The algorithm that a new version of a key has.
     #[must_use]
     pub fn suite_for(&self, key: &Key) -> Suite {
@@ -260,17 +277,16 @@ impl Automatic {
         self.suite.unwrap_or(own)
     }
 
-    /// The version that stands by to come in next, if the key has one. It is none that a rollout went back from: why it
-    /// failed is not known here.
+    /// The version that stands by to come in next, if the key has one. It is none that was given up: why is not known here.
     #[must_use]
-    pub fn standby<'k>(&self, key: &'k Key, failed: Option<u32>) -> Option<&'k KeyVersion> {
+    pub fn standby<'k>(&self, key: &'k Key) -> Option<&'k KeyVersion> {
         let suite = self.suite_for(key);
         let mut after = key.versions.iter().filter(|version| version.number > key.scheduled);
         after.find(|version| {
             version.state == KeyState::PreActivation
                 && version.destruction.is_none()
                 && version.published.is_some()
-                && Some(version.number) != failed
+                && version.given_up.is_none()
                 && key.suite_of(version) == suite
         })
     }
@@ -335,9 +351,29 @@ pub enum Held {
     /// Too many rollouts that the service began stand paused, or went back within a day.
     #[n(3)]
     TooManyHalted,
+    /// Too many that the service began are under way.
+    #[n(4)]
+    TooManyUnderWay,
+    /// One version after the other was given up: a person brings the next one in.
+    #[n(5)]
+    GivenUp,
+    /// The key's purpose does not admit the algorithm that the rule asks for.
+    #[n(6)]
+    AlgorithmRefused,
 }
 
 impl Held {
+    /// Every one, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::UnderWay,
+        Self::WentBack,
+        Self::NothingProtects,
+        Self::TooManyHalted,
+        Self::TooManyUnderWay,
+        Self::GivenUp,
+        Self::AlgorithmRefused,
+    ];
+
     /// Its spelling in answers.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -346,6 +382,9 @@ impl Held {
             Self::WentBack => "went-back",
             Self::NothingProtects => "nothing-protects",
             Self::TooManyHalted => "too-many-halted",
+            Self::TooManyUnderWay => "too-many-under-way",
+            Self::GivenUp => "given-up",
+            Self::AlgorithmRefused => "algorithm-refused",
         }
     }
 }

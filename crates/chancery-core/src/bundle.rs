@@ -20,7 +20,7 @@ use crate::key::{Key, KeyVersion};
 use crate::limits::BUNDLES_REMEMBERED;
 use crate::name::{Name, Scope};
 use crate::purpose::Purpose;
-use crate::schedule::{Accept, Mode};
+use crate::schedule::{Accept, Mode, Share};
 use crate::state::KeyState;
 use crate::suite::Suite;
 
@@ -167,6 +167,9 @@ pub struct KeyEntry {
     /// The versions that were published, in the order of their numbers.
     #[n(5)]
     pub versions: Vec<VersionEntry>,
+    /// Where both are asked for: whose. Signatures of two others, however many hold, are not these.
+    #[n(6)]
+    pub both: Option<(u32, u32)>,
 }
 
 /// A version as verifiers know it.
@@ -231,6 +234,7 @@ impl KeyEntry {
             scope: key.scope.clone(),
             accept: accept_of(key),
             versions: key.versions.iter().filter_map(|it| VersionEntry::of(key, it)).collect(),
+            both: both_of(key),
         })
     }
 
@@ -257,9 +261,18 @@ pub fn revoked_of(key: &Key) -> impl Iterator<Item = Revoked> + '_ {
 }
 
 /// Two signatures are there where a rollout has both versions sign; else one is all there is.
-fn accept_of(key: &Key) -> Accept {
+fn dual_signing(key: &Key) -> Option<&Share> {
     let share = key.moving.as_ref().and_then(|moving| moving.share.as_ref());
-    share.filter(|share| share.mode == Mode::DualSign).map(|share| share.accept).unwrap_or_default()
+    share.filter(|share| share.mode == Mode::DualSign)
+}
+
+fn accept_of(key: &Key) -> Accept {
+    dual_signing(key).map(|share| share.accept).unwrap_or_default()
+}
+
+fn both_of(key: &Key) -> Option<(u32, u32)> {
+    let share = dual_signing(key).filter(|share| share.accept == Accept::AllOf)?;
+    Some((key.scheduled, share.version))
 }
 
 /// A bundle that was issued.

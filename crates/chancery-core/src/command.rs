@@ -379,6 +379,13 @@ pub enum Command {
         #[n(1)]
         from: u32,
     },
+    /// Read the rollouts of a key of which steps are kept, the latest first.
+    #[n(49)]
+    ListKeptRollouts {
+        /// The key.
+        #[n(0)]
+        key: Name,
+    },
     /// Read what is known of the ciphertexts of keys: inventories, campaigns, and how often each version was used.
     #[n(45)]
     ReadCensus(#[n(0)] CensusQuery),
@@ -441,6 +448,7 @@ impl Command {
             | Self::ShowRollout { .. }
             | Self::ListRotations { .. }
             | Self::ReadSteps { .. }
+            | Self::ListKeptRollouts { .. }
             | Self::ListVerifiers
             | Self::ReadCensus(_) => Right::Read,
             // What events say, an auditor is shown record by record as well.
@@ -544,6 +552,7 @@ impl Command {
             Self::ReportCampaign { .. } => 46,
             Self::ListRotations { .. } => 47,
             Self::ReadSteps { .. } => 48,
+            Self::ListKeptRollouts { .. } => 49,
         }
     }
 }

@@ -73,6 +73,9 @@ pub struct KeyVersion {
     /// When it was first allowed to protect, in time served.
     #[n(9)]
     pub active_at: Option<Served>,
+    /// Since when it is given up: a rollout went back from it. Never taken back; a person may name it all the same.
+    #[n(10)]
+    pub given_up: Option<Epoch>,
 }
 
 impl KeyVersion {
@@ -239,7 +242,8 @@ impl Key {
             && version.destruction.is_none()
             && version.published.is_none()
             && version.active_from.is_none()
-            && version.active_at.is_none();
+            && version.active_at.is_none()
+            && version.given_up.is_none();
         if !is_new || Some(version.number) != last.checked_add(1) {
             return Err(VersionError::NotNew);
         }
@@ -273,8 +277,18 @@ impl Key {
         Ok(())
     }
 
+    /// Gives a version up, as of an epoch: no rule takes it again, and none stands by to take over.
+    ///
+    /// # Errors
+    ///
+    /// [`VersionError`] if there is no such version.
+    pub fn give_up(&mut self, number: u32, epoch: Epoch) -> Result<(), VersionError> {
+        self.version_mut(number)?.given_up.get_or_insert(epoch);
+        Ok(())
+    }
+
     /// Whether the key after `self` keeps what may not be taken back: its versions, their numbers, algorithms and
-    /// provenance, and what was published.
+    /// provenance, what was published, and what was given up.
     #[must_use]
     pub fn is_kept_by(&self, next: &Self) -> bool {
         let keeps = |(before, after): (&KeyVersion, &KeyVersion)| {
@@ -285,6 +299,7 @@ impl Key {
                 && kept(before.published.is_some(), before.published == after.published)
                 && kept(before.active_from.is_some(), before.active_from == after.active_from)
                 && kept(before.active_at.is_some(), before.active_at == after.active_at)
+                && kept(before.given_up.is_some(), before.given_up == after.given_up)
         };
         next.versions.len() >= self.versions.len()
             && self.versions.iter().zip(&next.versions).all(keeps)
@@ -360,6 +375,7 @@ pub(crate) mod tests {
             active_from: Some(Epoch::default()),
             suite: None,
             active_at: Some(Served::default()),
+            given_up: None,
         };
         let part = |text: &str| text.parse().unwrap();
         Key {
@@ -390,6 +406,7 @@ pub(crate) mod tests {
             published: None,
             active_from: None,
             active_at: None,
+            given_up: None,
             ..last.clone()
         }
     }
@@ -417,6 +434,7 @@ pub(crate) mod tests {
             KeyVersion { published: key.versions[0].published, ..next.clone() },
             KeyVersion { active_from: Some(Epoch::default()), ..next.clone() },
             KeyVersion { active_at: Some(Served::default()), ..next.clone() },
+            KeyVersion { given_up: Some(Epoch::default()), ..next.clone() },
             KeyVersion { destruction: Some(Served::default()), ..next.clone() },
         ] {
             assert_eq!(key.add(refused), Err(VersionError::NotNew));
@@ -432,6 +450,31 @@ pub(crate) mod tests {
             key.add(next_version(&key)).unwrap();
         }
         assert_eq!(key.add(next_version(&key)), Err(VersionError::TooMany));
+    }
+
+    /// A row holds 64 KiB (`ROW_VALUE_BYTES_MAX` of the store), of which a seal and the name take some hundred bytes. Else a key
+    /// with as many versions as it may have could not be reported compromised.
+    #[test]
+    fn the_longest_key_fits_into_a_row() {
+        // Four billion changes, in the 24th generation; times of this century.
+        let epoch = Epoch { generation: 23, number: u64::from(u32::MAX) };
+        let at = Served::from_ms(u64::MAX);
+        // Public halves: Ed25519, P-256, P-384, RSA of 2048 to 4096 bits, ML-DSA-44 to 87.
+        for bytes in [44, 91, 120, 294, 422, 550, 1_334, 1_974, 2_614] {
+            let mut key = sample("k");
+            key.name = "n".repeat(64).parse().unwrap();
+            key.versions[0].public = vec![1; bytes];
+            while key.add(next_version(&key)).is_ok() {}
+            for version in &mut key.versions {
+                version.created_ms = u64::MAX;
+                version.destruction = Some(at);
+                version.published = Some(Published { epoch, at });
+                (version.active_from, version.active_at) = (Some(epoch), Some(at));
+                (version.given_up, version.suite) = (Some(epoch), Some(Suite::RsaPss4096));
+            }
+            let length = crate::cbor::encode(&key).len();
+            assert!(length < 63 * 1024, "{bytes}: {length} with {}", key.versions.len());
+        }
     }
 
     #[test]

@@ -154,10 +154,14 @@ pub const PLAN_DURATION_MAX: Duration = Duration::from_hours(20 * 366 * 24);
 /// The longest stage: 400 days, a year and what an audit takes; a rollout that takes longer is forgotten.
 pub const STAGE_DURATION_MAX: Duration = Duration::from_hours(400 * 24);
 
+/// How long what verifiers report is kept: an hour, and so the longest window of a trigger on it.
+pub const REPORTS_KEPT: Duration = Duration::from_hours(1);
+
 /// The most that a trigger looks back over: 30 days, the period of an error budget.
 pub const TRIGGER_WINDOW_MAX: Duration = Duration::from_hours(30 * 24);
 
-/// The fewest verifiers whose reports move a trigger: 2, so that nobody causes a rollback alone.
+/// The fewest verifiers whose reports move a trigger: 2, so that nobody causes a rollback by reports alone. One can hold a gate
+/// closed until the stage's deadline, whatever the plan has happen then.
 pub const REPORTERS_MIN: u16 = 2;
 
 /// The least fraction of registered verifiers that a plan may ask for, in parts per million: nine of ten. Who must go
@@ -188,8 +192,8 @@ pub const VERIFIER_KEYS_MAX: usize = 64;
 /// The most versions that one report counts: 256, some 12 KiB of a command's 32.
 pub const REPORT_COUNTS_MAX: usize = 256;
 
-/// The most rollouts of a tenant that are under way because a rule began them: 10 000, each of which is looked at in a second
-/// or two. One lasts for days, most of which it waits.
+/// The most rollouts of a tenant that are under way because a rule began them: 10 000, each of which is looked at within some
+/// five seconds, and at once if something was seen of it. One lasts for days, most of which it waits.
 pub const AUTOMATIC_UNDER_WAY_MAX: usize = 10_000;
 
 /// How many rollouts that rules began may stand paused, or have gone back within a day, before no more are begun: 10.

@@ -147,7 +147,13 @@ impl Status {
     /// Whether nothing comes after it.
     #[must_use]
     pub const fn is_over(self) -> bool {
-        matches!(self, Self::RolledBack(_) | Self::Aborted(_) | Self::OnStandby { .. } | Self::Done)
+        self.went_back() || matches!(self, Self::Done)
+    }
+
+    /// Whether the version that it brought in was given up.
+    #[must_use]
+    pub const fn went_back(self) -> bool {
+        matches!(self, Self::RolledBack(_) | Self::Aborted(_) | Self::OnStandby { .. })
     }
 }
 

@@ -1,5 +1,5 @@
-//! What comes due by itself: the coming month's audit keys, the destruction of versions, versions that protect for too
-//! long; and while the clock is suspect its mark, so that no restart takes more than a minute back.
+//! What comes due by itself: the coming month's audit keys, the destruction of versions, one-time keys that nobody used,
+//! versions that protect for too long; and while the clock is suspect its mark, so that no restart takes more than a minute back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,7 @@ pub(crate) fn start(shared: &Arc<Shared>) {
                 (tenants, core.authority.due_destructions(now), now)
             };
             keep_mark(&shared, now);
+            shared.imports.forget_old();
             overdue::look(&shared, &tenants);
             for due in due {
                 // A full queue is tried again next time.

@@ -50,13 +50,18 @@ impl Imports {
         let pair =
             DH_KEM_X25519_HKDF_SHA256_AES_256.generate_key_pair().map_err(|_| NoOneTimeKey)?;
         let (public, private) = pair;
+        self.forget_old();
         let mut waiting = lock(&self.waiting);
-        waiting.retain(|_, (_, made)| made.elapsed() < LIFE);
         if waiting.len() >= WAITING_MAX {
             return Err(NoOneTimeKey);
         }
         waiting.insert(id, (private, Instant::now()));
         Ok(Answer::OneTimeKey { id, public: public.0 })
+    }
+
+    /// Forgets the one-time keys that waited too long: what nobody can use any more is not to be read from memory either.
+    pub(crate) fn forget_old(&self) {
+        lock(&self.waiting).retain(|_, (_, made)| made.elapsed() < LIFE);
     }
 
     /// Opens an import. The one-time key is spent, whatever comes of it.

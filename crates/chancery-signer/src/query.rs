@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chancery_api::message::{CommandReply, OperationView, RecordView, StepsPage};
+use chancery_api::message::{CommandReply, KeptRollout, OperationView, RecordView, StepsPage};
 use chancery_audit::called::Names;
 use chancery_audit::frame::Item;
 use chancery_audit::record::Kind;
@@ -11,6 +11,7 @@ use chancery_core::authority::Refusal;
 use chancery_core::cbor;
 use chancery_core::command::{Answer, AuditQuery, Command, STEPS_PAGE};
 use chancery_core::id::{KeyId, OperationId, PrincipalId, RolloutId, TenantId};
+use chancery_core::name::Name;
 use chancery_core::reason::Reason;
 use chancery_core::record_group::{RecordGroup, RecordGroups};
 
@@ -77,6 +78,9 @@ fn read(shared: &Shared, job: &CommandJob) -> Result<CommandReply, Refusal> {
         Command::ReadSteps { rollout, from } => {
             CommandReply::Steps(steps(shared, principal.tenant, (*rollout, *from))?)
         }
+        Command::ListKeptRollouts { key } => {
+            CommandReply::KeptRollouts(kept_rollouts(shared, principal.tenant, key)?)
+        }
         Command::OpenRecord { index, groups } => {
             CommandReply::Opening(opening(shared, principal.tenant, *index, *groups)?)
         }
@@ -104,13 +108,32 @@ fn steps(
     tenant: TenantId,
     (rollout, from): (RolloutId, u32),
 ) -> Result<StepsPage, Refusal> {
-    let moving = lock(&shared.core).authority.moving(tenant, rollout);
-    let gone = || refused(Reason::Forbidden, "another rollout of that key has taken its place");
-    let key = moving.ok_or_else(gone)?.key;
-    let read = lock(&shared.vault).steps((tenant, key, rollout), from, STEPS_PAGE);
+    let read = lock(&shared.vault).steps((tenant, rollout), from, STEPS_PAGE);
     let (steps, more) = read.map_err(|error| refused(Reason::Unavailable, &error.to_string()))?;
     let steps = steps.iter().map(|step| cbor::encode(step).into()).collect();
     Ok(StepsPage { steps, more })
+}
+
+/// The rollouts of a key of which steps are kept.
+fn kept_rollouts(
+    shared: &Shared,
+    tenant: TenantId,
+    key: &Name,
+) -> Result<Vec<KeptRollout>, Refusal> {
+    let key = lock(&shared.core).authority.key_named(tenant, key).map(|key| key.id);
+    let key = key.ok_or_else(|| refused(Reason::Forbidden, "there is no such key any more"))?;
+    let read = lock(&shared.vault).kept_rollouts(tenant, key);
+    let read = read.map_err(|error| refused(Reason::Unavailable, &error.to_string()))?;
+    let kept = read.into_iter().map(|(first, last)| KeptRollout {
+        id: last.rollout,
+        lasting: last.taken.lasting,
+        first: first.number,
+        first_ms: first.taken.unix_ms,
+        last: last.number,
+        last_ms: last.taken.unix_ms,
+        status: last.taken.after.status,
+    });
+    Ok(kept.collect())
 }
 
 /// A query without an index would read the whole log.

@@ -11,7 +11,7 @@ use chancery_core::authority::{Authority, Decided, Effect, Moving, Refusal};
 use chancery_core::clock::{Reading, Served};
 use chancery_core::command::Answer;
 use chancery_core::context::Context;
-use chancery_core::id::{RolloutId, VerifierId};
+use chancery_core::id::{KeyId, RolloutId, TenantId, VerifierId};
 use chancery_core::key::Key;
 use chancery_core::principal::Principal;
 use chancery_core::purpose::Purpose;
@@ -32,9 +32,15 @@ use crate::verifiers;
 /// How often rollouts are looked at: four times a second, so that a trigger acts within one.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How long one round looks at most: 25 ms, a tenth of a core. A look takes some 10 µs, so that of ten thousand rollouts each
-/// has its turn in a second or two.
-const ROUND_MAX: Duration = Duration::from_millis(25);
+/// How long one round looks at most at what may have something to do: 25 ms, a tenth of a core. A look takes some 10 µs.
+const FIRST_MAX: Duration = Duration::from_millis(25);
+
+/// How long it looks at the others at most: 5 ms, a fiftieth of a core. Of ten thousand each has its turn in some five
+/// seconds, of two hundred in each round.
+const OTHERS_MAX: Duration = Duration::from_millis(5);
+
+/// Every how many rounds what was seen of rollouts that are over is forgotten: 40, ten seconds.
+const FORGETS_EVERY: u64 = 40;
 
 /// How much a probe derives, in bytes: 32, a key.
 const PROBE_BYTES: usize = 32;
@@ -47,34 +53,74 @@ const PROBE_EVERY_MS: u64 = 5_000;
 pub(crate) fn start(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
-        let mut last = None;
+        let mut turns = Turns::default();
         loop {
             std::thread::sleep(LOOK_EVERY);
-            last = round(&shared, last);
+            turns.round(&shared);
         }
     });
 }
 
-/// Looks at the rollouts that come after the one that was looked at last.
-fn round(shared: &Shared, last: Option<Moving>) -> Option<Moving> {
-    let moved = lock(&shared.core).authority.moved();
-    let keys: BTreeSet<_> = moved.iter().map(|moving| moving.key).collect();
-    shared.sightings.keep(|key| keys.contains(&key));
-    let order = |moving: &Moving| (moving.tenant, moving.key);
-    let next = last.map_or(0, |last| moved.partition_point(|it| order(it) <= order(&last)));
-    let (began, mut last) = (Instant::now(), None);
-    for moving in moved.iter().cycle().skip(next).take(moved.len()) {
-        probe_if_due(shared, moving);
-        if changes(shared, moving) {
-            // A full queue is tried again next time.
-            let _ = shared.jobs.send(Job::Step(*moving));
+/// Whose turn it is. What a person asked for, and that of which something was seen since the last look, comes first: thousands
+/// that wait for days keep nobody waiting, and cost little.
+#[derive(Debug, Default)]
+struct Turns {
+    first: Turn,
+    others: Turn,
+    rounds: u64,
+}
+
+/// Which of some rollouts was looked at last.
+#[derive(Debug, Default)]
+struct Turn(Option<(TenantId, KeyId)>);
+
+impl Turns {
+    fn round(&mut self, shared: &Shared) {
+        let (first, others) = under_way(shared);
+        self.rounds = self.rounds.wrapping_add(1);
+        if self.rounds.is_multiple_of(FORGETS_EVERY) {
+            let keys: BTreeSet<_> = first.iter().chain(&others).map(|moving| moving.key).collect();
+            shared.sightings.keep(|key| keys.contains(&key));
         }
-        last = Some(*moving);
-        if began.elapsed() >= ROUND_MAX {
-            break;
+        self.first.round(&first, FIRST_MAX, |moving| look_once(shared, moving));
+        self.others.round(&others, OTHERS_MAX, |moving| look_once(shared, moving));
+    }
+}
+
+/// The rollouts that are under way: those that come first, and the others.
+fn under_way(shared: &Shared) -> (Vec<Moving>, Vec<Moving>) {
+    let fresh = shared.sightings.fresh();
+    let core = lock(&shared.core);
+    let (first, others): (Vec<_>, Vec<_>) = core
+        .authority
+        .under_way()
+        .partition(|rollout| rollout.by.is_some() || fresh.contains(&rollout.key));
+    let movings = |all: Vec<&Rollout>| all.into_iter().map(Moving::by).collect();
+    (movings(first), movings(others))
+}
+
+impl Turn {
+    /// Looks at those that come after the one that was looked at last, for so long.
+    fn round(&mut self, moved: &[Moving], most: Duration, mut look: impl FnMut(&Moving)) {
+        let place = |moving: &Moving| (moving.tenant, moving.key);
+        let next = self.0.map_or(0, |last| moved.partition_point(|it| place(it) <= last));
+        let began = Instant::now();
+        for moving in moved.iter().cycle().skip(next).take(moved.len()) {
+            look(moving);
+            self.0 = Some(place(moving));
+            if began.elapsed() >= most {
+                return;
+            }
         }
     }
-    last
+}
+
+fn look_once(shared: &Shared, moving: &Moving) {
+    probe_if_due(shared, moving);
+    if changes(shared, moving) {
+        // A full queue is tried again next time.
+        let _ = shared.jobs.send(Job::Step(*moving));
+    }
 }
 
 fn changes(shared: &Shared, moving: &Moving) -> bool {
@@ -273,7 +319,7 @@ pub(crate) fn exposition(shared: &Shared) -> Vec<(String, u64)> {
         ["running", "paused", "withdrawing"].map(|word| (word, 0)).into();
     {
         let authority = &lock(&shared.core).authority;
-        for (rollout, _) in authority.moved().iter().filter_map(|it| authority.rollout_of(it)) {
+        for rollout in authority.under_way() {
             *under_way.entry(rollout.status.code()).or_default() += 1;
         }
     }
@@ -303,6 +349,12 @@ impl Reported {
 }
 
 impl Reports for Reported {
+    fn old_seen(&self) -> Option<Served> {
+        let added = self.old.iter().flat_map(|one| &one.added);
+        let shown = added.filter(|added| added.counts.verified > 0 || added.counts.failed > 0);
+        shown.map(|added| added.at).max()
+    }
+
     fn within(&self, window_ms: u64) -> Vec<(VerifierId, Pair)> {
         let since = Served::from_ms(self.now.as_ms().saturating_sub(window_ms));
         let mut pairs: BTreeMap<VerifierId, Pair> = BTreeMap::new();
@@ -317,5 +369,43 @@ impl Reports for Reported {
             }
         }
         pairs.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moving(number: u8) -> Moving {
+        let (tenant, key) = (TenantId::from_bytes([1; 16]), KeyId::from_bytes([number; 16]));
+        Moving { tenant, key, rollout: RolloutId::from_bytes([number; 16]) }
+    }
+
+    /// Which are looked at in one round that has time for so many.
+    fn looked(turn: &mut Turn, moved: &[Moving], count: usize) -> Vec<u8> {
+        let mut seen = Vec::new();
+        // Time is over when the last of them takes longer than there is.
+        let most = Duration::from_millis(20);
+        turn.round(moved, most, |moving| {
+            seen.push(moving.key.as_bytes()[0]);
+            if seen.len() == count {
+                std::thread::sleep(most);
+            }
+        });
+        seen
+    }
+
+    #[test]
+    fn each_has_its_turn_however_many_there_are_and_whichever_come_and_go() {
+        let mut turn = Turn::default();
+        let all: Vec<_> = (1..=5).map(moving).collect();
+        assert_eq!(looked(&mut turn, &all, 2), [1, 2]);
+        assert_eq!(looked(&mut turn, &all, 2), [3, 4]);
+        assert_eq!(looked(&mut turn, &all, 2), [5, 1]);
+        assert_eq!(looked(&mut turn, &all, 9), [2, 3, 4, 5, 1]);
+        let without: Vec<_> = [1, 3, 4].map(moving).into();
+        assert_eq!(looked(&mut turn, &without, 1), [3]);
+        assert!(looked(&mut turn, &[], 1).is_empty());
+        assert_eq!(looked(&mut turn, &all, 1), [4]);
     }
 }

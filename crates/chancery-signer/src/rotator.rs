@@ -35,6 +35,10 @@ const REFUSED_REST: Duration = Duration::from_mins(10);
 /// How long the sequencer is waited for when it is asked how often versions were used: a second, after which nobody knows.
 const COUNT_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long versions are made for a tenant in one look: 5 s, after which only keys are looked at that need none. Thousands of
+/// keys of RSA, each of a second, keep no other tenant's waiting.
+const MAKING_MAX: Duration = Duration::from_secs(5);
+
 /// Looks at keys for as long as the process lives.
 pub(crate) fn start(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
@@ -53,7 +57,7 @@ pub(crate) fn start(shared: &Arc<Shared>) {
 
 /// Looks at every key of a tenant, some at a time.
 fn look(shared: &Shared, tenant: TenantId) {
-    let mut after = None;
+    let (mut after, makes_until) = (None, Instant::now() + MAKING_MAX);
     loop {
         let nothing = UseCounts::new();
         let mut found = look_at_some(shared, (tenant, after.as_ref()), &nothing);
@@ -62,7 +66,9 @@ fn look(shared: &Shared, tenant: TenantId) {
             found = look_at_some(shared, (tenant, after.as_ref()), &uses);
         }
         for due in found.due {
-            begin(shared, due, &uses);
+            if due.makes.is_none() || Instant::now() < makes_until {
+                begin(shared, due, &uses);
+            }
         }
         after = found.last;
         if after.is_none() {

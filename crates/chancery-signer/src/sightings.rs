@@ -4,7 +4,7 @@
 //! of it is in memory: after a restart nothing was seen, and a rollout waits until it is seen again. A stage's counts
 //! begin with its schedule; what was decided under an earlier one is not counted, however late it comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -17,16 +17,19 @@ use chancery_core::key::Key;
 use chancery_core::reason::Reason;
 use chancery_core::rollout::{
     Counted, Judged, Measured, Metric, Observed, Pair, Path, Paths, Rollout, Series, Side, Sight,
-    Stage, Tally, Trigger, Verdict, Verifier, Window, judge, points,
+    Stage, Trigger, Verdict, Verifier, Window, judge, points,
 };
 
 use crate::counters::lock;
 
-/// Parts of a window whose course is kept: 16.
-const PARTS: u64 = 16;
+mod reported;
 
-/// A report of the last minute says what is seen now: windows of quiet are of hours.
-const SEEN_NOW_MS: u64 = 60_000;
+pub(crate) use reported::Reports;
+use reported::{course, decisive};
+
+/// How long a look may be away from the one before: a minute. A machine that was suspended, or a service that was too busy,
+/// did not see whether anything of the old version came by.
+const LOOKS_APART_MAX_MS: u64 = 60_000;
 
 /// Every key that a rollout moves.
 #[derive(Debug, Default)]
@@ -48,13 +51,11 @@ struct Sighting {
     broken: Vec<u32>,
     /// When the old version was last seen; first, when somebody began to look.
     old_seen: Served,
+    /// When somebody last looked.
+    looked: Served,
+    /// Whether something was seen since, or the stage has just begun.
+    is_fresh: bool,
     probed: Option<Served>,
-}
-
-/// What verifiers reported of both versions of a key.
-pub(crate) trait Reports {
-    /// In the last so many milliseconds: by verifier.
-    fn within(&self, window_ms: u64) -> Vec<(VerifierId, Pair)>;
 }
 
 /// What has been done with a key.
@@ -121,9 +122,26 @@ impl Sightings {
         if !sighting.broken.contains(&version) {
             sighting.broken.push(version);
         }
+        sighting.is_fresh = true;
         if let Some(side) = sighting.side(version) {
             sighting.series.count(now, side, |tally| tally.faults += 1);
         }
+    }
+
+    /// Verifiers reported something of these keys.
+    pub(crate) fn told_of(&self, told: impl Iterator<Item = KeyId>) {
+        let mut keys = lock(&self.keys);
+        for key in told {
+            if let Some(sighting) = keys.get_mut(&key) {
+                sighting.is_fresh = true;
+            }
+        }
+    }
+
+    /// The keys of which something was seen since somebody looked, or that have just come into a stage.
+    pub(crate) fn fresh(&self) -> BTreeSet<KeyId> {
+        let keys = lock(&self.keys);
+        keys.iter().filter(|(_, sighting)| sighting.is_fresh).map(|(key, _)| *key).collect()
     }
 
     /// Counts a probe of the new version.
@@ -163,7 +181,11 @@ impl Sightings {
     ) -> Looked {
         let mut keys = lock(&self.keys);
         let known = keys.remove(&rollout.key);
-        let sighting = Sighting::of(rollout, known, now);
+        let is_of_stage =
+            known.as_ref().is_some_and(|known| known.schedule == rollout.entered.epoch);
+        let mut sighting = Sighting::of(rollout, known, now);
+        sighting.see(reports, now);
+        sighting.is_fresh = !is_of_stage;
         let looked = sighting.looked(rollout, (verifiers, reports), (now, detail));
         keys.insert(rollout.key, sighting);
         looked
@@ -191,9 +213,19 @@ impl Sighting {
                 exercised: Paths::NONE,
                 broken: known.map(|it| it.broken).unwrap_or_default(),
                 old_seen: now,
+                looked: now,
+                is_fresh: true,
                 probed: None,
             },
         }
+    }
+
+    /// Takes in when the old version was last seen, by a verifier or while nobody looked.
+    fn see(&mut self, reports: &dyn Reports, now: Served) {
+        let nobody_looked = now.as_ms().saturating_sub(self.looked.as_ms()) > LOOKS_APART_MAX_MS;
+        let seen = if nobody_looked { Some(now) } else { reports.old_seen() };
+        self.old_seen = self.old_seen.max(seen.unwrap_or_default());
+        self.looked = now;
     }
 
     fn side(&self, version: u32) -> Option<Side> {
@@ -212,13 +244,15 @@ impl Sighting {
         if undoes(done.operation) && done.failed.is_none() {
             self.exercised = self.exercised.with(path(side));
         }
-        if !done.operation.protects() {
+        self.is_fresh = true;
+        // What is refused because of what was asked says nothing of a version, however often it is asked.
+        if !done.operation.protects() || done.failed.is_some_and(|reason| !is_ours(reason)) {
             return;
         }
         let nanoseconds = u64::try_from(done.took.as_nanos()).unwrap_or(u64::MAX);
         self.series.count(done.now, side, |tally| {
             tally.requests += 1;
-            tally.errors += u64::from(done.failed.is_some_and(is_ours));
+            tally.errors += u64::from(done.failed.is_some());
             tally.latency.count(nanoseconds);
         });
     }
@@ -249,7 +283,7 @@ impl Sighting {
             samples: self.samples(rollout),
             exercised,
             broken: self.broken.clone(),
-            old_seen: Some(self.old_seen_by(reports, now)),
+            old_seen: Some(self.old_seen),
             remaining: None,
             verifiers,
             found,
@@ -264,15 +298,6 @@ impl Sighting {
         new.answered().saturating_add(if counts_probes { new.probes } else { 0 })
     }
 
-    /// When the old version was last seen, here or by a verifier.
-    fn old_seen_by(&self, reports: &dyn Reports, now: Served) -> Served {
-        let is_seen = |window_ms: u64| {
-            let reported = reports.within(window_ms);
-            reported.iter().any(|(_, pair)| pair.old.verified > 0 || pair.old.rejected > 0)
-        };
-        if is_seen(SEEN_NOW_MS) { now } else { self.old_seen }
-    }
-
     /// What was counted over the windows of a trigger, and by whom what verifiers report.
     fn windows(
         &self,
@@ -281,8 +306,8 @@ impl Sighting {
         now: Served,
     ) -> (Pair, Option<Pair>, Vec<VerifierId>) {
         if trigger.metric.is_reported() {
-            let reported = reports.within(trigger.window_ms);
-            return (sum(&reported), None, who_report(trigger, &reported));
+            let (counts, by) = decisive(trigger, &reports.within(trigger.window_ms));
+            return (counts, None, by);
         }
         let long = self.series.window(now, trigger.window_ms);
         let short = trigger.short_window_ms.map(|short| self.series.window(now, short));
@@ -328,57 +353,6 @@ fn path(side: Side) -> Path {
 /// Whether a failure is the service's or the key's, and not the caller's.
 fn is_ours(reason: Reason) -> bool {
     matches!(reason, Reason::Unavailable | Reason::KeyUnusable)
-}
-
-fn sum(reported: &[(VerifierId, Pair)]) -> Pair {
-    let add = |mut sum: Tally, one: &Tally| {
-        sum.verified = sum.verified.saturating_add(one.verified);
-        sum.rejected = sum.rejected.saturating_add(one.rejected);
-        sum.unknown = sum.unknown.saturating_add(one.unknown);
-        sum
-    };
-    reported.iter().fold(Pair::default(), |sum, (_, pair)| Pair {
-        new: add(sum.new, &pair.new),
-        old: add(sum.old, &pair.old),
-    })
-}
-
-/// What verifiers reported in each sixteenth of the time before now, in which they reported anything.
-fn course(reports: &dyn Reports, window_ms: u64, now: Served) -> Vec<(Served, Pair)> {
-    let part_ms = (window_ms / PARTS).max(1);
-    let since = |parts: u64| sum(&reports.within(parts.saturating_mul(part_ms)));
-    let mut spans = Vec::new();
-    let mut longer = since(PARTS);
-    for parts in (0..PARTS).rev() {
-        let shorter = if parts == 0 { Pair::default() } else { since(parts) };
-        let between = less(&longer, &shorter);
-        if between != Pair::default() {
-            let ago_ms = part_ms.saturating_mul(parts + 1);
-            spans.push((Served::from_ms(now.as_ms().saturating_sub(ago_ms)), between));
-        }
-        longer = shorter;
-    }
-    spans
-}
-
-/// What verifiers reported in the longer of two times and not in the shorter.
-fn less(longer: &Pair, shorter: &Pair) -> Pair {
-    let tally = |longer: &Tally, shorter: &Tally| Tally {
-        verified: longer.verified.saturating_sub(shorter.verified),
-        rejected: longer.rejected.saturating_sub(shorter.rejected),
-        unknown: longer.unknown.saturating_sub(shorter.unknown),
-        ..Tally::default()
-    };
-    Pair { new: tally(&longer.new, &shorter.new), old: tally(&longer.old, &shorter.old) }
-}
-
-/// The verifiers whose own reports hold what the trigger looks for.
-fn who_report(trigger: &Trigger, reported: &[(VerifierId, Pair)]) -> Vec<VerifierId> {
-    let fails = |pair: &Pair| match trigger.metric {
-        Metric::UnknownKeyRate => pair.new.unknown > 0,
-        _ => pair.new.rejected > 0,
-    };
-    reported.iter().filter(|(_, pair)| fails(pair)).map(|(id, _)| *id).collect()
 }
 
 impl Looked {

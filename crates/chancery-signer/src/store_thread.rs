@@ -69,6 +69,8 @@ pub(crate) struct StoreThread {
     sealer: Sealer,
     last_command: u64,
     drained: Vec<u64>,
+    /// How many changes of its own it makes one by one yet.
+    singly: usize,
 }
 
 /// What becomes of a command's operation id.
@@ -92,7 +94,8 @@ impl StoreThread {
         (aside, entries): (Aside, Vec<Entry>),
     ) -> Result<(), SignerError> {
         let (shared, sealer) = (Arc::clone(shared), shared.sealer());
-        let mut thread = Self { shared, sealer, last_command, drained: Vec::new(), aside };
+        let mut thread =
+            Self { shared, sealer, last_command, drained: Vec::new(), aside, singly: 0 };
         thread.merge(&entries)?;
         std::thread::spawn(move || {
             loop {
@@ -101,13 +104,15 @@ impl StoreThread {
                     Job::Command(job) => thread.run(&job),
                     Job::Destroy(due) => thread.destroy(&due),
                     Job::Step(moving) => {
-                        let more = thread.shared.jobs.more_steps(moving.tenant, TOGETHER_MAX - 1);
-                        thread.step([vec![moving], more].concat());
+                        let most = thread.together_max();
+                        let more = thread.shared.jobs.more_steps(moving.tenant, most - 1);
+                        thread.step(vec![moving].into_iter().chain(more).collect());
                     }
                     Job::Rotate(job) => {
                         let tenant = job.due.tenant;
                         let mut jobs = vec![*job];
-                        jobs.extend(thread.shared.jobs.more_rotations(tenant, TOGETHER_MAX - 1));
+                        let most = thread.together_max();
+                        jobs.extend(thread.shared.jobs.more_rotations(tenant, most - 1));
                         thread.rotate(jobs);
                     }
                 }

@@ -48,6 +48,8 @@ use crate::config::SignerError;
 pub(crate) use files::FileName;
 use steps::Trail;
 
+pub(crate) use steps::NextStep;
+
 /// An outbox row: the command's number, and what was sealed.
 pub(crate) type OutboxRow = (u64, Zeroizing<Vec<u8>>);
 

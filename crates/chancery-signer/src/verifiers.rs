@@ -16,6 +16,7 @@ use chancery_core::authority::{Authority, Refusal};
 use chancery_core::bundle::{BundleRow, Issued};
 use chancery_core::clock::Served;
 use chancery_core::id::{KeyId, PrincipalId, TenantId, VerifierId};
+use chancery_core::limits::REPORTS_KEPT;
 use chancery_core::reason::Reason;
 use chancery_core::rollout::Verifier;
 use chancery_core::verifier::{Report, VerifierRow, VersionCounts};
@@ -24,8 +25,8 @@ use crate::counters::{Counters, lock};
 use crate::entropy;
 use crate::service::Shared;
 
-/// How long what reports add is kept, in milliseconds of time served: an hour, the longest window of a built-in trigger.
-const KEPT_MS: u64 = 3_600_000;
+/// How long what reports add is kept, in milliseconds of time served: as long as the longest window of a trigger on them.
+const KEPT_MS: u64 = REPORTS_KEPT.as_secs() * 1_000;
 
 /// Reports of one version are added up while they come within so many milliseconds: 1 s, so that what was seen before a
 /// stage began is not taken for what is seen in it.
@@ -271,7 +272,9 @@ pub(crate) fn report(
         let now = core.now(entropy::sample());
         (core.authority.bundle(whose.0).cloned(), now)
     };
-    shared.verifiers.take(row.as_deref(), (whose, now.served), report)
+    shared.verifiers.take(row.as_deref(), (whose, now.served), report)?;
+    shared.sightings.told_of(report.counts.iter().map(|counts| counts.key));
+    Ok(())
 }
 
 /// The registered verifiers of a tenant, as its readers see them.

@@ -131,7 +131,7 @@ fn leaves(scratch: &Scratch, path: &[String]) -> Vec<(String, String)> {
 }
 
 /// Every command, in the order of the help.
-const COMMANDS: [&str; 89] = [
+const COMMANDS: [&str; 90] = [
     "serve",
     "status",
     "key create",
@@ -201,6 +201,7 @@ const COMMANDS: [&str; 89] = [
     "rollout abort",
     "rollout override",
     "rollout steps",
+    "rollout history",
     "rollout evidence",
     "rollout verify-evidence",
     "census",

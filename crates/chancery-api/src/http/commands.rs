@@ -314,6 +314,7 @@ fn body_of(command: &Command) -> Result<Option<Vec<u8>>, HttpError> {
         | Command::ListRollouts { .. }
         | Command::ListRotations { .. }
         | Command::ShowRollout { .. }
+        | Command::ListKeptRollouts { .. }
         | Command::ReadCensus(_)
         | Command::ListVerifiers => return Ok(None),
     };
@@ -395,6 +396,7 @@ fn read_from(kind: CommandKind, parts: CommandParts<'_>) -> Result<Command, Http
         CommandKind::ShowRollout => {
             Command::ShowRollout { rollout: rotate::rollout_in(parts.found)? }
         }
+        CommandKind::ListKeptRollouts => Command::ListKeptRollouts { key: key_in(parts.found)? },
         CommandKind::ListVerifiers => Command::ListVerifiers,
         CommandKind::ReadCensus => {
             Command::ReadCensus(CensusQuery::After(parts.query.map(after).transpose()?))

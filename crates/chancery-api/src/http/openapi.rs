@@ -204,6 +204,7 @@ fn body_schema(target: Target) -> Option<&'static str> {
         | CommandKind::ListRollouts
         | CommandKind::ListRotations
         | CommandKind::ShowRollout
+        | CommandKind::ListKeptRollouts
         | CommandKind::ReadCensus
         | CommandKind::ReadKeyCensus
         | CommandKind::ListVerifiers => None,
@@ -513,6 +514,7 @@ fn answer_schema() -> Value {
         one("proposal", reference("Proposal")),
         one("proposals", list(&reference("Proposal"))),
         one("verifiers", list(&reference("Verifier"))),
+        one("kept_rollouts", list(&reference("KeptRollout"))),
         one("records", list(&reference("Record"))),
         one("rollout", reference("Rollout")),
         one("rollouts", reference("Rollouts")),

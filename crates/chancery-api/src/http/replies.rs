@@ -29,7 +29,9 @@ pub use census::{
     CampaignObject, CensusObject, InventoryObject, KeyCensusObject, VersionUseObject,
 };
 pub use proposal::{EndingName, ProposalObject};
-pub use rollout::{GateObject, MeasuredObject, OverrideObject, RolloutObject, RolloutsObject};
+pub use rollout::{
+    GateObject, KeptRolloutObject, MeasuredObject, OverrideObject, RolloutObject, RolloutsObject,
+};
 pub use rotations::{KeyRotationObject, RotationsObject, UsageRuleObject};
 pub use verifier::{HeardObject, VerifierObject};
 
@@ -134,6 +136,8 @@ pub enum AnswerObject {
     Rollouts(RolloutsObject),
     /// What rules say of keys' rotation.
     Rotations(RotationsObject),
+    /// Rollouts of a key of which steps are kept, the latest first.
+    KeptRollouts(Vec<KeptRolloutObject>),
     /// Steps of a rollout.
     Steps(StepsObject),
     /// Rows of the store.
@@ -409,6 +413,10 @@ impl CommandAnswer {
             }
             CommandReply::Census(page) => (None, AnswerObject::Census(Box::new((*page).into()))),
             CommandReply::Opening(opening) => (None, AnswerObject::Opening(Base64(opening))),
+            CommandReply::KeptRollouts(kept) => {
+                let kept = kept.into_iter().map(KeptRolloutObject::from).collect();
+                (None, AnswerObject::KeptRollouts(kept))
+            }
             CommandReply::Steps(page) => (None, AnswerObject::Steps(page.into())),
             CommandReply::StoreRows(page) => (None, AnswerObject::StoreRows(page.into())),
             CommandReply::Operation(view) => (None, AnswerObject::Operation(view.into())),

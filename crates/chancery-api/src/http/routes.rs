@@ -134,6 +134,8 @@ pub enum CommandKind {
     ListRotations,
     /// Read its steps.
     ReadSteps,
+    /// Read the rollouts of a key of which steps are kept.
+    ListKeptRollouts,
     /// Register a verifier.
     RegisterVerifier,
     /// Remove it.
@@ -269,7 +271,7 @@ const fn public(path: &'static str, kind: PublicKind) -> Route {
 }
 
 /// Everything that is served.
-pub const ROUTES: [Route; 85] = [
+pub const ROUTES: [Route; 86] = [
     post("/v1/sign", Target::Use(Operation::Sign)),
     post("/v1/sign/batch", Target::Batch(Operation::Sign)),
     post("/v1/verify", Target::Use(Operation::Verify)),
@@ -312,6 +314,7 @@ pub const ROUTES: [Route; 85] = [
     campaign("/v1/campaigns/{id}/resume", CampaignKind::Resume),
     campaign("/v1/campaigns/{id}/end", CampaignKind::End),
     command("/v1/campaigns/{id}/report", CommandKind::ReportCampaign),
+    read("/v1/keys/{name}/rollouts", CommandKind::ListKeptRollouts),
     read("/v1/rollouts", CommandKind::ListRollouts),
     read("/v1/rollouts/{id}", CommandKind::ShowRollout),
     command("/v1/rollouts/{id}/steps", CommandKind::ReadSteps),

@@ -75,6 +75,7 @@ fn key(versions: u32) -> Key {
         published: Some(Published { epoch: epoch(1), at: Served::default() }),
         active_from: None,
         active_at: None,
+        given_up: None,
         suite: None,
     };
     Key {

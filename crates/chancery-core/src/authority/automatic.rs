@@ -117,8 +117,8 @@ impl Tenant {
         })
     }
 
-    /// Why nothing begins for a key, however due it is.
-    fn held(&self, key: &Key, now: Served) -> Option<Held> {
+    /// Why nothing begins for a key by its rule, however due it is.
+    fn held(&self, key: &Key, rule: &Automatic, now: Served) -> Option<Held> {
         if key.rollout().is_some() {
             return Some(Held::UnderWay);
         }
@@ -126,40 +126,32 @@ impl Tenant {
             return Some(Held::WentBack);
         }
         let protects = key.scheduled_version().is_some_and(KeyVersion::protects);
-        (!protects).then_some(Held::NothingProtects)
-    }
-
-    fn known(&self, key: &Key, row: &RuleRow, uses: &UseCounts) -> Known {
-        let last = self.rollouts.of_key(key.id).filter(|rollout| went_back(rollout));
-        Known {
-            rule_since: row.since,
-            uses: uses.get(&(key.id, key.scheduled)).copied(),
-            failed: last.map(|rollout| rollout.to),
-        }
+        if protects { rule.held(key) } else { Some(Held::NothingProtects) }
     }
 
     /// What is due for a key now.
     fn due(&self, key: &Key, uses: &UseCounts, now: Served) -> Option<(Ruled<'_>, DueRotation)> {
         let ruled = self.ruled(key)?;
-        if self.held(key, now).is_some() {
+        if self.held(key, ruled.rule, now).is_some() {
             return None;
         }
-        let known = self.known(key, ruled.row, uses);
-        let due = ruled.rule.due(key, &known, now)?;
-        let standby = ruled.rule.standby(key, known.failed);
+        let uses = uses.get(&(key.id, key.scheduled)).copied();
+        let due = ruled.rule.due(key, &Known { rule_since: ruled.row.since, uses }, now)?;
+        let standby = ruled.rule.standby(key);
         let makes = (due == Due::Standby || standby.is_none()).then(|| ruled.rule.suite_for(key));
         Some((ruled, DueRotation { tenant: self.row.id, key: key.id, due, makes }))
     }
 
-    /// How many rollouts the service may begin yet.
-    fn room(&self, now: Served) -> usize {
+    /// How many rollouts the service may begin yet; or why none.
+    fn room(&self, now: Served) -> Result<usize, Held> {
         let own = || self.rollouts.all().filter(|rollout| rollout.by.is_none());
         let halted = own().filter(|rollout| is_halted(rollout, now)).count();
         if halted >= AUTOMATIC_HALTED_MAX {
-            return 0;
+            return Err(Held::TooManyHalted);
         }
         let under_way = own().filter(|rollout| !rollout.status.is_over()).count();
-        AUTOMATIC_UNDER_WAY_MAX.saturating_sub(under_way)
+        let room = AUTOMATIC_UNDER_WAY_MAX.saturating_sub(under_way);
+        if room > 0 { Ok(room) } else { Err(Held::TooManyUnderWay) }
     }
 
     /// The rows by which what is due comes to be.
@@ -169,8 +161,7 @@ impl Tenant {
         (before, fresh): (TenantRow, Fresh),
         now: Reading,
     ) -> Result<Decided, Refusal> {
-        let failed = self.known(key, ruled.row, &UseCounts::new()).failed;
-        let standby = ruled.rule.standby(key, failed).map(|version| version.number);
+        let standby = ruled.rule.standby(key).map(|version| version.number);
         let mut key = key.clone();
         let made = match due.makes {
             Some(suite) => Some(add_version(&mut key, Some(suite), fresh.public, now)?),
@@ -195,24 +186,21 @@ impl Tenant {
         self.changed_by((&key, None, asked), change, (&before, &Sight::NOTHING), now)
     }
 
-    fn view_of_rotation(&self, key: &Key, room: usize, now: Served) -> RotationView {
+    fn view_of_rotation(&self, key: &Key, full: Option<Held>, now: Served) -> RotationView {
         let ruled = self.ruled(key);
         let version = key.scheduled_version();
         let due_at = ruled.zip(version).map(|(ruled, version)| ruled.rule.due_at(key, version));
-        let known = ruled.map(|ruled| self.known(key, ruled.row, &UseCounts::new()));
-        let standby = ruled.zip(known).and_then(|(ruled, known)| {
-            ruled.rule.standby(key, known.failed).map(|version| version.number)
-        });
+        let standby = ruled.and_then(|ruled| ruled.rule.standby(key));
+        let standby = standby.map(|version| version.number);
         // The version that a rollout brings in does not stand by any more.
         let standby = standby.filter(|_| key.rollout().is_none());
-        let halted = (room == 0).then_some(Held::TooManyHalted);
         RotationView {
             key: key.name.clone(),
             version: key.scheduled,
             rule: ruled.map(|ruled| ruled.row.of),
             left_ms: due_at.map(|due_at| due_at.as_ms().saturating_sub(now.as_ms())),
             standby,
-            held: ruled.and_then(|_| self.held(key, now).or(halted)),
+            held: ruled.and_then(|ruled| self.held(key, ruled.rule, now).or(full)),
         }
     }
 }
@@ -231,7 +219,7 @@ impl Authority {
         let Some(tenant) = self.tenants.get(&id).filter(|it| !it.rules.is_empty()) else {
             return found;
         };
-        let mut room = tenant.room(now);
+        let mut room = tenant.room(now).unwrap_or_default();
         let _ = self.keys_after(id, after).try_for_each(|key| {
             if looked == most {
                 return ControlFlow::Break(());
@@ -267,7 +255,9 @@ impl Authority {
         let Some(tenant) = self.tenants.get(&due.tenant) else { return Ok(None) };
         let Some(key) = tenant.keys.get(&due.key) else { return Ok(None) };
         let Some((ruled, still)) = tenant.due(key, uses, now.served) else { return Ok(None) };
-        let has_room = still.due == Due::Standby || tenant.room(now.served) > 0;
+        // Those that are decided before it in this transaction take room as well.
+        let has_room =
+            still.due == Due::Standby || tenant.room(now.served).is_ok_and(|room| room > ahead);
         if still.makes != due.makes || !has_room {
             return Ok(None);
         }
@@ -291,11 +281,11 @@ impl Authority {
             after.is_none() && matches!(row.of, RuleOf::Usage(_)) && row.rule != Rule::Unset
         });
         let rules = usages.map(|row| RuleRow::clone(row)).collect();
-        let room = tenant.room(now.served);
+        let full = tenant.room(now.served).err();
         let mut keys = self.keys_after(tenant.row.id, after);
         let page = keys.by_ref().take(ROTATIONS_PAGE);
         let keys_of_page: Vec<_> =
-            page.map(|key| tenant.view_of_rotation(key, room, now.served)).collect();
+            page.map(|key| tenant.view_of_rotation(key, full, now.served)).collect();
         let more = keys.next().is_some();
         Decided::read(Answer::Rotations { rules, keys: keys_of_page, more })
     }
@@ -315,14 +305,10 @@ fn stand_by(mut key: Key, version: u32, row: TenantRow, now: Reading) -> Result<
     })
 }
 
-fn went_back(rollout: &Rollout) -> bool {
-    matches!(rollout.status, Status::RolledBack(_) | Status::Aborted(_) | Status::OnStandby { .. })
-}
-
 fn went_back_lately(rollout: &Rollout, now: Served) -> bool {
     let since_ms = |ended: Served| now.as_ms().saturating_sub(ended.as_ms());
     let is_late = rollout.ended.is_none_or(|ended| since_ms(ended) < millis(RETRY_AFTER));
-    went_back(rollout) && is_late
+    rollout.status.went_back() && is_late
 }
 
 fn is_halted(rollout: &Rollout, now: Served) -> bool {

@@ -254,7 +254,6 @@ impl Authority {
                 Ok(self.list_rotations(tenant, after.as_ref(), now))
             }
             Command::StillRollout { rollout, for_ms } => tenant.still(*rollout, *for_ms),
-            Command::ReadSteps { rollout, .. } => tenant.read_steps(*rollout),
             Command::RegisterVerifier(new) => tenant.register_verifier(new),
             Command::RemoveVerifier { principal } => tenant.remove_verifier(*principal),
             Command::Report(report) => self.admit_report(principal, report),
@@ -267,11 +266,12 @@ impl Authority {
             Command::ReportCampaign { campaign, progress } => {
                 tenant.admit_progress(*campaign, *progress)
             }
-            Command::ReadCensus(CensusQuery::Of(key)) => {
+            Command::ReadCensus(CensusQuery::Of(key)) | Command::ListKeptRollouts { key } => {
                 tenant.named(key).map(|_| Decided::read(Answer::Done))
             }
             // The shell answers these from what it alone knows; the decision is only that they may be asked.
             Command::BeginImport
+            | Command::ReadSteps { .. }
             | Command::ReadStatus
             | Command::ReadOperation { .. }
             | Command::QueryAudit(_)
@@ -375,6 +375,7 @@ impl Tenant {
             active_from: Some(row.epoch),
             suite: None,
             active_at: Some(now.served),
+            given_up: None,
         };
         let key = Key {
             id: fresh.key,

@@ -8,7 +8,7 @@ use crate::id::{KeyId, RolloutId, TenantId};
 use crate::rollout::Rollout;
 
 /// A key that a rollout moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moving {
     /// Whose.
     pub tenant: TenantId,
@@ -16,6 +16,14 @@ pub struct Moving {
     pub key: KeyId,
     /// The rollout.
     pub rollout: RolloutId,
+}
+
+impl Moving {
+    /// The key that a rollout moves.
+    #[must_use]
+    pub fn by(rollout: &Rollout) -> Self {
+        Self { tenant: rollout.tenant, key: rollout.key, rollout: rollout.id }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -68,8 +76,7 @@ impl Rollouts {
     }
 
     /// Those that are not over.
-    pub(super) fn under_way(&self) -> impl Iterator<Item = Moving> {
-        let rollouts = self.under_way.iter().filter_map(|key| self.of_key(*key));
-        rollouts.map(|it| Moving { tenant: it.tenant, key: it.key, rollout: it.id })
+    pub(super) fn under_way(&self) -> impl Iterator<Item = &Rollout> {
+        self.under_way.iter().filter_map(|key| self.of_key(*key))
     }
 }

@@ -54,7 +54,7 @@ impl Tenant {
         self.rollouts.apply(rollout)
     }
 
-    /// A step is of a key that is there, and of a rollout of it; those of rollouts that are over may be left.
+    /// A step is of a key that is there, and of a rollout of it, perhaps of one that is over.
     pub(super) fn admit_step(&self, step: &StepRow) -> Result<(), Contradiction> {
         self.keys.contains_key(&step.key).then_some(()).ok_or(Contradiction)
     }
@@ -76,11 +76,6 @@ impl Tenant {
             return Err(Refused::Over.into());
         }
         Ok(Decided { key: Some((key.id, rollout.to)), ..Decided::read(Answer::Done) })
-    }
-
-    /// The steps of a rollout may be read; they are the shell's to read.
-    pub(super) fn read_steps(&self, id: RolloutId) -> Result<Decided, Refusal> {
-        self.rollout(id).map(|_| Decided::read(Answer::Done))
     }
 
     fn rollout(&self, id: RolloutId) -> Result<(&Rollout, &Key), Refusal> {
@@ -276,7 +271,7 @@ impl Authority {
     #[must_use]
     pub fn moving(&self, tenant: TenantId, id: RolloutId) -> Option<Moving> {
         let (rollout, key) = self.tenants.get(&tenant)?.rollout(id).ok()?;
-        Some(Moving { tenant, key: key.id, rollout: rollout.id })
+        (key.id == rollout.key).then(|| Moving::by(rollout))
     }
 
     /// What people are shown of a rollout, on what the shell has seen.
@@ -299,7 +294,12 @@ impl Authority {
     /// Every key that a rollout moves.
     #[must_use]
     pub fn moved(&self) -> Vec<Moving> {
-        self.tenants.values().flat_map(|tenant| tenant.rollouts.under_way()).collect()
+        self.under_way().map(Moving::by).collect()
+    }
+
+    /// Every rollout that is not over.
+    pub fn under_way(&self) -> impl Iterator<Item = &Rollout> {
+        self.tenants.values().flat_map(|tenant| tenant.rollouts.under_way())
     }
 
     pub(super) fn list_rollouts(
@@ -356,6 +356,7 @@ pub(super) fn add_version(
         published: None,
         active_from: None,
         active_at: None,
+        given_up: None,
         suite: (suite != key.suite).then_some(suite),
     })?;
     Ok(number)

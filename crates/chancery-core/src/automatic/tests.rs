@@ -127,11 +127,38 @@ fn a_version_that_stands_by_is_made_once_and_is_what_comes_in() {
     key.add(next_version(&key)).unwrap();
     assert_eq!(due(&rule, &key, at(0)), Some(Due::Standby));
     key.publish(2, Published { epoch: Epoch::default(), at: at(0) }).unwrap();
-    assert_eq!((due(&rule, &key, at(0)), rule.standby(&key, None).unwrap().number), (None, 2));
-    let failed = Known { failed: Some(2), ..Known::default() };
-    assert_eq!(rule.due(&key, &failed, at(0)), Some(Due::Standby));
+    assert_eq!((due(&rule, &key, at(0)), rule.standby(&key).unwrap().number), (None, 2));
+    let mut given_up = key.clone();
+    given_up.give_up(2, Epoch::default()).unwrap();
+    assert_eq!(due(&rule, &given_up, at(0)), Some(Due::Standby));
     key.apply(2, KeyEvent::ReportCompromise).unwrap();
     assert_eq!(due(&rule, &key, at(0)), Some(Due::Standby));
+}
+
+#[test]
+fn after_three_versions_that_were_given_up_a_person_brings_the_next_one_in() {
+    let (rule, mut key) = (rule(), sample("k"));
+    for number in 2..=4 {
+        assert_eq!(rule.held(&key), None, "{number}");
+        key.add(next_version(&key)).unwrap();
+        key.give_up(number, Epoch::default()).unwrap();
+    }
+    assert_eq!(rule.held(&key), Some(Held::GivenUp));
+    let mut mended = key.clone();
+    mended.scheduled = 2;
+    assert_eq!(rule.held(&mended), None);
+    key.apply(3, KeyEvent::Destroy).unwrap();
+    assert_eq!(rule.held(&key), None);
+}
+
+#[test]
+fn a_rule_brings_in_no_algorithm_that_the_keys_purpose_does_not_admit() {
+    let mut key = sample("k");
+    let rule = Automatic { suite: Some(Suite::MlDsa65), ..rule() };
+    assert_eq!(rule.held(&key), None);
+    key.purpose = "sign.sshsig:git".parse().unwrap();
+    assert_eq!(rule.held(&key), Some(Held::AlgorithmRefused));
+    assert_eq!(Automatic { suite: None, ..rule }.held(&key), None);
 }
 
 #[test]

@@ -61,6 +61,7 @@ impl Command {
             Self::SetRule { .. } => ("POST", "/v1/rotations".into()),
             Self::ListRotations { .. } => ("GET", "/v1/rotations".into()),
             Self::ReadSteps { rollout, .. } => ("POST", format!("/v1/rollouts/{rollout}/steps")),
+            Self::ListKeptRollouts { key } => ("GET", format!("/v1/keys/{key}/rollouts")),
             Self::DeclareInventory(declaration) => {
                 ("POST", format!("/v1/keys/{}/inventories", declaration.key))
             }

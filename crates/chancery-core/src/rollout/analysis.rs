@@ -375,9 +375,12 @@ fn burn(trigger: &Trigger, long: &Pair, short: Option<&Pair>) -> Finding {
         compared(rate(trigger, threshold, &pair.new), rate(trigger, threshold, &pair.old))
     };
     let found = of(long);
-    let outcome = match short.map(|pair| of(pair).outcome) {
+    let outcome = match short.map(of) {
         None => found.outcome,
-        Some(short) => both(found.outcome, short),
+        Some(short) => {
+            let is_above = short.value.is_some_and(|value| u128::from(value) > threshold);
+            both(found.outcome, (short.outcome, is_above))
+        }
     };
     let as_burn =
         |ppm: u64| u64::try_from(u128::from(ppm) * MILLION / ERROR_BUDGET_PPM).unwrap_or(u64::MAX);
@@ -385,13 +388,14 @@ fn burn(trigger: &Trigger, long: &Pair, short: Option<&Pair>) -> Finding {
     Finding { outcome, value, control, samples: found.samples }
 }
 
-/// It burns if it burns over both, and not if it does not over one.
-fn both(long: Outcome, short: Outcome) -> Outcome {
+/// It burns if it burns over both, and not if it does not over one. In the short one it is enough that the rate is above the
+/// threshold, however few answers that rests on: the long one has shown it.
+fn both(long: Outcome, (short, is_above): (Outcome, bool)) -> Outcome {
     match (long, short) {
         (Outcome::Fail, Outcome::Fail) => Outcome::Fail,
-        (Outcome::Pass, _) => Outcome::Pass,
-        // Nothing came in the short one: what the long one says stands, but for a failure that is over.
-        (Outcome::Fail, Outcome::NoData | Outcome::Pass) => Outcome::Inconclusive,
+        (Outcome::Fail, Outcome::Inconclusive) if is_above => Outcome::Fail,
+        // What the long one says stands, but for a failure that is over.
+        (Outcome::Fail, _) => Outcome::Inconclusive,
         (long, _) => long,
     }
 }
@@ -493,6 +497,10 @@ mod tests {
         assert_eq!(judged(30, 30), Outcome::Fail);
         assert_eq!(judged(30, 0), Outcome::Inconclusive);
         assert_eq!(judged(0, 30), Outcome::Pass);
+        // In the short one a few answers are enough to say that it is over, or is not.
+        let few = |errors_of| Pair { new: errors(errors_of, 20), old: errors(0, 20) };
+        let short = |errors_of| judge(&trigger, &pair(30), Some(&few(errors_of))).outcome;
+        assert_eq!([short(1), short(0)], [Outcome::Fail, Outcome::Inconclusive]);
         let found = judge(&trigger, &pair(30), None);
         assert_eq!((found.value, found.control), (Some(30_000_000), Some(0)));
     }

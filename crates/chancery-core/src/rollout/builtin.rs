@@ -16,7 +16,7 @@ use crate::schedule::{Accept, Fraction, Mode, Selector};
 /// A plan that comes with the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Builtin {
-    /// A canary, two steps, a day of soak.
+    /// A canary, two steps, two days of soak.
     Standard,
     /// Five steps, more samples, a week of soak; a person ends the canary.
     Careful,

@@ -122,6 +122,9 @@ impl Change {
         let mut next = key.clone();
         self.versions.iter().try_for_each(|change| self.apply(change, &mut next))?;
         next.reschedule(self.schedule.clone())?;
+        if self.rollout.status.went_back() {
+            next.give_up(self.rollout.to, self.epoch)?;
+        }
         next.authority_epoch = self.epoch;
         Ok(next)
     }

@@ -7,11 +7,11 @@
 use std::fmt;
 
 use super::cause::Cause;
-use super::plan::{Advance, Kind, Path, Paths, Plan, Stage, StageName, Trigger};
+use super::plan::{Advance, Kind, Metric, Path, Paths, Plan, Stage, StageName, Trigger};
 use crate::clock::millis;
 use crate::limits::{
     ACKNOWLEDGED_MIN_PPM, CANARY_MAX_PPM, PLAN_DURATION_MAX, PLAN_STAGES_MAX, REPORTERS_MIN,
-    STAGE_DURATION_MAX, STAGE_TRIGGERS_MAX, TRIGGER_WINDOW_MAX,
+    REPORTS_KEPT, STAGE_DURATION_MAX, STAGE_TRIGGERS_MAX, TRIGGER_WINDOW_MAX,
 };
 use crate::purpose::{Purpose, Usage};
 use crate::schedule::{Accept, Fraction, Mode};
@@ -100,7 +100,9 @@ rules! {
     /// More triggers than a stage may have.
     TriggerCount = "trigger-count", "a stage has at most 8 triggers";
     /// A window, or the age of a verdict, makes no sense.
-    TriggerWindow = "trigger-window", "a window is 1 ms to 30 days and no longer than its stage may take; a short window is shorter; a verdict may be 1 ms old up to a stage's longest";
+    TriggerWindow = "trigger-window", "a window is 1 ms to 30 days, of what verifiers report to an hour, and no longer than its stage may take; budget-burn alone has a short window, which is shorter; a verdict may be 1 ms old up to a stage's longest";
+    /// A trigger compares with what never comes.
+    Threshold = "threshold-never-met", "a rate is compared with less than 1 (0.01 is a hundredth), a budget burn with less than 1000";
     /// One verifier could cause a rollback.
     Reporters = "reporters-too-few", "what verifiers report takes at least 2 of them; what they do not report takes none";
     /// A stage asks for fewer verifiers than a plan may.
@@ -412,8 +414,10 @@ fn check_trigger(
         let place = Place { stage: Some(at), trigger: Some(of), field };
         findings.push(Finding { place, rule });
     };
-    let longest = millis(TRIGGER_WINDOW_MAX).min(stage.max_ms);
-    let is_shorter = |short: u64| short > 0 && short < trigger.window_ms;
+    let kept = if trigger.metric.is_reported() { REPORTS_KEPT } else { TRIGGER_WINDOW_MAX };
+    let longest = millis(kept).min(stage.max_ms);
+    let has_short = trigger.metric == Metric::BudgetBurn;
+    let is_shorter = |short: u64| has_short && short > 0 && short < trigger.window_ms;
     if !(1..=longest).contains(&trigger.window_ms)
         || !trigger.short_window_ms.is_none_or(is_shorter)
     {
@@ -421,6 +425,9 @@ fn check_trigger(
     }
     if !(1..=stage.max_ms).contains(&trigger.stale_ms) {
         report("stale", Rule::TriggerWindow);
+    }
+    if trigger.metric.never_reached().is_some_and(|never| trigger.threshold >= never) {
+        report("threshold", Rule::Threshold);
     }
     let fits = if trigger.metric.is_reported() {
         trigger.reporters >= REPORTERS_MIN

@@ -286,6 +286,22 @@ impl Metric {
         }
     }
 
+    /// Whether its values are plain counts; those of the others are millionths.
+    #[must_use]
+    pub const fn is_count(self) -> bool {
+        matches!(self, Self::SelfVerifyFailures | Self::ProbeFailures)
+    }
+
+    /// The value that it never reaches, in millionths: all of a rate, and the burn of a thousandth's budget by that.
+    #[must_use]
+    pub const fn never_reached(self) -> Option<u64> {
+        match self {
+            Self::VerifyFailureRate | Self::UnknownKeyRate | Self::ErrorRate => Some(1_000_000),
+            Self::BudgetBurn => Some(1_000_000_000),
+            Self::LatencyRatio | Self::SelfVerifyFailures | Self::ProbeFailures => None,
+        }
+    }
+
     /// Whether it is made of what verifiers report, which one of them could make up.
     #[must_use]
     pub const fn is_reported(self) -> bool {

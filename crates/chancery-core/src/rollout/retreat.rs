@@ -75,7 +75,9 @@ impl Rollout {
             share.accept = Accept::AnyOf;
         }
         change.rollout.entered = Moment { served: at.now, epoch: change.epoch };
-        change.rollout.released = self.released.or(Some(at.now));
+        // They are told now, if they are asked for both now, whenever they were told before.
+        let told = if self.asks_both() { None } else { self.released };
+        change.rollout.released = told.or(Some(at.now));
         change.rollout.status = Status::Withdrawing { halt, ending };
         change
     }
@@ -96,7 +98,7 @@ impl Rollout {
         (is_told || is_broken).then(|| self.ended(halt, ending, at))
     }
 
-    /// A third version that verifiers know takes over, if there is one.
+    /// A third version that verifiers know takes over, if there is one that is newer than the one there was and never came in.
     fn stood_by(&self, halt: Halt, at: &Situation<'_>) -> Option<Change> {
         let version = self.standby(at)?;
         let mut change = self.next(at);
@@ -113,8 +115,10 @@ impl Rollout {
     }
 
     fn may_stand_by(&self, version: &KeyVersion, at: &Situation<'_>) -> bool {
-        let is_third = version.number != self.from && version.number != self.to;
-        let may_protect = matches!(version.state, KeyState::PreActivation | KeyState::Active)
+        // What is older, or protected once, was left or given up, and nobody knows here why.
+        let is_third = version.number > self.from && version.number != self.to;
+        let may_protect = version.state == KeyState::PreActivation
+            && version.given_up.is_none()
             && version.destruction.is_none()
             && !at.observed.broken.contains(&version.number);
         let asked = self.plan.acknowledgement();

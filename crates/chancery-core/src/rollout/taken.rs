@@ -32,9 +32,9 @@ use crate::epoch::Epoch;
 use crate::id::{KeyId, PrincipalId, RolloutId, TenantId};
 use crate::schedule::Schedule;
 
-/// How many steps of a key's latest rollout are kept, its latest: 128. The longest plan has 16 stages; each further step
-/// takes a person's order or follows one. Further ones take the places of the first, so that no number of steps keeps a
-/// rollout from going back.
+/// How many steps of a key's rollouts are kept, the latest: 128. The longest plan has 16 stages; each further step takes a
+/// person's order or follows one. So the last eight rollouts at least are kept whole that nobody holds up. Further steps
+/// take the places of the first, so that no number of them keeps a rollout from going back.
 pub const STEPS_KEPT: u32 = 128;
 
 /// Who had a step taken.
@@ -168,6 +168,10 @@ pub struct Taken {
     /// The trust bundle that verifiers were given by then.
     #[n(13)]
     pub bundle: Option<Issued>,
+    /// Of a start the plan, which outlasts the rollout's row with it; none of other steps, nor of what was stored before
+    /// plans were.
+    #[n(14)]
+    pub plan: Option<Box<Plan>>,
 }
 
 /// A step in its place, as it is stored. The record of the step commits to SHA-256 of its encoding.
@@ -195,26 +199,36 @@ pub struct StepRow {
     /// The step.
     #[n(6)]
     pub taken: Taken,
+    /// How many steps of the key there were before it, of all its rollouts; none of what was stored before those were
+    /// counted, when each rollout's first step took the first place again.
+    #[n(7)]
+    pub ordinal: Option<u32>,
 }
 
 impl StepRow {
     /// The kind in the name of its row: 13.
     pub const KIND: u8 = 13;
 
-    /// Its place among the steps of its key: the key (16) ‖ its number modulo [`STEPS_KEPT`] (1).
+    /// Its place among the steps of its key: the key (16) ‖ its ordinal modulo [`STEPS_KEPT`] (1).
     #[must_use]
     pub fn place(&self) -> [u8; 17] {
-        Self::place_of(self.key, self.number)
+        Self::place_of(self.key, self.ordinal())
     }
 
-    /// The place of the step of that number.
+    /// By what its place goes.
     #[must_use]
-    pub fn place_of(key: KeyId, number: u32) -> [u8; 17] {
+    pub fn ordinal(&self) -> u32 {
+        self.ordinal.unwrap_or(self.number)
+    }
+
+    /// The place of the step of that ordinal.
+    #[must_use]
+    pub fn place_of(key: KeyId, ordinal: u32) -> [u8; 17] {
         let mut place = [0; 17];
         let (of_key, of_step) = place.split_at_mut(16);
         of_key.copy_from_slice(key.as_bytes());
         // Fewer than 256.
-        of_step.fill(u8::try_from(number % STEPS_KEPT).unwrap_or(u8::MAX));
+        of_step.fill(u8::try_from(ordinal % STEPS_KEPT).unwrap_or(u8::MAX));
         place
     }
 }
@@ -268,6 +282,7 @@ impl Taken {
             gates: before.map(|before| before.gates(at)).unwrap_or_default(),
             counted: counted.to_vec(),
             bundle,
+            plan: before.is_none().then(|| Box::new(change.rollout.plan.clone())),
         }
     }
 
@@ -298,13 +313,14 @@ impl Taken {
             if !is_same || change.applied(at.key, moment).is_err() {
                 return Err(Unsound::OtherStep);
             }
-            let again = Self::of(
+            let mut again = Self::of(
                 (before.as_ref(), self.asked),
                 &change,
                 at,
                 (&self.counted, self.bundle),
                 self.reading(at.now),
             );
+            again.plan = again.plan.filter(|_| self.plan.is_some());
             self.compare(&again)
         });
         compared.map(|()| after)

@@ -53,6 +53,7 @@ fn version(id: u8, number: u32) -> KeyVersion {
         published: Some(published),
         active_from: Some(epoch(1)),
         active_at: None,
+        given_up: None,
         suite: None,
     }
 }

@@ -206,6 +206,38 @@ fn of_two_signatures_one_or_both_must_hold_as_the_bundle_says() {
     }
 }
 
+/// An output with the signatures of two versions.
+fn of_two(key: &Key, versions: [u32; 2]) -> Vec<u8> {
+    let [(one, signature), (other, beside)] =
+        versions.map(|version| signed(key, version, (MESSAGE, Signatures::Two)));
+    formats::assemble_both((one, &signature), (other, &beside)).unwrap()
+}
+
+/// The first version may be retired and of the old algorithm like the second: whoever breaks that has both.
+#[test]
+fn where_both_are_asked_for_they_are_the_two_of_the_rollout_and_no_others() {
+    for purpose in ["sign.bound:invoice", "sign.dsse:application/x", "sign.jws-json:grant"] {
+        let mut key = key(7, purpose, 3);
+        key.scheduled = 2;
+        let share = Share {
+            version: 3,
+            fraction: Fraction::WHOLE,
+            mode: Mode::DualSign,
+            accept: Accept::AllOf,
+            selector: Selector::default(),
+        };
+        let rollout = RolloutId::from_bytes([3; 16]);
+        key.moving = Some(Box::new(Moving { rollout, share: Some(share) }));
+        for state in [KeyState::Active, KeyState::Deactivated] {
+            key.versions[0].state = state;
+            let bundle = bundle(std::slice::from_ref(&key));
+            let verify = |versions| Asked::of(&key).verify(&bundle, &of_two(&key, versions));
+            assert_eq!(verify([2, 3]).map(|it| it.versions), Ok(vec![2, 3]), "{purpose}");
+            assert!(verify([1, 2]).is_err() && verify([1, 3]).is_err(), "{purpose} {state:?}");
+        }
+    }
+}
+
 /// What one signature is put beside another to pass for it, where both are asked for.
 #[test]
 fn a_signature_that_is_there_twice_is_not_two() {

@@ -188,20 +188,19 @@ impl TrustBundle {
         let named = named_in(output, expected.purpose, key)?;
         let results: Vec<_> =
             named.iter().map(|named| self.one(output, expected, (key, *named))).collect();
-        let holds = |result: &&Result<Verified, Rejected>| result.is_ok();
-        let holding = results.iter().filter(holds).count();
+        let held = named.iter().zip(&results).filter(|(_, result)| result.is_ok());
+        let versions: Vec<u32> = held.map(|(named, _)| named.version).collect();
         // What holds one signature holds under one version at most, whatever is asked of two.
         let is_enough = match key.accept {
             Accept::AllOf if expected.purpose.format().holds_two() => {
-                holding > 1 && (names_nothing(expected.purpose) || holding == named.len())
+                let is_all = names_nothing(expected.purpose) || versions.len() == named.len();
+                is_all && key.both.is_some_and(|both| are_both(both, &versions))
             }
-            _ => holding > 0,
+            _ => !versions.is_empty(),
         };
         if !is_enough {
             return Err(most_telling(results));
         }
-        let held = named.iter().zip(&results).filter(|(_, result)| holds(result));
-        let versions = held.map(|(named, _)| named.version).collect();
         let verified = results.into_iter().find_map(Result::ok);
         let verified = verified.ok_or(Rejected::NotHeld(None, VerifyError::OtherOrigin))?;
         Ok(Accepted { key: key.id, versions, verified })
@@ -294,6 +293,12 @@ fn named_in(output: &[u8], purpose: &Purpose, key: &KeyEntry) -> Result<Vec<Name
 /// Whether an output says of no signature which version made it.
 fn names_nothing(purpose: &Purpose) -> bool {
     matches!(purpose.format(), Format::Note | Format::Raw | Format::SshSig)
+}
+
+/// Whether the two versions that are asked for hold: two others are none of them, since one algorithm may be all that they
+/// have.
+fn are_both((one, other): (u32, u32), held: &[u32]) -> bool {
+    one != other && held.contains(&one) && held.contains(&other)
 }
 
 /// Of several refusals the one that says most: that a version is unknown asks for a newer bundle.

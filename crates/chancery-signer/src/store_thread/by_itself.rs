@@ -1,4 +1,7 @@
-//! What the service does by itself: destroys versions whose time has come, and takes rollouts a step on.
+//! What the service does by itself: destroys versions whose time has come, begins what rules make due, and takes rollouts a
+//! step on.
+
+use std::collections::BTreeSet;
 
 use chancery_core::action::{ROTATE, STAND_BY, STEP_ROLLOUT};
 use chancery_core::authority::{Decided, DueDestruction, Effect, Moving, Row};
@@ -8,7 +11,7 @@ use chancery_core::rollout::Status;
 use chancery_crypto::primitive::sha256;
 
 use super::material::NewMaterial;
-use super::{StoreThread, epoch_of, material_of, refused_by_store};
+use super::{StoreThread, TOGETHER_MAX, epoch_of, material_of, refused_by_store};
 use crate::counters::lock;
 use crate::entropy;
 use crate::jobs::RotateJob;
@@ -24,7 +27,16 @@ const DESTROY_VERSION: u8 = 11;
 /// at most some three rows of 64 KiB.
 pub(crate) const ROWS_BYTES_MAX: usize = 512 * 1024;
 
+/// How many changes are made one by one after several together were refused: 64, four times as many as go together. So one
+/// that the store does not take keeps no others from being made, and they go on together soon.
+const SINGLY: usize = 4 * TOGETHER_MAX;
+
 impl StoreThread {
+    /// How many changes go into the next transaction at most.
+    pub(super) fn together_max(&self) -> usize {
+        if self.singly > 0 { 1 } else { TOGETHER_MAX }
+    }
+
     /// Destroys a version whose scheduled time has come: its material leaves the store, its metadata stays.
     pub(super) fn destroy(&mut self, due: &DueDestruction) {
         let (now, decided) = {
@@ -41,7 +53,9 @@ impl StoreThread {
 
     /// Takes rollouts of one tenant a step on, those that still have one to take: they are looked at again. What takes
     /// protecting away comes first; what gives it is in effect when it is on record, so that the two are not one change.
-    pub(super) fn step(&mut self, mut movings: Vec<Moving>) {
+    pub(super) fn step(&mut self, movings: BTreeSet<Moving>) {
+        // One can have come in again between two looks at the queue.
+        let mut movings: Vec<_> = movings.into_iter().collect();
         for effect in [Effect::Barrier, Effect::Recorded] {
             // No key is used, so that nothing is seen of it either.
             if self.shared.uses_no_key().is_some() {
@@ -63,7 +77,8 @@ impl StoreThread {
 
     /// Begins what rules make due for keys of one tenant, as far as it still is; as much at once as fits in one transaction.
     pub(super) fn rotate(&mut self, jobs: Vec<RotateJob>) {
-        let mut jobs = jobs.into_iter().peekable();
+        let mut keys = BTreeSet::new();
+        let mut jobs = jobs.into_iter().filter(|job| keys.insert(job.due.key)).peekable();
         while jobs.peek().is_some() {
             if self.shared.uses_no_key().is_some() || self.shared.spare.is_full() {
                 return;
@@ -145,8 +160,12 @@ impl StoreThread {
         let materials = materials.into_iter().flatten().collect();
         let command = self.last_command.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         let change = Change { tenant, epoch, rows, materials, erased, command };
+        self.singly = self.singly.saturating_sub(1);
         if let Err(error) = self.commit(&change, &mut entries) {
             drop(refused_by_store(&error));
+            if count > 1 {
+                self.singly = SINGLY;
+            }
             return false;
         }
         let recorded = (first..).zip(decided.into_iter().zip(&entries));

@@ -11,6 +11,7 @@ use chancery_crypto::primitive::sha256;
 use super::StoreThread;
 use crate::counters::lock;
 use crate::outbox::OutboxEntry;
+use crate::vault::NextStep;
 
 /// What the record of a step says of it.
 #[derive(Clone, Copy, Debug)]
@@ -36,10 +37,12 @@ impl StoreThread {
             _ => None,
         })?;
         let (tenant, key, id) = (rollout.tenant, rollout.key, rollout.id);
-        let (number, previous) = lock(&self.shared.vault).next_step(tenant, key, id);
+        let next = lock(&self.shared.vault).next_step((tenant, key), id);
+        let NextStep { ordinal, number, previous } = next;
         let row = sha256(&[&cbor::encode(&**rollout)]);
         let why = taken.why;
-        let step = StepRow { tenant, key, rollout: id, number, previous, row, taken };
+        let ordinal = Some(ordinal);
+        let step = StepRow { tenant, key, rollout: id, number, previous, row, taken, ordinal };
         let digest = sha256(&[&cbor::encode(&step)]);
         decided.rows.push(Row::Step(Box::new(step)));
         Some(KeptStep { digest, why })

@@ -145,6 +145,7 @@ pub(super) fn key(beginning: Beginning) -> Option<Key> {
         published: Some(published),
         active_from: Some(epoch(FIRST_EPOCH)),
         active_at: Some(Served::default()),
+        given_up: None,
         suite: None,
     };
     let new = |number| KeyVersion {
@@ -153,6 +154,7 @@ pub(super) fn key(beginning: Beginning) -> Option<Key> {
         published: None,
         active_from: None,
         active_at: None,
+        given_up: None,
         ..first.clone()
     };
     let mut third = new(3);

@@ -1,6 +1,7 @@
 //! `rollout`: how rotations go, and what people say of them.
 
 pub(crate) mod evidence;
+mod history;
 mod shown;
 mod steps;
 mod verify_evidence;
@@ -35,6 +36,7 @@ Examples:
   chancery rollout rollback invoices
   chancery rollout override invoices quiet
   chancery rollout steps invoices
+  chancery rollout history invoices
   chancery rollout evidence invoices --out invoices.evidence
   chancery rollout verify-evidence invoices.evidence --policy log.policy
 
@@ -76,6 +78,16 @@ enum RolloutCommand {
     /// Show the steps that it took: when, from where to where, and why.
     #[command(after_help = "Example:\n  chancery rollout steps invoices")]
     Steps(Named),
+    /// List the rollouts of a key of which steps are kept, the latest first.
+    #[command(after_help = "\
+Example:
+  chancery rollout history invoices
+
+`rollout steps` and `rollout evidence` take each of their ids. The last 128 steps of a key are kept.")]
+    History {
+        /// The key.
+        key: Name,
+    },
     Evidence(evidence::EvidenceArgs),
     VerifyEvidence(verify_evidence::VerifyEvidenceArgs),
 }
@@ -145,6 +157,7 @@ pub(crate) fn run(shared: &Shared, args: &RolloutArgs) -> Result<(), Failure> {
         RolloutCommand::Steps(named) => {
             steps::show_all(shared, &steps::read_all(&client, named.id(&client)?)?)
         }
+        RolloutCommand::History { key } => history::run(shared, &client, key),
         RolloutCommand::Evidence(args) => evidence::run(shared, &client, args),
         RolloutCommand::VerifyEvidence(args) => verify_evidence::run(shared, args),
     }

@@ -3,7 +3,7 @@
 use chancery_core::limits::{PLAN_STAGES_MAX, STAGE_TRIGGERS_MAX};
 use chancery_core::name::Name;
 use chancery_core::rollout::{
-    Advance, Bounds, Lacking, Path, Paths, Plan, Response, Stage, Trigger, Word,
+    Advance, Bounds, Lacking, Metric, Path, Paths, Plan, Response, Stage, Trigger, Word,
 };
 use chancery_core::schedule::{Accept, Fraction, Mode, Selector};
 use serde::Deserialize;
@@ -145,10 +145,14 @@ impl Reader<'_> {
 
     fn trigger(&self, form: &TriggerForm) -> Result<Trigger, Wrong> {
         let short_window = form.short_window.as_ref();
+        let metric: Metric = self.word(&form.metric)?;
+        let threshold = &form.threshold;
+        let threshold =
+            if metric.is_count() { self.count(threshold) } else { self.number(threshold) }?;
         Ok(Trigger {
-            metric: self.word(&form.metric)?,
+            metric,
             comparator: self.word(&form.comparator)?,
-            threshold: self.number(&form.threshold)?,
+            threshold,
             window_ms: self.duration(&form.window)?,
             short_window_ms: short_window.map(|text| self.duration(text)).transpose()?,
             stale_ms: self.duration(&form.stale)?,
@@ -185,6 +189,12 @@ impl Reader<'_> {
     /// A number in millionths, out of its digits and not out of what floating point makes of them.
     fn number(&self, value: &Spanned<f64>) -> Result<u64, Wrong> {
         self.at(value, millionths(self.text.get(value.span()).unwrap_or_default()))
+    }
+
+    /// A plain count.
+    fn count(&self, value: &Spanned<f64>) -> Result<u64, Wrong> {
+        let (count, part) = (self.number(value)? / 1_000_000, self.number(value)? % 1_000_000);
+        self.at(value, if part == 0 { Ok(count) } else { Err("a count is a whole number".into()) })
     }
 
     fn fraction(&self, value: Option<&Spanned<f64>>) -> Result<Fraction, Wrong> {

@@ -1,6 +1,6 @@
 //! Plans as text: what is read, what is refused, and in which line.
 
-use chancery_core::rollout::{Builtin, Rule};
+use chancery_core::rollout::{Builtin, Metric, Rule};
 
 use super::spellings::{duration_ms, duration_text, millionths, millionths_text};
 use super::*;
@@ -34,6 +34,17 @@ fn each_plan_that_comes_with_the_service_reads_as_it_is_written() {
         assert!(text.len() <= PLAN_BYTES_MAX);
         assert_eq!(Written::read(&text).unwrap().plan, plan, "{text}");
     }
+}
+
+#[test]
+fn what_is_counted_is_compared_with_a_whole_number() {
+    let (from, one) = ("threshold = 0.0\n", "threshold = 1.0\n");
+    let plan = Written::read(&standard().replacen(from, one, 1)).unwrap().plan;
+    let probes = plan.stages.iter().flat_map(|stage| &stage.triggers);
+    let probes: Vec<_> = probes.filter(|it| it.metric == Metric::ProbeFailures).collect();
+    assert_eq!(probes.first().map(|it| it.threshold), Some(1));
+    assert!(text(&plan).contains(one));
+    assert!(wrong(from, "threshold = 0.5\n").ends_with("a count is a whole number"));
 }
 
 #[test]

@@ -99,7 +99,10 @@ fn stage_text(out: &mut Lines, stage: &Stage) {
 fn trigger_text(out: &mut Lines, trigger: &Trigger) {
     out.quoted("metric", trigger.metric.spelt());
     out.quoted("comparator", trigger.comparator.spelt());
-    out.bare("threshold", &millionths_text(trigger.threshold));
+    let threshold = trigger.threshold;
+    let is_count = trigger.metric.is_count();
+    let threshold = if is_count { format!("{threshold}.0") } else { millionths_text(threshold) };
+    out.bare("threshold", &threshold);
     out.quoted("window", &duration_text(trigger.window_ms));
     if let Some(short) = trigger.short_window_ms {
         out.quoted("short-window", &duration_text(short));

@@ -293,6 +293,7 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         CommandKind::ListRollouts => Command::ListRollouts { after: None },
         CommandKind::StillRollout => Command::StillRollout { rollout: ROLLOUT, for_ms: 1_000 },
         CommandKind::ReadSteps => Command::ReadSteps { rollout: ROLLOUT, from: 0 },
+        CommandKind::ListKeptRollouts => Command::ListKeptRollouts { key: key() },
         CommandKind::ShowRollout => Command::ShowRollout { rollout: ROLLOUT },
         CommandKind::ListVerifiers => Command::ListVerifiers,
         CommandKind::RegisterVerifier => Command::RegisterVerifier(NewVerifier {
@@ -503,6 +504,7 @@ pub(super) fn key_in(state: State, operation: Option<Operation>) -> Key {
         published: None,
         active_from: None,
         active_at: None,
+        given_up: None,
         suite: None,
     };
     Key {

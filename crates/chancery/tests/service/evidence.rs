@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use chancery_core::id::RolloutId;
 use chancery_core::rollout::{Order, Overridable, STEPS_KEPT, StageName};
@@ -230,21 +229,45 @@ fn a_rotation_that_a_trigger_took_back_shows_what_fired() {
     altered_copies_are_refused(&rolled.service, &file);
 }
 
+/// The rollouts of the key of which steps are kept: ids, and the numbers of their first and last step.
+fn history(service: &Service) -> Vec<(String, u64, u64)> {
+    let printed = service.done(&["--format", "json", "rollout", "history", "invoices"]);
+    let kept: Value = serde_json::from_str(&printed).unwrap();
+    let one = |kept: &Value| {
+        let number = |name: &str| kept[name].as_u64().unwrap();
+        (kept["id"].as_str().unwrap().to_owned(), number("first_step"), number("last_step"))
+    };
+    kept.as_array().unwrap().iter().map(one).collect()
+}
+
 #[test]
-fn the_next_rollout_takes_the_place_of_the_steps_before_and_refuses_theirs() {
+fn earlier_rollouts_of_a_key_have_their_evidence_after_the_next_and_after_a_restart() {
     let mut rolled = Rolled::new();
     let first = rolled.rotate(quick()).id;
     rolled.until(first, StageName::Canary);
     rolled.order(first, Order::Abort);
-    let kept = export(&rolled, first, "first.evidence");
+    let before = shown(&rolled.service, &export(&rolled, first, "before.evidence"));
     let second = rolled.rotate(quick()).id;
-    std::thread::sleep(Duration::from_millis(100));
-    let gone = rolled.service.cli(&["rollout", "evidence", &first.to_string(), "--out", "x"]);
-    assert!(!gone.status.success());
+    rolled.order(second, Order::Pause);
+    rolled.service.kill_all();
+    rolled.service.restart();
+    rolled.client = rolled.service.client();
+    let last = before["steps"].as_array().unwrap().len() - 1;
+    let kept = history(&rolled.service);
+    assert_eq!((&kept[0].0, kept[0].1), (&second.to_string(), 0));
+    assert_eq!(kept[1..], [(first.to_string(), 0, u64::try_from(last).unwrap())]);
+    let table = rolled.service.done(&["rollout", "history", "invoices"]);
+    assert!(table.contains("aborted (person)"), "{table}");
+    let after = export(&rolled, first, "after.evidence");
+    let after_shown = shown(&rolled.service, &after);
+    assert_eq!(after_shown["steps"], before["steps"]);
+    assert_eq!(whys(&after_shown).last(), Some(&"person"));
+    second_agrees(&rolled.service, &after, &after_shown);
     let file = export(&rolled, second, "second.evidence");
-    assert_eq!(whys(&shown(&rolled.service, &file))[0], "requested");
-    // What was exported before holds as it did.
-    assert_eq!(whys(&shown(&rolled.service, &kept)).last(), Some(&"person"));
+    assert_eq!(whys(&shown(&rolled.service, &file)), ["requested", "person"]);
+    let stray = RolloutId::from_bytes([9; 16]).to_string();
+    let none = rolled.service.cli(&["rollout", "evidence", &stray, "--out", "x"]);
+    assert!(text(&none.stderr).contains("no steps of such a rollout are kept"), "{none:?}");
 }
 
 #[test]
@@ -267,6 +290,13 @@ fn more_steps_than_are_kept_hold_back_no_rollback_and_evidence_says_where_it_beg
     assert_eq!(shown["complete"]["from_beginning"], false);
     assert_eq!(shown["complete"]["to_end"], true);
     assert_eq!(whys(&shown).last(), Some(&"person"));
+    // The next one's steps take the places of its first.
+    let next = rolled.rotate(quick()).id;
+    let (first, last) = (kept[0] + 1, *kept.last().unwrap());
+    let expected = [(next.to_string(), 0, 0), (id.to_string(), first, last)];
+    assert_eq!(history(&rolled.service), expected);
+    let gone = rolled.service.cli(&["rollout", "evidence", &id.to_string(), "--out", "x"]);
+    assert!(text(&gone.stderr).contains("and the plan was with it"), "{gone:?}");
 }
 
 /// The numbers of the steps that are kept.

@@ -25,6 +25,7 @@ const READS: &[&str] = &[
     "rollout list",
     "rollout show release",
     "rollout steps release",
+    "rollout history release",
     "rollout evidence release --out release.evidence",
     "rollout verify-evidence release.evidence --policy d/log/policy",
     "bundle pin --out bundle.pins",

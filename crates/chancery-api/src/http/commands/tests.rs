@@ -195,6 +195,7 @@ fn every_command() -> Vec<Command> {
         Command::ListRollouts { after: Some(key()) },
         Command::ShowRollout { rollout: ROLLOUT },
         Command::ReadSteps { rollout: ROLLOUT, from: 3 },
+        Command::ListKeptRollouts { key: key() },
         Command::StillRollout { rollout: ROLLOUT, for_ms: 5_000 },
         Command::ListVerifiers,
         Command::RegisterVerifier(NewVerifier {

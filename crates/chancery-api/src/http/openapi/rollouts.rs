@@ -1,5 +1,6 @@
 //! The schemas of rollouts and their plans.
 
+use chancery_core::automatic::Held;
 use chancery_core::limits::{PLAN_STAGES_MAX, SELECTOR_NAMES_MAX, STAGE_TRIGGERS_MAX};
 use chancery_core::purpose::Usage;
 use chancery_core::rollout::{
@@ -17,6 +18,7 @@ pub(super) fn rollouts() -> Vec<(&'static str, Value)> {
         ("Measured", measured_schema()),
         ("OverrideBody", object(&[("gate", gates())], &[])),
         ("Plan", plan_schema()),
+        ("KeptRollout", kept_rollout_schema()),
         ("Rollout", rollout_schema()),
         (
             "Rollouts",
@@ -107,7 +109,7 @@ fn key_rotation_schema() -> Value {
             ("rule_of", word(&["key", "usage"])),
             ("left_ms", time()),
             ("standby", number()),
-            ("held", word(&["under-way", "went-back", "nothing-protects", "too-many-halted"])),
+            ("held", word(&Held::ALL.map(Held::code))),
         ],
     )
 }
@@ -183,12 +185,35 @@ fn trigger_schema() -> Value {
     )
 }
 
+fn statuses() -> Value {
+    word(&["running", "paused", "withdrawing", "rolled-back", "aborted", "on-standby", "done"])
+}
+
+fn halts() -> Value {
+    word(&Halt::ALL.iter().map(|halt| halt.code()).collect::<Vec<_>>())
+}
+
+fn kept_rollout_schema() -> Value {
+    object(
+        &[
+            ("id", reference("Id")),
+            ("from", number()),
+            ("to", number()),
+            ("reason", causes()),
+            ("plan_digest", reference("Bytes")),
+            ("first_step", number()),
+            ("first_ms", time()),
+            ("last_step", number()),
+            ("last_ms", time()),
+            ("status", statuses()),
+        ],
+        &[("by", reference("Id")), ("halt", halts())],
+    )
+}
+
 fn rollout_schema() -> Value {
     let epoch = || reference("Epoch");
     let passed = object(&[("gate", gates()), ("by", reference("Id")), ("epoch", epoch())], &[]);
-    let statuses =
-        ["running", "paused", "withdrawing", "rolled-back", "aborted", "on-standby", "done"];
-    let halts = word(&Halt::ALL.iter().map(|halt| halt.code()).collect::<Vec<_>>());
     object(
         &[
             ("id", reference("Id")),
@@ -199,7 +224,7 @@ fn rollout_schema() -> Value {
             ("plan", reference("Plan")),
             ("plan_digest", reference("Bytes")),
             ("stage", integer(u64::from(u8::MAX))),
-            ("status", word(&statuses)),
+            ("status", statuses()),
             ("entered_served_ms", time()),
             ("entered_epoch", epoch()),
             ("now_served_ms", time()),
@@ -208,7 +233,7 @@ fn rollout_schema() -> Value {
             ("measured", list(&reference("Measured"))),
             ("overrides", list(&passed)),
         ],
-        &[("by", reference("Id")), ("halt", halts), ("standby", number())],
+        &[("by", reference("Id")), ("halt", halts()), ("standby", number())],
     )
 }
 

@@ -117,6 +117,9 @@ fn command_summary(kind: CommandKind) -> &'static str {
         CommandKind::ReadSteps => {
             "Read the steps of a rollout that are kept, as their records commit to them."
         }
+        CommandKind::ListKeptRollouts => {
+            "Read the rollouts of a key of which steps are kept, the latest first."
+        }
         CommandKind::ReadFrames => "Read frames of the audit log as they are sealed.",
         CommandKind::OpenRecord => "Open groups of an audit record, to be shown to somebody else.",
     }

@@ -12,6 +12,7 @@ use crate::http::commands::overridable_name;
 use crate::http::fields::{Base64, text, word};
 use crate::http::plan::PlanObject;
 use crate::http::replies::state_name;
+use crate::message::KeptRollout;
 
 /// A [`RolloutView`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +141,60 @@ pub struct RolloutsObject {
     pub rollouts: Vec<RolloutObject>,
     /// Whether another page follows.
     pub more: bool,
+}
+
+/// A [`KeptRollout`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptRolloutObject {
+    /// What names it.
+    #[serde(with = "text")]
+    pub id: RolloutId,
+    /// The version that protected before.
+    pub from: u32,
+    /// The version that it brought in.
+    pub to: u32,
+    /// Why it was made.
+    #[serde(with = "text")]
+    pub reason: Cause,
+    /// Who asked for it; absent if it was the service itself.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub by: Option<PrincipalId>,
+    /// The digest of its plan.
+    pub plan_digest: Base64,
+    /// The number of the first step that is kept; the first of all is 0.
+    pub first_step: u32,
+    /// When that was taken, in milliseconds since 1970.
+    pub first_ms: u64,
+    /// The number of the last step.
+    pub last_step: u32,
+    /// When that was taken, in milliseconds since 1970.
+    pub last_ms: u64,
+    /// As of a rollout.
+    pub status: String,
+    /// Why it stopped or went back.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::option")]
+    pub halt: Option<Halt>,
+}
+
+impl From<KeptRollout> for KeptRolloutObject {
+    fn from(kept: KeptRollout) -> Self {
+        let KeptRollout { id, lasting, first, first_ms, last, last_ms, status } = kept;
+        Self {
+            id,
+            from: lasting.from,
+            to: lasting.to,
+            reason: lasting.cause,
+            by: lasting.by,
+            plan_digest: Base64(lasting.plan_digest.to_vec()),
+            first_step: first,
+            first_ms,
+            last_step: last,
+            last_ms,
+            status: status.code().to_owned(),
+            halt: why(status).0,
+        }
+    }
 }
 
 impl From<RolloutView> for RolloutObject {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::message::{
-    CensusPage, CensusView, HeardView, StepsPage, StoreRow, VerifierView, VersionUse,
+    CensusPage, CensusView, HeardView, KeptRollout, StepsPage, StoreRow, VerifierView, VersionUse,
 };
 use chancery_core::campaign::{Campaign, CampaignState, CampaignView, Progress};
 use chancery_core::census::{Found, Inventory, Scan, VersionCount};
@@ -10,6 +10,7 @@ use chancery_core::clock::Served;
 use chancery_core::id::CampaignId;
 use chancery_core::name::Scope;
 use chancery_core::reason::Reason;
+use chancery_core::rollout::{Cause, Halt, Lasting};
 use chancery_core::schedule::Fraction;
 
 fn version(number: u32, state: KeyState) -> KeyVersion {
@@ -23,6 +24,7 @@ fn version(number: u32, state: KeyState) -> KeyVersion {
         published: None,
         active_from: None,
         active_at: None,
+        given_up: None,
         suite: None,
     }
 }
@@ -160,6 +162,14 @@ fn census() -> CensusPage {
     CensusPage { as_of: Epoch { generation: 1, number: 9 }, keys: vec![view, bare], more: true }
 }
 
+fn kept_rollout() -> KeptRollout {
+    let lasting =
+        Lasting { from: 1, to: 2, cause: Cause::Cryptoperiod, by: None, plan_digest: [4; 32] };
+    let status = chancery_core::rollout::Status::RolledBack(Halt::Trigger);
+    let id = RolloutId::from_bytes([9; 16]);
+    KeptRollout { id, lasting, first: 0, first_ms: 1_000, last: 5, last_ms: 9_000, status }
+}
+
 fn every_reply() -> Vec<CommandReply> {
     let view = OperationView {
         id: OperationId::from_bytes([3; 16]),
@@ -179,6 +189,7 @@ fn every_reply() -> Vec<CommandReply> {
         CommandReply::Pending,
         CommandReply::Verifiers(vec![verifier(None), verifier(Some(heard()))]),
         CommandReply::Steps(StepsPage { steps: vec![vec![1, 2].into()], more: true }),
+        CommandReply::KeptRollouts(vec![kept_rollout()]),
         committed(Answer::Campaign(Box::new(campaign(None)))),
         CommandReply::Census(Box::new(census())),
         CommandReply::StoreRows(StorePage {

@@ -5,7 +5,7 @@ use crate::authority::{DueRotation, Moving, UseCounts};
 use crate::automatic::tests::rule;
 use crate::automatic::{Automatic, Due, Held, RETRY_AFTER, RotationView, Rule, RuleFor, RuleOf};
 use crate::clock::millis;
-use crate::limits::AUTOMATIC_HALTED_MAX;
+use crate::limits::{AUTOMATIC_HALTED_MAX, AUTOMATIC_UNDER_WAY_MAX};
 use crate::purpose::Usage;
 use crate::rollout::{Cause, Halt, Order, Sight, Status};
 
@@ -163,7 +163,7 @@ fn after_a_rollout_that_went_back_a_key_is_left_alone_for_a_day() {
     let before = Reading { served: Served::from_ms(later(0).served.as_ms() - 1), ..now() };
     assert!(due(&authority, before).is_empty());
     assert_eq!(due(&authority, later(0)).len(), 1);
-    // The version that it went back from is no standby.
+    // The version that it went back from is no standby, and stays given up.
     assert_eq!(due(&authority, later(0))[0].makes, Some(Suite::Ed25519));
 }
 
@@ -194,6 +194,33 @@ fn many_that_stand_paused_keep_more_from_beginning() {
     // Nor does what was found before that.
     let uses = UseCounts::new();
     assert!(authority.decide_due(&found, (&uses, 0), fresh(), days(90)).unwrap().is_none());
+}
+
+#[test]
+fn what_is_decided_before_it_in_one_transaction_takes_room_as_well() {
+    let mut authority = with_key();
+    set(&mut authority, of_key(), automatic(rule())).unwrap();
+    let due = due(&authority, days(90)).pop().unwrap();
+    let begins = |ahead| {
+        let uses = UseCounts::new();
+        authority.decide_due(&due, (&uses, ahead), fresh(), days(90)).unwrap().is_some()
+    };
+    assert!(begins(0) && begins(AUTOMATIC_UNDER_WAY_MAX - 1));
+    assert!(!begins(AUTOMATIC_UNDER_WAY_MAX));
+}
+
+#[test]
+fn a_key_whose_purpose_refuses_the_algorithm_of_its_usages_rule_is_left_as_it_is() {
+    let mut authority = genesis();
+    let mut new = new_key("k");
+    new.purpose = "sign.sshsig:git".parse().unwrap();
+    operator(&mut authority, &Command::CreateKey(new)).unwrap();
+    let rule = Automatic { suite: Some(Suite::MlDsa65), ..rule() };
+    set(&mut authority, RuleFor::Usage(Usage::Sign), automatic(rule.clone())).unwrap();
+    assert_eq!(shown(&mut authority).held, Some(Held::AlgorithmRefused));
+    assert!(due(&authority, days(1_000)).is_empty());
+    let of_key = set(&mut authority, of_key(), automatic(rule));
+    assert_eq!(of_key, Err(Reason::PurposeRefused));
 }
 
 #[test]

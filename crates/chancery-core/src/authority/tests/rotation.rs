@@ -339,15 +339,15 @@ fn each_change_of_a_rollout_is_a_step_and_nothing_else_is() {
     let others = [
         Command::ShowRollout { rollout: view.rollout.id },
         Command::ReadSteps { rollout: view.rollout.id, from: 0 },
+        Command::ListKeptRollouts { key: name("k") },
         Command::ShowKey { key: name("k") },
     ];
     for other in others {
         let decided = authority.decide(&principal(Role::Operator), &other, fresh(), now());
         assert_eq!(decided.unwrap().step, None, "{other:?}");
     }
-    let stray = RolloutId::from_bytes([9; 16]);
-    let read = Command::ReadSteps { rollout: stray, from: 0 };
-    assert_eq!(operator(&mut authority, &read), Err(Reason::Forbidden));
+    let stray = Command::ListKeptRollouts { key: name("stray") };
+    assert_eq!(operator(&mut authority, &stray), Err(Reason::Forbidden));
 }
 
 #[test]

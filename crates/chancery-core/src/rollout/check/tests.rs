@@ -197,6 +197,39 @@ fn windows_make_sense() {
 }
 
 #[test]
+fn a_short_window_is_of_the_burn_alone_and_reports_are_of_the_last_hour() {
+    let window = "trigger-window stage[3].trigger[0].window";
+    let trigger = |change: fn(&mut Trigger)| {
+        move |plan: &mut Plan| change(&mut plan.stages[RAMP].triggers[0])
+    };
+    check(trigger(|it| it.window_ms = millis(REPORTS_KEPT)), &[]);
+    check(trigger(|it| it.window_ms = millis(REPORTS_KEPT) + 1), &[window]);
+    check(trigger(|it| it.short_window_ms = Some(1)), &[window]);
+}
+
+#[test]
+fn no_trigger_compares_with_what_never_comes() {
+    let threshold = "threshold-never-met stage[2].trigger[3].threshold";
+    for metric in Metric::ALL.into_iter().filter(|metric| !metric.is_reported()) {
+        let with = |value| {
+            move |plan: &mut Plan| {
+                let trigger = &mut plan.stages[CANARY].triggers[3];
+                (trigger.metric, trigger.threshold) = (metric, value);
+            }
+        };
+        match metric.never_reached() {
+            Some(never) => {
+                check(with(never - 1), &[]);
+                check(with(never), &[threshold]);
+            }
+            None => check(with(u64::MAX), &[]),
+        }
+    }
+    let percent = |plan: &mut Plan| plan.stages[CANARY].triggers[0].threshold = 5_000_000;
+    check(percent, &["threshold-never-met stage[2].trigger[0].threshold"]);
+}
+
+#[test]
 fn one_verifier_moves_no_trigger() {
     let reporters = |at: usize, count| {
         move |plan: &mut Plan| {

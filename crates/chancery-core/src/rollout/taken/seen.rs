@@ -38,6 +38,9 @@ pub struct VersionSeen {
     /// Its algorithm.
     #[n(5)]
     pub suite: Suite,
+    /// Since when it is given up.
+    #[n(6)]
+    pub given_up: Option<Epoch>,
 }
 
 /// The key, as the engine looks at it: of its versions the two of the rollout, those that are scheduled, and the first
@@ -244,13 +247,14 @@ impl KeySeen {
 
 impl VersionSeen {
     fn of(key: &Key, version: &KeyVersion) -> Self {
-        let KeyVersion { number, state, destruction, published, active_from, .. } = *version;
+        let KeyVersion { number, state, destruction, published, active_from, given_up, .. } =
+            *version;
         let suite = key.suite_of(version);
-        Self { number, state, destruction, published, active_from, suite }
+        Self { number, state, destruction, published, active_from, suite, given_up }
     }
 
     fn version(&self, suite: Suite) -> KeyVersion {
-        let Self { number, state, destruction, published, active_from, .. } = *self;
+        let Self { number, state, destruction, published, active_from, given_up, .. } = *self;
         KeyVersion {
             number,
             state,
@@ -262,6 +266,7 @@ impl VersionSeen {
             active_from,
             suite: (self.suite != suite).then_some(self.suite),
             active_at: None,
+            given_up,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::super::*;
 use super::orders::asking_both;
 use super::world::{World, new_rollout};
+use crate::clock::Served;
 use crate::schedule::{Accept, Mode, Schedule};
 use crate::state::{KeyEvent, KeyState};
 
@@ -27,7 +28,10 @@ fn going_back_is_the_schedule_before_under_a_new_epoch_and_nothing_else() {
         assert_eq!(world.rollout.status, Status::RolledBack(Halt::Person));
         assert_eq!(world.key.schedule(), Schedule::settled(1));
         assert_eq!(world.epoch, before.epoch.next());
-        assert_eq!(world.key.versions, before.key.versions);
+        // Nothing of versions but that the new one is given up.
+        let mut key = before.key.clone();
+        key.give_up(2, world.epoch).unwrap();
+        assert_eq!(world.key.versions, key.versions);
         assert_eq!((world.state(1), world.state(2)), (KeyState::Active, KeyState::Active));
     }
 }
@@ -122,6 +126,42 @@ fn a_standby_that_verifiers_do_not_know_does_not_take_over() {
     assert!(refused(|world| world.key.versions[2].published = None));
 }
 
+/// What protected once, was given up, or is older than the version there was: nobody knows here why it was left.
+#[test]
+fn a_version_that_was_left_or_given_up_does_not_take_over() {
+    let refused = |change: fn(&mut World)| {
+        let mut world = compromised(StageName::Canary);
+        world.add_standby();
+        world.open_gates();
+        change(&mut world);
+        world.order(Order::RollBack).unwrap();
+        world.rollout.status == Status::Paused(Halt::Person)
+    };
+    assert!(!refused(|_| {}));
+    assert!(refused(|world| world.key.versions[2].given_up = Some(world.epoch)));
+    let protects = |world: &mut World| world.key.versions[2].state = KeyState::Active;
+    assert!(refused(protects));
+    let is_older = |world: &mut World| {
+        let published = world.key.versions[2].published;
+        let first = &mut world.key.versions[0];
+        (first.state, first.published) = (KeyState::PreActivation, published);
+        (world.rollout.from, world.key.scheduled) = (3, 3);
+        world.key.versions[2].state = KeyState::Compromised;
+    };
+    assert!(refused(is_older));
+}
+
+#[test]
+fn the_version_that_a_rollout_goes_back_from_is_given_up_for_good() {
+    for order in [Order::RollBack, Order::Abort] {
+        let mut world = World::at(StageName::Canary);
+        assert_eq!(world.key.version(2).unwrap().given_up, None);
+        world.order(order).unwrap();
+        assert_eq!(world.key.version(2).unwrap().given_up, Some(world.rollout.epoch), "{order:?}");
+        assert_eq!(world.key.version(1).unwrap().given_up, None);
+    }
+}
+
 #[test]
 fn a_rollout_that_never_protected_is_given_up_whatever_the_reason() {
     let mut world = compromised(StageName::Ready);
@@ -166,6 +206,16 @@ fn verifiers_that_asked_for_both_until_lately_are_told_as_well() {
     world.tick();
     assert_eq!(world.rollout.status, Status::RolledBack(Halt::Person));
     assert_eq!(released(30).rollout.status, Status::RolledBack(Halt::Person));
+}
+
+/// A plan may ask for both twice. What verifiers were told between the two they have been told otherwise since.
+#[test]
+fn verifiers_that_ask_for_both_again_are_told_again() {
+    let mut world = asking_both();
+    world.rollout.released = Some(Served::from_ms(world.now.saturating_sub(1_000)));
+    world.order(Order::RollBack).unwrap();
+    assert!(matches!(world.rollout.status, Status::Withdrawing { .. }));
+    assert_eq!(world.rollout.released, Some(Served::from_ms(world.now)));
 }
 
 #[test]

@@ -147,7 +147,8 @@ const READING: Reading =
 /// A step in a place of its own.
 fn row(change: &Change, taken: Taken) -> StepRow {
     let Rollout { tenant, key, id, .. } = change.rollout;
-    StepRow { tenant, key, rollout: id, number: 0, previous: [0; 32], row: [0; 32], taken }
+    let (previous, row) = ([0; 32], [0; 32]);
+    StepRow { tenant, key, rollout: id, number: 0, previous, row, taken, ordinal: Some(0) }
 }
 
 impl World {

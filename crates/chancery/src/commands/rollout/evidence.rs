@@ -37,8 +37,8 @@ Examples:
   chancery rollout evidence invoices --out invoices.evidence
   chancery rollout evidence 01990000-0000-7000-8000-000000000000 --witnessed --out invoices.evidence
 
-Whoever has the file checks it with `chancery rollout verify-evidence`. The latest rollout of each key has its steps kept,
-the last 128 of them.")]
+Whoever has the file checks it with `chancery rollout verify-evidence`. The last 128 steps of a key are kept, of whichever
+rollout: `chancery rollout history KEY` lists those rollouts.")]
 pub(super) struct EvidenceArgs {
     #[command(flatten)]
     named: Named,
@@ -144,14 +144,9 @@ pub(crate) struct Collected {
 impl Collected {
     /// Asks for it.
     pub(crate) fn of(client: &Client, rollout: RolloutId) -> Result<Self, Failure> {
-        let plan = show_rollout(client, rollout)?.plan;
-        let plan: Plan = plan.try_into().map_err(|_| unexpected())?;
         let steps = steps::read_all(client, rollout)?;
-        if steps.is_empty() {
-            let what =
-                "the service keeps no step of this rollout: it was begun by an earlier version";
-            return Err(Failure::Failed(anyhow!(what)));
-        }
+        let first = steps.first().ok_or_else(unexpected)?;
+        let plan = plan_of(client, first)?;
         let missing = |number| {
             let what = format!(
                 "no record of step {number} was found: its part of the log was removed, or the keys of its month are gone"
@@ -190,6 +185,21 @@ impl Collected {
         let made = Evidence::make(parts, (note, *tree), published.tiles());
         let what = "the published log does not lead to the records as they were opened";
         Ok(made.context(what)?)
+    }
+}
+
+/// The plan: the first step has it; of the latest rollout of a key the service has it as well.
+fn plan_of(client: &Client, first: &StepRow) -> Result<Plan, Failure> {
+    if let Some(plan) = &first.taken.plan {
+        return Ok((**plan).clone());
+    }
+    match show_rollout(client, first.rollout) {
+        Ok(shown) => shown.plan.try_into().map_err(|_| unexpected()),
+        Err(Failure::Refused(_)) => Err(Failure::Failed(anyhow!(
+            "the steps of later rollouts took the place of this one's first, and the plan was with it: what is left of it \
+             is in `chancery rollout steps` alone"
+        ))),
+        Err(other) => Err(other),
     }
 }
 

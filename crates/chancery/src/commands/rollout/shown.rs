@@ -151,7 +151,7 @@ fn trigger_text(gate: &GateObject, rollout: &RolloutObject) -> String {
 /// The new version against the old one, and against the bound.
 fn compared(measured: &MeasuredObject, trigger: &TriggerObject) -> String {
     let text = |value: u64| match trigger.metric {
-        Metric::SelfVerifyFailures | Metric::ProbeFailures => value.to_string(),
+        metric if metric.is_count() => value.to_string(),
         Metric::BudgetBurn | Metric::LatencyRatio => format!("{:.2}", millionths(value)),
         _ => format!("{:.3} %", millionths(value) * 100.0),
     };

@@ -1,6 +1,6 @@
 //! `rollout steps`: the steps that a rollout took, and why.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use chancery_api::http::replies::AnswerObject;
 use chancery_client::Client;
 use chancery_core::cbor;
@@ -15,7 +15,7 @@ use crate::exit::Failure;
 use crate::moment;
 use crate::render::{View, show};
 
-/// Reads page after page of the steps that are kept.
+/// Reads page after page of the steps that are kept, of which there is one at least.
 pub(super) fn read_all(client: &Client, rollout: RolloutId) -> Result<Vec<StepRow>, Failure> {
     let mut steps: Vec<StepRow> = Vec::new();
     loop {
@@ -26,6 +26,12 @@ pub(super) fn read_all(client: &Client, rollout: RolloutId) -> Result<Vec<StepRo
         for step in page.steps {
             let step = cbor::decode(&step.0, "step of a rollout");
             steps.push(step.context("the service's answer is of another version")?);
+        }
+        if is_last && steps.is_empty() {
+            return Err(Failure::Failed(anyhow!(
+                "no steps of such a rollout are kept: there is none with this id, it was begun by an earlier version, or the \
+                 steps of later ones took their places (`chancery rollout history KEY` lists those that are kept)"
+            )));
         }
         if is_last {
             return Ok(steps);

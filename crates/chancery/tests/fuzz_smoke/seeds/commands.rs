@@ -61,8 +61,8 @@ pub(super) fn all_commands() -> impl Iterator<Item = (&'static str, Command)> {
     each_command().into_iter().chain(of_campaigns()).chain(of_rules())
 }
 
-/// Those that concern automatic rotation and drills.
-fn of_rules() -> [(&'static str, Command); 3] {
+/// Those that concern automatic rotation, drills and earlier rollouts.
+fn of_rules() -> [(&'static str, Command); 4] {
     let key = || "invoices".parse().unwrap();
     [
         (
@@ -81,6 +81,7 @@ fn of_rules() -> [(&'static str, Command); 3] {
             },
         ),
         ("list-rotations", Command::ListRotations { after: Some(key()) }),
+        ("list-kept-rollouts", Command::ListKeptRollouts { key: key() }),
         ("still-rollout", Command::StillRollout { rollout: ROLLOUT, for_ms: 60_000 }),
     ]
 }
