@@ -32,6 +32,7 @@ EVIDENCE_BYTES_MAX = 16 * 1024 * 1024
 COMMAND, ROTATE, ORDER, ISSUE_BUNDLE, STEP = 2, 22, 23, 26, 27
 NOBODY, START, ORDERED = 0, 1, 2
 SERVICE, SIGNATURE = 0, 2
+ROLLED_BACK, ABORTED, ON_STANDBY, DONE = 3, 4, 5, 6
 SHOWN = set(GROUPS[:6])
 
 
@@ -140,6 +141,7 @@ def check(data, policy):
         "steps": told,
         "bundles": check_bundles(steps, bundles, checkpoint),
         "from_beginning": steps[0].number == 0,
+        "to_end": steps[-1].after[3][0] in (ROLLED_BACK, ABORTED, ON_STANDBY, DONE),
         "engine": "not run",
         "checkpoints": [checkpoint],
         "policy": compared(policy, *named or [None]),

@@ -11,8 +11,9 @@
 //! verifiers had been given by then. A step is the row of `chancery_core::rollout::StepRow`, and its record has SHA-256 of
 //! it as its output. What is checked, and what is the service's word, stands at [`Evidence::check`].
 //!
-//! **Invariant:** a [`Proved`] is made by a check alone. The digest over the body finds accidents; whoever makes it anew can
-//! alter the signatures of strangers under the checkpoint and the name of the policy, and nothing else.
+//! **Invariant:** a [`Proved`] is made by a check alone. The digest over the body finds accidents. Whoever makes it anew can
+//! leave out steps at the beginning and at the end, and records of bundles, and alter the signatures of strangers under the
+//! checkpoint and the name of the policy: what is left of the steps is as they were.
 
 mod recorded;
 

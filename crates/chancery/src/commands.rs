@@ -44,7 +44,7 @@ use serde_json::{Value, json};
 use crate::exit::{Failure, settle};
 use crate::files::{OutputArgs, read_text};
 use crate::parse;
-use crate::render::{Format, View, show};
+use crate::render::{Format, View, remark, show};
 
 /// The longest PEM file of a holder's key, in bytes: 4 KiB. One has about 120.
 const PEM_BYTES_MAX: usize = 4 * 1024;
@@ -169,9 +169,9 @@ pub(crate) fn command(
 ) -> Result<CommandAnswer, Failure> {
     let answer = settle(client.command(command, operation))?;
     if answer.audit == Some(Audit::Pending) {
-        eprintln!(
+        remark(
             "chancery: it is in effect and durable in the reduction journal; its record follows when the \
-             service can write again, before any key is used"
+             service can write again, before any key is used",
         );
     }
     Ok(answer)
@@ -188,11 +188,14 @@ pub(crate) fn read(client: &Client, command: &Command) -> Result<AnswerObject, F
     }
 }
 
-/// The service answered with something that the command does not ask for.
+/// The service answered with something that the command does not ask for. Asked again, it answers the same.
+#[derive(Debug, thiserror::Error)]
+#[error("the service answered something else than was asked; is it of another version?")]
+pub(crate) struct Unexpected;
+
+/// [`Unexpected`], as a failure.
 pub(crate) fn unexpected() -> Failure {
-    Failure::Failed(anyhow::anyhow!(
-        "the service answered something else than was asked; is it of another version?"
-    ))
+    Failure::Failed(Unexpected.into())
 }
 
 /// A command's answer as JSON.

@@ -18,7 +18,7 @@ use chancery_client::{NotCommitted, Outcome, Refusal};
 use chancery_core::id::OperationId;
 use serde_json::json;
 
-use crate::render::Format;
+use crate::render::{Format, remark};
 
 /// The option that names an earlier attempt.
 const OPERATION_ID: &str = "--operation-id";
@@ -69,9 +69,9 @@ impl Failure {
     /// Says on standard error what happened and what to do.
     pub(crate) fn report(&self, format: Format) {
         if format == Format::Json {
-            eprintln!("{}", self.to_json());
+            remark(&self.to_json().to_string());
         } else {
-            eprintln!("chancery: {}", self.to_text());
+            remark(&format!("chancery: {}", self.to_text()));
         }
     }
 

@@ -58,6 +58,11 @@ pub(crate) fn print(bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Says something besides the result, as a line on standard error. That nobody is there to read it stops nothing.
+pub(crate) fn remark(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 impl View {
     /// As text.
     pub(crate) fn to_text(&self) -> String {

@@ -4,7 +4,9 @@ mod facts;
 mod fault;
 mod plan;
 mod report;
+mod restart;
 mod scenario;
+mod scratch;
 mod stand;
 mod traffic;
 mod verifiers;
@@ -16,18 +18,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use chancery_audit::evidence::{Evidence, Proved};
 use chancery_audit::proof::Trust;
 use chancery_client::{Refusal, operation_id, unix_ms};
 use chancery_core::id::RolloutId;
 use clap::{Args, Subcommand};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use self::facts::{Facts, judge};
+use self::facts::{Facts, OnRecord, judge};
 use self::fault::Fault;
 use self::report::{Report, Verdict};
 use self::scenario::{Diary, Scenario};
-use self::stand::{Setup, Stand, VERIFIERS};
-use self::traffic::Traffic;
+use self::stand::{NotSetUp, Setup, Stand, VERIFIERS};
+use self::traffic::{Stops, Traffic};
 use self::verifiers::Following;
 use crate::cli::Shared;
 use crate::commands::rollout::evidence::Collected;
@@ -59,9 +62,9 @@ enum DrillCommand {
 /// Rotate a scratch key of the running service, with a fault, and report whether the declared thing happened.
 ///
 /// A key of the environment `drill` is made, with three verifiers and traffic of its own; no other key is touched. At the end,
-/// and on Ctrl-C, its versions are scheduled for destruction and the verifiers removed. The report is `report.md` and
-/// `report.json`, with the rollout's evidence beside them. Exits with 0 if the hypothesis holds, 4 if it does not, 1 if it
-/// could not be tried.
+/// and on Ctrl-C, SIGTERM or a hang-up, its versions are scheduled for destruction and the verifiers removed. The report is
+/// `report.md` and `report.json`, with the rollout's evidence beside them. Exits with 0 if the hypothesis holds, 4 if it does
+/// not, 1 if it could not be tried.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -69,8 +72,9 @@ Examples:
   chancery drill rotation --fault verify-failures --out drills/october
   chancery drill rotation --fault restart --restart-command 'systemctl kill -s KILL chancery && sleep 3'
 
-Faults: none, bad-verifier, verify-failures, slow-version, missing-telemetry, analyser-dead, restart. A drill takes up to two
-minutes and an operator's profile. It makes three principals of the role verifier, which stay, without a key that anybody
+Faults: none, bad-verifier, verify-failures, slow-version, missing-telemetry, analyser-dead, restart. A drill takes an
+operator's profile and, where what is expected comes, ten seconds to a minute. What does not come is given a minute and a
+half, and a service that is away when all is taken down two minutes. It makes three principals of the role verifier, which stay, without a key that anybody
 has; `--verifier` names profiles that are kept for drills instead, where posture asks for approvals or drills are frequent.")]
 struct RotationArgs {
     /// What goes wrong.
@@ -166,28 +170,35 @@ fn rehearse(
     let setup = Setup { shared, name, directory, profiles: &args.verifiers, last };
     let mut stand = match Stand::set_up(&setup) {
         Ok(stand) => stand,
-        Err(failure) => return Tried { failure: Some(failure), ..tried },
+        Err(NotSetUp { failure, taken_down }) => {
+            note_all(diary, &taken_down);
+            return Tried { failure: Some(failure), taken_down, ..tried };
+        }
     };
     diary.note(format!("`{name}` is made, with {VERIFIERS} verifiers"));
-    let traffic = Traffic::of(&stand);
+    let traffic = Traffic::of(&stand, &stop);
     let failure = run_all(args, (&stand, &traffic, diary), &stop, &mut tried).err();
     tried.facts.counts = traffic.counts();
     drop(traffic);
     if let Some(rollout) = tried.rollout {
         match evidence(shared, (&stand, rollout), directory) {
-            Ok((file, whys)) => {
-                diary.note(format!("its evidence verifies: {} steps", whys.len()));
-                (tried.evidence, tried.facts.whys) = (Some(file), Some(whys));
+            Ok((file, shown)) => {
+                diary.note(format!("its evidence verifies: {} steps", shown.whys.len()));
+                (tried.evidence, tried.facts.on_record) = (Some(file), Some(shown));
             }
             Err(error) => diary.note(format!("its evidence does not verify: {}", error.to_text())),
         }
     }
     tried.taken_down = stand.take_down();
-    for said in &tried.taken_down {
-        diary.note(said.clone());
-    }
+    note_all(diary, &tried.taken_down);
     tried.failure = failure;
     tried
+}
+
+fn note_all(diary: &Diary, said: &[String]) {
+    for said in said {
+        diary.note(said.clone());
+    }
 }
 
 /// Begins the rotation once verifiers know the key, and runs traffic and the scenario beside each other.
@@ -220,9 +231,8 @@ fn run_all(
     };
     let done = std::thread::scope(|scope| {
         scope.spawn(|| traffic.run());
-        let done = scenario.induce(args.fault);
-        traffic.stops.store(true, Ordering::Relaxed);
-        done
+        let _stops = Stops(traffic);
+        scenario.induce(args.fault)
     });
     tried.facts = scenario.facts.into_inner();
     done
@@ -233,8 +243,8 @@ fn evidence(
     shared: &Shared,
     (stand, rollout): (&Stand, RolloutId),
     directory: &Path,
-) -> Result<(String, Vec<&'static str>), Failure> {
-    let collected = Collected::of(&stand.client, rollout)?;
+) -> Result<(String, OnRecord), Failure> {
+    let collected = Collected::of(&stand.scratch.client, rollout)?;
     let published = Published::Service(Box::new(connection::client(shared)?));
     let checkpoint = published.checkpoint_over(collected.last())?;
     let policy = published.policy()?;
@@ -245,15 +255,23 @@ fn evidence(
         std::fs::write(&path, bytes).with_context(|| format!("`{}`", path.display()))?;
     }
     let trust = Trust::parse(&policy).map_err(anyhow::Error::new)?;
-    let parsed = chancery_audit::evidence::Evidence::parse(&bytes).map_err(anyhow::Error::new)?;
+    let parsed = Evidence::parse(&bytes).map_err(anyhow::Error::new)?;
     let proved = parsed.check(&trust).map_err(anyhow::Error::new)?;
-    let whys = proved.steps.iter().map(|it| it.step.taken.why.code()).collect();
-    Ok((file.to_owned(), whys))
+    Ok((file.to_owned(), on_record(&proved)))
+}
+
+/// Why the steps were taken, and which stages they led to.
+fn on_record(proved: &Proved) -> OnRecord {
+    let steps = || proved.steps.iter().map(|it| &it.step.taken);
+    let stage = |place: u8| proved.plan.stages.get(usize::from(place)).map(|stage| stage.name);
+    let mut stages: Vec<_> = steps().filter_map(|taken| stage(taken.after.stage)).collect();
+    stages.dedup();
+    OnRecord { whys: steps().map(|taken| taken.why.code()).collect(), stages }
 }
 
 fn stopped_by_signals() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .context("signals cannot be taken")?;
     }

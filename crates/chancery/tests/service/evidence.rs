@@ -63,7 +63,7 @@ fn second(service: &Service, file: &Path) -> Output {
     output.expect("python3 is on this machine")
 }
 
-/// Both implementations find the same steps in the same records.
+/// Both implementations find the same steps in the same records, from and to the same.
 pub(super) fn second_agrees(service: &Service, file: &Path, shown: &Value) {
     let output = second(service, file);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -74,6 +74,10 @@ pub(super) fn second_agrees(service: &Service, file: &Path, shown: &Value) {
         steps.map(|step| (number(step, "number"), number(step, "record"))).collect()
     };
     assert_eq!(places(&found), places(shown));
+    for end in ["from_beginning", "to_end"] {
+        assert!(found[end].is_boolean(), "{found}");
+        assert_eq!(found[end], shown["complete"][end], "{end}");
+    }
     assert_eq!(found["engine"], "not run");
     assert_eq!(
         found["bundles"].as_array().map(Vec::len),

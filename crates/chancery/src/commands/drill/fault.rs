@@ -46,6 +46,11 @@ impl Fault {
         }
     }
 
+    /// Whether the schedule is supposed to go back to the version there was.
+    pub(super) const fn goes_back(self) -> bool {
+        matches!(self, Self::VerifyFailures | Self::SlowVersion | Self::AnalyserDead)
+    }
+
     /// What is supposed to happen, in a sentence.
     pub(super) const fn hypothesis(self) -> &'static str {
         match self {

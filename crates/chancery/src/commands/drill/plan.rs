@@ -58,9 +58,7 @@ pub(super) fn plan(fault: Fault) -> Result<Plan> {
             StageName::Soak => stage.exercised = Paths::NONE.with(Path::NewVerified),
             _ => {}
         }
-        let is_held =
-            matches!(fault, Fault::VerifyFailures | Fault::SlowVersion | Fault::MissingTelemetry);
-        if is_held && stage.name == StageName::Canary {
+        if is_held(fault) && stage.name == StageName::Canary {
             stage.min_ms = HELD_MS;
         }
         if fault == Fault::MissingTelemetry && stage.name.is_trial() {
@@ -71,6 +69,14 @@ pub(super) fn plan(fault: Fault) -> Result<Plan> {
         None => Ok(plan),
         Some(finding) => bail!("the drill's own plan breaks a rule: {finding}"),
     }
+}
+
+/// Whether something is to be induced in the canary, which must not end before.
+const fn is_held(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::VerifyFailures | Fault::SlowVersion | Fault::MissingTelemetry | Fault::Restart
+    )
 }
 
 fn triggers(fault: Fault) -> Vec<Trigger> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::facts::{Expectation, Facts, taken_back};
+use super::facts::{Expectation, Facts, OnRecord, taken_back};
 use super::fault::Fault;
 
 /// What a drill came to.
@@ -76,20 +76,35 @@ impl Report<'_> {
             "because": self.verdict.because(),
             "rollout": self.rollout,
             "steps": self.diary.iter().map(|(ms, what)| json!({"after_ms": ms, "what": what})).collect::<Vec<_>>(),
-            "expectations": self.expectations.iter().map(|it| json!({"what": it.what, "holds": it.holds})).collect::<Vec<_>>(),
+            "expectations": self.expectations.iter().map(|it| json!({"what": it.what, "holds": self.is_so(it)})).collect::<Vec<_>>(),
             "evidence": self.evidence,
-            "reasons_on_record": self.facts.whys,
+            "reasons_on_record": self.facts.on_record.as_ref().map(|shown| &shown.whys),
             "traffic": {
                 "by_old": counts.by_old,
                 "by_new": counts.by_new,
                 "refused": counts.refused,
                 "last_refusal": counts.code,
                 "unanswered": counts.unanswered,
+                "asked_again": counts.repeated,
+                "last_asked_again_for": counts.repeated_for,
                 "misjudged": counts.misjudged,
+                "after_the_end": {
+                    "signed": counts.after.signed,
+                    "of_canary": counts.after.of_canary,
+                    "by_new": counts.after.by_new,
+                },
                 "taken_back_after_ms": taken_back(counts).map(|took| took.as_millis().to_string()),
             },
             "taken_down": self.taken_down,
         })
+    }
+
+    /// Whether an expectation holds; nothing of a drill that could not be tried, in which no harm is no merit.
+    const fn is_so(&self, expectation: &Expectation) -> Option<bool> {
+        match self.verdict {
+            Verdict::NotTried(_) => None,
+            Verdict::Holds | Verdict::DoesNotHold(_) => Some(expectation.holds),
+        }
     }
 
     fn markdown(&self) -> String {
@@ -125,9 +140,12 @@ impl Report<'_> {
     }
 
     fn expected_lines(&self) -> Vec<String> {
-        let word = |holds| if holds { "holds" } else { "**does not hold**" };
-        let rows =
-            self.expectations.iter().map(|it| format!("| {} | {} |", it.what, word(it.holds)));
+        let word = |it| match self.is_so(it) {
+            Some(true) => "holds",
+            Some(false) => "**does not hold**",
+            None => "not tried",
+        };
+        let rows = self.expectations.iter().map(|it| format!("| {} | {} |", it.what, word(it)));
         table("## What was expected", "expectation", rows.collect())
     }
 
@@ -149,13 +167,21 @@ impl Report<'_> {
                  signatures misjudged by a verifier.",
                 counts.by_old, counts.by_new, counts.refused, counts.unanswered, counts.misjudged
             ),
+            format!(
+                "- After the end {} signatures, {} of them for consumers of the canary, {} by the version that came in.",
+                counts.after.signed, counts.after.of_canary, counts.after.by_new
+            ),
         ];
+        lines.extend(counts.repeated_for.as_ref().map(|told| {
+            let repeated = counts.repeated;
+            format!("- {repeated} requests had to be asked again, the last of them for: {told}.")
+        }));
         lines.extend(taken_back(counts).map(|took| {
             let took = took.as_secs_f64();
             format!("- {took:.2} s from the first altered signature that was shown to the last by the new version.")
         }));
-        lines.push(match (&self.evidence, &self.facts.whys) {
-            (Some(file), Some(whys)) => format!(
+        lines.push(match (&self.evidence, &self.facts.on_record) {
+            (Some(file), Some(OnRecord { whys, .. })) => format!(
                 "- `{file}` verifies against `policy`: {} steps, taken for {}. Check it with `chancery rollout verify-evidence {file} \
                  --policy policy`.",
                 whys.len(),
@@ -184,9 +210,8 @@ fn verdict_text(verdict: &Verdict) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_report_says_what_was_expected_what_happened_and_what_that_comes_to() {
-        let report = Report {
+    fn report(verdict: Verdict) -> Report<'static> {
+        Report {
             name: "drill-20261201-abcdef",
             began: "2026-12-01T00:00:00Z".into(),
             fault: Fault::VerifyFailures,
@@ -194,21 +219,42 @@ mod tests {
             rollout: None,
             diary: vec![(1_234, "it goes back".into())],
             facts: Facts::default(),
-            expectations: vec![Expectation { what: "it went through to its end", holds: false }],
+            expectations: vec![
+                Expectation { what: "it went through to its end", holds: false },
+                Expectation { what: "no request was refused", holds: true },
+            ],
             evidence: None,
             taken_down: vec!["verifier removed".into()],
-            verdict: Verdict::DoesNotHold("it went through to its end".into()),
-        };
+            verdict,
+        }
+    }
+
+    #[test]
+    fn a_report_says_what_was_expected_what_happened_and_what_that_comes_to() {
+        let mut report = report(Verdict::DoesNotHold("it went through to its end".into()));
+        report.facts.counts.repeated_for = Some("overloaded".into());
         let text = report.markdown();
         for part in [
             "goes through every stage",
             "**does not hold**: it went through to its end",
+            "| no request was refused | holds |",
             "| 1.234 s | it goes back |",
             "was to show that it can fail",
+            "had to be asked again, the last of them for: overloaded",
             "- verifier removed",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert_eq!(report.json()["verdict"], "does not hold");
+        assert_eq!(report.json()["expectations"][1]["holds"], true);
+    }
+
+    #[test]
+    fn of_what_could_not_be_tried_nothing_is_said_to_hold() {
+        let report = report(Verdict::NotTried("no answer came".into()));
+        let text = report.markdown();
+        assert!(text.contains("| no request was refused | not tried |"), "{text}");
+        assert!(!text.contains("holds |"), "{text}");
+        assert_eq!(report.json()["expectations"][1]["holds"], Value::Null);
     }
 }

@@ -1,29 +1,26 @@
-//! What a drill sets up, and takes down again: a scratch key, a handle, three verifiers.
+//! What a drill sets up: a scratch key, a handle, three verifiers.
 //!
-//! **Invariant:** what was set up is taken down however the drill ends, also by a signal, and what could not be is said. Keys
-//! and principals are never removed by the service: the key's versions are scheduled for destruction, and a principal that was
-//! made is left with no registration and a key that nobody has.
+//! **Invariant:** what was set up is taken down however the drill ends, also by a signal, and also if it ends while it is set
+//! up. What is on the service is [`Scratch`]'s to take down; what runs and lies here is taken down before that.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use chancery_api::http::replies::{AnswerObject, KeyObject};
-use chancery_client::{BundleSource as _, Client, KeyHandle, Profile, operation_id};
+use chancery_client::{BundleSource as _, Client, KeyHandle, Profile};
 use chancery_core::command::{Command, NewHandle, NewKey};
 use chancery_core::handle::Operations;
-use chancery_core::id::PrincipalId;
 use chancery_core::name::{Name, Scope};
 use chancery_core::principal::Role;
 use chancery_core::purpose::Purpose;
-use chancery_core::rollout::Order;
-use chancery_core::state::KeyState;
 use chancery_core::suite::Suite;
-use chancery_core::verifier::NewVerifier;
 use chancery_crypto::bundle::{Assembly, Pins, claimed_signers};
 use chancery_crypto::key::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
+use super::scratch::Scratch;
 use super::verifiers::{Following, Watcher};
 use crate::cli::Shared;
 use crate::commands::{command, fresh_operation, read, unexpected};
@@ -42,19 +39,28 @@ const HANDLE_MS: u64 = 3_600_000;
 /// Verifiers of a drill: three, of whom two report and one can be bad.
 pub(super) const VERIFIERS: usize = 3;
 
-/// How long it is tried to take something down, where the service is away: 30 s.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// What was set up.
 pub(super) struct Stand {
-    pub(super) client: Client,
-    pub(super) key: Name,
+    // Verifiers go first, so that none reports when it is removed.
+    pub(super) watchers: Vec<Watcher>,
+    pub(super) scratch: Scratch,
     pub(super) purpose: Purpose,
     pub(super) scope: Scope,
     pub(super) handle: KeyHandle,
-    pub(super) watchers: Vec<Watcher>,
-    registered: Vec<PrincipalId>,
-    is_down: bool,
+    directory: PathBuf,
+}
+
+/// It was not set up, and what became of what there was of it.
+pub(super) struct NotSetUp {
+    pub(super) failure: Failure,
+    pub(super) taken_down: Vec<String>,
+}
+
+impl<E: Into<Failure>> From<E> for NotSetUp {
+    /// Before anything was made.
+    fn from(failure: E) -> Self {
+        Self { failure: failure.into(), taken_down: Vec::new() }
+    }
 }
 
 /// What a drill is set up with.
@@ -72,29 +78,24 @@ pub(super) struct Setup<'a> {
 
 impl Stand {
     /// Sets it up. If that fails in the middle, what was set up is taken down.
-    pub(super) fn set_up(setup: &Setup<'_>) -> Result<Self, Failure> {
+    pub(super) fn set_up(setup: &Setup<'_>) -> Result<Self, NotSetUp> {
         let issuer = connection::profile(setup.shared)?;
         let client = connection::client_for(setup.shared, &issuer)?;
         let given = given(&client, setup.profiles)?;
-        let key: Name = setup.name.parse().map_err(|_| unexpected())?;
-        let part: Name = ENVIRONMENT.parse().map_err(|_| unexpected())?;
-        let scope = Scope { environment: part.clone(), region: part.clone(), service: part };
-        let purpose: Purpose = PURPOSE.parse().map_err(|_| unexpected())?;
-        let new = NewKey {
-            name: key.clone(),
-            purpose: purpose.clone(),
-            suite: Suite::Ed25519,
-            scope: scope.clone(),
-            witnessed: false,
+        let new = new_key(setup.name)?;
+        let (purpose, scope) = (new.purpose.clone(), new.scope.clone());
+        let mut scratch = Scratch::new(client, new.name.clone());
+        let made = scratch.make_key(new).and_then(|made| issue(&scratch.client, &made));
+        let handle = match made {
+            Ok(handle) => handle,
+            Err(failure) => return Err(NotSetUp { failure, taken_down: scratch.take_down() }),
         };
-        let made = command(&client, &Command::CreateKey(new), fresh_operation()?)?;
-        let AnswerObject::Key(made) = made.answer else { return Err(unexpected()) };
-        let handle = issue(&client, &made)?;
-        let (watchers, registered) = (Vec::new(), Vec::new());
-        let mut stand =
-            Self { client, key, purpose, scope, handle, watchers, registered, is_down: false };
-        stand.add_verifiers(setup, &issuer, given)?;
-        Ok(stand)
+        let directory = setup.directory.to_owned();
+        let mut stand = Self { watchers: Vec::new(), scratch, purpose, scope, handle, directory };
+        match stand.add_verifiers(setup, &issuer, given) {
+            Ok(()) => Ok(stand),
+            Err(failure) => Err(NotSetUp { failure, taken_down: stand.take_down() }),
+        }
     }
 
     fn add_verifiers(
@@ -103,19 +104,15 @@ impl Stand {
         issuer: &Profile,
         given: Vec<Profile>,
     ) -> Result<(), Failure> {
-        let pins = pins(&self.client)?;
+        let pins = pins(&self.scratch.client)?;
         let mut given = given.into_iter();
         for number in 1..=VERIFIERS {
             let profile = match given.next() {
                 Some(profile) => profile,
                 None => self.make_principal(setup.name, number, issuer)?,
             };
-            let registration =
-                NewVerifier { principal: profile.principal, keys: vec![self.key.clone()] };
-            let asked = Command::RegisterVerifier(registration);
-            command(&self.client, &asked, fresh_operation()?)?;
-            self.registered.push(profile.principal);
-            let directory = setup.directory.join(format!("verifier-{number}"));
+            self.scratch.register(profile.principal)?;
+            let directory = place(setup.directory, number);
             let following = if number == VERIFIERS { setup.last } else { Following::Bundles };
             let place = (directory.as_path(), pins.clone());
             self.watchers.push(Watcher::start(setup.shared, &profile, place, following)?);
@@ -135,7 +132,7 @@ impl Stand {
         let public = *public.context("the key has no public half")?;
         let name: Name = format!("{name}-{number}").parse().map_err(|_| unexpected())?;
         let asked = Command::CreatePrincipal { name, role: Role::Verifier, public };
-        let answer = command(&self.client, &asked, fresh_operation()?)?.answer;
+        let answer = command(&self.scratch.client, &asked, fresh_operation()?)?.answer;
         let AnswerObject::Principal(principal) = answer else { return Err(unexpected()) };
         let secret = key.expose_secret().context("the key cannot be read")?;
         let seed = secret.first_chunk::<32>().context("the key cannot be read")?;
@@ -145,90 +142,51 @@ impl Stand {
         Ok(Profile { endpoint, tenant, principal, role: Role::Verifier, signing_key, ca })
     }
 
-    /// The key as it is now.
-    fn key_now(&self) -> Result<KeyObject, Failure> {
-        match read(&self.client, &Command::ShowKey { key: self.key.clone() })? {
-            AnswerObject::Key(key) => Ok(key),
-            _ => Err(unexpected()),
-        }
-    }
-
     /// Takes it down, and says what was done and what could not be.
     pub(super) fn take_down(&mut self) -> Vec<String> {
-        if std::mem::replace(&mut self.is_down, true) {
-            return Vec::new();
-        }
-        // Verifiers stop first, so that none reports when it is removed.
         self.watchers.clear();
-        let mut said = Vec::new();
-        if let Some(rollout) = self.key_now().ok().and_then(|key| key.rollout) {
-            // Past the point of no return there is no giving up.
-            let order = Command::OrderRollout { rollout, order: Order::Abort };
-            said.push(told(&format!("rollout {rollout} given up"), self.patiently(&order)));
-        }
-        for principal in std::mem::take(&mut self.registered) {
-            let asked = Command::RemoveVerifier { principal };
-            said.push(told(&format!("verifier {principal} removed"), self.patiently(&asked)));
-        }
-        let revoked = self.patiently(&Command::RevokeIssued { key: self.key.clone() });
-        said.push(told(&format!("handles of `{}` revoked", self.key), revoked));
-        said.extend(self.schedule_destruction());
+        let places = (1..=VERIFIERS).map(|number| place(&self.directory, number));
+        let kept: Vec<_> = places.filter_map(|place| remove(&place)).collect();
+        let mut said = self.scratch.take_down();
+        said.extend(kept);
         said
-    }
-
-    /// Each version that is left is retired, and its destruction scheduled.
-    fn schedule_destruction(&self) -> Vec<String> {
-        let Ok(key) = self.key_now() else {
-            return vec![format!(
-                "`{}` could not be read: schedule its destruction by hand",
-                self.key
-            )];
-        };
-        let left = key.versions.iter().filter(|version| {
-            version.state != KeyState::Destroyed && version.destruction_served_ms.is_none()
-        });
-        left.map(|version| {
-            let (key, version) = (self.key.clone(), version.version);
-            let asked = Command::ScheduleDestruction { key, version };
-            let what = format!("destruction of version {version} of `{}` scheduled", self.key);
-            told(&what, self.patiently(&asked))
-        })
-        .collect()
-    }
-
-    /// Gives a command until it is answered.
-    fn patiently(&self, asked: &Command) -> Result<(), String> {
-        let operation = operation_id().map_err(|error| error.to_string())?;
-        let began = Instant::now();
-        loop {
-            let failure = match command(&self.client, asked, operation) {
-                Ok(_) => return Ok(()),
-                Err(Failure::Refused(refusal)) if !super::may_pass(&refusal) => {
-                    return Err(refusal.to_string());
-                }
-                Err(Failure::Refused(refusal)) => refusal.to_string(),
-                Err(_) => "no answer came".to_owned(),
-            };
-            if began.elapsed() > PATIENCE {
-                return Err(failure);
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
     }
 }
 
-impl Drop for Stand {
-    fn drop(&mut self) {
-        for said in self.take_down() {
-            eprintln!("chancery drill: {said}");
+/// Where a verifier keeps its bundle for as long as the drill lasts.
+fn place(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("verifier-{number}"))
+}
+
+/// Removes a directory, and says if that cannot be.
+fn remove(directory: &Path) -> Option<String> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Some(format!("NOT `{}` removed: {error}", directory.display()))
         }
+        _ => None,
     }
+}
+
+/// The key of a drill, named after it.
+fn new_key(name: &str) -> Result<NewKey, Failure> {
+    let name: Name = name.parse().map_err(|_| unexpected())?;
+    let part: Name = ENVIRONMENT.parse().map_err(|_| unexpected())?;
+    let scope = Scope { environment: part.clone(), region: part.clone(), service: part };
+    let purpose: Purpose = PURPOSE.parse().map_err(|_| unexpected())?;
+    Ok(NewKey { name, purpose, suite: Suite::Ed25519, scope, witnessed: false })
 }
 
 /// The profiles that are to be used. One that is registered is refused: a drill registers it for its own key, and removes it.
 fn given(client: &Client, paths: &[PathBuf]) -> Result<Vec<Profile>, Failure> {
     let load = |path: &PathBuf| Profile::load(path).map_err(anyhow::Error::new);
     let profiles = paths.iter().map(load).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut principals = BTreeSet::new();
+    if let Some(twice) = profiles.iter().find(|it| !principals.insert(it.principal)) {
+        let what =
+            format!("verifier {} is named twice: name three different ones", twice.principal);
+        return Err(Failure::Failed(anyhow!(what)));
+    }
     let AnswerObject::Verifiers(known) = read(client, &Command::ListVerifiers)? else {
         return Err(unexpected());
     };
@@ -242,13 +200,6 @@ fn given(client: &Client, paths: &[PathBuf]) -> Result<Vec<Profile>, Failure> {
         return Err(Failure::Failed(anyhow!(what)));
     }
     Ok(profiles)
-}
-
-fn told(what: &str, done: Result<(), String>) -> String {
-    match done {
-        Ok(()) => what.to_owned(),
-        Err(why) => format!("NOT {what}: {why}"),
-    }
 }
 
 fn issue(client: &Client, key: &KeyObject) -> Result<KeyHandle, Failure> {

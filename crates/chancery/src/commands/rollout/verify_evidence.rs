@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chancery_audit::evidence::{EVIDENCE_BYTES_MAX, Evidence, OnRecord, Proved};
 use chancery_core::bundle::Issued;
-use chancery_core::rollout::{Counted, StepRow};
+use chancery_core::rollout::{Counted, STEPS_KEPT, StepRow};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -28,9 +28,10 @@ use crate::render::{View, show};
 Example:
   chancery rollout verify-evidence invoices.evidence --policy log.policy
 
-Shown is that the log has these steps, in this order, with nothing left out between them and nothing altered since; that each
-follows by the plan from what the service says that it saw; and who ordered what. Not shown is that what the service says that
-it saw was so.")]
+Shown is that the log has these steps, in this order, with nothing missing in this chain and nothing altered since; that each
+follows by the plan from what the service says that it saw; and of what was ordered, which order, under somebody's signature.
+Not shown is that what the service says that it saw was so, and who gave an order: the service's word, whose record has a
+pseudonym. Whoever made the file can leave out steps at its beginning and at its end; it says where it begins and ends.")]
 pub(super) struct VerifyEvidenceArgs {
     /// The evidence.
     #[arg(value_name = "FILE")]
@@ -86,7 +87,7 @@ fn of(proved: &Proved) -> Shown {
     shown.mean(
         "the log has these steps at these places, each follows by the plan's rules from what the service says that it saw, \
          and nothing of it can be denied or altered. That it was so is the service's word: counts, acknowledgements, the \
-         key's versions and times. A rotation takes no second person's approval; who ordered what is named by ids",
+         key's versions and times, and who gave each order. A rotation takes no second person's approval",
     );
     shown
 }
@@ -159,10 +160,7 @@ fn bundle_json(issued: &Issued, index: Option<u64>) -> Value {
 }
 
 fn completeness(first: &StepRow, last: &StepRow) -> String {
-    let begins = match first.number {
-        0 => "from its beginning".to_owned(),
-        number => format!("from step {number}; the steps before are not kept"),
-    };
+    let begins = begins((first.number, last.number));
     let ends = if last.taken.after.status.is_over() {
         "to its end"
     } else {
@@ -171,6 +169,42 @@ fn completeness(first: &StepRow, last: &StepRow) -> String {
     format!("{begins}, {ends}")
 }
 
+/// Where it begins. What the service had when it took the last step, whoever made the file could have shown.
+fn begins((first, last): (u32, u32)) -> String {
+    if first == 0 {
+        return "from its beginning".to_owned();
+    }
+    let begins = format!("from step {first}; the steps before are not shown");
+    match last.saturating_add(1).saturating_sub(STEPS_KEPT) {
+        kept if kept >= first => begins,
+        0 => format!("{begins}, though the service had all of them when it took step {last}"),
+        kept => format!(
+            "{begins}, though the service had those from step {kept} on when it took step {last}"
+        ),
+    }
+}
+
 fn complete_json(first: &StepRow, last: &StepRow) -> Value {
     json!({"from_beginning": first.number == 0, "to_end": last.taken.after.status.is_over()})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_that_is_left_out_is_told_from_one_that_the_service_no_longer_has() {
+        let says = |first, last| begins((first, last));
+        assert_eq!(says(0, 7), "from its beginning");
+        let kept = "from step 2; the steps before are not shown";
+        assert_eq!(
+            says(2, STEPS_KEPT - 1),
+            format!("{kept}, though the service had all of them when it took step 127")
+        );
+        assert_eq!(
+            says(2, STEPS_KEPT),
+            format!("{kept}, though the service had those from step 1 on when it took step 128")
+        );
+        assert_eq!(says(2, STEPS_KEPT + 1), kept);
+    }
 }

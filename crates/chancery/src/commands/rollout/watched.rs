@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use chancery_api::http::replies::{GateObject, RolloutObject};
-use chancery_client::{Client, Next, Refusal};
+use chancery_client::{Client, Next};
 use chancery_core::id::RolloutId;
 
 use super::{show, shown};
 use crate::cli::Shared;
-use crate::commands::answer_json;
+use crate::commands::{Unexpected, answer_json};
 use crate::exit::Failure;
-use crate::render::{Format, View, print};
+use crate::render::{Format, View, print, remark};
 
 /// How often it is asked for.
 const EVERY: Duration = Duration::from_secs(1);
@@ -41,17 +41,22 @@ pub(super) fn run(shared: &Shared, client: &Client, id: RolloutId) -> Result<(),
                     return Err(Failure::Failed(anyhow!("{what}")));
                 }
             }
-            Err(Failure::Failed(error)) => screen.lost(&error)?,
-            Err(Failure::Refused(refusal)) if passes(&refusal) => screen.lost(&refusal.into())?,
-            Err(refused) => return Err(refused),
+            Err(failure) => screen.lost(&passing(failure)?)?,
         }
         std::thread::sleep(EVERY);
     }
 }
 
-/// Whether it is to be asked again: nobody is there, or nobody has time.
-fn passes(refusal: &Refusal) -> bool {
-    matches!(refusal.next(), Next::TryLater | Next::AskAgain)
+/// Why it is to be asked again: nobody is there, or nobody has time. What stays as it is ends the watch: a refusal, and a
+/// service of another version, which answers the same each time.
+fn passing(failure: Failure) -> Result<anyhow::Error, Failure> {
+    match failure {
+        Failure::Failed(error) if !error.is::<Unexpected>() => Ok(error),
+        Failure::Refused(refusal) if matches!(refusal.next(), Next::TryLater | Next::AskAgain) => {
+            Ok(refusal.into())
+        }
+        lasting => Err(lasting),
+    }
 }
 
 /// What was drawn last.
@@ -90,7 +95,7 @@ impl Screen {
             return self.redraw(&text);
         }
         if self.last != text {
-            eprint!("chancery: {text}");
+            remark(&format!("chancery: {}", text.trim_end()));
             self.last = text;
         }
         Ok(())
@@ -124,4 +129,22 @@ fn line(rollout: &RolloutObject) -> String {
         shown::stage_name(rollout),
         shown::standing(rollout)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use chancery_client::Refusal;
+    use chancery_core::reason::Reason;
+
+    use super::*;
+    use crate::commands::unexpected;
+
+    #[test]
+    fn a_service_of_another_version_is_not_asked_for_ever() {
+        let refused = |reason| Failure::Refused(Refusal::new(reason, "no"));
+        assert!(passing(Failure::Failed(anyhow!("no answer came"))).is_ok());
+        assert!(passing(refused(Reason::Unavailable)).is_ok());
+        assert!(passing(refused(Reason::Forbidden)).is_err());
+        assert!(passing(unexpected()).is_err());
+    }
 }
