@@ -3,9 +3,13 @@
 //! Chancery keeps no ciphertexts; their owners do. An owner declares an *inventory*, a place where they lie, with the
 //! counts that a scan of their headers came to. The service adds what it sees by itself: how often each version was used.
 //!
-//! **Invariant:** an inventory counts as free of a version only while nothing was done with that version since its scan
+//! **Invariant:** an inventory counts as free of a version only while no record names that version as used since its scan
 //! began, and only if that was when the version protected nothing any more. Both are held by what never goes back, an epoch
-//! and a count on record, and not by a time. What nobody has looked through is not empty.
+//! and a count on record, and not by a time. What nobody has looked through is not empty; nor is a place whose scan did not
+//! recognize all that lies there, or found nothing, unless its owner says so on record.
+//!
+//! To encrypt something again is recorded as a use of the version that it goes to. So a ciphertext of an older version that
+//! is encrypted again, wherever it lay, contradicts no scan: it is none of that version from then on.
 //!
 //! This module is pure, and believes what owners declare: who may declare is [`crate::authority`]'s to say, and that they
 //! did is on record.
@@ -27,9 +31,45 @@ pub struct VersionCount {
     /// How many ciphertexts name it in their headers.
     #[n(1)]
     pub ciphertexts: u64,
-    /// How often the version was used until the scan began, as [`Command::ReadCensus`](crate::command::Command) said.
+    /// How often the version was used until the scan began, as [`Command::ReadCensus`](crate::command::Command) said. To
+    /// encrypt again is a use of the version that it goes to.
     #[n(2)]
     pub uses: u64,
+}
+
+/// What the owner of a place says of it that a scan cannot know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Vouched {
+    /// What the scan did not recognize as ciphertexts of the key is none, and holds none.
+    #[n(0)]
+    OthersAreNone,
+    /// The place is the one that is meant, and there is nothing in it.
+    #[n(1)]
+    Empty,
+}
+
+impl Vouched {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::OthersAreNone, Self::Empty];
+
+    /// The word that stands for it.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::OthersAreNone => "others-are-none",
+            Self::Empty => "empty",
+        }
+    }
+}
+
+/// Why a scan does not say how much a place holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// There are things that it did not recognize, and nobody says that they hold no ciphertexts of the key.
+    Others(u64),
+    /// It found nothing at all, and nobody says that it looked in the right place.
+    Nothing,
 }
 
 /// What a scan of an inventory came to.
@@ -45,13 +85,36 @@ pub struct Scan {
     /// How many things there are that are no ciphertexts of the key.
     #[n(2)]
     pub others: u64,
+    /// What its owner says besides. Absent in rows from before there was a word for it.
+    #[n(3)]
+    pub vouched: Option<Vouched>,
 }
 
 impl Scan {
-    /// Whether it counts each version once, in their order, and no more than a key may have.
+    /// How many things there are, ciphertexts of the key and others.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let counted = self.counts.iter().map(|count| count.ciphertexts);
+        counted.fold(self.others, u64::saturating_add)
+    }
+
+    /// Why it does not say how much the place holds; nothing if it does.
+    #[must_use]
+    pub fn doubt(&self) -> Option<Doubt> {
+        match self.vouched {
+            Some(Vouched::Empty) if self.total() == 0 => None,
+            _ if self.total() == 0 => Some(Doubt::Nothing),
+            Some(Vouched::OthersAreNone) => None,
+            _ => (self.others > 0).then_some(Doubt::Others(self.others)),
+        }
+    }
+
+    /// Whether it counts each version once, in their order, and no more than a key may have; and calls nothing empty that
+    /// is not.
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
         self.counts.len() <= KEY_VERSIONS_MAX
+            && (self.vouched != Some(Vouched::Empty) || self.total() == 0)
             && self.counts.is_sorted_by(|one, next| one.version < next.version)
     }
 }
@@ -127,9 +190,9 @@ impl Inventory {
         goes_on && self.epoch > before.epoch
     }
 
-    /// What it holds of a version, if a scan of it began under that epoch or a later one.
+    /// What it holds of a version, if a scan of it began under that epoch or a later one, and there is no doubt about it.
     fn count(&self, version: u32, since: Epoch) -> Option<VersionCount> {
-        let scan = self.scan().filter(|scan| scan.as_of >= since)?;
+        let scan = self.scan().filter(|scan| scan.as_of >= since && scan.doubt().is_none())?;
         scan.counts.iter().find(|count| count.version == version).copied()
     }
 }
@@ -141,14 +204,15 @@ pub struct Leaving {
     pub version: u32,
     /// The epoch since which it protects nothing any more.
     pub since: Epoch,
-    /// How often it was used so far.
+    /// How often it was used so far, but to encrypt again.
     pub uses: u64,
 }
 
 /// How many ciphertexts of a version that leaves are left, over all inventories of its key.
 ///
-/// Nothing if there is no inventory, or one was not scanned since the version protected last: then nobody knows. One that
-/// was used since a scan began has ciphertexts somewhere, so at least one is left, whatever the scans say.
+/// Nothing if there is no inventory, or one was not scanned since the version protected last, or that scan is in
+/// [`Doubt`]: then nobody knows. A version that something was decrypted with since a scan began has ciphertexts somewhere, so
+/// at least one is left, whatever the scans say.
 pub fn remaining<'i>(
     inventories: impl Iterator<Item = &'i Inventory>,
     leaving: Leaving,
@@ -176,7 +240,14 @@ mod tests {
     fn scanned(as_of: u64, counts: &[(u32, u64, u64)]) -> Inventory {
         let count = |&(version, ciphertexts, uses): &_| VersionCount { version, ciphertexts, uses };
         let counts = counts.iter().map(count).collect();
-        let scan = Scan { as_of: epoch(as_of), counts, others: 0 };
+        let scan = Scan { as_of: epoch(as_of), counts, others: 0, vouched: None };
+        Inventory { found: Found::Scanned(scan), ..withdrawn() }
+    }
+
+    /// A scan that found so many of version 1 and so many others, with what the owner says of it.
+    fn seen(ciphertexts: u64, others: u64, vouched: Option<Vouched>) -> Inventory {
+        let counts = vec![VersionCount { version: 1, ciphertexts, uses: 7 }];
+        let scan = Scan { as_of: epoch(100), counts, others, vouched };
         Inventory { found: Found::Scanned(scan), ..withdrawn() }
     }
 
@@ -201,12 +272,46 @@ mod tests {
         check(&[], None);
         check(&[withdrawn()], None);
         // Before the version protected nothing any more, others could be made.
-        check(&[scanned(99, &[(1, 0, 7)])], None);
-        check(&[scanned(100, &[(1, 0, 7)])], Some(0));
+        check(&[scanned(99, &[(1, 0, 7), (2, 1, 0)])], None);
+        check(&[scanned(100, &[(1, 0, 7), (2, 1, 0)])], Some(0));
         // One that says nothing of the version was not asked about it.
         check(&[scanned(100, &[(2, 9, 0)])], None);
-        check(&[scanned(100, &[(1, 0, 7)]), scanned(99, &[(1, 0, 7)])], None);
-        check(&[scanned(100, &[(1, 0, 7)]), withdrawn()], Some(0));
+        let free = |as_of| scanned(as_of, &[(1, 0, 7), (2, 1, 0)]);
+        check(&[free(100), free(99)], None);
+        check(&[free(100), withdrawn()], Some(0));
+    }
+
+    /// A link that leads away, a file in another form, a mistyped place: none of them is free of ciphertexts.
+    #[test]
+    fn what_a_scan_did_not_recognize_is_not_nothing_unless_its_owner_says_so() {
+        use Vouched::{Empty, OthersAreNone};
+        check(&[seen(0, 3, None)], None);
+        check(&[seen(5, 3, None)], None);
+        check(&[seen(0, 3, Some(OthersAreNone))], Some(0));
+        check(&[seen(5, 3, Some(OthersAreNone))], Some(5));
+        check(&[seen(0, 0, None)], None);
+        check(&[seen(0, 0, Some(OthersAreNone))], None);
+        check(&[seen(0, 0, Some(Empty))], Some(0));
+        check(&[seen(0, 0, Some(Empty)), seen(0, 1, None)], None);
+        for (ciphertexts, others) in [(0, 1), (1, 0)] {
+            let false_word = seen(ciphertexts, others, Some(Empty));
+            assert!(!false_word.scan().unwrap().is_well_formed());
+        }
+    }
+
+    /// Declarations from before there was a word for it are three fields long, and are read as they were.
+    #[test]
+    fn a_scan_without_a_word_of_its_owner_is_encoded_as_before_there_was_one() {
+        let plain = seen(5, 3, None).scan().unwrap().clone();
+        let before = minicbor::to_vec(&plain).unwrap();
+        assert_eq!(before[0], 0x83);
+        assert_eq!(minicbor::decode::<Scan>(&before).unwrap(), plain);
+        for vouched in Vouched::ALL {
+            let scan = Scan { vouched: Some(vouched), ..plain.clone() };
+            let bytes = minicbor::to_vec(&scan).unwrap();
+            assert_eq!(bytes[0], 0x84);
+            assert_eq!(minicbor::decode::<Scan>(&bytes).unwrap(), scan);
+        }
     }
 
     #[test]
@@ -217,10 +322,11 @@ mod tests {
 
     #[test]
     fn a_use_since_a_scan_began_contradicts_it() {
-        check(&[scanned(100, &[(1, 0, 6)])], Some(1));
-        check(&[scanned(100, &[(1, 0, 8)])], Some(1));
+        let used = |times| scanned(100, &[(1, 0, times), (2, 1, 0)]);
+        check(&[used(6)], Some(1));
+        check(&[used(8)], Some(1));
         check(&[scanned(100, &[(1, 4, 6)])], Some(4));
-        check(&[scanned(100, &[(1, 0, 7)]), scanned(100, &[(1, 0, 6)])], Some(1));
+        check(&[used(7), used(6)], Some(1));
     }
 
     #[test]

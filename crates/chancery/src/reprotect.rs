@@ -13,9 +13,11 @@
 
 mod asked;
 mod directory;
+mod exchange;
 mod failures;
 mod item;
 mod lines;
+mod opened;
 mod pass;
 mod work;
 

@@ -21,7 +21,7 @@ pub use audit_query::{AuditQueryBody, QueriedOutcome};
 use audit_query::{audit_query, audit_query_body};
 pub use campaigns::{
     CampaignProgressBody, DeclareInventoryBody, FoundObject, ScanObject, StartCampaignBody,
-    VersionCountObject,
+    VersionCountObject, VouchedWord,
 };
 pub use disclose::DiscloseBody;
 use disclose::disclosure;

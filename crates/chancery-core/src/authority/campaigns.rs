@@ -148,7 +148,8 @@ impl Tenant {
 
     fn check_scan(&self, scan: &Scan, key: &Key) -> Result<(), Refusal> {
         if !scan.is_well_formed() {
-            let detail = "a scan counts each version once, in the order of their numbers";
+            let detail = "a scan counts each version once, in the order of their numbers, and calls a place empty only \
+                          if it found nothing";
             return Err(Refusal::new(Reason::Malformed, detail));
         }
         if scan.as_of > self.row.epoch {
@@ -248,9 +249,7 @@ impl Tenant {
                           stage `full` first";
             return Err(Refusal::new(Reason::IllegalTransition, detail));
         }
-        let counted = scan.counts.iter().map(|count| count.ciphertexts);
-        let total = counted.fold(scan.others, u64::saturating_add);
-        Ok((key, Progress { total, ..Progress::default() }))
+        Ok((key, Progress { total: scan.total(), ..Progress::default() }))
     }
 
     fn campaign(&self, id: CampaignId) -> Result<(&Campaign, &Key), Refusal> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use chancery_core::census::{Declaration, Found};
+use chancery_core::census::{Declaration, Found, Vouched};
 use chancery_core::command::Command;
 use chancery_core::name::Name;
 use clap::Args;
@@ -25,9 +25,13 @@ Examples:
   chancery census cards --inventory warehouse /var/lib/cards
   chancery census cards --inventory exports cards.ndjson
   chancery census cards --inventory exports --withdraw
+  chancery census cards --inventory warehouse --others-are-none /var/lib/cards
+  chancery census cards --inventory archive --empty /var/lib/archive
 
 A version is retired by a rollout when every place that was declared was scanned since the version protected last, none
-holds a ciphertext of it, and nothing was opened with it since the scan began. A declaration is on record.")]
+holds a ciphertext of it, and nothing was decrypted with it since the scan began. A place in which a scan did not recognize
+everything, or found nothing, may be the wrong one: nobody knows what it holds until its owner says so. A declaration is on
+record.")]
 pub(crate) struct CensusArgs {
     /// The key.
     key: Name,
@@ -37,9 +41,29 @@ pub(crate) struct CensusArgs {
     /// Declare that the place is no more, so that it counts no longer.
     #[arg(long, requires = "inventory", conflicts_with = "place")]
     withdraw: bool,
+    #[command(flatten)]
+    others: OthersArgs,
+    /// Declare that the place is the one that is meant, and that nothing lies in it. A scan sees to the latter.
+    #[arg(long, requires = "place", conflicts_with = "others_are_none")]
+    empty: bool,
     /// The place.
     #[arg(requires = "inventory")]
     place: Option<PathBuf>,
+}
+
+/// What is said of the things in a place that a scan does not recognize.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct OthersArgs {
+    /// Declare that what a scan does not recognize holds no ciphertexts of the key: links, other files, other keys' ciphertexts.
+    #[arg(long, requires = "place")]
+    others_are_none: bool,
+}
+
+impl OthersArgs {
+    /// What is said.
+    pub(crate) fn vouched(self) -> Option<Vouched> {
+        self.others_are_none.then_some(Vouched::OthersAreNone)
+    }
 }
 
 /// Carries `census` out.
@@ -48,7 +72,8 @@ pub(crate) fn run(shared: &Shared, args: &CensusArgs) -> Result<(), Failure> {
     match (&args.inventory, &args.place) {
         (Some(inventory), Some(place)) => {
             let place = Place::at(place)?;
-            declare(&client, (&args.key, inventory), &place)?;
+            let vouched = if args.empty { Some(Vouched::Empty) } else { args.others.vouched() };
+            declare(&client, (&args.key, inventory), (&place, vouched))?;
         }
         (Some(inventory), None) if args.withdraw => {
             let (key, inventory) = (args.key.clone(), inventory.clone());

@@ -14,6 +14,7 @@ use chancery_core::purpose::Usage;
 use clap::{Args, Subcommand};
 
 use crate::cli::Shared;
+use crate::commands::census::OthersArgs;
 use crate::commands::{RepeatArgs, Use, UseArgs, command, read, unexpected};
 use crate::connection;
 use crate::exit::Failure;
@@ -49,7 +50,8 @@ enum ReprotectCommand {
     /// Show campaigns, and apart from one another: new use, what is left to encrypt again, and what retiring waits for.
     #[command(after_help = "Example:\n  chancery reprotect status cards")]
     Status(StatusArgs),
-    /// Have a campaign stay where it is. Whoever works on it stops within a second.
+    /// Have a campaign stay where it is. Whoever works on it stops once they hear of it, in a second or two if the service
+    /// answers.
     #[command(after_help = "Example:\n  chancery reprotect pause cards --inventory warehouse")]
     Pause(PauseArgs),
     /// Let a campaign go on that was paused or cut short; with a handle and a place, work on it.
@@ -74,6 +76,8 @@ struct WorkArgs {
     named: Named,
     #[command(flatten)]
     usage: UseArgs,
+    #[command(flatten)]
+    others: OthersArgs,
     /// The place: a directory of files with one ciphertext each, or a file with one on each line.
     place: PathBuf,
 }
@@ -105,6 +109,8 @@ struct ResumeArgs {
     /// The private key of a holder that the handle is bound to (Ed25519, PKCS#8 in PEM).
     #[arg(long, value_name = "KEY.pem")]
     holder: Vec<PathBuf>,
+    #[command(flatten)]
+    others: OthersArgs,
     /// The place.
     #[arg(requires = "handle")]
     place: Option<PathBuf>,
@@ -114,8 +120,8 @@ struct ResumeArgs {
 pub(crate) fn run(shared: &Shared, args: ReprotectArgs) -> Result<(), Failure> {
     match args.command {
         ReprotectCommand::Start(args) => {
-            let WorkArgs { named, usage, place } = args;
-            let worker = worker(shared, named, (&usage, place))?;
+            let WorkArgs { named, usage, others, place } = args;
+            let worker = worker(shared, named, &usage, (place, others))?;
             ended(shared, &worker.start()?)
         }
         ReprotectCommand::Status(args) => {
@@ -129,12 +135,26 @@ pub(crate) fn run(shared: &Shared, args: ReprotectArgs) -> Result<(), Failure> {
 fn worker<'s>(
     shared: &'s Shared,
     Named { key, inventory }: Named,
-    (usage, place): (&UseArgs, PathBuf),
+    usage: &UseArgs,
+    (place, others): (PathBuf, OthersArgs),
 ) -> Result<Campaigner<'s>, Failure> {
-    let usage = loaded(usage)?;
-    let lock = Lock::take(&place)?;
-    let (client, place) = (connection::client(shared)?, Place::at(&place)?);
-    Ok(Campaigner { shared, client, usage, key, inventory, place, lock })
+    let (usage, client) = (loaded(usage)?, connection::client(shared)?);
+    let place_at = Place::at(&place)?;
+    check_handle(&client, &usage, &key)?;
+    let (lock, vouched) = (Lock::take(&place)?, others.vouched());
+    Ok(Campaigner { shared, client, usage, key, inventory, place: place_at, vouched, lock })
+}
+
+/// Refuses a handle of another key before anything is scanned or begun: it would open nothing, or another key's ciphertexts.
+fn check_handle(client: &Client, usage: &Use, key: &Name) -> Result<(), Failure> {
+    let (_, census) = census_of(client, key)?;
+    if usage.handle.key() == census.id {
+        return Ok(());
+    }
+    let what = anyhow!(
+        "the handle is of another key than `{key}`; issue one with `chancery handle issue {key}`"
+    );
+    Err(Failure::Usage(what))
 }
 
 fn loaded(usage: &UseArgs) -> Result<Use, Failure> {
@@ -157,10 +177,10 @@ fn pause(shared: &Shared, args: &PauseArgs) -> Result<(), Failure> {
 }
 
 fn resume(shared: &Shared, args: ResumeArgs) -> Result<(), Failure> {
-    let ResumeArgs { named, handle, context, holder, place } = args;
+    let ResumeArgs { named, handle, context, holder, others, place } = args;
     if let (Some(handle), Some(place)) = (handle, place) {
         let usage = UseArgs { handle, context, holder, routing_key: None };
-        let worker = worker(shared, named, (&usage, place))?;
+        let worker = worker(shared, named, &usage, (place, others))?;
         return ended(shared, &worker.resume()?);
     }
     let client = connection::client(shared)?;

@@ -4,16 +4,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::anyhow;
 use chancery_api::http::problem::Code;
 use chancery_api::http::replies::{AnswerObject, CommandAnswer, EpochObject, KeyCensusObject};
-use chancery_client::{Client, Next, Outcome, Receipt, Refusal};
+use chancery_client::{Client, KeyHandle, Next, Outcome, Receipt, Refusal, Used};
 use chancery_core::command::{CensusQuery, Command};
-use chancery_core::context::Context;
+use chancery_core::context::{Context, Pair};
 use chancery_core::handle::Operation;
+use chancery_core::id::OperationId;
 use chancery_core::name::Name;
 use chancery_core::reason::Reason;
 
-use super::item::{Batch, Todo};
+use super::item::{Batch, Of, Todo, can_follow};
 use crate::commands::{Use, fresh_operation, read, unexpected};
 use crate::exit::Failure;
 
@@ -27,6 +29,7 @@ const REST_MAX: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Control {
     stop: AtomicBool,
+    deceived: AtomicBool,
     failure: Mutex<Option<Failure>>,
     said: Mutex<String>,
 }
@@ -46,6 +49,20 @@ impl Control {
     pub(super) fn fail(&self, failure: Failure) {
         locked(&self.failure).get_or_insert(failure);
         self.stop();
+    }
+
+    /// Has all end, since an answer cannot be what was asked for: nothing that was answered before is believed either.
+    fn deceive(&self, key: &Name) {
+        self.deceived.store(true, Ordering::Relaxed);
+        self.fail(Failure::Failed(anyhow!(
+            "the service, or whoever answers in its place, answered with something that is no ciphertext of `{key}` in the \
+             place of one; it is not written. Find out who answers before the campaign is resumed"
+        )));
+    }
+
+    /// Whether an answer was not what was asked for.
+    pub(super) fn is_deceived(&self) -> bool {
+        self.deceived.load(Ordering::Relaxed)
     }
 
     /// What went wrong, if anything did.
@@ -84,7 +101,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// What is to be made of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
+pub(super) enum Meaning {
     /// This ciphertext cannot be encrypted again.
     OfCiphertext,
     /// The version that it names, or the one that protects, may not be used.
@@ -95,7 +112,7 @@ enum Meaning {
     OfAll,
 }
 
-fn meaning(refusal: &Refusal) -> Meaning {
+pub(super) fn meaning(refusal: &Refusal) -> Meaning {
     match refusal.code {
         Code::Reason(
             Reason::VerificationFailed
@@ -131,6 +148,7 @@ pub(super) struct Rewrapper<'c> {
     pub(super) client: Client,
     pub(super) usage: &'c Use,
     pub(super) key: &'c Name,
+    pub(super) of: &'c Of,
     pub(super) control: &'c Control,
 }
 
@@ -141,12 +159,13 @@ impl Rewrapper<'_> {
         let mut open: Vec<(usize, &[u8], &Context)> = Vec::new();
         for (place, item) in batch.items.iter().enumerate() {
             let Todo::Rewrap(bytes, context) = &item.todo else { continue };
-            let context = context.as_ref().unwrap_or(&self.usage.context);
-            match self.usage.handle.complete(context) {
-                Ok(_) => open.push((place, bytes, context)),
-                Err(error) => {
-                    let code = Reason::NotAuthorized.code();
-                    let refused = Answered::Refused { code, why: error.to_string() };
+            match fitting(&self.usage.handle, context.as_ref()) {
+                Ok(()) => {
+                    let context = context.as_ref().unwrap_or(&self.usage.context);
+                    open.push((place, bytes, context));
+                }
+                Err(why) => {
+                    let refused = Answered::Refused { code: Reason::NotAuthorized.code(), why };
                     set(&mut answers, place, refused);
                 }
             }
@@ -174,8 +193,9 @@ impl Rewrapper<'_> {
         let (handle, rewrap) = (&self.usage.handle, Operation::Rewrap);
         match self.client.batch_without_ids(handle, rewrap, &items, &manner) {
             Outcome::Committed(results) => {
-                let mut results = results.into_iter();
-                open.retain(|(place, _, _)| match results.next().and_then(|it| self.settled(it)) {
+                let (mut results, mut protects) = (results.into_iter(), None);
+                let mut settled = |old: &[u8]| self.settled(old, results.next()?, &mut protects);
+                open.retain(|(place, old, _)| match settled(old) {
                     Some(answer) => {
                         set(answers, *place, answer);
                         false
@@ -201,17 +221,24 @@ impl Rewrapper<'_> {
         }
     }
 
-    /// What an outcome comes to, if it is one for good.
-    fn settled(&self, outcome: Outcome<chancery_client::Used>) -> Option<Answered> {
+    /// What an outcome comes to, if it is one for good. `protects` is whether a version does, once that was asked.
+    fn settled(
+        &self,
+        old: &[u8],
+        outcome: Outcome<Used>,
+        protects: &mut Option<bool>,
+    ) -> Option<Answered> {
         let refusal = match outcome {
-            Outcome::Committed(used) => return Some(Answered::New(used.output, used.version)),
+            Outcome::Committed(used) => {
+                return believed((self.of, self.key), self.control, old, used);
+            }
             Outcome::Unknown(_) => return None,
             Outcome::Refused(refusal) => refusal,
         };
         let is_final = match meaning(&refusal) {
             Meaning::OfCiphertext => true,
             // If nothing protects now, that is no fault of this one.
-            Meaning::OfVersion => self.protects(),
+            Meaning::OfVersion => *protects.get_or_insert_with(|| self.protects()),
             Meaning::Later => false,
             Meaning::OfAll => {
                 self.control.fail(Failure::Refused(refusal.clone()));
@@ -230,6 +257,31 @@ impl Rewrapper<'_> {
     }
 }
 
+/// An answer that can be what was asked for. Another ends the campaign: it would take the place of what can be read.
+fn believed(
+    (of, key): (&Of, &Name),
+    control: &Control,
+    old: &[u8],
+    used: Used,
+) -> Option<Answered> {
+    if can_follow(of, (old, &used.output), used.version) {
+        return Some(Answered::New(used.output, used.version));
+    }
+    control.deceive(key);
+    None
+}
+
+/// Refuses an item whose own context a handle cannot be used with: that says nothing of the others.
+fn fitting(handle: &KeyHandle, own: Option<&Context>) -> Result<(), String> {
+    let Some(own) = own else { return Ok(()) };
+    let completed = handle.complete(own).map_err(|error| error.to_string())?;
+    let is_bound = |pin: &Pair| completed.pairs().contains(pin);
+    if handle.constraints().pins.iter().all(is_bound) {
+        return Ok(());
+    }
+    Err("its context says something else than the handle pins".into())
+}
+
 fn set(answers: &mut [Option<Answered>], place: usize, answer: Answered) {
     if let Some(slot) = answers.get_mut(place) {
         *slot = Some(answer);
@@ -241,13 +293,7 @@ pub(crate) fn census_of(
     client: &Client,
     key: &Name,
 ) -> Result<(EpochObject, KeyCensusObject), Failure> {
-    match read(client, &Command::ReadCensus(CensusQuery::Of(key.clone())))? {
-        AnswerObject::Census(mut census) => {
-            let found = census.keys.pop().ok_or_else(unexpected)?;
-            Ok((census.as_of, found))
-        }
-        _ => Err(unexpected()),
-    }
+    of_one(read(client, &Command::ReadCensus(CensusQuery::Of(key.clone())))?)
 }
 
 /// The same, asked until it is answered.
@@ -255,26 +301,31 @@ pub(super) fn census_again(
     client: &Client,
     key: &Name,
 ) -> Result<(EpochObject, KeyCensusObject), Failure> {
-    let (control, mut rest) = (Control::default(), REST_FIRST);
-    loop {
-        match census_of(client, key) {
-            Err(Failure::Refused(refusal)) if meaning(&refusal) == Meaning::Later => {
-                control.say(&refusal.to_string());
-            }
-            // A read that is not answered has failed and done nothing.
-            Err(Failure::Failed(error)) => control.say(&format!("{error:#}")),
-            answered => return answered,
-        }
-        control.rest(&mut rest);
-    }
+    let asked = Command::ReadCensus(CensusQuery::Of(key.clone()));
+    of_one(answered(client, &asked, &mut fresh_operation)?.answer)
+}
+
+/// A service that answers with something else is of another version, and stays so however often it is asked.
+fn of_one(answer: AnswerObject) -> Result<(EpochObject, KeyCensusObject), Failure> {
+    let AnswerObject::Census(mut census) = answer else { return Err(unexpected()) };
+    let found = census.keys.pop().ok_or_else(unexpected)?;
+    Ok((census.as_of, found))
 }
 
 /// Gives a command until it is answered, with one operation id.
 pub(crate) fn given(client: &Client, command: &Command) -> Result<CommandAnswer, Failure> {
     let operation = fresh_operation()?;
+    answered(client, command, &mut || Ok(operation))
+}
+
+fn answered(
+    client: &Client,
+    command: &Command,
+    operation: &mut dyn FnMut() -> anyhow::Result<OperationId>,
+) -> Result<CommandAnswer, Failure> {
     let (control, mut rest) = (Control::default(), REST_FIRST);
     loop {
-        match client.command(command, operation) {
+        match client.command(command, operation()?) {
             Outcome::Committed(answer) => return Ok(answer),
             Outcome::Unknown(_) => control.say("no answer came"),
             Outcome::Refused(refusal) if meaning(&refusal) == Meaning::Later => {
@@ -288,12 +339,38 @@ pub(crate) fn given(client: &Client, command: &Command) -> Result<CommandAnswer,
 
 #[cfg(test)]
 mod tests {
+    use super::super::item::tests::{envelope, of};
     use super::*;
 
     fn check(reasons: &[Reason], expected: Meaning) {
         for reason in reasons {
             let refusal = Refusal { code: Code::Reason(*reason), detail: String::new() };
             assert_eq!(meaning(&refusal), expected, "{reason}");
+        }
+    }
+
+    /// Whoever answers in the place of the service destroys nothing with what is no ciphertext.
+    #[test]
+    fn an_answer_that_is_no_ciphertext_of_the_key_ends_the_campaign() {
+        let (of, key, old) = (of(), "cards".parse().unwrap(), envelope(2, 1));
+        let answer = |output: &[u8], version| Used {
+            operation: OperationId::from_bytes([1; 16]),
+            output: output.to_vec(),
+            version,
+            log_index: 0,
+            receipt: Vec::new(),
+        };
+        let control = Control::default();
+        let good = believed((&of, &key), &control, &old, answer(&envelope(2, 2), 2));
+        assert_eq!(good, Some(Answered::New(envelope(2, 2), 2)));
+        assert!(!control.stops() && !control.is_deceived());
+        for (output, version) in [(envelope(3, 2), 2), (envelope(2, 2), 1), (Vec::new(), 2)] {
+            let control = Control::default();
+            let bad = believed((&of, &key), &control, &old, answer(&output, version));
+            assert_eq!(bad, None);
+            assert!(control.stops() && control.is_deceived());
+            let Some(Failure::Failed(said)) = control.failure() else { panic!("nothing is said") };
+            assert!(said.to_string().contains("no ciphertext of `cards`"), "{said}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The list of what could not be encrypted again: a JSON object on each line.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::item::Lies;
+use super::opened;
 
 /// Its name in the campaign's directory.
 const NAME: &str = "failures.ndjson";
@@ -25,12 +26,11 @@ impl Failures {
         state.join(NAME)
     }
 
-    /// Begins anew, or goes on behind so many bytes, which list so many.
+    /// Begins anew, or goes on behind so many bytes, which are there and list so many.
     pub(super) fn begin(state: &Path, (bytes, count): (u64, u64)) -> Result<Self> {
         let path = Self::path(state);
         let cannot = || format!("cannot write `{}`", path.display());
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let mut file = file.with_context(cannot)?;
+        let mut file = opened::own(&path).with_context(cannot)?;
         file.set_len(bytes).with_context(cannot)?;
         file.seek(SeekFrom::Start(bytes)).with_context(cannot)?;
         Ok(Self { file: BufWriter::new(file), path, count })

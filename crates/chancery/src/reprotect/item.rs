@@ -66,6 +66,21 @@ fn version(of: &Of, header: &Header) -> Result<u32, &'static str> {
     has_it.then_some(named.version).ok_or("it names a version that the key does not have")
 }
 
+/// Whether `new` can be what the service made of `old`: an envelope of the key, as long as that, under the version that is
+/// claimed, which the key has or was given since its versions were asked for.
+///
+/// What it holds cannot be seen. The one suite of envelopes keeps lengths: a header and a tag of fixed length, and the
+/// plaintext's bytes.
+pub(super) fn can_follow(of: &Of, (old, new): (&[u8], &[u8]), claimed: u32) -> bool {
+    let Ok(header) = Header::parse(new) else { return false };
+    let named = header.origin.key;
+    let is_newer = of.versions.last().is_none_or(|last| claimed > *last);
+    named.key == of.key
+        && named.version == claimed
+        && new.len() == old.len()
+        && (is_newer || of.versions.binary_search(&claimed).is_ok())
+}
+
 /// How many ciphertexts there are of each version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -145,8 +160,6 @@ pub(super) struct Batch {
     /// Its place in the order of reading, from 0.
     pub(super) number: u64,
     pub(super) items: Vec<Item>,
-    /// How many were passed over before the last of them, which are done.
-    pub(super) passed: u64,
     /// Where reading goes on behind it, of a file of lines: bytes from its beginning, and lines.
     pub(super) behind: (u64, u64),
     bytes: usize,
@@ -202,6 +215,26 @@ pub(super) mod tests {
         check(b"", Named::Other("it is not a ciphertext"));
         check(&envelope(2, 1)[..HEADER_BYTES], Named::Other("it is not a ciphertext"));
         check(b"a letter", Named::Other("it is not a ciphertext"));
+    }
+
+    #[test]
+    fn what_is_no_ciphertext_of_the_key_does_not_take_the_place_of_one() {
+        let old = envelope(2, 1);
+        let check = |new: &[u8], claimed, expected| {
+            assert_eq!(can_follow(&of(), (&old, new), claimed), expected, "{claimed} {new:?}");
+        };
+        check(&envelope(2, 2), 2, true);
+        // A version that the key was given since.
+        check(&envelope(2, 3), 3, true);
+        check(&envelope(2, 0), 0, false);
+        check(&envelope(2, 2), 1, false);
+        check(&envelope(3, 2), 2, false);
+        check(b"", 2, false);
+        check(&vec![0; old.len()], 2, false);
+        check(&[envelope(2, 2), vec![7]].concat(), 2, false);
+        check(&envelope(2, 2)[..old.len() - 1], 2, false);
+        let gap = Of { versions: vec![1, 3], ..of() };
+        assert!(!can_follow(&gap, (&old, &envelope(2, 2)), 2));
     }
 
     #[test]

@@ -6,20 +6,25 @@
 //! The new file is written beside, in the order of the old one, and takes its place when it is whole and durable. A journal
 //! says how far it is, so that whoever comes after a crash goes on there; if the old file is another one by then, it
 //! begins anew.
+//!
+//! **Invariant:** a new file that is not made of all of the old one does not take its place.
 
-use std::fs::{self, File, OpenOptions};
+mod line;
+
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use chancery_api::http::fields::{Base64, ContextObject};
-use chancery_core::context::Context;
-use chancery_crypto::envelope::ENVELOPE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{Identity, take_after};
-use super::item::{Batch, Item, Lies, Named, Of, Tally, Todo, named};
+use super::exchange::{self, Put};
+use super::failures::Failures;
+use super::item::{Batch, Item, Lies, Of, Tally, Todo};
+use super::opened::{self, Opened};
+use line::{counted, replaced, todo};
 
 /// The longest line, in bytes: 256 KiB. The longest ciphertext takes 88 KiB in base64, its context under 4.
 const LINE_BYTES_MAX: usize = 256 * 1024;
@@ -59,22 +64,6 @@ struct Journal {
     reached: Reached,
 }
 
-/// What a line holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Line {
-    Empty,
-    Ciphertext(Vec<u8>, Option<Context>),
-    Other(&'static str),
-}
-
-/// The fields of a line that is an object.
-#[derive(Deserialize)]
-struct Object {
-    ciphertext: Option<String>,
-    output: Option<String>,
-    context: Option<ContextObject>,
-}
-
 impl Lines {
     pub(super) fn at(path: &Path) -> Self {
         Self { path: path.to_owned() }
@@ -86,10 +75,8 @@ impl Lines {
         let mut reader = self.reader(0)?;
         let (mut number, mut line) = (0, Vec::new());
         while self.next(&mut reader, &mut number, &mut line)? {
-            match parsed(&line) {
-                Line::Empty => continue,
-                Line::Other(why) => tally.count(Named::Other(why)),
-                Line::Ciphertext(bytes, _) => tally.count(named_whole(of, &bytes)),
+            for named in counted(of, &line) {
+                tally.count(named);
             }
             seen(tally.total());
         }
@@ -127,9 +114,17 @@ impl Lines {
 
     fn reader(&self, from: u64) -> Result<BufReader<File>> {
         let cannot = || format!("cannot read `{}`", self.path.display());
-        let mut file = File::open(&self.path).with_context(cannot)?;
+        let mut file = self.file()?;
         file.seek(SeekFrom::Start(from)).with_context(cannot)?;
         Ok(BufReader::with_capacity(LINE_BYTES_MAX, file))
+    }
+
+    fn file(&self) -> Result<File> {
+        let opened = opened::to_read(&self.path);
+        match opened.with_context(|| format!("cannot read `{}`", self.path.display()))? {
+            Opened::File(file, _) => Ok(file),
+            Opened::NoFile(_) => bail!("`{}` is no regular file any more", self.path.display()),
+        }
     }
 
     /// The next line with its end; `false` behind the last one.
@@ -154,76 +149,27 @@ impl Lines {
     }
 
     fn metadata(&self) -> Result<fs::Metadata> {
-        let metadata = fs::metadata(&self.path);
+        let metadata = fs::symlink_metadata(&self.path);
         metadata.with_context(|| format!("cannot look at `{}`", self.path.display()))
     }
 
-    fn identity(&self) -> Result<Identity> {
-        Ok(Identity::of(&self.metadata()?))
+    /// Refuses what a new file would not be as the old one was.
+    fn check(&self, metadata: &fs::Metadata) -> Result<()> {
+        let path = self.path.display();
+        if metadata.nlink() > 1 {
+            bail!(
+                "`{path}` has other names (hard links), which would keep the old ciphertexts; remove them first"
+            );
+        }
+        let list = opened::has_access_list(&self.file()?);
+        if list.with_context(|| format!("cannot look at the access control list of `{path}`"))? {
+            bail!(
+                "`{path}` has an access control list, which the new file would not have; remove it first (`setfacl -b`), and \
+                 set it again afterwards"
+            );
+        }
+        Ok(())
     }
-
-    /// How many names it has.
-    fn names(&self) -> Result<u64> {
-        Ok(self.metadata()?.nlink())
-    }
-}
-
-fn named_whole(of: &Of, bytes: &[u8]) -> Named {
-    named(of, bytes, u64::try_from(bytes.len()).unwrap_or(u64::MAX))
-}
-
-fn todo((of, target): (&Of, u32), line: &[u8]) -> Todo {
-    let (bytes, context) = match parsed(line) {
-        Line::Empty => return Todo::Keep { is_done: false },
-        Line::Other(why) => return Todo::Leave(why),
-        Line::Ciphertext(bytes, context) => (bytes, context),
-    };
-    match named_whole(of, &bytes) {
-        Named::Envelope(version) if version == target => Todo::Keep { is_done: true },
-        Named::Envelope(_) => Todo::Rewrap(bytes, context),
-        Named::Chunked(_) => Todo::Leave("a file of chunks does not lie on a line"),
-        Named::Other(why) => Todo::Leave(why),
-    }
-}
-
-fn parsed(line: &[u8]) -> Line {
-    let Ok(text) = std::str::from_utf8(line) else { return Line::Other("it is not text") };
-    let text = text.trim();
-    if text.is_empty() {
-        return Line::Empty;
-    }
-    if !text.starts_with('{') {
-        return ciphertext(text, None);
-    }
-    let Ok(object) = serde_json::from_str::<Object>(text) else {
-        return Line::Other("it is not a JSON object with `ciphertext`, and a `context` of texts");
-    };
-    match (object.ciphertext.or(object.output), object.context) {
-        (None, _) => Line::Other("it has no field `ciphertext`"),
-        (Some(text), context) => ciphertext(&text, context.map(|context| context.0)),
-    }
-}
-
-fn ciphertext(text: &str, context: Option<Context>) -> Line {
-    // A little more than the longest one takes, before it is decoded.
-    let is_short = text.len() <= ENVELOPE_BYTES_MAX.div_ceil(3) * 4;
-    let bytes = Base64::from_text(text).filter(|_| is_short);
-    bytes.map_or(Line::Other("it is not base64 of a ciphertext"), |bytes| {
-        Line::Ciphertext(bytes.0, context)
-    })
-}
-
-/// A line with another ciphertext in the place of the old one; nothing if that does not stand there once.
-fn replaced(line: &[u8], old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(line).ok()?;
-    let old = Base64(old.to_vec()).to_text();
-    let mut found = text.match_indices(&old);
-    let (at, _) = found.next()?;
-    if found.next().is_some() {
-        return None;
-    }
-    let (before, after) = (text.get(..at)?, text.get(at + old.len()..)?);
-    Some([before, &Base64(new.to_vec()).to_text(), after].concat().into_bytes())
 }
 
 /// Writes the new file.
@@ -240,24 +186,28 @@ pub(super) struct Writer {
 impl Writer {
     /// Goes on where an earlier one came to, or begins anew.
     pub(super) fn begin(lines: &Lines, state: &Path, target: u32) -> Result<Self> {
-        let was = lines.identity()?;
-        if lines.names()? > 1 {
-            bail!(
-                "`{}` has other names (hard links), which would keep the old ciphertexts; remove them first",
-                lines.path.display()
-            );
-        }
+        let metadata = lines.metadata()?;
+        lines.check(&metadata)?;
+        let was = Identity::of(&metadata);
         let reached = journal(state)
             .filter(|journal| journal.old == was.numbers() && journal.target == target)
             .map(|journal| journal.reached)
+            .filter(|reached| is_there(&new_file(state), reached.written))
+            .filter(|reached| is_there(&Failures::path(state), reached.failures.0))
             .unwrap_or_default();
         let path = new_file(state);
         let cannot = || format!("cannot write `{}`", path.display());
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let mut file = file.with_context(cannot)?;
-        // What is behind was not in the journal, so it may be anything. If that is there at all.
-        let length = file.metadata().with_context(cannot)?.len();
-        let reached = if length < reached.written { Reached::default() } else { reached };
+        if reached == Reached::default() {
+            // What is there is of an earlier file, or that file itself.
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(cannot);
+                }
+                _ => {}
+            }
+        }
+        let mut file = opened::own(&path).with_context(cannot)?;
+        // What is behind was not in the journal, so it may be anything.
         file.set_len(reached.written).with_context(cannot)?;
         file.seek(SeekFrom::Start(reached.written)).with_context(cannot)?;
         Ok(Self {
@@ -328,26 +278,45 @@ impl Writer {
         Ok(())
     }
 
-    /// Puts the new file in the place of the old one, if that is as it was read.
-    pub(super) fn finish(mut self, lines: &Lines) -> Result<()> {
+    /// Has what was written begin anew the next time.
+    pub(super) fn discard(self) -> Result<()> {
+        drop(self.new);
+        match fs::remove_file(self.state.join(JOURNAL)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| cannot_write(&self.state))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts the new file in the place of the old one, if it is made of all of that, and that is as it was read.
+    pub(super) fn finish(mut self) -> Result<()> {
         self.note()?;
-        if lines.identity()? != self.was {
+        let (read, length) = (self.reached.read, self.was.length());
+        if read != length {
+            bail!(
+                "{read} of {length} bytes of `{}` are in the new file, so it does not take its place; resume the campaign",
+                self.old.display()
+            );
+        }
+        let cannot = || format!("cannot replace `{}`", self.old.display());
+        let metadata = fs::symlink_metadata(&self.old).with_context(cannot)?;
+        take_after(self.new.get_ref(), &metadata).with_context(cannot)?;
+        self.new.get_ref().sync_all().with_context(cannot)?;
+        let new = new_file(&self.state);
+        if exchange::put(&new, &self.old, self.was).with_context(cannot)? != Put::InPlace {
             bail!(
                 "`{}` was changed while it was read; the campaign goes on with it as it is now once it is resumed",
                 self.old.display()
             );
         }
-        let cannot = || format!("cannot replace `{}`", self.old.display());
-        let metadata = fs::metadata(&self.old).with_context(cannot)?;
-        take_after(self.new.get_ref(), &metadata).with_context(cannot)?;
-        self.new.get_ref().sync_all().with_context(cannot)?;
-        fs::rename(new_file(&self.state), &self.old).with_context(cannot)?;
         for directory in [self.old.parent(), Some(&*self.state)].into_iter().flatten() {
             // The parent of a bare name is the directory here.
             let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
             File::open(here).and_then(|directory| directory.sync_all()).with_context(cannot)?;
         }
-        // If it stays, it is of a file that is no more.
+        // The old file, and a journal of it: if they stay, the next start finds that they are of a file that is no more.
+        let _ = fs::remove_file(&new);
         let _ = fs::remove_file(self.state.join(JOURNAL));
         Ok(())
     }
@@ -364,6 +333,11 @@ fn cannot_write(state: &Path) -> String {
     format!("cannot write in `{}`", state.display())
 }
 
+/// Whether a file has so many bytes at least.
+fn is_there(path: &Path, bytes: u64) -> bool {
+    bytes == 0 || fs::symlink_metadata(path).is_ok_and(|metadata| metadata.len() >= bytes)
+}
+
 fn journal(state: &Path) -> Option<Journal> {
     serde_json::from_slice(&fs::read(state.join(JOURNAL)).ok()?).ok()
 }
@@ -371,7 +345,8 @@ fn journal(state: &Path) -> Option<Journal> {
 /// Writes a file as a whole or not at all.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
+    let mut file = opened::own(&new)?;
+    file.set_len(0)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
@@ -380,7 +355,7 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use chancery_core::context::Pair;
+    use chancery_api::http::fields::Base64;
 
     use super::super::Place;
     use super::super::item::tests::{envelope, of};
@@ -389,48 +364,6 @@ mod tests {
 
     fn text(bytes: &[u8]) -> String {
         Base64(bytes.to_vec()).to_text()
-    }
-
-    #[test]
-    fn a_line_is_base64_or_an_object_that_has_it() {
-        let bytes = envelope(2, 1);
-        let is = |line: &str| parsed(line.as_bytes());
-        let plain = Line::Ciphertext(bytes.clone(), None);
-        assert_eq!(is(&format!("{}\n", text(&bytes))), plain);
-        assert_eq!(is(&format!("{{\"id\":7,\"ciphertext\":\"{}\"}}\n", text(&bytes))), plain);
-        assert_eq!(is(&format!("{{\"output\":\"{}\"}}", text(&bytes))), plain);
-        let context = Context::new(vec![Pair::parse("customer=7").unwrap()]).unwrap();
-        let line =
-            format!("{{\"ciphertext\":\"{}\",\"context\":{{\"customer\":\"7\"}}}}", text(&bytes));
-        assert_eq!(is(&line), Line::Ciphertext(bytes, Some(context)));
-        assert_eq!(is("\r\n"), Line::Empty);
-        for other in ["{}", "{\"ciphertext\":7}", "[]", "not base64!", "{\"ciphertext\":\"??\"}"] {
-            assert!(matches!(is(other), Line::Other(_)), "{other}");
-        }
-        assert_eq!(parsed(&[0xff, b'\n']), Line::Other("it is not text"));
-    }
-
-    #[test]
-    fn only_the_ciphertext_of_a_line_is_replaced_and_only_if_it_stands_there_once() {
-        let (old, new) = (envelope(2, 1), envelope(2, 2));
-        let line = format!(" {{\"b\": 1,\"ciphertext\" : \"{}\", \"a\":2}}\r\n", text(&old));
-        let expected = line.replace(&text(&old), &text(&new)).into_bytes();
-        assert_eq!(replaced(line.as_bytes(), &old, &new), Some(expected));
-        let twice = format!("{line}{line}");
-        assert_eq!(replaced(twice.as_bytes(), &old, &new), None);
-        assert_eq!(replaced(b"{\"ciphertext\":\"\\u0041\"}", &old, &new), None);
-    }
-
-    #[test]
-    fn what_is_to_be_done_with_a_line_is_said_by_its_header() {
-        let of = of();
-        let line = |bytes: &[u8]| text(bytes).into_bytes();
-        let todo = |line: &[u8]| todo((&of, 2), line);
-        assert_eq!(todo(&line(&envelope(2, 2))), Todo::Keep { is_done: true });
-        assert_eq!(todo(b"\n"), Todo::Keep { is_done: false });
-        assert_eq!(todo(&line(&envelope(2, 1))), Todo::Rewrap(envelope(2, 1), None));
-        assert!(matches!(todo(&line(&envelope(3, 1))), Todo::Leave(_)));
-        assert!(matches!(todo(b"a letter"), Todo::Leave(_)));
     }
 
     /// A file of three old ciphertexts, and the directory of a campaign beside it.
@@ -491,10 +424,10 @@ mod tests {
         let mut writer = Writer::begin(&lines, &state, 2).unwrap();
         assert_eq!((writer.reached().done, writer.reached().lines), (2, 2));
         taken(&mut writer, &lines, 3);
-        writer.finish(&lines).unwrap();
+        writer.finish().unwrap();
         let line = format!("{}\n", text(&envelope(2, 2)));
         assert_eq!(fs::read_to_string(&lines.path).unwrap(), line.repeat(3));
-        assert!(!state.join(JOURNAL).exists());
+        assert!(!state.join(JOURNAL).exists() && !new_file(&state).exists());
     }
 
     #[test]
@@ -519,8 +452,48 @@ mod tests {
         let mut writer = Writer::begin(&lines, &state, 2).unwrap();
         taken(&mut writer, &lines, 3);
         fs::write(&lines.path, "by somebody else").unwrap();
-        assert!(writer.finish(&lines).unwrap_err().to_string().contains("was changed"));
+        assert!(writer.finish().unwrap_err().to_string().contains("was changed"));
         assert_eq!(fs::read(&lines.path).unwrap(), b"by somebody else");
+    }
+
+    /// As if the thread that reads had died: what is left of the file is not cut off.
+    #[test]
+    fn a_new_file_that_is_not_made_of_all_of_the_old_one_does_not_take_its_place() {
+        let (_scratch, lines, state) = scene("lines-part");
+        let old = fs::read(&lines.path).unwrap();
+        let mut writer = Writer::begin(&lines, &state, 2).unwrap();
+        taken(&mut writer, &lines, 2);
+        let refused = writer.finish().unwrap_err().to_string();
+        assert!(refused.contains("does not take its place"), "{refused}");
+        assert_eq!(fs::read(&lines.path).unwrap(), old);
+        // It is no loss: the next one goes on there.
+        let mut writer = Writer::begin(&lines, &state, 2).unwrap();
+        assert_eq!(writer.reached().done, 2);
+        taken(&mut writer, &lines, 1);
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn a_list_of_failures_that_was_shortened_has_the_file_begin_anew() {
+        let (_scratch, lines, state) = scene("lines-list");
+        let mut writer = Writer::begin(&lines, &state, 2).unwrap();
+        taken(&mut writer, &lines, 2);
+        fs::write(Failures::path(&state), "{}\n{}\n").unwrap();
+        writer.reach_failures((6, 2));
+        writer.note().unwrap();
+        let done = || Writer::begin(&lines, &state, 2).unwrap().reached().done;
+        assert_eq!(done(), 2);
+        fs::write(Failures::path(&state), "{}\n").unwrap();
+        assert_eq!(done(), 0);
+    }
+
+    #[test]
+    fn what_was_discarded_is_not_gone_on_with() {
+        let (_scratch, lines, state) = scene("lines-discarded");
+        let mut writer = Writer::begin(&lines, &state, 2).unwrap();
+        taken(&mut writer, &lines, 2);
+        writer.discard().unwrap();
+        assert_eq!(Writer::begin(&lines, &state, 2).unwrap().reached(), Reached::default());
     }
 
     #[test]

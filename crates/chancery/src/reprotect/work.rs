@@ -1,27 +1,27 @@
 //! A campaign from where it stands to its end.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use chancery_api::http::problem::Code;
 use chancery_api::http::replies::{
     AnswerObject, CampaignObject, EpochObject, KeyCensusObject, VersionUseObject,
 };
 use chancery_client::{Client, Outcome};
 use chancery_core::campaign::{CampaignOrder, CampaignState, Progress};
-use chancery_core::census::{Declaration, Found, Scan, VersionCount};
+use chancery_core::census::{Declaration, Found, Scan, VersionCount, Vouched};
 use chancery_core::command::Command;
 use chancery_core::epoch::Epoch;
 use chancery_core::id::CampaignId;
 use chancery_core::name::Name;
-use chancery_core::reason::Reason;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
-use super::asked::{Control, Rewrapper, census_again, census_of, given};
+use super::asked::{Control, Meaning, Rewrapper, census_again, census_of, given, meaning};
 use super::failures::Failures;
 use super::item::{Of, Tally};
+use super::opened;
 use super::pass::{Came, Pass};
 use super::{Place, state_directory};
 use crate::cli::Shared;
@@ -47,13 +47,16 @@ impl Lock {
     pub(crate) fn take(place: &Path) -> Result<Self, Failure> {
         let state = state_directory(place)?;
         let cannot = || format!("cannot prepare `{}`", state.display());
-        fs::create_dir_all(&state).with_context(cannot)?;
-        let path = state.join("lock");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-        let file = file.with_context(cannot)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-            Failure::Failed(anyhow!("another campaign works on `{}` now", place.display()))
-        })?;
+        opened::own_directory(&state).with_context(cannot)?;
+        let file = opened::own(&state.join("lock")).with_context(cannot)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let what = anyhow!("another campaign works on `{}` now", place.display());
+                return Err(Failure::Failed(what));
+            }
+            Err(error) => return Err(Failure::Failed(anyhow!(error).context(cannot()))),
+        }
         Ok(Self { _file: file, state })
     }
 }
@@ -76,6 +79,8 @@ pub(crate) struct Campaigner<'c> {
     pub(crate) key: Name,
     pub(crate) inventory: Name,
     pub(crate) place: Place,
+    /// What is said of the place, besides what a scan finds.
+    pub(crate) vouched: Option<Vouched>,
     pub(crate) lock: Lock,
 }
 
@@ -89,7 +94,7 @@ pub(crate) struct Scanned {
 pub(crate) fn declare(
     client: &Client,
     names: (&Name, &Name),
-    place: &Place,
+    place: (&Place, Option<Vouched>),
 ) -> Result<Scanned, Failure> {
     let census = census_of(client, names.0)?;
     declare_as_of(client, names, place, census)
@@ -99,13 +104,21 @@ pub(crate) fn declare(
 fn declare_as_of(
     client: &Client,
     (key, inventory): (&Name, &Name),
-    place: &Place,
+    (place, vouched): (&Place, Option<Vouched>),
     (as_of, census): (EpochObject, KeyCensusObject),
 ) -> Result<Scanned, Failure> {
     let of = of(&census);
     let bar = Bar::counting("scanning", None);
     let tally = place.scan(&of, &mut |seen| bar.at(seen))?;
     drop(bar);
+    if vouched == Some(Vouched::Empty) && tally.total() > 0 {
+        return Err(Failure::Failed(anyhow!(
+            "the place is not empty: {} things lie there, {} of them not recognized as ciphertexts of the key; nothing is \
+             declared",
+            tally.total(),
+            tally.others()
+        )));
+    }
     let count = |it: &VersionUseObject| VersionCount {
         version: it.version,
         ciphertexts: tally.of(it.version),
@@ -115,6 +128,7 @@ fn declare_as_of(
         as_of: Epoch { generation: as_of.generation, number: as_of.number },
         counts: census.versions.iter().map(count).collect(),
         others: tally.others(),
+        vouched,
     };
     let (key, inventory, found) = (key.clone(), inventory.clone(), Found::Scanned(scan));
     given(client, &Command::DeclareInventory(Declaration { key, inventory, found }))?;
@@ -148,7 +162,7 @@ impl Campaigner<'_> {
     }
 
     fn declare(&self) -> Result<Scanned, Failure> {
-        declare(&self.client, (&self.key, &self.inventory), &self.place)
+        declare(&self.client, (&self.key, &self.inventory), (&self.place, self.vouched))
     }
 
     fn work(&self, id: CampaignId, mut scanned: Scanned) -> Result<Ended, Failure> {
@@ -163,13 +177,14 @@ impl Campaigner<'_> {
                 // By now the service may be away.
                 let census = census_again(&self.client, &self.key)?;
                 let names = (&self.key, &self.inventory);
-                scanned = declare_as_of(&self.client, names, &self.place, census)?;
+                let place = (&self.place, self.vouched);
+                scanned = declare_as_of(&self.client, names, place, census)?;
                 came
             };
             rewrapped += came.rewrapped;
             let left = scanned.tally.total() - scanned.tally.of(target);
-            // What is left failed, or another way through would come to nothing either.
-            if left <= came.failed || came.rewrapped == 0 {
+            // What is left failed, or another way through would come to nothing either. What was changed meanwhile, would not.
+            if left <= came.failed - came.changed || came.rewrapped == 0 {
                 let took = began.elapsed();
                 let campaign = self.end(id, &scanned, target)?;
                 let failures = Failures::path(&self.lock.state);
@@ -214,7 +229,7 @@ impl Campaigner<'_> {
         let rewrapper = || {
             let (usage, key) = (&self.usage, &self.key);
             let client = connection::client(self.shared)?;
-            Ok(Rewrapper { client, usage, key, control: &control })
+            Ok(Rewrapper { client, usage, key, of: &of, control: &control })
         };
         let rewrappers = (0..ASKING).map(|_| rewrapper()).collect::<Result<_, anyhow::Error>>()?;
         let bar = Bar::counting("re-protecting", Some(tally.total()));
@@ -243,8 +258,8 @@ impl Campaigner<'_> {
         let report = Command::ReportCampaign { campaign, progress };
         let answer = match self.client.command(&report, fresh_operation()?) {
             Outcome::Committed(answer) => answer.answer,
-            // The campaign is not there, or not this principal's to run.
-            Outcome::Refused(refusal) if refusal.code == Code::Reason(Reason::Forbidden) => {
+            // It is not there, not this principal's to run, or nothing is any more.
+            Outcome::Refused(refusal) if meaning(&refusal) == Meaning::OfAll => {
                 return Err(Failure::Refused(refusal));
             }
             Outcome::Refused(_) | Outcome::Unknown(_) => return Ok(None),
@@ -297,5 +312,36 @@ pub(crate) fn campaign(answer: AnswerObject) -> Result<CampaignObject, Failure> 
     match answer {
         AnswerObject::Campaign(campaign) => Ok(*campaign),
         _ => Err(unexpected()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use super::*;
+    use crate::testing::Scratch;
+
+    #[test]
+    fn a_place_is_one_workers_and_what_lies_beside_it_its_users_alone() {
+        let scratch = Scratch::new("work-lock");
+        let (place, state) = (scratch.path("place"), scratch.path("place.reprotect"));
+        fs::create_dir(&place).unwrap();
+        let lock = Lock::take(&place).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!([mode(&state), mode(&state.join("lock"))], [0o700, 0o600]);
+        let refused = |place: &Path| match Lock::take(place) {
+            Err(Failure::Failed(error)) => format!("{error:#}"),
+            _ => panic!("it was taken"),
+        };
+        assert!(refused(&place).contains("another campaign works on"));
+        drop(lock);
+        fs::remove_dir_all(&state).unwrap();
+        let elsewhere = scratch.path("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        symlink(&elsewhere, &state).unwrap();
+        assert!(refused(&place).contains("is a link"));
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
     }
 }

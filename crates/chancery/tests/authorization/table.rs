@@ -307,7 +307,7 @@ pub(super) fn command(kind: CommandKind, key: &str, operation: Option<Operation>
         CommandKind::DeclareInventory => Command::DeclareInventory(Declaration {
             key: key(),
             inventory: key(),
-            found: Found::Scanned(Scan { as_of: Epoch::default(), counts: Vec::new(), others: 0 }),
+            found: scanned(),
         }),
         CommandKind::OrderCampaign(kind) => Command::OrderCampaign(campaign_order(kind, key())),
         CommandKind::ReportCampaign => {
@@ -334,6 +334,11 @@ const ROLLOUT: RolloutId = RolloutId::from_bytes([7; 16]);
 
 /// No campaign has it.
 const CAMPAIGN: CampaignId = CampaignId::from_bytes([7; 16]);
+
+fn scanned() -> Found {
+    let (as_of, counts) = (Epoch::default(), Vec::new());
+    Found::Scanned(Scan { as_of, counts, others: 0, vouched: None })
+}
 
 fn campaign_order(kind: CampaignKind, key: Name) -> CampaignOrder {
     match kind {

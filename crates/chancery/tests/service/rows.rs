@@ -128,7 +128,7 @@ fn change(service: &Service, event: KeyEvent) {
 /// Declares an inventory of `cards` anew.
 fn declare(service: &Service, ciphertexts: u64) {
     let counts = vec![VersionCount { version: 1, ciphertexts, uses: 0 }];
-    let found = Found::Scanned(Scan { as_of: Epoch::default(), counts, others: 0 });
+    let found = Found::Scanned(Scan { as_of: Epoch::default(), counts, others: 0, vouched: None });
     let (key, inventory) = (name("cards"), name("files"));
     let declaration = Declaration { key, inventory, found };
     committed(ask(&service.client(), &Command::DeclareInventory(declaration)));

@@ -1,7 +1,7 @@
 //! Inventories and campaigns in JSON: what is declared, and what is ordered.
 
 use chancery_core::campaign::{CampaignOrder, Progress};
-use chancery_core::census::{Declaration, Found, Scan, VersionCount};
+use chancery_core::census::{Declaration, Found, Scan, VersionCount, Vouched};
 use chancery_core::command::Command;
 use chancery_core::epoch::Epoch;
 use chancery_core::id::CampaignId;
@@ -9,10 +9,20 @@ use chancery_core::name::Name;
 use serde::{Deserialize, Serialize};
 
 use super::EmptyBody;
-use crate::http::fields::{object, objects, text};
+use crate::http::fields::{object, objects, spelt, text};
 use crate::http::replies::EpochObject;
 use crate::http::routes::{self, CampaignKind};
 use crate::http::{HttpError, parse, render};
+
+spelt!(vouched: Vouched, vouched_name, vouched_of);
+
+fn vouched_name(vouched: Vouched) -> &'static str {
+    vouched.code()
+}
+
+fn vouched_of(name: &str) -> Option<Vouched> {
+    Vouched::ALL.into_iter().find(|vouched| vouched.code() == name)
+}
 
 /// The body of [`Command::DeclareInventory`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +57,14 @@ pub struct ScanObject {
     pub counts: Vec<VersionCountObject>,
     /// How many things there are that are no ciphertexts of the key.
     pub others: u64,
+    /// What its owner says besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<VouchedWord>,
 }
+
+/// The word for a [`Vouched`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VouchedWord(#[serde(with = "vouched")] pub Vouched);
 
 /// A [`VersionCount`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +113,7 @@ impl From<&Scan> for ScanObject {
             as_of: scan.as_of.into(),
             counts: scan.counts.iter().map(count).collect(),
             others: scan.others,
+            vouched: scan.vouched.map(VouchedWord),
         }
     }
 }
@@ -111,6 +129,7 @@ impl From<ScanObject> for Scan {
             as_of: Epoch { generation: object.as_of.generation, number: object.as_of.number },
             counts: object.counts.into_iter().map(count).collect(),
             others: object.others,
+            vouched: object.vouched.map(|word| word.0),
         }
     }
 }

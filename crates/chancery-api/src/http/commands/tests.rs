@@ -2,7 +2,7 @@
 
 use chancery_core::automatic::{Automatic, Rule, RuleFor};
 use chancery_core::campaign::{CampaignOrder, Progress};
-use chancery_core::census::{Declaration, Found, Scan, VersionCount};
+use chancery_core::census::{Declaration, Found, Scan, VersionCount, Vouched};
 use chancery_core::command::{AuditQuery, PruneAudit};
 use chancery_core::disclosure::{Disclosed, Disclosure};
 use chancery_core::epoch::Epoch;
@@ -130,7 +130,12 @@ const PROGRESS: Progress = Progress { total: u64::MAX, done: 2, failed: 1 };
 
 fn scan() -> Scan {
     let count = |version| VersionCount { version, ciphertexts: u64::MAX, uses: 7 };
-    Scan { as_of: Epoch { generation: 1, number: 9 }, counts: vec![count(1), count(2)], others: 1 }
+    Scan {
+        as_of: Epoch { generation: 1, number: 9 },
+        counts: vec![count(1), count(2)],
+        others: 1,
+        vouched: None,
+    }
 }
 
 fn declared(found: Found) -> Command {
@@ -205,6 +210,8 @@ fn every_command() -> Vec<Command> {
         Command::RemoveVerifier { principal: PrincipalId::from_bytes([6; 16]) },
         Command::Report(report()),
         declared(Found::Scanned(scan())),
+        declared(Found::Scanned(Scan { vouched: Some(Vouched::OthersAreNone), ..scan() })),
+        declared(Found::Scanned(Scan { vouched: Some(Vouched::Empty), ..scan() })),
         declared(Found::Withdrawn),
         Command::OrderCampaign(CampaignOrder::Start { key: key(), inventory: part("files") }),
         Command::OrderCampaign(CampaignOrder::Pause(CAMPAIGN)),

@@ -1,6 +1,7 @@
 //! The schemas of inventories and campaigns.
 
 use chancery_core::campaign::CampaignState;
+use chancery_core::census::Vouched;
 use serde_json::{Value, json};
 
 use super::{boolean, list, number, object, reference, time, word};
@@ -40,7 +41,7 @@ pub(super) fn census() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("KeyCensus", key_census()),
-        ("Scan", object(&scan, &[])),
+        ("Scan", object(&scan, &[("vouched", word(&Vouched::ALL.map(Vouched::code)))])),
         ("StartCampaignBody", object(&[("key", name()), ("inventory", name())], &[])),
         ("VersionCount", object(&count, &[])),
         ("VersionUse", version_use()),

@@ -5,7 +5,7 @@ use crate::message::{
     CensusPage, CensusView, HeardView, KeptRollout, StepsPage, StoreRow, VerifierView, VersionUse,
 };
 use chancery_core::campaign::{Campaign, CampaignState, CampaignView, Progress};
-use chancery_core::census::{Found, Inventory, Scan, VersionCount};
+use chancery_core::census::{Found, Inventory, Scan, VersionCount, Vouched};
 use chancery_core::clock::Served;
 use chancery_core::id::CampaignId;
 use chancery_core::name::Scope;
@@ -137,7 +137,8 @@ fn census() -> CensusPage {
         epoch: Epoch::default(),
     };
     let counts = vec![VersionCount { version: 1, ciphertexts: 5, uses: 7 }];
-    let scan = Scan { as_of: Epoch { generation: 1, number: 9 }, counts, others: 1 };
+    let (as_of, vouched) = (Epoch { generation: 1, number: 9 }, Some(Vouched::OthersAreNone));
+    let scan = Scan { as_of, counts, others: 1, vouched };
     let used = VersionUse { version: 1, state: KeyState::Active, share: Fraction::WHOLE, uses: 7 };
     let view = CensusView {
         id: KeyId::from_bytes([4; 16]),

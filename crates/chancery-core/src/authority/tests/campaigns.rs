@@ -16,7 +16,7 @@ fn encrypting() -> Authority {
 
 fn scan(as_of: u64, ciphertexts: u64) -> Scan {
     let counts = vec![VersionCount { version: 1, ciphertexts, uses: 3 }];
-    Scan { as_of: Epoch { generation: 0, number: as_of }, counts, others: 1 }
+    Scan { as_of: Epoch { generation: 0, number: as_of }, counts, others: 1, vouched: None }
 }
 
 fn declared(inventory: &str, found: Found) -> Command {

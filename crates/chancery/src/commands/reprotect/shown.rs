@@ -4,6 +4,7 @@ use chancery_api::http::replies::{
     CampaignObject, InventoryObject, KeyCensusObject, VersionUseObject, state_name,
 };
 use chancery_client::Client;
+use chancery_core::census::{Doubt, Scan};
 use serde_json::json;
 
 use crate::cli::Shared;
@@ -81,7 +82,7 @@ fn new_use(version: &VersionUseObject) -> String {
 }
 
 fn inventory(inventory: &InventoryObject) -> String {
-    let Some(scan) = &inventory.scan else {
+    let Some(scan) = scan(inventory) else {
         return format!("{}: withdrawn by {}", inventory.inventory, inventory.by);
     };
     let counts = scan.counts.iter().filter(|count| count.ciphertexts > 0);
@@ -93,7 +94,25 @@ fn inventory(inventory: &InventoryObject) -> String {
     if scan.others > 0 {
         parts.push(format!("{} things that are none of the key", scan.others));
     }
-    format!("{}: {}", inventory.inventory, parts.join(", "))
+    let doubt = scan.doubt().map(|doubt| format!(" ({})", in_doubt(doubt))).unwrap_or_default();
+    format!("{}: {}{doubt}", inventory.inventory, parts.join(", "))
+}
+
+fn scan(inventory: &InventoryObject) -> Option<Scan> {
+    inventory.scan.clone().map(Scan::from)
+}
+
+/// Why a scan says too little, and what to do.
+fn in_doubt(doubt: Doubt) -> String {
+    match doubt {
+        Doubt::Others(others) => format!(
+            "{others} were not recognized: look at them, and scan again with `--others-are-none` if they hold no ciphertexts \
+             of the key"
+        ),
+        Doubt::Nothing => {
+            "nothing was found: see whether it is the right place, and scan again with `--empty` if it is".into()
+        }
+    }
 }
 
 fn line(campaign: &CampaignObject) -> String {
@@ -120,10 +139,25 @@ fn retire(client: &Client, key: &KeyCensusObject) -> Result<String, Failure> {
         return Ok("no rollout retires a version".into());
     };
     let left = key.remaining.map_or_else(
-        || "nobody has counted since it protected last".to_owned(),
+        || format!("nobody knows how many are left, since {}", why_unknown(&key.inventories)),
         |left| format!("{left} ciphertexts left"),
     );
     let waits = rollout::waits_for(client, rollout)?;
     let waits = if waits.is_empty() { "nothing".to_owned() } else { waits };
     Ok(format!("version {leaving}: {left}; the rollout waits for: {waits}"))
+}
+
+/// Why nobody knows how many ciphertexts are left.
+fn why_unknown(inventories: &[InventoryObject]) -> String {
+    let scans = || inventories.iter().filter_map(|it| Some((&it.inventory, scan(it)?)));
+    if scans().next().is_none() {
+        return "no inventory is declared (`chancery census`)".into();
+    }
+    let doubted = scans().find_map(|(name, scan)| Some((name, scan.doubt()?)));
+    match doubted {
+        Some((name, doubt)) => format!("of `{name}` {}", in_doubt(doubt)),
+        None => {
+            "not every inventory was scanned since it protected last (`chancery census`)".into()
+        }
+    }
 }

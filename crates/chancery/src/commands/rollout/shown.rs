@@ -110,7 +110,7 @@ pub(super) fn gate_text(gate: &GateObject, rollout: &RolloutObject) -> String {
         "exercised" if gate.missing.is_empty() => "paths gone".into(),
         "exercised" => format!("paths to go: {}", gate.missing.join(", ")),
         "counted" if gate.have.is_none() => {
-            "ciphertexts of the old version left: nobody has counted since it protected last (`chancery census`)".into()
+            "ciphertexts of the old version left: nobody knows (`chancery reprotect status` says why)".into()
         }
         "counted" => format!("ciphertexts of the old version left: {have}"),
         "usable" => format!("the new version is {}", gate.state.as_deref().unwrap_or("?")),

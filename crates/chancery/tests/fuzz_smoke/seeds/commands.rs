@@ -35,7 +35,7 @@ const PROGRESS: Progress = Progress { total: 1_000_000, done: 300, failed: 1 };
 
 fn scan() -> Scan {
     let counts = vec![VersionCount { version: 1, ciphertexts: 1_000_000, uses: 300 }];
-    Scan { as_of: Epoch { generation: 1, number: 9 }, counts, others: 1 }
+    Scan { as_of: Epoch { generation: 1, number: 9 }, counts, others: 1, vouched: None }
 }
 
 fn declared(found: Found) -> Command {
