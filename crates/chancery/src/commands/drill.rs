@@ -74,8 +74,9 @@ Examples:
 
 Faults: none, bad-verifier, verify-failures, slow-version, missing-telemetry, analyser-dead, restart. A drill takes an
 operator's profile and, where what is expected comes, ten seconds to a minute. What does not come is given a minute and a
-half, and a service that is away when all is taken down two minutes. It makes three principals of the role verifier, which stay, without a key that anybody
-has; `--verifier` names profiles that are kept for drills instead, where posture asks for approvals or drills are frequent.")]
+half, and a service that is away when all is taken down two minutes. It makes three principals of the role verifier, which
+stay, without a key that anybody has; `--verifier` names profiles that are kept for drills instead, where posture asks for
+approvals or drills are frequent.")]
 struct RotationArgs {
     /// What goes wrong.
     #[arg(long, default_value = "none")]

@@ -51,8 +51,9 @@ impl Scratch {
 
     /// Makes the key. One that was refused was not made.
     pub(super) fn make_key(&mut self, new: NewKey) -> Result<KeyObject, Failure> {
+        let operation = fresh_operation()?;
         self.stands = true;
-        match command(&self.client, &Command::CreateKey(new), fresh_operation()?) {
+        match command(&self.client, &Command::CreateKey(new), operation) {
             Ok(answer) => match answer.answer {
                 AnswerObject::Key(key) => Ok(key),
                 _ => Err(unexpected()),
@@ -67,9 +68,9 @@ impl Scratch {
     /// Registers a verifier for the key.
     pub(super) fn register(&mut self, principal: PrincipalId) -> Result<(), Failure> {
         let registration = NewVerifier { principal, keys: vec![self.key.clone()] };
-        let asked = Command::RegisterVerifier(registration);
+        let (asked, operation) = (Command::RegisterVerifier(registration), fresh_operation()?);
         self.registered.push(principal);
-        let done = command(&self.client, &asked, fresh_operation()?);
+        let done = command(&self.client, &asked, operation);
         if matches!(done, Err(Failure::Refused(_))) {
             self.registered.pop();
         }
