@@ -52,8 +52,9 @@ pub(crate) struct RotationsArgs {
     /// How long the day is, over which they are spread, in seconds.
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(5..=86_400))]
     day: u64,
-    /// How long one round of quiet takes, in seconds.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// How long one round of quiet takes, in seconds: so long that whole segments of the log are repacked in it, as they are
+    /// in the day.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// A few keys and a short day; only answers and counts are looked at.
     #[arg(long)]
