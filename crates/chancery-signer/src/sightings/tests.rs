@@ -171,8 +171,8 @@ fn what_verifiers_saw_of_the_old_version_is_remembered_after_their_reports_are_g
 
 #[test]
 fn time_in_which_nobody_looked_is_not_quiet() {
-    assert_eq!(old_seen(&[(0, None), (60_000, None), (120_000, None)]), 0);
-    assert_eq!(old_seen(&[(0, None), (60_001, None), (120_000, None)]), 60_001);
+    assert_eq!(old_seen(&[(0, None), (600_000, None), (1_200_000, None)]), 0);
+    assert_eq!(old_seen(&[(0, None), (600_001, None), (1_200_000, None)]), 600_001);
 }
 
 fn key() -> Key {
